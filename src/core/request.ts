@@ -1,0 +1,87 @@
+/**
+ * What an operator asks for: one image for one disk of one domain, as parsed from the domain's XML
+ * (annotation.ts, domain-xml.ts) and located on a volume group (locate.ts).
+ */
+
+/** Both image formats are always stated by the operator and never probed. */
+export type ImageFormat = 'raw' | 'qcow2';
+
+/** An object in an S3 bucket, written `BUCKET/KEY` in annotations. */
+export interface ImageReference {
+  readonly bucket: string;
+  readonly key: string;
+}
+
+/** One `<vp:volume>` of a domain's annotation. */
+export interface VolumeRequest {
+  /** The disk's `<target dev>`, e.g. `vda`. */
+  readonly target: string;
+  readonly image: ImageReference;
+  readonly format: ImageFormat;
+  /** 64 lower-case hex digits. */
+  readonly sha256?: string | undefined;
+  /** S3 version id; without it the newest version is pinned when the fill begins. */
+  readonly version?: string | undefined;
+  /** The volume's size if it is to be larger than the image. */
+  readonly sizeBytes?: number | undefined;
+  /** Counts up when the operator wants the volume's content made again; 1 or more. */
+  readonly generation: number;
+}
+
+/** The whole `<vp:provision>` element. */
+export interface Annotation {
+  /** `when-ready`: the daemon starts the domain once all its volumes are ready. */
+  readonly start: 'manual' | 'when-ready';
+  readonly volumes: readonly VolumeRequest[];
+}
+
+/** Where a disk's bytes live, as its `<source>` says. */
+export type DiskSource =
+  | { readonly type: 'volume'; readonly pool: string; readonly volume: string }
+  | { readonly type: 'block'; readonly path: string }
+  | { readonly type: 'other'; readonly sourceType: string };
+
+/** One `<disk>` of a domain, with the attributes that decide whether it can be provisioned. */
+export interface DomainDisk {
+  readonly target: string;
+  /** `disk`, `cdrom`, `floppy` or `lun`. */
+  readonly device: string;
+  readonly source: DiskSource;
+  /** `<driver type>`; must be `raw` or absent for a disk on an LV. */
+  readonly driverType?: string | undefined;
+  readonly readonly: boolean;
+  readonly shareable: boolean;
+  readonly transient: boolean;
+  readonly encrypted: boolean;
+  readonly startupPolicy?: string | undefined;
+}
+
+/** A domain reduced to what this program needs; never holds secrets of the XML it came from. */
+export interface Domain {
+  readonly uuid: string;
+  readonly name: string;
+  readonly disks: readonly DomainDisk[];
+  /** Absent when the domain's metadata has no element in our namespace. */
+  readonly annotation?: Annotation | undefined;
+}
+
+/** A libvirt storage pool of type `logical`. */
+export interface LogicalPool {
+  readonly name: string;
+  readonly uuid: string;
+  /** `<source><name>`: the volume group. */
+  readonly vg: string;
+  readonly active: boolean;
+}
+
+/** The place of a volume: pool, volume group and LV name. */
+export interface VolumeLocation {
+  readonly pool: string;
+  readonly vg: string;
+  readonly lv: string;
+}
+
+/** `BUCKET/KEY`, as in annotations and messages. */
+export function imageName(image: ImageReference): string {
+  return `${image.bucket}/${image.key}`;
+}

@@ -1,0 +1,191 @@
+/**
+ * What the verbs of this folder need from the outside world. Each interface has one adapter for the real
+ * thing in ../adapters and, where faults are simulated, a fake behind the same contract suite in test/.
+ *
+ * Contract for all of them: a failure is a ProvisionError whose message names the thing acted on; vendor
+ * errors are kept as `cause` and go no further. Every call ends within a bounded time of its own accord.
+ */
+import type { Problem } from '../core/errors.ts';
+import type { Domain, ImageReference, LogicalPool, VolumeLocation, VolumeRequest } from '../core/request.ts';
+import type { LogicalVolume, Seal, VolumeGroup } from '../core/volume.ts';
+
+/** A domain as libvirt knows it now. */
+export interface LibvirtDomain {
+  readonly uuid: string;
+  readonly name: string;
+  /** The inactive (next boot) XML of a persistent domain, else the live one. Without security information. */
+  readonly xml: string;
+  readonly active: boolean;
+  readonly persistent: boolean;
+  readonly autostart: boolean;
+}
+
+/** Domains, over org.libvirt on the system bus. A domain that is gone is `undefined`, not an error. */
+export interface Domains {
+  list(): Promise<readonly string[]>;
+  read(uuid: string): Promise<LibvirtDomain | undefined>;
+  find(nameOrUuid: string): Promise<LibvirtDomain | undefined>;
+  start(uuid: string): Promise<void>;
+  /** Replaces the element in our namespace, in the persistent definition and, if running, the live one. */
+  writeAnnotation(uuid: string, elementXml: string): Promise<void>;
+}
+
+/** Logical storage pools, over org.libvirt. These answer even while a qemu hook holds a domain. */
+export interface Pools {
+  list(): Promise<readonly LogicalPool[]>;
+  /** Makes libvirt see new, renamed and removed LVs. */
+  refresh(pool: string): Promise<void>;
+  start(pool: string): Promise<void>;
+  /**
+   * Removes an LV under libvirt's own lock of the pool, so that no concurrent refresh can trip over it
+   * and take the pool down. Succeeds if the volume is already gone.
+   */
+  deleteVolume(pool: string, lv: string): Promise<void>;
+}
+
+/** What has happened in libvirt; every one of these only means "look again". */
+export type LibvirtEvent =
+  | { readonly kind: 'domain'; readonly uuid: string }
+  | { readonly kind: 'pool' }
+  /** The connection was made or made again: anything may have happened meanwhile. */
+  | { readonly kind: 'connected' }
+  | { readonly kind: 'disconnected'; readonly problem: Problem };
+
+/** Why an existing volume may or may not be taken over. */
+export type Blankness = { readonly blank: true } | { readonly blank: false; readonly why: string };
+
+/** The private volume a fill writes to. */
+export interface PrivateVolume {
+  readonly vg: string;
+  readonly fillId: string;
+  /** Final LV name. */
+  readonly target: string;
+  readonly domainUuid: string;
+}
+
+/** The root helper. Every call checks names, group, tags and sizes again on the other side. */
+export interface Volumes {
+  /** All LVs and the free space of the configured volume groups. */
+  list(): Promise<{ readonly volumes: readonly LogicalVolume[]; readonly groups: readonly VolumeGroup[] }>;
+  /** Whether an unmarked volume is provably blank; reads it, changes nothing. */
+  examine(vg: string, lv: string): Promise<Blankness>;
+  /** Makes the private LV of at least `sizeBytes`; if this fill already has one, answers `existing`. */
+  create(
+    volume: PrivateVolume,
+    sizeBytes: number,
+  ): Promise<{ readonly made: 'created' | 'existing'; readonly sizeBytes: number }>;
+  /** Renames a blank, unmarked, unopened LV from `volume.target` to the private name and marks it. */
+  adopt(volume: PrivateVolume): Promise<{ readonly sizeBytes: number }>;
+  /** Swaps the marks for the seal, renames to the final name, sets owner and mode back. Can be repeated. */
+  publish(volume: PrivateVolume, seal: Seal): Promise<void>;
+  /** Removes a private LV without libvirt; only for when libvirt does not run. Succeeds if already gone. */
+  discard(volume: Pick<PrivateVolume, 'vg' | 'fillId'>): Promise<void>;
+}
+
+/** An image object pinned to one state of its bytes. */
+export interface ImageObject {
+  readonly image: ImageReference;
+  readonly sizeBytes: number;
+  readonly etag: string;
+  /** Present when the bucket is versioned. */
+  readonly version?: string | undefined;
+}
+
+/** The bucket store (MinIO, S3). */
+export interface Images {
+  /** Pins the object as it is now; IMAGE_NOT_FOUND, STORE_ACCESS_DENIED, STORE_UNREACHABLE. */
+  stat(image: ImageReference, version?: string): Promise<ImageObject>;
+  /**
+   * The bytes [offsetBytes, offsetBytes + lengthBytes) of exactly that object, in order, in chunks of any
+   * size. Throws IMAGE_CHANGED if the object is another one by now, IMAGE_TRUNCATED if it ends early.
+   */
+  read(
+    object: ImageObject,
+    offsetBytes: number,
+    lengthBytes: number,
+    signal: AbortSignal,
+  ): AsyncIterable<Uint8Array>;
+  /** A small text object such as a sidecar digest; undefined if there is none. At most 64 KiB. */
+  readText(image: ImageReference): Promise<string | undefined>;
+}
+
+/** The device of a private LV, opened exclusively by the service user. */
+export interface VolumeDevice {
+  readonly sizeBytes: number;
+  /** Writes at a position; any length, any alignment. Resolves when the kernel has taken the bytes. */
+  write(bytes: Uint8Array, offsetBytes: number): Promise<void>;
+  /** Makes a range read as zeros, whatever an earlier owner left there. */
+  zero(offsetBytes: number, lengthBytes: number): Promise<void>;
+  /** Resolves when everything written is on stable storage; fails if any write was lost. */
+  sync(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface VolumeDevices {
+  open(vg: string, lv: string): Promise<VolumeDevice>;
+}
+
+/** Where one disk's request stands. */
+export type FillState = 'waiting' | 'filling' | 'publishing' | 'ready' | 'failed' | 'cancelled';
+
+/** One row of the ledger: the latest fill for one disk of one domain. */
+export interface FillRecord {
+  readonly fillId: string;
+  readonly domainUuid: string;
+  readonly domainName: string;
+  readonly request: VolumeRequest;
+  readonly location: VolumeLocation;
+  readonly state: FillState;
+  /** Times of trying since the request last changed or was retried by hand. */
+  readonly attempts: number;
+  /** Unix time in ms before which a passing failure is not tried again. */
+  readonly retryAtMs?: number | undefined;
+  readonly problem?: Problem | undefined;
+  readonly sha256?: string | undefined;
+  readonly createdAtMs: number;
+  readonly updatedAtMs: number;
+}
+
+/**
+ * A domain whose start was asked for before libvirt had told us of it (virt-install's first start), or
+ * that is to be started when ready: remembered over a restart of the daemon.
+ */
+export interface KnownDomain {
+  readonly domain: Domain;
+  /** `gate`: only the hook has shown us this domain so far; `libvirt`: it was seen in libvirt. */
+  readonly origin: 'gate' | 'libvirt';
+  /** Start it, once, when its volumes are ready. */
+  readonly startWhenReady: boolean;
+  readonly seenAtMs: number;
+}
+
+/** The SQLite ledger: intent before effect, and history. Synchronous; every write is durable on return. */
+export interface Ledger {
+  fills(): readonly FillRecord[];
+  fillOf(domainUuid: string, target: string): FillRecord | undefined;
+  /** Inserts, or replaces the row of the same domain and disk. */
+  putFill(record: FillRecord): void;
+  removeFill(domainUuid: string, target: string): void;
+  domains(): readonly KnownDomain[];
+  domainOf(uuid: string): KnownDomain | undefined;
+  putDomain(known: KnownDomain): void;
+  removeDomain(uuid: string): void;
+}
+
+/** Time, so that tests can own it. */
+export interface Clock {
+  /** Unix time in ms, for records. */
+  nowMs(): number;
+  /** Milliseconds that only ever go forward, for durations. */
+  monotonicMs(): number;
+  sleep(durationMs: number, signal?: AbortSignal): Promise<void>;
+}
+
+/** The part of pino that verbs use. */
+export interface Log {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+  child(fields: object): Log;
+}
