@@ -1,0 +1,125 @@
+# The life of a host: up, kill, boot, poweroff, down.
+# shellcheck shell=bash disable=SC2154  # the files share their variables
+#
+# A host is one process namespace, with a mount and a network namespace of its own. Its first
+# process is lib/supervise. When that one dies the kernel ends all the others, and then mounts,
+# network and memory go as well: there is nothing to clean up but the files in .host/run/NAME.
+
+run_path() { echo "$state/run/$1"; }
+
+# Every process of a host's life holds this lock; so who gets it knows that the last one has gone.
+is_alive() { [ -e "$(run_path "$1")/alive" ] && ! flock -n "$(run_path "$1")/alive" true; }
+wait_gone() { [ ! -e "$(run_path "$1")/alive" ] || flock -w "$2" "$(run_path "$1")/alive" true; }
+need_host() { [ -d "$(run_path "$1")/disks" ] || die "there is no host '$1'; see host list"; }
+need_alive() { need_host "$1"; is_alive "$1" || die "host '$1' is off; host boot $1"; }
+
+up() {
+  local name=$1 run
+  [[ $name =~ ^[a-z][a-z0-9-]{0,30}$ ]] || die "'$name' cannot be a host name: use a-z, 0-9 and -"
+  build
+  is_alive "$name" && die "host '$name' is up already; host down $name ends it"
+  down "$name"
+  run=$(run_path "$name")
+  mkdir -p "$run"/{disks,shared,seed}
+  # A host keeps the tree that it began with, whatever is built meanwhile.
+  tree_path >"$run/tree"
+  take_address "$name"
+  make_disks "$run/disks"
+  make_seed "$name" "$run/seed"
+  boot "$name"
+}
+
+# Addresses are numbered, so that hosts can be joined to one network.
+take_address() {
+  local number
+  exec {address_lock}>"$state/run/.addresses"
+  flock "$address_lock"
+  for number in {2..250}; do
+    grep -qsx "10.77.0.$number" "$state"/run/*/address || break
+  done
+  echo "10.77.0.$number" >"$(run_path "$1")/address"
+  exec {address_lock}>&-
+}
+
+# Sparse files: the host's own disk, and one physical volume for each volume group.
+make_disks() {
+  truncate -s 30G "$1/root.img"
+  truncate -s 40G "$1/vg0.img"
+  truncate -s 10G "$1/vg1.img"
+  mke2fs -q -t ext4 -F -E lazy_itable_init=1,lazy_journal_init=1 -m 0 "$1/root.img"
+}
+
+# What the host reads when it boots: our files, and a key for us to come in with.
+make_seed() {
+  local name=$1 seed=$2 run
+  run=$(run_path "$name")
+  cp -r --preserve=mode "$here/guest/." "$seed/"
+  ssh-keygen -q -t ed25519 -N '' -C "test host $name" -f "$run/key"
+  ssh-keygen -q -t ed25519 -N '' -C "$name" -f "$seed/ssh_host_ed25519_key"
+  cp "$run/key.pub" "$seed/authorized_keys"
+  echo "$name $(cat "$seed/ssh_host_ed25519_key.pub")" >"$run/known_hosts"
+  chmod -R u=rwX,go=rX "$seed"
+  chmod 600 "$seed/ssh_host_ed25519_key"
+}
+
+boot() {
+  local name=$1 run started=$SECONDS
+  need_root
+  need_host "$name"
+  run=$(run_path "$name")
+  exec {alive}>"$run/alive"
+  flock -n "$alive" || die "host '$name' is up already"
+  rm -f "$run/pid" "$run/ssh"
+  setsid unshare --mount --propagation private --net --pid --fork --kill-child \
+    "$here/lib/supervise" "$(cat "$run/tree")" "$run" "$checkout" "${LVP_HOST_MEMORY:-5G}" \
+    <>/dev/null >"$run/console.log" 2>&1 &
+  exec {alive}>&-
+  wait_until 120 came_up_or_died "$name" || { boot_failed "$name" 'no answer after 120 s'; }
+  is_alive "$name" || boot_failed "$name" 'the kernel ended'
+  # systemd says "running" once every unit it wants is active, ours among them.
+  local verdict
+  verdict=$(run_ssh "$name" systemctl is-system-running --wait) ||
+    say "host '$name' is $verdict: $(run_ssh "$name" systemctl --failed --plain --no-legend)"
+  [ "$verdict" = running ] || [ "$verdict" = degraded ] || boot_failed "$name" "systemd is '$verdict'"
+  say "host '$name' is up after $((SECONDS - started)) s"
+}
+
+came_up_or_died() { ! is_alive "$1" || { [ -s "$(run_path "$1")/pid" ] && open_ssh "$1"; }; }
+
+boot_failed() {
+  tail -n 30 "$(run_path "$1")/console.log" >&2
+  die "host '$1' did not come up: $2; its console is above"
+}
+
+# A power cut: no process gets a chance to write another byte.
+cut_power() {
+  local name=$1 run pid
+  run=$(run_path "$name")
+  is_alive "$name" || return 0
+  wait_until 10 test -s "$run/pid" || die "host '$name' has written no process id"
+  pid=$(cat "$run/pid")
+  kill -KILL "$pid"
+  wait_gone "$name" 30 || die "processes of host '$name' are left: $pid and its children"
+}
+
+poweroff() {
+  need_alive "$1"
+  # The connection breaks before the answer comes, so the exit code says nothing.
+  run_ssh "$1" systemctl poweroff || true
+  wait_gone "$1" 120 || die "host '$1' is still there 120 s after poweroff"
+}
+
+down() {
+  need_root
+  cut_power "$1"
+  rm -rf --one-file-system "$(run_path "$1")"
+}
+
+list() {
+  local run name
+  for run in "$state"/run/*/; do
+    [ -d "$run/disks" ] || continue
+    name=$(basename "$run")
+    if is_alive "$name"; then printf '%s\tup\t%s\n' "$name" "$(cat "$run/address")"; else printf '%s\toff\n' "$name"; fi
+  done
+}
