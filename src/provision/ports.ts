@@ -6,8 +6,11 @@
  * errors are kept as `cause` and go no further. Every call ends within a bounded time of its own accord.
  */
 import type { Problem } from '../core/errors.ts';
-import type { Domain, ImageReference, LogicalPool, VolumeLocation, VolumeRequest } from '../core/request.ts';
+import type { Blankness, PlannedFill } from '../core/plan.ts';
+import type { Domain, ImageReference, LogicalPool } from '../core/request.ts';
 import type { LogicalVolume, Seal, VolumeGroup } from '../core/volume.ts';
+
+export type { Blankness, FillState } from '../core/plan.ts';
 
 /** A domain as libvirt knows it now. */
 export interface LibvirtDomain {
@@ -50,9 +53,6 @@ export type LibvirtEvent =
   /** The connection was made or made again: anything may have happened meanwhile. */
   | { readonly kind: 'connected' }
   | { readonly kind: 'disconnected'; readonly problem: Problem };
-
-/** Why an existing volume may or may not be taken over. */
-export type Blankness = { readonly blank: true } | { readonly blank: false; readonly why: string };
 
 /** The private volume a fill writes to. */
 export interface PrivateVolume {
@@ -125,37 +125,28 @@ export interface VolumeDevices {
   open(vg: string, lv: string): Promise<VolumeDevice>;
 }
 
-/** Where one disk's request stands. */
-export type FillState = 'waiting' | 'filling' | 'publishing' | 'ready' | 'failed' | 'cancelled';
-
 /** One row of the ledger: the latest fill for one disk of one domain. */
-export interface FillRecord {
-  readonly fillId: string;
-  readonly domainUuid: string;
-  readonly domainName: string;
-  readonly request: VolumeRequest;
-  readonly location: VolumeLocation;
-  readonly state: FillState;
+export interface FillRecord extends PlannedFill {
   /** Times of trying since the request last changed or was retried by hand. */
   readonly attempts: number;
-  /** Unix time in ms before which a passing failure is not tried again. */
-  readonly retryAtMs?: number | undefined;
-  readonly problem?: Problem | undefined;
   readonly sha256?: string | undefined;
   readonly createdAtMs: number;
   readonly updatedAtMs: number;
 }
 
 /**
- * A domain whose start was asked for before libvirt had told us of it (virt-install's first start), or
- * that is to be started when ready: remembered over a restart of the daemon.
+ * Whether the daemon starts the domain, once, when its volumes are ready: `yes` after a fill whose
+ * annotation says start="when-ready"; `if-autostart` after a start was denied while libvirtd took no
+ * clients, which is how an autostart at boot looks from the gate.
  */
+export type StartWish = 'no' | 'yes' | 'if-autostart';
+
+/** An annotated domain, remembered over a restart of the daemon. */
 export interface KnownDomain {
   readonly domain: Domain;
-  /** `gate`: only the hook has shown us this domain so far; `libvirt`: it was seen in libvirt. */
+  /** `gate`: only the hook has shown us this domain so far (virt-install's first start); else `libvirt`. */
   readonly origin: 'gate' | 'libvirt';
-  /** Start it, once, when its volumes are ready. */
-  readonly startWhenReady: boolean;
+  readonly startWish: StartWish;
   readonly seenAtMs: number;
 }
 
@@ -188,4 +179,14 @@ export interface Log {
   warn(fields: object, message: string): void;
   error(fields: object, message: string): void;
   child(fields: object): Log;
+}
+
+/** The hook operations at which a start can still be refused (https://libvirt.org/hooks.html). */
+export type GateOperation = 'prepare' | 'migrate' | 'restore';
+
+/** The gate's answer to the hook. */
+export interface AdmitAnswer {
+  readonly allowed: boolean;
+  /** Why not, for whoever pressed start. */
+  readonly problems: readonly Problem[];
 }

@@ -1,0 +1,104 @@
+/**
+ * The gate's unix socket: the qemu hook posts a domain's XML and learns whether it may start. HTTP, because
+ * curl speaks it from a shell script and node:http brings the limits.
+ *
+ *   POST /admit/{prepare|migrate|restore}   204 allowed | 403 refused, the reason as text
+ *
+ * Any other status makes the hook decide by the seals alone, as if nobody had answered.
+ */
+import { chmodSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { join } from 'node:path';
+import { describeProblem, toProblem } from '../core/errors.ts';
+import type { AdmitAnswer, GateOperation, Log } from '../provision/ports.ts';
+
+/** libvirt's own limit for XML over RPC is 4 MiB; a domain's XML is a few KiB. */
+const BODY_BYTES_MAX = 4 << 20;
+/** More starts at once than libvirt has worker threads for. */
+const CONNECTIONS_MAX = 64;
+/** What the hook waits for beyond the grace before it takes the daemon for dead, in seconds. */
+const ANSWER_MARGIN_SECONDS = 4;
+
+export interface GateSocket {
+  close(): Promise<void>;
+}
+
+/**
+ * Listens on RUNTIME_DIR/gate.sock, for root alone, and writes the longest time an answer may take to
+ * RUNTIME_DIR/gate-seconds for the hook to read.
+ */
+export async function openGateSocket(options: {
+  readonly runtimeDir: string;
+  readonly graceMs: number;
+  readonly admit: (operation: GateOperation, xml: string) => Promise<AdmitAnswer>;
+  readonly log: Log;
+}): Promise<GateSocket> {
+  const path = join(options.runtimeDir, 'gate.sock');
+  const server = createServer({ requestTimeout: 5_000, headersTimeout: 5_000 }, (request, response) => {
+    answer(options, request, response).catch((error: unknown) => {
+      options.log.error({ problem: toProblem(error) }, 'the gate could not answer');
+      response.writeHead(500).end();
+    });
+  });
+  server.maxConnections = CONNECTIONS_MAX;
+  rmSync(path, { force: true });
+  await listen(server, path);
+  chmodSync(path, 0o600);
+  const seconds = Math.ceil(options.graceMs / 1000) + ANSWER_MARGIN_SECONDS;
+  writeFileSync(join(options.runtimeDir, 'gate-seconds'), `${seconds}\n`, { mode: 0o644 });
+  return {
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => {
+          resolve();
+        });
+        server.closeAllConnections();
+      }),
+  };
+}
+
+function listen(server: Server, path: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(path, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+}
+
+async function answer(
+  options: Parameters<typeof openGateSocket>[0],
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const operation = /^\/admit\/(prepare|migrate|restore)$/.exec(request.url ?? '')?.[1] as
+    GateOperation | undefined;
+  if (request.method !== 'POST' || operation === undefined) {
+    response.writeHead(404).end();
+    return;
+  }
+  const xml = await readBody(request);
+  if (xml === undefined) {
+    response.writeHead(413).end();
+    return;
+  }
+  const { allowed, problems } = await options.admit(operation, xml);
+  if (allowed) response.writeHead(204).end();
+  else
+    response
+      .writeHead(403, { 'content-type': 'text/plain; charset=utf-8' })
+      .end(problems.map(describeProblem).join(' '));
+}
+
+async function readBody(request: IncomingMessage): Promise<string | undefined> {
+  const chunks: Buffer[] = [];
+  let lengthBytes = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    lengthBytes += chunk.length;
+    if (lengthBytes > BODY_BYTES_MAX) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}

@@ -1,0 +1,26 @@
+/**
+ * Tells systemd how the daemon is doing. Node has no unix datagram sockets, so systemd's own program speaks
+ * for us (the unit has NotifyAccess=all for it). https://www.freedesktop.org/software/systemd/man/sd_notify.html
+ */
+import { execa } from 'execa';
+import type { Log } from '../provision/ports.ts';
+
+/** Ready, stopping, status line, or sign of life; does nothing when not run by systemd. */
+export async function systemdNotify(log: Log, ...words: readonly string[]): Promise<void> {
+  if (process.env['NOTIFY_SOCKET'] === undefined) return;
+  try {
+    await execa('systemd-notify', words, { stdin: 'ignore', timeout: 10_000 });
+  } catch (error) {
+    log.warn({ err: error }, 'systemd could not be told');
+  }
+}
+
+/** Sends the sign of life twice as often as the unit's WatchdogSec asks for; returns how to end it. */
+export function keepWatchdogFed(log: Log): () => void {
+  const watchdogUs = Number(process.env['WATCHDOG_USEC']);
+  if (!Number.isFinite(watchdogUs) || watchdogUs <= 0) return () => undefined;
+  const timer = setInterval(() => void systemdNotify(log, 'WATCHDOG=1'), watchdogUs / 2000);
+  return () => {
+    clearInterval(timer);
+  };
+}

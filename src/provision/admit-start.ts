@@ -1,0 +1,138 @@
+/**
+ * The gate: may this domain start? Asked by the qemu hook with the domain's XML while libvirt holds the
+ * domain and waits, so it is answered within the grace and a little more, whatever else is stuck, and
+ * libvirt is never asked about any domain meanwhile: pools and volumes answer, domains would not.
+ */
+import { parseDomainXml } from '../core/domain-xml.ts';
+import type { Problem } from '../core/errors.ts';
+import { ProvisionError, toProblem } from '../core/errors.ts';
+import type { DiskPlan, Plan } from '../core/plan.ts';
+import { isStartable } from '../core/plan.ts';
+import { imageName } from '../core/request.ts';
+import { formatSize } from '../core/size.ts';
+import type { ObserveNeeds } from './observe.ts';
+import { observe } from './observe.ts';
+import type { AdmitAnswer, GateOperation, Log } from './ports.ts';
+import type { Reconciler } from './reconcile.ts';
+
+export interface AdmitNeeds extends ObserveNeeds {
+  readonly reconciler: Reconciler;
+  readonly log: Log;
+  /** How long a start may wait for its fill, in ms. */
+  readonly graceMs: number;
+  /** False while libvirt takes no clients, as during the autostart of domains at boot. */
+  readonly isLibvirtReachable: () => boolean;
+}
+
+/** What the readings before and after the wait may take beyond the grace, in ms. */
+const READING_LIMIT_MS = 2_000;
+
+/** Decides, and begins the fill of a domain nobody has told us about before (virt-install's first start). */
+export async function admitStart(
+  needs: AdmitNeeds,
+  operation: GateOperation,
+  xml: string,
+): Promise<AdmitAnswer> {
+  const log = needs.log.child({ operation });
+  const startedMs = needs.clock.monotonicMs();
+  const answer = await decide(needs, operation, xml).catch((error: unknown) => refuseOrPassOn(error));
+  const tookMs = Math.round(needs.clock.monotonicMs() - startedMs);
+  if (answer.allowed) log.info({ tookMs, domain: answer.domainUuid }, 'start admitted');
+  else log.warn({ tookMs, domain: answer.domainUuid, problems: answer.problems }, 'start refused');
+  return answer;
+}
+
+type Decided = AdmitAnswer & { readonly domainUuid?: string };
+
+/** Without libvirt's word on its pools nothing can be judged here, but the hook still can, by the seals. */
+function refuseOrPassOn(error: unknown): Decided {
+  const problem = toProblem(error);
+  if (problem.code === 'LIBVIRT_UNAVAILABLE') throw error;
+  return { allowed: false, problems: [problem] };
+}
+
+async function decide(needs: AdmitNeeds, operation: GateOperation, xml: string): Promise<Decided> {
+  const domain = parseDomainXml(xml);
+  const domainUuid = domain.uuid;
+  if (domain.annotation === undefined) return { allowed: true, problems: [], domainUuid };
+  const { reconciler } = needs;
+  if (operation !== 'prepare') reconciler.markIncoming(domain.uuid);
+  const first = await planOf(needs, domain);
+  if (isStartable(first)) return { allowed: true, problems: [], domainUuid };
+  if (operation !== 'prepare' || reconciler.isIncoming(domain.uuid)) {
+    return {
+      allowed: false,
+      problems: first.disks.flatMap(describeUnready(needs)).concat(first.problems),
+      domainUuid,
+    };
+  }
+  // Somebody wants it now: a pause after a failure that may have passed ends here.
+  const isPaused = first.disks.some((disk) => disk.action === 'hold' && disk.retryAtMs !== undefined);
+  if (isPaused) reconciler.endPauses(domain.uuid);
+  reconciler.act(isPaused ? await planOf(needs, domain) : first, 'gate');
+  await waitForFills(needs, domain.uuid);
+  const last = await planOf(needs, domain);
+  if (isStartable(last)) return { allowed: true, problems: [], domainUuid };
+  if (!needs.isLibvirtReachable()) reconciler.wishAutostart(domain.uuid);
+  return {
+    allowed: false,
+    problems: last.problems.concat(last.disks.flatMap(describeUnready(needs))),
+    domainUuid,
+  };
+}
+
+async function planOf(needs: AdmitNeeds, domain: Plan['domain']): Promise<Plan> {
+  const observation = await withLimit(needs, observe(needs, [domain]));
+  return observation.plan(domain);
+}
+
+async function withLimit<T>(needs: AdmitNeeds, work: Promise<T>): Promise<T> {
+  const late = Symbol('late');
+  const first = await Promise.race([work, needs.clock.sleep(READING_LIMIT_MS).then((): typeof late => late)]);
+  if (first !== late) return first;
+  work.catch(() => undefined);
+  throw new ProvisionError({
+    code: 'TIMEOUT',
+    message: `The state of the volumes could not be read within ${READING_LIMIT_MS / 1000} s.`,
+    hint: 'LVM or libvirt is busy or stuck; try again in a moment.',
+  });
+}
+
+async function waitForFills(needs: AdmitNeeds, domainUuid: string): Promise<void> {
+  needs.fills.promote(domainUuid);
+  const enough = new AbortController();
+  const grace = needs.clock.sleep(needs.graceMs, enough.signal).catch(() => undefined);
+  await Promise.race([needs.fills.settled(domainUuid), grace]);
+  enough.abort();
+}
+
+/** What to tell the person who pressed start about a disk that is not ready. */
+function describeUnready(needs: AdmitNeeds): (disk: DiskPlan) => Problem[] {
+  return (disk) => {
+    if (disk.action === 'none') return [];
+    if (disk.action === 'refuse' || disk.action === 'hold') {
+      const { code, message, hint } = disk.problem;
+      return [{ code, message: `Disk ${disk.request.target}: ${message}`, hint }];
+    }
+    const where = `Disk ${disk.request.target} is being filled from ${imageName(disk.request.image)}`;
+    const progress = disk.action === 'wait' ? describeProgress(needs, disk.fillId) : undefined;
+    return [
+      {
+        code: 'VOLUME_STATE',
+        message: `${where}: ${progress ?? '0 %, time left not known yet'}.`,
+        hint: 'Start it again then, or see `lvp status --watch`.',
+      },
+    ];
+  };
+}
+
+function describeProgress(needs: AdmitNeeds, fillId: string): string | undefined {
+  const progress = needs.fills.progressOf(fillId);
+  if (progress === undefined || progress.bytesTotal === 0) return undefined;
+  const percent = Math.floor((100 * progress.bytesDone) / progress.bytesTotal);
+  const left =
+    progress.secondsLeft === undefined
+      ? 'time left not known yet'
+      : `${Math.ceil(progress.secondsLeft)} s left`;
+  return `${percent} % of ${formatSize(progress.bytesTotal)}, ${left}`;
+}

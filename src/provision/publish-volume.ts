@@ -1,0 +1,62 @@
+/**
+ * Gives a finished volume its final name. From here on it is never written again by this program.
+ */
+import { randomBytes } from 'node:crypto';
+import { ProvisionError } from '../core/errors.ts';
+import type { Seal } from '../core/volume.ts';
+import { readMark } from '../core/volume.ts';
+import { discardVolume } from './discard-volume.ts';
+import type { Log, Pools, PrivateVolume, Volumes } from './ports.ts';
+
+/**
+ * Seals and renames. A blank volume that a tool has made under the final name meanwhile (virt-install, at a
+ * second try) is moved out of the way first and removed afterwards; one that is not blank stays, and the
+ * fill fails with VOLUME_NOT_BLANK.
+ */
+export async function publishVolume(
+  needs: { readonly pools: Pools; readonly volumes: Volumes; readonly log: Log },
+  volume: PrivateVolume,
+  seal: Seal,
+  pool: string,
+): Promise<void> {
+  const { volumes } = await needs.volumes.list();
+  const inTheWay = volumes.find((other) => other.vg === volume.vg && other.lv === volume.target);
+  const movedAside =
+    inTheWay !== undefined && readMark(inTheWay.tags).state === 'unmarked'
+      ? await moveBlankAside(needs, volume)
+      : undefined;
+  await needs.volumes.publish(volume, seal);
+  if (movedAside !== undefined) await discardVolume(needs, movedAside, pool);
+  await refreshPool(needs, pool);
+}
+
+/** Takes the blank volume over like any other that is adopted; a crash leaves it marked, as litter to reclaim. */
+async function moveBlankAside(
+  needs: { readonly volumes: Volumes; readonly log: Log },
+  volume: PrivateVolume,
+): Promise<PrivateVolume> {
+  const examined = await needs.volumes.examine(volume.vg, volume.target);
+  if (!examined.blank) {
+    throw new ProvisionError({
+      code: 'VOLUME_NOT_BLANK',
+      message: `A volume ${volume.vg}/${volume.target} appeared during the fill and is not blank: ${examined.why}.`,
+      hint: 'It was left untouched. Delete it yourself (virsh vol-delete) if its content is not needed, then run `lvp retry`.',
+    });
+  }
+  const aside = { ...volume, fillId: randomBytes(8).toString('hex') };
+  await needs.volumes.adopt(aside);
+  needs.log.info(
+    { volume: `${volume.vg}/${volume.target}` },
+    'a blank volume under the final name was moved aside',
+  );
+  return aside;
+}
+
+/** libvirt learns of the new name only by a refresh; if that fails, the volume is published all the same. */
+async function refreshPool(needs: { readonly pools: Pools; readonly log: Log }, pool: string): Promise<void> {
+  try {
+    await needs.pools.refresh(pool);
+  } catch (error) {
+    needs.log.warn({ err: error, pool }, 'the pool could not be refreshed after publishing');
+  }
+}

@@ -1,0 +1,365 @@
+/**
+ * Brings what is there and what is asked for together. Every signal, timer and request only puts a domain's
+ * UUID in the queue; the worker reads the domain again, plans, and acts. Nothing else begins a fill, but for
+ * the gate, which hands over the XML of a domain that libvirt will not talk about while its start waits.
+ */
+import { randomBytes } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
+import { parseDomainXml } from '../core/domain-xml.ts';
+import type { Problem } from '../core/errors.ts';
+import { describeProblem, isPassing, ProvisionError, toProblem } from '../core/errors.ts';
+import type { DiskPlan, Plan } from '../core/plan.ts';
+import { isStartable, planReclaim, sameRequest } from '../core/plan.ts';
+import type { Domain } from '../core/request.ts';
+import { fillIdOf, readMark } from '../core/volume.ts';
+import { discardVolume } from './discard-volume.ts';
+import type { ObserveNeeds } from './observe.ts';
+import { observe, problemsOf } from './observe.ts';
+import type { Domains, FillRecord, KnownDomain, LibvirtDomain, Log, Pools } from './ports.ts';
+
+/** A start that was refused and never came back: its fill is given up after this time, in ms. */
+const GATE_ORIGIN_KEPT_MS = 24 * 3_600_000;
+/** How long an incoming migration or restore may take from its first hook call to its start, in ms. */
+const INCOMING_KEPT_MS = 6 * 3_600_000;
+/** Domains read per observation. */
+const BATCH_MAX = 64;
+
+export interface ReconcileNeeds extends ObserveNeeds {
+  readonly domains: Domains;
+  readonly pools: Pools;
+  readonly log: Log;
+}
+
+export class Reconciler {
+  readonly #needs: ReconcileNeeds;
+  readonly #queue = new Set<string>();
+  /** What was last said about a domain, so that the same news is logged once. */
+  readonly #said = new Map<string, string>();
+  /** Annotations that cannot be read, by domain UUID, for `lvp status`. */
+  readonly #unreadable = new Map<string, { readonly name: string; readonly problem: Problem }>();
+  /** Domains arriving by migration or restore: verified, never filled. Monotonic time of arrival in ms. */
+  readonly #incoming = new Map<string, number>();
+  readonly #timers = new Map<string, NodeJS.Timeout>();
+  #working: Promise<void> | undefined;
+  #stopped = false;
+
+  constructor(needs: ReconcileNeeds) {
+    this.#needs = needs;
+    needs.fills.onSettled = (uuid) => {
+      this.request(uuid);
+    };
+  }
+
+  /** Looks at one domain again, soon. */
+  request(uuid: string): void {
+    this.#queue.add(uuid);
+    this.#wake();
+  }
+
+  /** Looks at everything again: after a connection was made, and from time to time. */
+  async requestAll(): Promise<void> {
+    for (const uuid of await this.#needs.domains.list()) this.#queue.add(uuid);
+    for (const { domain } of this.#needs.ledger.domains()) this.#queue.add(domain.uuid);
+    this.#wake();
+    await this.reclaim();
+  }
+
+  get unreadable(): ReadonlyMap<string, { readonly name: string; readonly problem: Problem }> {
+    return this.#unreadable;
+  }
+
+  markIncoming(uuid: string): void {
+    this.#incoming.set(uuid, this.#needs.clock.monotonicMs());
+  }
+
+  isIncoming(uuid: string): boolean {
+    const sinceMs = this.#incoming.get(uuid);
+    if (sinceMs === undefined) return false;
+    if (this.#needs.clock.monotonicMs() - sinceMs < INCOMING_KEPT_MS) return true;
+    this.#incoming.delete(uuid);
+    return false;
+  }
+
+  /** Failures of this domain that may have passed are tried again now instead of after their pause. */
+  endPauses(uuid: string): void {
+    for (const fill of this.#needs.ledger.fills()) {
+      if (fill.domainUuid !== uuid || fill.retryAtMs === undefined) continue;
+      this.#needs.ledger.putFill({ ...fill, retryAtMs: 0 });
+    }
+  }
+
+  /** A start was refused while libvirtd took no clients: if that was its autostart, it is made good once. */
+  wishAutostart(uuid: string): void {
+    const known = this.#needs.ledger.domainOf(uuid);
+    if (known?.startWish === 'no') this.#needs.ledger.putDomain({ ...known, startWish: 'if-autostart' });
+  }
+
+  /** Removes private volumes that nothing accounts for any more. */
+  async reclaim(): Promise<void> {
+    const { volumes } = await observe(this.#needs, []);
+    const { fills, ledger, log } = this.#needs;
+    const litter = planReclaim({ volumes, fills: ledger.fills(), running: fills.running });
+    if (litter.length === 0) return;
+    const pools = await this.#needs.pools.list();
+    for (const volume of litter) {
+      const fillId = fillIdOf(volume.lv);
+      const mark = readMark(volume.tags);
+      if (fillId === undefined || mark.state !== 'filling') continue;
+      const pool = pools.find(({ vg, active }) => vg === volume.vg && active);
+      try {
+        const outcome = await discardVolume(this.#needs, { vg: volume.vg, fillId }, pool?.name);
+        log.info(
+          { fill: fillId, volume: `${volume.vg}/${volume.lv}`, outcome },
+          'reclaimed an abandoned volume',
+        );
+      } catch (error) {
+        log.warn({ fill: fillId, problem: toProblem(error) }, 'an abandoned volume could not be removed yet');
+      }
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#queue.clear();
+    for (const timer of this.#timers.values()) clearTimeout(timer);
+    await this.#working;
+  }
+
+  /** Does what a plan says. Synchronous, so that nothing can come between the reading and the intent. */
+  act(planned: Plan, origin: KnownDomain['origin']): void {
+    const { ledger } = this.#needs;
+    const { domain } = planned;
+    const known = ledger.domainOf(domain.uuid);
+    const begins = planned.problems.length === 0 && planned.disks.some(({ action }) => action === 'fill');
+    const startWish =
+      begins && domain.annotation?.start === 'when-ready' && origin === 'libvirt'
+        ? 'yes'
+        : (known?.startWish ?? 'no');
+    this.#remember({
+      domain,
+      origin: known?.origin === 'libvirt' ? 'libvirt' : origin,
+      startWish,
+      seenAtMs: this.#needs.clock.nowMs(),
+    });
+    this.#forgetDisksNotIn(planned);
+    if (planned.problems.length === 0) for (const disk of planned.disks) this.#actOnDisk(domain, disk);
+    this.#say(planned);
+  }
+
+  /** Every write to the ledger waits for the disk: what is known already is not written again. */
+  #remember(known: KnownDomain): void {
+    const before = this.#needs.ledger.domainOf(known.domain.uuid);
+    const isSame =
+      before?.origin === 'libvirt' &&
+      before.startWish === known.startWish &&
+      isDeepStrictEqual(before.domain, JSON.parse(JSON.stringify(known.domain)));
+    if (!isSame) this.#needs.ledger.putDomain(known);
+  }
+
+  #actOnDisk(domain: Domain, disk: DiskPlan): void {
+    const { fills, ledger } = this.#needs;
+    const record = ledger.fillOf(domain.uuid, disk.request.target);
+    switch (disk.action) {
+      case 'none':
+        if (record?.state !== 'ready') {
+          ledger.putFill({ ...this.#newRecord(domain, disk, record), state: 'ready', sha256: disk.sha256 });
+        }
+        return;
+      case 'fill':
+        fills.begin(this.#newRecord(domain, disk, record, disk.fillId), { from: disk.from });
+        return;
+      case 'finish':
+        fills.begin(this.#newRecord(domain, disk, record, disk.fillId), { from: 'finish', seal: disk.seal });
+        return;
+      case 'cancel':
+        fills.cancel(disk.fillId, disk.why);
+        return;
+      case 'hold':
+        if (disk.retryAtMs !== undefined) this.#requestAt(domain.uuid, disk.retryAtMs);
+        return;
+      case 'wait':
+      case 'refuse':
+        return;
+    }
+  }
+
+  #newRecord(domain: Domain, disk: DiskPlan, before: FillRecord | undefined, fillId?: string): FillRecord {
+    const nowMs = this.#needs.clock.nowMs();
+    const again = before !== undefined && sameRequest(before.request, disk.request);
+    return {
+      fillId: fillId ?? randomBytes(8).toString('hex'),
+      domainUuid: domain.uuid,
+      domainName: domain.name,
+      request: disk.request,
+      location: disk.location,
+      state: 'waiting',
+      attempts: again ? before.attempts : 0,
+      createdAtMs: nowMs,
+      updatedAtMs: nowMs,
+    };
+  }
+
+  #wake(): void {
+    if (this.#stopped) return;
+    this.#working ??= this.#work().finally(() => {
+      this.#working = undefined;
+      if (this.#queue.size > 0) this.#wake();
+    });
+  }
+
+  async #work(): Promise<void> {
+    while (this.#queue.size > 0) {
+      const batch = [...this.#queue].slice(0, BATCH_MAX);
+      for (const uuid of batch) this.#queue.delete(uuid);
+      try {
+        await this.#reconcile(batch);
+      } catch (error) {
+        // Whatever is in the way now is met again at the next event or by the timer; until then nothing starts.
+        this.#needs.log.warn(
+          { problem: toProblem(error), domains: batch.length },
+          'could not look at domains',
+        );
+        for (const uuid of batch) this.#requestAt(uuid, this.#needs.clock.nowMs() + 5_000);
+        return;
+      }
+    }
+  }
+
+  async #reconcile(uuids: readonly string[]): Promise<void> {
+    const annotated: { readonly found: LibvirtDomain; readonly domain: Domain }[] = [];
+    for (const uuid of uuids) {
+      const found = await this.#needs.domains.read(uuid);
+      const domain = found === undefined ? undefined : this.#parse(found);
+      if (found === undefined || domain === undefined) this.#forget(uuid, found);
+      else annotated.push({ found, domain });
+    }
+    if (annotated.length === 0) return;
+    const observation = await observe(
+      this.#needs,
+      annotated.map(({ domain }) => domain),
+    );
+    for (const { found, domain } of annotated) {
+      const planned = observation.plan(domain);
+      this.act(planned, 'libvirt');
+      // A start takes as long as QEMU does: nothing else waits for it.
+      if (isStartable(planned)) void this.#startIfWished(found);
+    }
+  }
+
+  /** The annotated domain, or undefined if it has no annotation or one that cannot be read. */
+  #parse(found: LibvirtDomain): Domain | undefined {
+    try {
+      const domain = parseDomainXml(found.xml);
+      this.#unreadable.delete(found.uuid);
+      return domain.annotation === undefined ? undefined : domain;
+    } catch (error) {
+      const problem = toProblem(error);
+      this.#unreadable.set(found.uuid, { name: found.name, problem });
+      this.#sayOnce(found.uuid, `refused: ${describeProblem(problem)}`, {
+        domain: found.uuid,
+        name: found.name,
+        problem,
+      });
+      return undefined;
+    }
+  }
+
+  async #startIfWished(found: LibvirtDomain): Promise<void> {
+    const { domains, ledger, log } = this.#needs;
+    const known = ledger.domainOf(found.uuid);
+    if (known === undefined || known.startWish === 'no') return;
+    const wanted = known.startWish === 'yes' || found.autostart;
+    // The wish is taken back before the start, so that a crash in between starts nothing twice.
+    ledger.putDomain({ ...known, startWish: 'no' });
+    if (!wanted || found.active) return;
+    try {
+      await domains.start(found.uuid);
+      log.info({ domain: found.uuid, name: found.name }, 'started, its volumes being ready');
+    } catch (error) {
+      const problem = toProblem(error);
+      if (isPassing(problem)) ledger.putDomain(known);
+      log.error(
+        { domain: found.uuid, name: found.name, problem },
+        'its volumes are ready but it could not be started',
+      );
+    }
+  }
+
+  /** The domain is gone, or no longer asks for anything: its fills end, what was published stays. */
+  #forget(uuid: string, found: LibvirtDomain | undefined): void {
+    const { clock, fills, ledger, log } = this.#needs;
+    if (found === undefined) this.#unreadable.delete(uuid);
+    const known = ledger.domainOf(uuid);
+    const isFirstStart = known?.origin === 'gate' && clock.nowMs() - known.seenAtMs < GATE_ORIGIN_KEPT_MS;
+    if (found === undefined && isFirstStart) return;
+    let remain = false;
+    for (const fill of ledger.fills()) {
+      if (fill.domainUuid !== uuid) continue;
+      if (fills.running.has(fill.fillId)) {
+        fills.cancel(
+          fill.fillId,
+          found === undefined ? 'the domain was undefined' : 'the annotation was taken away',
+        );
+        remain = true;
+      } else ledger.removeFill(uuid, fill.request.target);
+    }
+    if (remain || known === undefined) return;
+    ledger.removeDomain(uuid);
+    this.#said.delete(uuid);
+    log.info({ domain: uuid, name: known.domain.name }, 'no longer asks for volumes');
+  }
+
+  #forgetDisksNotIn(planned: Plan): void {
+    const { fills, ledger } = this.#needs;
+    const asked = new Set(planned.domain.annotation?.volumes.map(({ target }) => target));
+    for (const fill of ledger.fills()) {
+      if (fill.domainUuid !== planned.domain.uuid || asked.has(fill.request.target)) continue;
+      if (fills.running.has(fill.fillId)) fills.cancel(fill.fillId, 'the disk is no longer annotated');
+      else ledger.removeFill(fill.domainUuid, fill.request.target);
+    }
+  }
+
+  #requestAt(uuid: string, atMs: number): void {
+    if (this.#stopped) return;
+    clearTimeout(this.#timers.get(uuid));
+    const waitMs = Math.max(0, atMs - this.#needs.clock.nowMs());
+    this.#timers.set(
+      uuid,
+      setTimeout(() => {
+        this.#timers.delete(uuid);
+        this.request(uuid);
+      }, waitMs),
+    );
+  }
+
+  #say(planned: Plan): void {
+    const { domain } = planned;
+    const disks = planned.disks.map(({ request, action, because }) => ({
+      target: request.target,
+      action,
+      because,
+    }));
+    const problems = problemsOf(planned);
+    this.#sayOnce(domain.uuid, JSON.stringify([disks, problems]), {
+      domain: domain.uuid,
+      name: domain.name,
+      disks,
+      problems,
+    });
+  }
+
+  #sayOnce(uuid: string, text: string, fields: object): void {
+    if (this.#said.get(uuid) === text) return;
+    this.#said.set(uuid, text);
+    this.#needs.log.info(fields, 'looked at domain');
+  }
+}
+
+/** For callers that must have a domain: the gate and the verbs of `lvp`. */
+export function noSuchDomain(nameOrUuid: string): ProvisionError {
+  return new ProvisionError({
+    code: 'DOMAIN_NOT_FOUND',
+    message: `libvirt knows no domain ${nameOrUuid}.`,
+    hint: 'See `virsh list --all`.',
+  });
+}

@@ -1,0 +1,191 @@
+/**
+ * Goal: for every state a volume and its ledger row can be in, the planner does the one safe thing.
+ * Method: each case names what is on the volume group and in the ledger, and what must be decided.
+ */
+import { describe, expect, it } from 'vitest';
+import type { PlanInput, PlannedFill } from '../../src/core/plan.ts';
+import { isStartable, plan, planReclaim } from '../../src/core/plan.ts';
+import type { Domain, VolumeRequest } from '../../src/core/request.ts';
+import type { LogicalVolume } from '../../src/core/volume.ts';
+import { fillTags, imageTag, privateName, sealTags } from '../../src/core/volume.ts';
+
+const US = '11111111-1111-4111-8111-111111111111';
+const OTHER = '22222222-2222-4222-8222-222222222222';
+const FILL = '0123456789abcdef';
+const SHA256 = 'a'.repeat(64);
+const location = { pool: 'guests', vg: 'vg0', lv: 'vm1' };
+const request: VolumeRequest = {
+  target: 'vda',
+  image: { bucket: 'images', key: 'debian.qcow2' },
+  format: 'qcow2',
+  generation: 1,
+};
+const domain: Domain = { uuid: US, name: 'vm1', disks: [], annotation: { start: 'manual', volumes: [request] } };
+
+function volume(lv: string, tags: readonly string[] = []): LogicalVolume {
+  return { vg: 'vg0', lv, uuid: lv, sizeBytes: 1 << 30, tags, active: true, open: false, segmentType: 'linear' };
+}
+
+const sealOf = (domainUuid: string, generation = 1, image = request.image) =>
+  sealTags({ fillId: FILL, target: 'vm1', domainUuid, image: imageTag(image), sha256: SHA256, generation });
+const fillingFor = (domainUuid: string) => fillTags({ fillId: FILL, target: 'vm1', domainUuid });
+
+function row(change: Partial<PlannedFill> = {}): PlannedFill {
+  return { fillId: FILL, domainUuid: US, domainName: 'vm1', request, location, state: 'filling', ...change };
+}
+
+function decide(input: Partial<PlanInput>) {
+  const planned = plan({
+    domain,
+    located: [{ request, location }],
+    problems: [],
+    volumes: [],
+    blankness: new Map(),
+    fills: [],
+    running: new Set(),
+    nowMs: 1_000,
+    ...input,
+  });
+  return { planned, disk: planned.disks[0] };
+}
+
+const blank = new Map([['vg0/vm1', { blank: true } as const]]);
+const notBlank = new Map([['vg0/vm1', { blank: false, why: 'ext4 found' } as const]]);
+const passing = { code: 'STORE_UNREACHABLE', message: 'MinIO is away' } as const;
+const lasting = { code: 'DIGEST_MISMATCH', message: 'wrong bytes' } as const;
+
+describe('plan, for one disk', () => {
+  const cases: [name: string, input: Partial<PlanInput>, expected: object][] = [
+    ['nothing there: fill a new volume', {}, { action: 'fill', from: 'new' }],
+    ['a blank volume: take it over', { volumes: [volume('vm1')], blankness: blank }, { action: 'fill', from: 'adopt' }],
+    ['a volume with content: refuse', { volumes: [volume('vm1')], blankness: notBlank }, { action: 'refuse' }],
+    ['a volume nobody examined: refuse', { volumes: [volume('vm1')] }, { action: 'refuse' }],
+    ['sealed for us: nothing to do', { volumes: [volume('vm1', sealOf(US))] }, { action: 'none', sha256: SHA256 }],
+    ['sealed for another domain: refuse', { volumes: [volume('vm1', sealOf(OTHER))] }, { action: 'refuse' }],
+    ['sealed with another generation: refuse', { volumes: [volume('vm1', sealOf(US, 2))] }, { action: 'refuse' }],
+    [
+      'half a seal: refuse',
+      { volumes: [volume('vm1', sealOf(US).filter((tag) => !tag.includes('sha256')))], blankness: blank },
+      { action: 'refuse' },
+    ],
+    ['our fill runs: wait', { fills: [row()], running: new Set([FILL]) }, { action: 'wait', fillId: FILL }],
+    [
+      'our fill runs, but for an older annotation: end it',
+      { fills: [row({ request: { ...request, sha256: SHA256 } })], running: new Set([FILL]) },
+      { action: 'cancel', fillId: FILL },
+    ],
+    [
+      'an interrupted fill with its private volume: resume',
+      { fills: [row()], volumes: [volume(privateName(FILL), fillingFor(US))] },
+      { action: 'fill', from: 'resume', fillId: FILL },
+    ],
+    [
+      'an interrupted fill whose annotation has changed: a new volume',
+      {
+        fills: [row({ request: { ...request, generation: 2 } })],
+        volumes: [volume(privateName(FILL), fillingFor(US))],
+      },
+      { action: 'fill', from: 'new' },
+    ],
+    [
+      'a private volume of a lost ledger: a new volume',
+      { volumes: [volume(privateName(FILL), fillingFor(US))] },
+      { action: 'fill', from: 'new' },
+    ],
+    [
+      'sealed under the private name: only the rename is missing',
+      { volumes: [volume(privateName(FILL), sealOf(US))] },
+      { action: 'finish', fillId: FILL },
+    ],
+    [
+      'sealed under the private name, failed in the ledger: still only the rename',
+      { volumes: [volume(privateName(FILL), sealOf(US))], fills: [row({ state: 'failed', problem: lasting })] },
+      { action: 'finish', fillId: FILL },
+    ],
+    [
+      'sealed under the private name for another domain: not ours',
+      { volumes: [volume(privateName(FILL), sealOf(OTHER))] },
+      { action: 'fill', from: 'new' },
+    ],
+    [
+      'adoption interrupted under the final name: go on with it',
+      { volumes: [volume('vm1', fillingFor(US))] },
+      { action: 'fill', from: 'adopt', fillId: FILL },
+    ],
+    ['adoption interrupted for another domain: refuse', { volumes: [volume('vm1', fillingFor(OTHER))] }, { action: 'refuse' }],
+    ['another domain fills this volume now: refuse', { fills: [row({ domainUuid: OTHER })] }, { action: 'refuse' }],
+    [
+      'another domain once failed on this volume: ours now',
+      { fills: [row({ domainUuid: OTHER, state: 'failed', problem: lasting })] },
+      { action: 'fill', from: 'new' },
+    ],
+    ['published and gone: hold', { fills: [row({ state: 'ready' })] }, { action: 'hold', problem: { code: 'VOLUME_MISSING' } }],
+    [
+      'published and replaced by a blank volume: hold',
+      { fills: [row({ state: 'ready' })], volumes: [volume('vm1')], blankness: blank },
+      { action: 'hold', problem: { code: 'VOLUME_MISSING' } },
+    ],
+    ['failed for good: hold', { fills: [row({ state: 'failed', problem: lasting })] }, { action: 'hold' }],
+    [
+      'failed for good, annotation changed since: fill',
+      { fills: [row({ state: 'failed', problem: lasting, request: { ...request, format: 'raw' } })] },
+      { action: 'fill', from: 'new' },
+    ],
+    [
+      'failed for a passing reason: hold until the pause is over',
+      { fills: [row({ state: 'failed', problem: passing, retryAtMs: 2_000 })] },
+      { action: 'hold', retryAtMs: 2_000 },
+    ],
+    [
+      'failed for a passing reason, pause over: fill',
+      { fills: [row({ state: 'failed', problem: passing, retryAtMs: 999 })] },
+      { action: 'fill', from: 'new' },
+    ],
+    ['cancelled: hold', { fills: [row({ state: 'cancelled' })] }, { action: 'hold' }],
+  ];
+
+  it.each(cases)('%s', (_name, input, expected) => {
+    expect(decide(input).disk).toMatchObject(expected);
+  });
+
+  it('only a sealed volume is startable, whatever else is decided', () => {
+    for (const [, input] of cases) {
+      const { planned, disk } = decide(input);
+      expect(isStartable(planned)).toBe(disk?.action === 'none');
+    }
+  });
+
+  it('reports drift, and keeps the published volume', () => {
+    const image = { bucket: 'images', key: 'older.qcow2' };
+    const { disk } = decide({ volumes: [volume('vm1', sealOf(US, 1, image))] });
+    expect(disk).toMatchObject({ action: 'none', drift: expect.stringContaining('images/older.qcow2') as string });
+  });
+
+  it('is not startable while the annotation has a mistake', () => {
+    const { planned } = decide({
+      volumes: [volume('vm1', sealOf(US))],
+      problems: [{ code: 'DISK_UNSUITABLE', message: 'no disk vdb' }],
+    });
+    expect(isStartable(planned)).toBe(false);
+  });
+});
+
+describe('planReclaim', () => {
+  const litter = volume(privateName(FILL), fillingFor(US));
+  const reclaimed = (input: Partial<Parameters<typeof planReclaim>[0]>) =>
+    planReclaim({ volumes: [litter], fills: [], running: new Set(), ...input });
+
+  it('removes a private volume that nothing accounts for', () => {
+    expect(reclaimed({})).toEqual([litter]);
+    expect(reclaimed({ fills: [row({ state: 'failed', problem: lasting })] })).toEqual([litter]);
+  });
+
+  it('keeps what runs, what the ledger calls unfinished, and whatever is not exactly a fill of ours', () => {
+    expect(reclaimed({ running: new Set([FILL]) })).toEqual([]);
+    expect(reclaimed({ fills: [row()] })).toEqual([]);
+    expect(reclaimed({ volumes: [volume(privateName(FILL), sealOf(US))] })).toEqual([]);
+    expect(reclaimed({ volumes: [volume(privateName(FILL))] })).toEqual([]);
+    expect(reclaimed({ volumes: [volume(privateName('f'.repeat(16)), fillingFor(US))] })).toEqual([]);
+    expect(reclaimed({ volumes: [volume('vm1', fillingFor(US))] })).toEqual([]);
+  });
+});
