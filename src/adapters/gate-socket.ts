@@ -2,14 +2,15 @@
  * The gate's unix socket: the qemu hook posts a domain's XML and learns whether it may start. HTTP, because
  * curl speaks it from a shell script and node:http brings the limits.
  *
- *   POST /admit/{prepare|migrate|restore}   204 allowed | 403 refused, the reason as text
+ *   POST /admit/{prepare|migrate|restore}   204 allowed | 403 refused | 503 cannot tell, with the reason as text
  *
- * Any other status makes the hook decide by the seals alone, as if nobody had answered.
+ * After any other answer than 204 and 403 the hook decides by the seals alone, as if nobody were there.
  */
 import { chmodSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { join } from 'node:path';
+import type { Problem } from '../core/errors.ts';
 import { describeProblem, toProblem } from '../core/errors.ts';
 import type { AdmitAnswer, GateOperation, Log } from '../provision/ports.ts';
 
@@ -37,8 +38,12 @@ export async function openGateSocket(options: {
   const path = join(options.runtimeDir, 'gate.sock');
   const server = createServer({ requestTimeout: 5_000, headersTimeout: 5_000 }, (request, response) => {
     answer(options, request, response).catch((error: unknown) => {
-      options.log.error({ problem: toProblem(error) }, 'the gate could not answer');
-      response.writeHead(500).end();
+      const problem = toProblem(error);
+      options.log.error(
+        { problem, ...(problem.code === 'INTERNAL' ? { err: error } : {}) },
+        'the gate cannot tell',
+      );
+      endWithText(response, 503, [problem]);
     });
   });
   server.maxConnections = CONNECTIONS_MAX;
@@ -86,10 +91,12 @@ async function answer(
   }
   const { allowed, problems } = await options.admit(operation, xml);
   if (allowed) response.writeHead(204).end();
-  else
-    response
-      .writeHead(403, { 'content-type': 'text/plain; charset=utf-8' })
-      .end(problems.map(describeProblem).join(' '));
+  else endWithText(response, 403, problems);
+}
+
+function endWithText(response: ServerResponse, status: number, problems: readonly Problem[]): void {
+  const text = problems.map(describeProblem).join(' ');
+  response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8' }).end(text);
 }
 
 async function readBody(request: IncomingMessage): Promise<string | undefined> {

@@ -7,6 +7,7 @@ import { imageName } from '../core/request.ts';
 import { imageTag, privateName } from '../core/volume.ts';
 import { discardVolume } from './discard-volume.ts';
 import type { FillRun, FillTask } from './fills.ts';
+import { FillsStopped } from './fills.ts';
 import type {
   Clock,
   FillRecord,
@@ -65,7 +66,8 @@ export async function fillVolume(
     await publishVolume(publishing, volume, seal, location.pool);
     return sha256;
   } catch (error) {
-    await returnSpace(needs, volume, location.pool, run.log);
+    const goesOnLater = run.signal.reason instanceof FillsStopped;
+    if (!goesOnLater) await returnSpace(needs, volume, location.pool, run.log);
     throw error;
   }
 }
@@ -94,12 +96,15 @@ async function writeImage(
   const device = await needs.devices.open(volume.vg, privateName(volume.fillId));
   try {
     run.phase('filling', image.object.sizeBytes);
-    return await streamImage({
+    const { sha256 } = await streamImage({
       ...{ images: needs.images, clock: needs.clock, device, object: image.object, layout: image.layout },
       expectedSha256: image.sha256,
       signal: run.signal,
-      onProgress: run.progress,
+      onProgress: ({ objectBytes }) => {
+        run.progress(objectBytes);
+      },
     });
+    return sha256;
   } finally {
     await device.close();
   }

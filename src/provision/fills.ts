@@ -138,7 +138,7 @@ export class Fills {
   /** Ends all fills without a verdict: their rows stay unfinished and are taken up at the next start. */
   async stop(): Promise<void> {
     const entries = [...this.#entries.values()];
-    for (const { abort } of entries) abort.abort(new StoppedError());
+    for (const { abort } of entries) abort.abort(new FillsStopped());
     await Promise.all(entries.map((entry) => entry.done.promise));
   }
 
@@ -196,7 +196,7 @@ export class Fills {
   }
 
   #saveFailure(entry: Entry, error: unknown, log: Log): void {
-    if (error instanceof StoppedError) return;
+    if (error instanceof FillsStopped) return;
     const problem: Problem = toProblem(error);
     if (problem.code === 'CANCELLED') {
       this.#save(entry, { state: 'cancelled', problem });
@@ -220,5 +220,5 @@ export class Fills {
   }
 }
 
-/** The daemon is stopping: neither a failure nor a cancellation. */
-class StoppedError extends Error {}
+/** Why a fill ends when the daemon does: neither a failure nor a cancellation; it is taken up again later. */
+export class FillsStopped extends Error {}

@@ -1,13 +1,13 @@
 /**
  * Before a volume is touched: which bytes exactly, by what proof, and is the image one we accept?
  */
-import { parseSidecar } from '../core/digest.ts';
+import { readSidecar, sidecarKey } from '../core/digest.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { ImageLayout } from '../core/images/layout.ts';
-import { openImage } from '../core/images/open-image.ts';
 import type { VolumeRequest } from '../core/request.ts';
 import { imageName } from '../core/request.ts';
-import type { ImageObject, Images } from './ports.ts';
+import type { Clock, ImageObject, Images } from './ports.ts';
+import { readLayout } from './stream-image.ts';
 
 /** What this host allows of images, from its configuration. */
 export interface ImagePolicy {
@@ -27,7 +27,7 @@ export interface ResolvedImage {
 
 /** Pins the object, finds the proof of its content and reads its metadata. Writes nothing anywhere. */
 export async function resolveImage(
-  needs: { readonly images: Images; readonly policy: ImagePolicy },
+  needs: { readonly images: Images; readonly clock: Clock; readonly policy: ImagePolicy },
   request: VolumeRequest,
   signal: AbortSignal,
 ): Promise<ResolvedImage> {
@@ -41,12 +41,8 @@ export async function resolveImage(
       hint: 'Add sha256="…" to the annotation, or upload the output of sha256sum as that object.',
     });
   }
-  const layout = await openImage(
-    request.format,
-    object.sizeBytes,
-    { virtualSizeMaxBytes: needs.policy.virtualSizeMaxBytes },
-    (offsetBytes, lengthBytes) => readRange(needs.images, object, offsetBytes, lengthBytes, signal),
-  );
+  const source = { images: needs.images, clock: needs.clock, object, signal };
+  const layout = await readLayout(source, request.format, needs.policy.virtualSizeMaxBytes);
   signal.throwIfAborted();
   return { object, layout, sha256 };
 }
@@ -72,23 +68,7 @@ function checkBucket(policy: ImagePolicy, request: VolumeRequest): void {
 }
 
 async function sidecarDigest(images: Images, { image }: VolumeRequest): Promise<string | undefined> {
-  const sidecar = { bucket: image.bucket, key: `${image.key}.sha256` };
+  const sidecar = { bucket: image.bucket, key: sidecarKey(image.key) };
   const text = await images.readText(sidecar);
-  return text === undefined ? undefined : parseSidecar(text, image.key);
-}
-
-async function readRange(
-  images: Images,
-  object: ImageObject,
-  offsetBytes: number,
-  lengthBytes: number,
-  signal: AbortSignal,
-): Promise<Uint8Array> {
-  const bytes = new Uint8Array(lengthBytes);
-  let done = 0;
-  for await (const chunk of images.read(object, offsetBytes, lengthBytes, signal)) {
-    bytes.set(chunk, done);
-    done += chunk.length;
-  }
-  return bytes;
+  return text === undefined ? undefined : readSidecar(text, image.key);
 }

@@ -20,10 +20,24 @@ const request: VolumeRequest = {
   format: 'qcow2',
   generation: 1,
 };
-const domain: Domain = { uuid: US, name: 'vm1', disks: [], annotation: { start: 'manual', volumes: [request] } };
+const domain: Domain = {
+  uuid: US,
+  name: 'vm1',
+  disks: [],
+  annotation: { start: 'manual', volumes: [request] },
+};
 
 function volume(lv: string, tags: readonly string[] = []): LogicalVolume {
-  return { vg: 'vg0', lv, uuid: lv, sizeBytes: 1 << 30, tags, active: true, open: false, segmentType: 'linear' };
+  return {
+    vg: 'vg0',
+    lv,
+    uuid: lv,
+    sizeBytes: 1 << 30,
+    tags,
+    active: true,
+    open: false,
+    segmentType: 'linear',
+  };
 }
 
 const sealOf = (domainUuid: string, generation = 1, image = request.image) =>
@@ -57,15 +71,39 @@ const lasting = { code: 'DIGEST_MISMATCH', message: 'wrong bytes' } as const;
 describe('plan, for one disk', () => {
   const cases: [name: string, input: Partial<PlanInput>, expected: object][] = [
     ['nothing there: fill a new volume', {}, { action: 'fill', from: 'new' }],
-    ['a blank volume: take it over', { volumes: [volume('vm1')], blankness: blank }, { action: 'fill', from: 'adopt' }],
-    ['a volume with content: refuse', { volumes: [volume('vm1')], blankness: notBlank }, { action: 'refuse' }],
+    [
+      'a blank volume: take it over',
+      { volumes: [volume('vm1')], blankness: blank },
+      { action: 'fill', from: 'adopt' },
+    ],
+    [
+      'a volume with content: refuse',
+      { volumes: [volume('vm1')], blankness: notBlank },
+      { action: 'refuse' },
+    ],
     ['a volume nobody examined: refuse', { volumes: [volume('vm1')] }, { action: 'refuse' }],
-    ['sealed for us: nothing to do', { volumes: [volume('vm1', sealOf(US))] }, { action: 'none', sha256: SHA256 }],
+    [
+      'sealed for us: nothing to do',
+      { volumes: [volume('vm1', sealOf(US))] },
+      { action: 'none', sha256: SHA256 },
+    ],
     ['sealed for another domain: refuse', { volumes: [volume('vm1', sealOf(OTHER))] }, { action: 'refuse' }],
-    ['sealed with another generation: refuse', { volumes: [volume('vm1', sealOf(US, 2))] }, { action: 'refuse' }],
+    [
+      'sealed with another generation: refuse',
+      { volumes: [volume('vm1', sealOf(US, 2))] },
+      { action: 'refuse' },
+    ],
     [
       'half a seal: refuse',
-      { volumes: [volume('vm1', sealOf(US).filter((tag) => !tag.includes('sha256')))], blankness: blank },
+      {
+        volumes: [
+          volume(
+            'vm1',
+            sealOf(US).filter((tag) => !tag.includes('sha256')),
+          ),
+        ],
+        blankness: blank,
+      },
       { action: 'refuse' },
     ],
     ['our fill runs: wait', { fills: [row()], running: new Set([FILL]) }, { action: 'wait', fillId: FILL }],
@@ -99,7 +137,10 @@ describe('plan, for one disk', () => {
     ],
     [
       'sealed under the private name, failed in the ledger: still only the rename',
-      { volumes: [volume(privateName(FILL), sealOf(US))], fills: [row({ state: 'failed', problem: lasting })] },
+      {
+        volumes: [volume(privateName(FILL), sealOf(US))],
+        fills: [row({ state: 'failed', problem: lasting })],
+      },
       { action: 'finish', fillId: FILL },
     ],
     [
@@ -112,14 +153,26 @@ describe('plan, for one disk', () => {
       { volumes: [volume('vm1', fillingFor(US))] },
       { action: 'fill', from: 'adopt', fillId: FILL },
     ],
-    ['adoption interrupted for another domain: refuse', { volumes: [volume('vm1', fillingFor(OTHER))] }, { action: 'refuse' }],
-    ['another domain fills this volume now: refuse', { fills: [row({ domainUuid: OTHER })] }, { action: 'refuse' }],
+    [
+      'adoption interrupted for another domain: refuse',
+      { volumes: [volume('vm1', fillingFor(OTHER))] },
+      { action: 'refuse' },
+    ],
+    [
+      'another domain fills this volume now: refuse',
+      { fills: [row({ domainUuid: OTHER })] },
+      { action: 'refuse' },
+    ],
     [
       'another domain once failed on this volume: ours now',
       { fills: [row({ domainUuid: OTHER, state: 'failed', problem: lasting })] },
       { action: 'fill', from: 'new' },
     ],
-    ['published and gone: hold', { fills: [row({ state: 'ready' })] }, { action: 'hold', problem: { code: 'VOLUME_MISSING' } }],
+    [
+      'published and gone: hold',
+      { fills: [row({ state: 'ready' })] },
+      { action: 'hold', problem: { code: 'VOLUME_MISSING' } },
+    ],
     [
       'published and replaced by a blank volume: hold',
       { fills: [row({ state: 'ready' })], volumes: [volume('vm1')], blankness: blank },
@@ -158,7 +211,10 @@ describe('plan, for one disk', () => {
   it('reports drift, and keeps the published volume', () => {
     const image = { bucket: 'images', key: 'older.qcow2' };
     const { disk } = decide({ volumes: [volume('vm1', sealOf(US, 1, image))] });
-    expect(disk).toMatchObject({ action: 'none', drift: expect.stringContaining('images/older.qcow2') as string });
+    expect(disk).toMatchObject({
+      action: 'none',
+      drift: expect.stringContaining('images/older.qcow2') as string,
+    });
   });
 
   it('is not startable while the annotation has a mistake', () => {

@@ -1,0 +1,147 @@
+/**
+ * The real hook, run by a real shell with a real curl, against the real socket. What it does without the
+ * daemon needs LVM and is tested on the host.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import type { Socket } from 'node:net';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { GateSocket } from '../../src/adapters/gate-socket.ts';
+import { openGateSocket } from '../../src/adapters/gate-socket.ts';
+import { ProvisionError } from '../../src/core/errors.ts';
+import type { AdmitAnswer, GateOperation } from '../../src/provision/ports.ts';
+import { domainXml, silent } from '../provision/world.ts';
+
+const hook = new URL('../../hooks/qemu', import.meta.url).pathname;
+const annotated = domainXml({ uuid: '11111111-1111-4111-8111-111111111111', name: 'vm1' });
+const plain = `<domain type='kvm'>
+  <name>plain</name>
+  <memory unit='KiB'>1048576</memory>
+</domain>
+`;
+const withForeignMetadata = plain.replace(
+  '  <memory',
+  "  <metadata>\n    <x:memory xmlns:x='urn:x'><memory/></x:memory>\n  </metadata>\n  <memory",
+);
+
+let runtimeDir: string;
+let socket: GateSocket | undefined;
+let asked: [GateOperation, string][];
+
+async function serve(answer: AdmitAnswer | Error): Promise<void> {
+  socket = await openGateSocket({
+    runtimeDir,
+    graceMs: 1_000,
+    log: silent,
+    admit: (operation, xml) => {
+      asked.push([operation, xml]);
+      return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer);
+    },
+  });
+}
+
+async function runHook(words: readonly string[], xml: string) {
+  const { exitCode, stdout, stderr } = await execa(hook, words, {
+    input: xml,
+    reject: false,
+    env: { LVP_RUNTIME_DIR: runtimeDir },
+  });
+  expect(stdout).toBe('');
+  return { exitCode, stderr };
+}
+
+beforeEach(() => {
+  runtimeDir = mkdtempSync(join(tmpdir(), 'gate-'));
+  asked = [];
+});
+
+afterEach(async () => {
+  await socket?.close();
+  socket = undefined;
+  rmSync(runtimeDir, { recursive: true });
+});
+
+describe('the qemu hook', () => {
+  it('lets a domain without our annotation pass without asking anybody', async () => {
+    await serve({ allowed: false, problems: [] });
+    for (const xml of [plain, withForeignMetadata, '', '<domain']) {
+      expect(await runHook(['plain', 'prepare', 'begin', '-'], xml)).toEqual({ exitCode: 0, stderr: '' });
+    }
+    expect(asked).toEqual([]);
+  });
+
+  it.each(['start', 'started', 'stopped', 'release', 'reconnect', 'attach', 'unheard-of'])(
+    'never stands in the way of %s',
+    async (operation) => {
+      await serve({ allowed: false, problems: [] });
+      expect(await runHook(['vm1', operation, 'begin', '-'], annotated)).toEqual({ exitCode: 0, stderr: '' });
+      expect(asked).toEqual([]);
+    },
+  );
+
+  it.each(['prepare', 'migrate', 'restore'] as const)(
+    'asks at %s and lets an admitted domain pass',
+    async (operation) => {
+      await serve({ allowed: true, problems: [] });
+      expect(await runHook(['vm1', operation, 'begin', '-'], annotated)).toEqual({ exitCode: 0, stderr: '' });
+      expect(asked).toEqual([[operation, annotated]]);
+    },
+  );
+
+  it('refuses with the reason and the remedy', async () => {
+    await serve({
+      allowed: false,
+      problems: [{ code: 'VOLUME_STATE', message: '43 % done.', hint: 'Wait.' }],
+    });
+    expect(await runHook(['vm1', 'prepare', 'begin', '-'], annotated)).toEqual({
+      exitCode: 1,
+      stderr: 'libvirt-volume-provisioner: domain vm1 is not started: 43 % done. Wait.',
+    });
+  });
+
+  it('hands over the whole XML, whatever stands in it', async () => {
+    await serve({ allowed: true, problems: [] });
+    const xml = annotated.replace(
+      '<devices>',
+      `<description>%s \\n $(touch x) \`id\` ${'ä'.repeat(70_000)}</description><devices>`,
+    );
+    await runHook(['vm1', 'prepare', 'begin', '-'], xml);
+    expect(asked[0]?.[1]).toBe(xml);
+  });
+
+  it.each([
+    ['nobody listens', () => Promise.resolve()],
+    [
+      'the daemon cannot tell',
+      () => serve(new ProvisionError({ code: 'LIBVIRT_UNAVAILABLE', message: 'libvirt is away.' })),
+    ],
+    ['the daemon hangs', hang],
+  ])('refuses what it cannot prove by a seal when %s', async (_case, prepare) => {
+    await prepare();
+    const { exitCode, stderr } = await runHook(['vm1', 'prepare', 'begin', '-'], annotated);
+    expect(exitCode).toBe(1);
+    expect(stderr).toMatch(/^libvirt-volume-provisioner: domain vm1 is not started: /);
+  });
+});
+
+/** A socket that takes connections and never answers. */
+async function hang(): Promise<void> {
+  const connections = new Set<Socket>();
+  const server = createServer((connection) => connections.add(connection));
+  await new Promise<void>((resolve) => {
+    server.listen(join(runtimeDir, 'gate.sock'), resolve);
+  });
+  writeFileSync(join(runtimeDir, 'gate-seconds'), '1\n');
+  socket = {
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => {
+          resolve();
+        });
+        for (const connection of connections) connection.destroy();
+      }),
+  };
+}
