@@ -21,6 +21,7 @@ export interface Locations {
 export function locateVolumes(domain: Domain, pools: readonly LogicalPool[]): Locations {
   const located: LocatedVolume[] = [];
   const problems: DiskProblem[] = [];
+  const targetsOf = targetsByVolume(domain, pools);
   for (const request of domain.annotation?.volumes ?? []) {
     const { target } = request;
     const disk = domain.disks.find((one) => one.target === target);
@@ -31,7 +32,7 @@ export function locateVolumes(domain: Domain, pools: readonly LogicalPool[]): Lo
     const location = locate(disk, pools);
     const found = [
       ...diskMistakes(disk),
-      ...('code' in location ? [location] : sharedMistakes(disk, location, domain, pools)),
+      ...('code' in location ? [location] : sharedMistakes(target, location, targetsOf)),
     ];
     problems.push(...found.map((problem) => ({ target, ...problem })));
     if (found.length === 0 && !('code' in location)) located.push({ request, location });
@@ -166,23 +167,39 @@ function noPoolOn(target: string, vg: string): Problem {
   };
 }
 
-/** Two disks on one volume, annotated or not: filling one would change the other. */
-function sharedMistakes(
-  disk: DomainDisk,
-  { vg, lv }: VolumeLocation,
-  domain: Domain,
+/** All disks of the domain, annotated or not, by the volume they are on. */
+function targetsByVolume(
+  { disks }: Domain,
   pools: readonly LogicalPool[],
+): ReadonlyMap<string, readonly string[]> {
+  const targets = new Map<string, string[]>();
+  for (const disk of disks) {
+    const location = locate(disk, pools);
+    if ('code' in location) continue;
+    const name = volumeName(location);
+    targets.set(name, [...(targets.get(name) ?? []), disk.target]);
+  }
+  return targets;
+}
+
+function volumeName({ vg, lv }: VolumeLocation): string {
+  return `${vg}/${lv}`;
+}
+
+/** Two disks on one volume: filling it for one would change the other. */
+function sharedMistakes(
+  target: string,
+  location: VolumeLocation,
+  targetsOf: ReadonlyMap<string, readonly string[]>,
 ): Problem[] {
-  return domain.disks
-    .filter((other) => other.target !== disk.target)
-    .filter((other) => {
-      const place = locate(other, pools);
-      return !('code' in place) && place.vg === vg && place.lv === lv;
-    })
-    .map((other) =>
-      unsuitable(
-        `Disks ${quote(disk.target)} and ${quote(other.target)} are on the same volume ${quote(`${vg}/${lv}`)}.`,
-        'Give each disk a volume of its own.',
-      ),
-    );
+  const name = volumeName(location);
+  const others = (targetsOf.get(name) ?? []).filter((other) => other !== target);
+  if (others.length === 0) return [];
+  const disks = [target, ...others].map(quote).join(' and ');
+  return [
+    unsuitable(
+      `Disks ${disks} are on the same volume ${quote(name)}.`,
+      'Give each disk a volume of its own.',
+    ),
+  ];
 }

@@ -1,0 +1,131 @@
+/**
+ * libvirt's domain XML, reduced to what this program needs. The text itself, which may hold passwords
+ * (`migrate begin` hands it over with them), is never kept and never quoted.
+ */
+import { AnnotationError, mistake, type Reading } from './annotation-error.ts';
+import { ANNOTATION_NAMESPACE, readAnnotation, unknownElement } from './annotation.ts';
+import { ProvisionError, type Problem } from './errors.ts';
+import type { Annotation, DiskSource, Domain, DomainDisk } from './request.ts';
+import {
+  attributeOf,
+  childOf,
+  childrenOf,
+  elementsOf,
+  isPlain,
+  parseXml,
+  textOf,
+  type Element,
+} from './xml.ts';
+
+const KIND = { code: 'DOMAIN_XML_INVALID', what: 'domain XML' } as const;
+const UUID_PATTERN = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/** Reads a domain; any mistake in its annotation is thrown, all of them at once. */
+export function parseDomainXml(xml: string): Domain {
+  const { domain, problems } = readDomainXml(xml);
+  if (problems.length > 0) throw new AnnotationError(problems);
+  return domain;
+}
+
+/**
+ * Reads a domain whose annotation may be wrong: `problems` then holds the mistakes and the domain comes
+ * without annotation. For those who correct it (`lvp annotate`) or only want to know the disks; whoever
+ * decides by it whether a domain may start uses parseDomainXml.
+ */
+export function readDomainXml(xml: string): { domain: Domain; problems: readonly Problem[] } {
+  const root = parseXml(xml, KIND);
+  if (!isPlain(root) || root.localName !== 'domain') {
+    throw invalid('The XML is not that of a domain: its outermost element is not <domain>.');
+  }
+  const { value, problems } = readMetadata(root);
+  const domain = {
+    uuid: readUuid(root),
+    name: readName(root),
+    disks: childrenOf(root, 'devices')
+      .flatMap((devices) => childrenOf(devices, 'disk'))
+      .map(readDisk),
+  };
+  return { domain: value === undefined ? domain : { ...domain, annotation: value }, problems };
+}
+
+function invalid(message: string): ProvisionError {
+  return new ProvisionError({
+    code: KIND.code,
+    message,
+    hint: 'Compare it with what virsh dumpxml prints for the domain.',
+  });
+}
+
+function readUuid(root: Element): string {
+  const element = childOf(root, 'uuid');
+  if (element === undefined) throw invalid('The domain XML has no <uuid>.');
+  const uuid = textOf(element).toLowerCase();
+  if (!UUID_PATTERN.test(uuid)) {
+    throw invalid('The <uuid> of the domain XML is not a UUID in the form libvirt prints.');
+  }
+  return uuid;
+}
+
+function readName(root: Element): string {
+  const element = childOf(root, 'name');
+  const name = element === undefined ? '' : textOf(element);
+  if (name === '') throw invalid('The domain XML has no <name>.');
+  return name;
+}
+
+/** Only direct children of <metadata> are ours; other programs may keep copies of domains further inside. */
+function readMetadata(root: Element): Reading<Annotation> {
+  const ours = childrenOf(root, 'metadata')
+    .flatMap(elementsOf)
+    .filter(({ namespaceURI }) => namespaceURI === ANNOTATION_NAMESPACE);
+  const provisions = ours.filter(({ localName }) => localName === 'provision');
+  const strangers = ours.filter(({ localName }) => localName !== 'provision');
+  const readings = provisions.map(readAnnotation);
+  const problems = [
+    ...strangers.map((child) => unknownElement(child, '<metadata>', 'Only <provision> may stand here.')),
+    ...(provisions.length > 1 ? [twoProvisions(provisions.length)] : []),
+    ...readings.flatMap((reading) => reading.problems),
+  ];
+  return problems.length > 0 ? { problems } : { problems, value: readings[0]?.value };
+}
+
+function twoProvisions(count: number): Problem {
+  return mistake(
+    `<metadata> has ${count} elements <provision> of our namespace.`,
+    'Keep one, with a <volume> for each disk to be filled.',
+  );
+}
+
+function readDisk(disk: Element, index: number): DomainDisk {
+  const targetElement = childOf(disk, 'target');
+  const target = targetElement && attributeOf(targetElement, 'dev');
+  if (target === undefined || target === '') {
+    throw invalid(`Disk number ${index + 1} of the domain XML has no <target dev>.`);
+  }
+  const source = childOf(disk, 'source');
+  const driver = childOf(disk, 'driver');
+  return {
+    target,
+    device: attributeOf(disk, 'device') ?? 'disk',
+    source: readSource(attributeOf(disk, 'type') ?? 'file', source),
+    driverType: driver && attributeOf(driver, 'type'),
+    readonly: childOf(disk, 'readonly') !== undefined,
+    shareable: childOf(disk, 'shareable') !== undefined,
+    transient: childOf(disk, 'transient') !== undefined,
+    // libvirt 3.9 moved <encryption> into <source>, and still reads it in its old place.
+    encrypted: [disk, source].some((place) => place && childOf(place, 'encryption') !== undefined),
+    startupPolicy: source && attributeOf(source, 'startupPolicy'),
+  };
+}
+
+function readSource(type: string, source: Element | undefined): DiskSource {
+  if (source === undefined) return { type: 'other', sourceType: 'none' };
+  // A slice shows the guest a part of the volume only, at an offset.
+  if (childOf(source, 'slices') !== undefined) return { type: 'other', sourceType: `${type} with slices` };
+  const pool = attributeOf(source, 'pool');
+  const volume = attributeOf(source, 'volume');
+  const path = attributeOf(source, 'dev');
+  if (type === 'volume' && pool !== undefined && volume !== undefined) return { type, pool, volume };
+  if (type === 'block' && path !== undefined) return { type, path };
+  return { type: 'other', sourceType: type };
+}

@@ -1,0 +1,124 @@
+/**
+ * What the daemon and the root helper say to each other: one JSON object a line, each way. Both sides
+ * check every line against these schemas; the helper trusts nothing that the daemon sends.
+ */
+import { z } from 'zod';
+import type { ErrorCode } from './errors.ts';
+import { isLvName, isVgName, targetNameMistake } from './lvm-names.ts';
+import { FILL_ID_PATTERN } from './volume.ts';
+
+/** Longest request line; the largest real one is below 2 KiB. */
+export const REQUEST_BYTES_MAX = 64 * 1024;
+
+/** Longest answer the daemon reads: a list of some 20 000 volumes. */
+export const RESPONSE_BYTES_MAX = 16 * 1024 * 1024;
+
+/** Larger volumes are typing errors. */
+const SIZE_BYTES_MAX = 1024 ** 5;
+
+const Vg = z.string().max(127).refine(isVgName, 'is not a legal volume group name');
+const Lv = z.string().max(127).refine(isLvName, 'is not a legal logical volume name');
+const FillId = z.string().regex(FILL_ID_PATTERN);
+const DomainUuid = z.string().regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
+
+/** The final name must be good for a published volume now, not only when the fill is finished. */
+const PrivateVolume = z
+  .strictObject({ vg: Vg, fillId: FillId, target: Lv, domainUuid: DomainUuid })
+  .refine(
+    ({ vg, target }) => targetNameMistake(vg, target) === undefined,
+    'cannot be published under that name',
+  );
+
+const Seal = z.strictObject({
+  state: z.literal('ready'),
+  fillId: FillId,
+  target: Lv,
+  domainUuid: DomainUuid,
+  /** As imageTag() makes it: its characters only, and no longer than a tag may be. */
+  image: z.string().regex(/^(:sha256:[0-9a-f]{64}|[A-Za-z0-9._/+=#-]{1,118})$/),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  generation: z.int().min(1),
+});
+
+const Publish = z
+  .strictObject({ verb: z.literal('publish'), volume: PrivateVolume, seal: Seal })
+  .refine(
+    ({ volume, seal }) =>
+      seal.fillId === volume.fillId && seal.target === volume.target && seal.domainUuid === volume.domainUuid,
+    'the seal is of another volume',
+  );
+
+export const HelperRequest = z.discriminatedUnion('verb', [
+  z.strictObject({ verb: z.literal('list') }),
+  z.strictObject({ verb: z.literal('examine'), vg: Vg, lv: Lv }),
+  z.strictObject({
+    verb: z.literal('create'),
+    volume: PrivateVolume,
+    sizeBytes: z.int().min(1).max(SIZE_BYTES_MAX),
+  }),
+  z.strictObject({ verb: z.literal('adopt'), volume: PrivateVolume }),
+  Publish,
+  z.strictObject({ verb: z.literal('discard'), vg: Vg, fillId: FillId }),
+]);
+export type HelperRequest = z.infer<typeof HelperRequest>;
+
+const LogicalVolume = z.strictObject({
+  vg: z.string(),
+  lv: z.string(),
+  uuid: z.string(),
+  sizeBytes: z.int().min(0),
+  tags: z.array(z.string()),
+  active: z.boolean(),
+  open: z.boolean(),
+  segmentType: z.string(),
+});
+
+const VolumeGroup = z.strictObject({
+  vg: z.string(),
+  freeBytes: z.int().min(0),
+  extentBytes: z.int().min(1),
+});
+
+/** What each verb answers. */
+export const HELPER_RESULTS = {
+  list: z.strictObject({ volumes: z.array(LogicalVolume), groups: z.array(VolumeGroup) }),
+  examine: z.union([
+    z.strictObject({ blank: z.literal(true) }),
+    z.strictObject({ blank: z.literal(false), why: z.string() }),
+  ]),
+  create: z.strictObject({ made: z.enum(['created', 'existing']), sizeBytes: z.int().min(1) }),
+  adopt: z.strictObject({ sizeBytes: z.int().min(1) }),
+  publish: z.null(),
+  discard: z.null(),
+} as const;
+
+export type HelperVerb = keyof typeof HELPER_RESULTS;
+export type HelperResult<Verb extends HelperVerb> = z.infer<(typeof HELPER_RESULTS)[Verb]>;
+
+/** The errors a helper has reason to report; any other code in an answer is a defect. */
+const HELPER_ERRORS = [
+  'CONFIG_INVALID',
+  'USAGE',
+  'HELPER_UNAVAILABLE',
+  'HELPER_FAILED',
+  'VG_FULL',
+  'TIMEOUT',
+  'POOL_UNSUITABLE',
+  'VOLUME_NOT_BLANK',
+  'VOLUME_MISSING',
+  'VOLUME_STATE',
+  'INTERNAL',
+] as const satisfies readonly ErrorCode[];
+
+export const HelperResponse = z.discriminatedUnion('ok', [
+  z.strictObject({ ok: z.literal(true), result: z.unknown() }),
+  z.strictObject({
+    ok: z.literal(false),
+    problem: z.strictObject({
+      code: z.enum(HELPER_ERRORS),
+      message: z.string(),
+      hint: z.string().optional(),
+    }),
+  }),
+]);
+export type HelperResponse = z.infer<typeof HelperResponse>;

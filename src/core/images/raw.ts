@@ -1,0 +1,95 @@
+/** A raw image: the object is the disk. */
+import { ProvisionError } from '../errors.ts';
+import { PROBE_BYTES, TRAILER_BYTES, refuseForeignMagic } from './foreign-magic.ts';
+import type { ByteRange, Extent, ImageDecoder, ImageLayout, ImageLimits, ReadRange } from './layout.ts';
+import { malformed, tooLarge } from './refusal.ts';
+
+class RawDecoder implements ImageDecoder {
+  readonly #sizeBytes: number;
+  readonly #head: Uint8Array;
+  #positionBytes = 0;
+
+  constructor(sizeBytes: number, head: Uint8Array) {
+    this.#sizeBytes = sizeBytes;
+    this.#head = head;
+  }
+
+  *push(bytes: Uint8Array): Generator<Extent> {
+    if (bytes.length === 0) return;
+    const offsetBytes = this.#positionBytes;
+    if (offsetBytes + bytes.length > this.#sizeBytes) throw pastTheEnd(this.#sizeBytes);
+    this.#compareHead(bytes);
+    this.#positionBytes += bytes.length;
+    yield { kind: 'data', offsetBytes, bytes };
+  }
+
+  finish(): void {
+    if (this.#positionBytes !== this.#sizeBytes) throw endedEarly(this.#positionBytes, this.#sizeBytes);
+  }
+
+  /** The magic was checked on bytes read earlier: the stream must begin with the same ones. */
+  #compareHead(bytes: Uint8Array): void {
+    const rest = this.#head.subarray(this.#positionBytes);
+    const length = Math.min(rest.length, bytes.length);
+    if (Buffer.compare(rest.subarray(0, length), bytes.subarray(0, length)) !== 0) throw metadataChanged();
+  }
+}
+
+/** Reads and checks what there is to check of a raw image. */
+export async function openRaw(
+  sizeBytes: number,
+  limits: ImageLimits,
+  readRange: ReadRange,
+): Promise<ImageLayout> {
+  if (sizeBytes === 0) {
+    throw malformed({ check: 'the size of the object', offsetBytes: 0, found: 0, allowed: '1 byte or more' });
+  }
+  if (sizeBytes > limits.virtualSizeMaxBytes) {
+    throw tooLarge({
+      check: 'the size of the raw image',
+      offsetBytes: 0,
+      found: `${sizeBytes} bytes`,
+      allowed: `at most ${limits.virtualSizeMaxBytes} bytes`,
+    });
+  }
+  const head = await readRange(0, Math.min(PROBE_BYTES, sizeBytes));
+  const tailOffsetBytes = Math.max(0, sizeBytes - TRAILER_BYTES);
+  refuseForeignMagic(head, await readRange(tailOffsetBytes, sizeBytes - tailOffsetBytes), tailOffsetBytes);
+  return {
+    format: 'raw',
+    objectSizeBytes: sizeBytes,
+    virtualSizeBytes: sizeBytes,
+    *holes(volumeSizeBytes: number): Generator<ByteRange> {
+      if (volumeSizeBytes > sizeBytes) {
+        yield { offsetBytes: sizeBytes, lengthBytes: volumeSizeBytes - sizeBytes };
+      }
+    },
+    decoder: () => new RawDecoder(sizeBytes, head),
+  };
+}
+
+/** The stream gave more bytes than the pinned object has. */
+export function pastTheEnd(sizeBytes: number): ProvisionError {
+  return new ProvisionError({
+    code: 'IMAGE_CHANGED',
+    message: `The image had ${sizeBytes} bytes when it was opened, and more while it was read.`,
+    hint: 'It was replaced meanwhile: the next attempt reads the new one.',
+  });
+}
+
+export function endedEarly(positionBytes: number, sizeBytes: number): ProvisionError {
+  return new ProvisionError({
+    code: 'IMAGE_TRUNCATED',
+    message: `The image ended after ${positionBytes} of ${sizeBytes} bytes.`,
+    hint: 'Look at the store: the object is damaged or the connection was cut.',
+  });
+}
+
+/** What was parsed and what was hashed must be the same bytes. */
+export function metadataChanged(): ProvisionError {
+  return new ProvisionError({
+    code: 'IMAGE_CHANGED',
+    message: 'The metadata of the image were other bytes when the image was opened than when it was read.',
+    hint: 'The store answered two reads of one pinned object differently: look at the store.',
+  });
+}
