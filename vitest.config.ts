@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: 'unit', include: ['test/{core,provision,adapters,helper,docs}/**/*.test.ts'] } },
+      { test: { name: 'unit', include: ['test/{core,provision,adapters,cli,helper,docs}/**/*.test.ts'] } },
       {
         test: {
           name: 'host',

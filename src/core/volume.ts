@@ -103,6 +103,12 @@ export function imageTag(image: ImageReference): string {
   return `:sha256:${createHash('sha256').update(imageName(image)).digest('hex')}`;
 }
 
+/**
+ * On an LV that is being adopted and is not yet proven blank under its private name, beside the tags of its
+ * fill: it may hold somebody's data, so it is given back and never removed.
+ */
+export const ADOPTING_TAG = `${TAG_PREFIX}adopting`;
+
 /** Longest LV name a seal can carry. */
 export const TARGET_LENGTH_MAX = TAG_LENGTH_MAX - `${TAG_PREFIX}target:`.length;
 

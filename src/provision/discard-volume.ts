@@ -3,7 +3,7 @@
  * the pool's lock, and removing an active LV beside a concurrent refresh can take the whole pool down.
  */
 import { ProvisionError } from '../core/errors.ts';
-import { privateName, readMark } from '../core/volume.ts';
+import { ADOPTING_TAG, privateName, readMark } from '../core/volume.ts';
 import type { Pools, PrivateVolume, Volumes } from './ports.ts';
 
 /**
@@ -21,7 +21,8 @@ export async function discardVolume(
   if (found === undefined) return 'absent';
   const mark = readMark(found.tags);
   if (mark.state !== 'filling' || mark.fillId !== volume.fillId) return 'kept';
-  if (pool === undefined) {
+  // A volume in the middle of being taken over is not proven blank yet: the helper gives it back, unharmed.
+  if (pool === undefined || found.tags.includes(ADOPTING_TAG)) {
     await needs.volumes.discard(volume);
     return 'discarded';
   }

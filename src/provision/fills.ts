@@ -42,6 +42,7 @@ interface Entry {
   readonly task: FillTask;
   readonly abort: AbortController;
   readonly done: PromiseWithResolvers<void>;
+  isDropped: boolean;
   phase: FillProgress['phase'];
   bytesDone: number;
   bytesTotal: number;
@@ -93,6 +94,7 @@ export class Fills {
       task,
       abort: new AbortController(),
       done: Promise.withResolvers(),
+      isDropped: false,
       phase: 'waiting',
       bytesDone: 0,
       bytesTotal: 0,
@@ -102,10 +104,15 @@ export class Fills {
     this.#startNext();
   }
 
-  /** Ends a fill; it settles as cancelled once everything it had in flight has ended. */
-  cancel(fillId: string, why: string): void {
+  /**
+   * Ends a fill; it settles once everything it had in flight has ended. Its row is `kept` as cancelled, so
+   * that it is not begun again unasked, or `dropped`, as if it had never been asked for.
+   */
+  cancel(fillId: string, why: string, row: 'kept' | 'dropped' = 'dropped'): void {
     const entry = this.#entries.get(fillId);
-    entry?.abort.abort(new ProvisionError({ code: 'CANCELLED', message: `The fill was ended: ${why}.` }));
+    if (entry === undefined) return;
+    entry.isDropped = row === 'dropped';
+    entry.abort.abort(new ProvisionError({ code: 'CANCELLED', message: `The fill was ended: ${why}.` }));
   }
 
   /** Somebody is waiting for these: they run before all others that have not begun. */
@@ -199,7 +206,9 @@ export class Fills {
     if (error instanceof FillsStopped) return;
     const problem: Problem = toProblem(error);
     if (problem.code === 'CANCELLED') {
-      this.#save(entry, { state: 'cancelled', problem });
+      if (entry.isDropped)
+        this.#needs.ledger.removeFill(entry.record.domainUuid, entry.record.request.target);
+      else this.#save(entry, { state: 'cancelled', problem });
       log.info({ problem }, 'cancelled');
       return;
     }

@@ -5,6 +5,7 @@
  * Contract for all of them: a failure is a ProvisionError whose message names the thing acted on; vendor
  * errors are kept as `cause` and go no further. Every call ends within a bounded time of its own accord.
  */
+import type { AnnotateRequest, AnnotateResult, DomainStatus, Explanation } from '../core/control-protocol.ts';
 import type { Problem } from '../core/errors.ts';
 import type { Blankness, PlannedFill } from '../core/plan.ts';
 import type { Domain, ImageReference, LogicalPool } from '../core/request.ts';
@@ -189,4 +190,22 @@ export interface AdmitAnswer {
   readonly allowed: boolean;
   /** Why not, for whoever pressed start. */
   readonly problems: readonly Problem[];
+}
+
+/**
+ * What the control socket offers to `lvp`; the socket's adapter calls it, the daemon implements it. An
+ * unknown domain is DOMAIN_NOT_FOUND, an unknown disk USAGE.
+ */
+export interface ControlVerbs {
+  /** Every annotated domain, by name. */
+  domains(): Promise<readonly DomainStatus[]>;
+  domain(nameOrUuid: string): Promise<DomainStatus>;
+  /** What the planner would do now, and why; changes nothing. */
+  explain(nameOrUuid: string): Promise<Explanation>;
+  /** Adds or replaces one `<vp:volume>`, keeping the others; with `dryRun` only shows the element. */
+  annotate(nameOrUuid: string, request: AnnotateRequest): Promise<AnnotateResult>;
+  /** Stops the fills of all disks or of one, until retried. */
+  cancel(nameOrUuid: string, target?: string): Promise<DomainStatus>;
+  /** Tries failed and cancelled fills of all disks or of one again, at once. */
+  retry(nameOrUuid: string, target?: string): Promise<DomainStatus>;
 }

@@ -7,7 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { parseDomainXml } from '../core/domain-xml.ts';
 import type { Problem } from '../core/errors.ts';
-import { describeProblem, isPassing, ProvisionError, toProblem } from '../core/errors.ts';
+import { describeProblem, isPassing, toProblem } from '../core/errors.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
 import { isStartable, planReclaim, sameRequest } from '../core/plan.ts';
 import type { Domain } from '../core/request.ts';
@@ -56,11 +56,16 @@ export class Reconciler {
     this.#wake();
   }
 
+  /** Looks at all annotated domains again: a pool came, went or changed. */
+  requestKnown(): void {
+    for (const { domain } of this.#needs.ledger.domains()) this.#queue.add(domain.uuid);
+    this.#wake();
+  }
+
   /** Looks at everything again: after a connection was made, and from time to time. */
   async requestAll(): Promise<void> {
     for (const uuid of await this.#needs.domains.list()) this.#queue.add(uuid);
-    for (const { domain } of this.#needs.ledger.domains()) this.#queue.add(domain.uuid);
-    this.#wake();
+    this.requestKnown();
     await this.reclaim();
   }
 
@@ -353,13 +358,4 @@ export class Reconciler {
     this.#said.set(uuid, text);
     this.#needs.log.info(fields, 'looked at domain');
   }
-}
-
-/** For callers that must have a domain: the gate and the verbs of `lvp`. */
-export function noSuchDomain(nameOrUuid: string): ProvisionError {
-  return new ProvisionError({
-    code: 'DOMAIN_NOT_FOUND',
-    message: `libvirt knows no domain ${nameOrUuid}.`,
-    hint: 'See `virsh list --all`.',
-  });
 }

@@ -49,3 +49,11 @@ wait_until() {
     sleep 0.1
   done
 }
+
+# Runs a function while nobody else runs one under that lock. In a subshell, so that the lock is not
+# inherited by what is started later.
+with_lock() (
+  exec {lock}>"$state/$1.lock"
+  flock -n "$lock" || { say "another $1 is running; waiting for it"; flock "$lock"; }
+  "${@:2}"
+)

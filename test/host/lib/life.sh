@@ -17,13 +17,14 @@ up() {
   local name=$1 run
   [[ $name =~ ^[a-z][a-z0-9-]{0,30}$ ]] || die "'$name' cannot be a host name: use a-z, 0-9 and -"
   build
+  need_packages e2fsprogs iproute2 openssh-client util-linux
   is_alive "$name" && die "host '$name' is up already; host down $name ends it"
   down "$name"
   run=$(run_path "$name")
   mkdir -p "$run"/{disks,shared,seed}
   # A host keeps the tree that it began with, whatever is built meanwhile.
   tree_path >"$run/tree"
-  take_address "$name"
+  with_lock address take_address "$name"
   make_disks "$run/disks"
   make_seed "$name" "$run/seed"
   boot "$name"
@@ -32,13 +33,10 @@ up() {
 # Addresses are numbered, so that hosts can be joined to one network.
 take_address() {
   local number
-  exec {address_lock}>"$state/run/.addresses"
-  flock "$address_lock"
   for number in {2..250}; do
     grep -qsx "10.77.0.$number" "$state"/run/*/address || break
   done
   echo "10.77.0.$number" >"$(run_path "$1")/address"
-  exec {address_lock}>&-
 }
 
 # Sparse files: the host's own disk, and one physical volume for each volume group.
@@ -70,17 +68,22 @@ boot() {
   exec {alive}>"$run/alive"
   flock -n "$alive" || die "host '$name' is up already"
   rm -f "$run/pid" "$run/ssh"
+  # A boot that fails or is interrupted leaves no kernel running.
+  # shellcheck disable=SC2064  # the name is fixed now
+  trap "cut_power '$name'" EXIT
+  trap 'exit 130' INT TERM
   setsid unshare --mount --propagation private --net --pid --fork --kill-child \
     "$here/lib/supervise" "$(cat "$run/tree")" "$run" "$checkout" "${LVP_HOST_MEMORY:-5G}" \
     <>/dev/null >"$run/console.log" 2>&1 &
   exec {alive}>&-
-  wait_until 120 came_up_or_died "$name" || { boot_failed "$name" 'no answer after 120 s'; }
+  wait_until 300 came_up_or_died "$name" || boot_failed "$name" 'no answer after 300 s'
   is_alive "$name" || boot_failed "$name" 'the kernel ended'
   # systemd says "running" once every unit it wants is active, ours among them.
   local verdict
   verdict=$(run_ssh "$name" systemctl is-system-running --wait) ||
     say "host '$name' is $verdict: $(run_ssh "$name" systemctl --failed --plain --no-legend)"
   [ "$verdict" = running ] || [ "$verdict" = degraded ] || boot_failed "$name" "systemd is '$verdict'"
+  trap - EXIT INT TERM
   say "host '$name' is up after $((SECONDS - started)) s"
 }
 
@@ -105,7 +108,7 @@ cut_power() {
 poweroff() {
   need_alive "$1"
   # The connection breaks before the answer comes, so the exit code says nothing.
-  run_ssh "$1" systemctl poweroff || true
+  run_ssh "$1" systemctl poweroff 2>/dev/null || true
   wait_gone "$1" 120 || die "host '$1' is still there 120 s after poweroff"
 }
 

@@ -1,0 +1,206 @@
+/**
+ * The configuration: one YAML file, secrets from files, and the environment of the Go provisioner for
+ * those who come from it. All mistakes are found at once and reported in one CONFIG_INVALID.
+ */
+import { readFileSync } from 'node:fs';
+import { LineCounter, parseDocument } from 'yaml';
+import { ProvisionError } from '../core/errors.ts';
+import type { SecretResult } from './config/credentials.ts';
+import { codeOf, readSecret } from './config/credentials.ts';
+import type { FromEnvironment } from './config/environment.ts';
+import { readEnvironment } from './config/environment.ts';
+import type { Origin } from './config/mistakes.ts';
+import { describeIssue } from './config/mistakes.ts';
+import { ConfigFile } from './config/schema.ts';
+import type { Secret } from './config/secret.ts';
+
+export const CONFIG_PATH = '/etc/libvirt-volume-provisioner/config.yaml';
+
+export interface Config {
+  readonly minio: {
+    readonly endpoint: URL;
+    readonly region: string;
+    /** Only these buckets may be named in annotations; undefined: any. */
+    readonly buckets: readonly string[] | undefined;
+    /** PEM text of the certificate authority to trust instead of the system's. */
+    readonly ca: string | undefined;
+    readonly accessKey: Secret;
+    readonly secretKey: Secret;
+    readonly connectTimeoutMs: number;
+    readonly idleTimeoutMs: number;
+  };
+  readonly volumeGroups: readonly string[];
+  readonly integrity: { readonly requireDigest: boolean };
+  readonly gate: { readonly graceMs: number };
+  readonly fills: { readonly concurrent: number };
+  readonly limits: { readonly virtualSizeMaxBytes: number };
+  readonly reconcile: { readonly intervalMs: number };
+  readonly stateDir: string;
+  readonly runtimeDir: string;
+  readonly log: {
+    readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error';
+    readonly format: 'json' | 'pretty' | 'auto';
+  };
+}
+
+export interface LoadOptions {
+  readonly path?: string | undefined;
+  /** Secrets found in it are removed from it. */
+  readonly env?: Record<string, string | undefined> | undefined;
+}
+
+export interface LoadedConfig {
+  readonly config: Config;
+  readonly warnings: readonly string[];
+}
+
+/** Throws one CONFIG_INVALID that lists every mistake. */
+export function loadConfig({ path = CONFIG_PATH, env = process.env }: LoadOptions = {}): LoadedConfig {
+  const environment = readEnvironment(env);
+  const file = readConfigFile(path);
+  if (file.mistakes.length > 0) throw invalid(path, file.mistakes);
+  const { settings, variables, warnings } = withEnvironment(file.settings, environment);
+  const parsed = ConfigFile.safeParse(settings);
+  if (!parsed.success) {
+    const origin: Origin = { file: path, document: file.document, lines: file.lines, variables };
+    const mistakes = parsed.error.issues.flatMap((issue) => describeIssue(issue, settings, origin));
+    throw invalid(path, file.missing ? [`${path}: there is no such file`, ...mistakes] : mistakes);
+  }
+  const { minio } = parsed.data;
+  const directory = env['CREDENTIALS_DIRECTORY'];
+  const accessKey = pick(
+    'minio.access_key_file',
+    readSecret('minio.access_key_file', minio.access_key_file, 'minio-access-key', directory),
+    environment.accessKey,
+  );
+  const secretKey = pick(
+    'minio.secret_key_file',
+    readSecret('minio.secret_key_file', minio.secret_key_file, 'minio-secret-key', directory),
+    environment.secretKey,
+  );
+  const ca = readCa(minio.ca_file);
+  const mistakes = [accessKey, secretKey, ca].flatMap((part) => ('mistake' in part ? [part.mistake] : []));
+  if ('mistake' in accessKey || 'mistake' in secretKey || 'mistake' in ca) throw invalid(path, mistakes);
+  return {
+    config: toConfig(parsed.data, accessKey.secret, secretKey.secret, ca.ca),
+    warnings: [...environment.warnings, ...warnings],
+  };
+}
+
+function readConfigFile(path: string) {
+  const lines = new LineCounter();
+  let text = '';
+  let missing = false;
+  const mistakes: string[] = [];
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    missing = codeOf(error) === 'ENOENT';
+    if (!missing) mistakes.push(`${path}: cannot be read: ${codeOf(error)}`);
+  }
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  for (const error of document.errors) {
+    mistakes.push(`${path}:${lines.linePos(error.pos[0]).line}: not YAML: ${error.message}`);
+  }
+  let settings: unknown = {};
+  try {
+    // No aliases: nobody needs them in a file this small, and nested ones multiply without end.
+    if (mistakes.length === 0) settings = document.toJS({ maxAliasCount: 0 }) ?? {};
+  } catch {
+    mistakes.push(`${path}: aliases (*name) are not allowed; write the value out`);
+  }
+  return { document, lines, settings, mistakes, missing };
+}
+
+/** Adds what only the environment says. The file wins, because it is where people look. */
+function withEnvironment(settings: unknown, environment: FromEnvironment) {
+  const variables = new Map<string, string>();
+  const warnings: string[] = [];
+  const merged: unknown = structuredClone(settings);
+  if (!isRecord(merged)) return { settings: merged, variables, warnings };
+  for (const { name, path, value } of environment.settings) {
+    const key = path.join('.');
+    if (addSetting(merged, path, value)) variables.set(key, name);
+    else warnings.push(`The environment variable ${name} is ignored: the configuration file sets ${key}.`);
+  }
+  if (variables.has('state_dir')) {
+    warnings.push('DB_PATH names the folder of the new ledger; the old job database is not read.');
+  }
+  return { settings: merged, variables, warnings };
+}
+
+function addSetting(settings: Record<string, unknown>, path: readonly string[], value: unknown): boolean {
+  const [key, ...rest] = path;
+  if (key === undefined) return false;
+  if (rest.length > 0) {
+    const inner = (settings[key] ??= {});
+    return isRecord(inner) && addSetting(inner, rest, value);
+  }
+  if (key in settings) return false;
+  settings[key] = value;
+  return true;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function pick(
+  key: string,
+  fromFile: SecretResult | undefined,
+  fromEnvironment: Secret | undefined,
+): SecretResult {
+  if (fromFile !== undefined) return fromFile;
+  if (fromEnvironment !== undefined) return { secret: fromEnvironment };
+  const credential = key.includes('access') ? 'minio-access-key' : 'minio-secret-key';
+  return {
+    mistake: `${key} is missing; allowed is a file of mode 0600, or leave it out and give the systemd credential ${credential}`,
+  };
+}
+
+function readCa(
+  path: string | undefined,
+): { readonly ca: string | undefined } | { readonly mistake: string } {
+  if (path === undefined) return { ca: undefined };
+  try {
+    const ca = readFileSync(path, 'utf8');
+    if (ca.includes('-----BEGIN CERTIFICATE-----')) return { ca };
+    return { mistake: `minio.ca_file: ${path} holds no certificate in PEM form` };
+  } catch (error) {
+    return { mistake: `minio.ca_file: ${path} cannot be read: ${codeOf(error)}` };
+  }
+}
+
+function invalid(path: string, mistakes: readonly string[]): ProvisionError {
+  const count = mistakes.length === 1 ? 'a mistake' : `${mistakes.length} mistakes`;
+  return new ProvisionError({
+    code: 'CONFIG_INVALID',
+    message: `The configuration ${path} has ${count}:\n${mistakes.map((mistake) => `  ${mistake}`).join('\n')}`,
+    hint: `\nCorrect it and check with: lvp config check --config ${path}`,
+  });
+}
+
+function toConfig(file: ConfigFile, accessKey: Secret, secretKey: Secret, ca: string | undefined): Config {
+  const { minio } = file;
+  return {
+    minio: {
+      endpoint: minio.endpoint,
+      region: minio.region,
+      buckets: minio.buckets,
+      ca,
+      accessKey,
+      secretKey,
+      connectTimeoutMs: minio.timeouts.connect,
+      idleTimeoutMs: minio.timeouts.idle,
+    },
+    volumeGroups: file.volume_groups,
+    integrity: { requireDigest: file.integrity.require_digest },
+    gate: { graceMs: file.gate.grace },
+    fills: { concurrent: file.fills.concurrent },
+    limits: { virtualSizeMaxBytes: file.limits.virtual_size_max },
+    reconcile: { intervalMs: file.reconcile.interval },
+    stateDir: file.state_dir,
+    runtimeDir: file.runtime_dir,
+    log: file.log,
+  };
+}

@@ -1,0 +1,132 @@
+/**
+ * What may stand in the configuration file. Every leaf carries the sentence that says what is allowed, and
+ * that sentence is what a mistake is answered with. Defaults are here and nowhere else;
+ * systemd/config.example.yaml shows them, and a test compares the two.
+ */
+import { isIP } from 'node:net';
+import { z } from 'zod';
+import { parseSize } from '../../core/size.ts';
+
+const DURATION_UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
+
+/** A value that is converted, or refused with the sentence of what is allowed. */
+function leaf<T>(allowed: string, convert: (value: unknown) => T | undefined) {
+  return z.unknown().transform((value, context): T => {
+    const converted = convert(value);
+    if (converted !== undefined) return converted;
+    context.addIssue({ code: 'custom', message: allowed });
+    return z.NEVER;
+  });
+}
+
+function duration(minMs: number, maxMs: number) {
+  return leaf(
+    `a duration such as 500ms, 3s, 5m or 1h, from ${minMs / 1000}s to ${maxMs / 1000}s`,
+    (value) => {
+      const [, digits, unit] = /^(\d{1,9})(ms|s|m|h)$/.exec(String(value)) ?? [];
+      const durationMs = Number(digits) * (DURATION_UNIT_MS[unit ?? ''] ?? NaN);
+      return durationMs >= minMs && durationMs <= maxMs ? durationMs : undefined;
+    },
+  );
+}
+
+function whole(min: number, max: number) {
+  return leaf(`a whole number from ${min} to ${max}`, (value) =>
+    Number.isInteger(value) && Number(value) >= min && Number(value) <= max ? Number(value) : undefined,
+  );
+}
+
+function oneOf<const T extends string>(...words: readonly T[]) {
+  return leaf(`one of ${words.join(', ')}`, (value) => words.find((word) => word === value));
+}
+
+const flag = leaf('true or false', (value) => (typeof value === 'boolean' ? value : undefined));
+
+const path = leaf('an absolute path', (value) =>
+  typeof value === 'string' && /^\/[^\0]*$/.test(value) ? value : undefined,
+);
+
+function names(allowed: string, pattern: RegExp) {
+  return leaf(`a list of at least one name, each with ${allowed}`, (value): readonly string[] | undefined => {
+    const isNames =
+      Array.isArray(value) &&
+      value.length > 0 &&
+      new Set(value).size === value.length &&
+      value.every((name): name is string => typeof name === 'string' && pattern.test(name));
+    return isNames ? value : undefined;
+  });
+}
+
+const endpoint = leaf(
+  'a URL such as https://minio.example.com:9000, without user, path or query',
+  (value): URL | undefined => {
+    const url = typeof value === 'string' ? URL.parse(value) : null;
+    const isEndpoint =
+      url !== null &&
+      ['http:', 'https:'].includes(url.protocol) &&
+      `${url.username}${url.password}${url.search}${url.hash}` === '' &&
+      url.pathname === '/';
+    return isEndpoint ? url : undefined;
+  },
+);
+
+const Minio = z
+  .strictObject({
+    endpoint,
+    allow_http: flag.default(false),
+    region: leaf('a region name such as us-east-1', (value) =>
+      typeof value === 'string' && /^[a-z0-9-]{1,64}$/.test(value) ? value : undefined,
+    ).default('us-east-1'),
+    buckets: names('3 to 63 of a-z, 0-9, . and -', /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/).optional(),
+    ca_file: path.optional(),
+    access_key_file: path.optional(),
+    secret_key_file: path.optional(),
+    timeouts: z
+      .strictObject({
+        connect: duration(100, 60_000).default(5_000),
+        idle: duration(1_000, 600_000).default(30_000),
+      })
+      .prefault({}),
+  })
+  .superRefine((minio, context) => {
+    const url: unknown = minio.endpoint;
+    if (!(url instanceof URL) || url.protocol === 'https:' || minio.allow_http || isLoopback(url)) return;
+    context.addIssue({
+      code: 'custom',
+      path: ['endpoint'],
+      message: 'an https URL; plain http only for this machine itself, or with minio.allow_http: true',
+    });
+  });
+
+export const ConfigFile = z.strictObject({
+  minio: Minio,
+  volume_groups: names(
+    'letters, digits and + _ . -, not beginning with -',
+    /^[A-Za-z0-9+_.][A-Za-z0-9+_.-]{0,126}$/,
+  ),
+  integrity: z.strictObject({ require_digest: flag.default(true) }).prefault({}),
+  gate: z.strictObject({ grace: duration(0, 30_000).default(3_000) }).prefault({}),
+  fills: z.strictObject({ concurrent: whole(1, 16).default(2) }).prefault({}),
+  limits: z
+    .strictObject({
+      virtual_size_max: leaf('a size such as 500GiB or 2TiB', (value) =>
+        typeof value === 'string' ? parseSize(value) : undefined,
+      ).default(2 * 2 ** 40),
+    })
+    .prefault({}),
+  reconcile: z.strictObject({ interval: duration(5_000, 3_600_000).default(60_000) }).prefault({}),
+  state_dir: path.default('/var/lib/libvirt-volume-provisioner'),
+  runtime_dir: path.default('/run/libvirt-volume-provisioner'),
+  log: z
+    .strictObject({
+      level: oneOf('trace', 'debug', 'info', 'warn', 'error').default('info'),
+      format: oneOf('json', 'pretty', 'auto').default('auto'),
+    })
+    .prefault({}),
+});
+export type ConfigFile = z.infer<typeof ConfigFile>;
+
+function isLoopback(url: URL): boolean {
+  const host = url.hostname.replace(/^\[|\]$/g, '');
+  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
+}

@@ -1,0 +1,198 @@
+/**
+ * The control socket: HTTP on a unix socket of mode 0660, for `lvp` and nobody else. Who may open it is
+ * decided by its group; there is no other authentication. Routes: core/control-protocol.ts.
+ */
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { createServer } from 'node:http';
+import { connect } from 'node:net';
+import { rm } from 'node:fs/promises';
+import { once } from 'node:events';
+import type { z } from 'zod';
+import { AnnotateRequest, TargetRequest } from '../core/control-protocol.ts';
+import type { ErrorCode, Problem } from '../core/errors.ts';
+import { ProvisionError, toProblem } from '../core/errors.ts';
+import type { ControlVerbs, Log } from '../provision/ports.ts';
+
+const BODY_BYTES_MAX = 65_536;
+const HEADER_BYTES_MAX = 16_384;
+const CONNECTIONS_MAX = 64;
+const REQUEST_DEADLINE_MS = 10_000;
+/** A verb may call libvirt, which may be slow. */
+const VERB_DEADLINE_MS = 60_000;
+
+const STATUS_OF: Partial<Record<ErrorCode, number>> = {
+  USAGE: 400,
+  ANNOTATION_INVALID: 400,
+  DOMAIN_XML_INVALID: 422,
+  DOMAIN_NOT_FOUND: 404,
+  DISK_UNSUITABLE: 409,
+  POOL_UNSUITABLE: 409,
+  POLICY_REFUSED: 409,
+  VOLUME_NOT_BLANK: 409,
+  VOLUME_OF_OTHER_DOMAIN: 409,
+  VOLUME_GENERATION: 409,
+  VOLUME_MISSING: 409,
+  VOLUME_STATE: 409,
+  LIBVIRT_UNAVAILABLE: 503,
+  HELPER_UNAVAILABLE: 503,
+  STORE_UNREACHABLE: 503,
+  TIMEOUT: 504,
+};
+
+export interface ControlSocket {
+  close(): Promise<void>;
+}
+
+export interface ControlSocketOptions {
+  readonly path: string;
+  readonly verbs: ControlVerbs;
+  readonly log: Log;
+}
+
+export async function serveControl({ path, verbs, log }: ControlSocketOptions): Promise<ControlSocket> {
+  await removeStale(path);
+  const server = createServer({ maxHeaderSize: HEADER_BYTES_MAX }, (request, response) => {
+    void reply(request, response, verbs, log);
+  });
+  server.maxConnections = CONNECTIONS_MAX;
+  server.headersTimeout = REQUEST_DEADLINE_MS;
+  server.requestTimeout = REQUEST_DEADLINE_MS;
+  await listen(server, path);
+  return {
+    close: async () => {
+      const closed = once(server, 'close');
+      server.close();
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+}
+
+/** A daemon that was killed leaves its socket behind; one that still answers must not lose it. */
+async function removeStale(path: string): Promise<void> {
+  const socket = connect(path);
+  try {
+    await once(socket, 'connect');
+  } catch {
+    await rm(path, { force: true });
+    return;
+  } finally {
+    socket.destroy();
+  }
+  throw new ProvisionError({
+    code: 'INTERNAL',
+    message: `Another provisioner answers on ${path} already.`,
+    hint: 'Only one may run: systemctl status libvirt-volume-provisioner',
+  });
+}
+
+async function listen(server: Server, path: string): Promise<void> {
+  const listening = once(server, 'listening');
+  // The socket is made within listen(): so it never exists with more rights than these.
+  const before = process.umask(0o117);
+  try {
+    server.listen(path);
+  } finally {
+    process.umask(before);
+  }
+  await listening;
+}
+
+async function reply(
+  request: IncomingMessage,
+  response: ServerResponse,
+  verbs: ControlVerbs,
+  log: Log,
+): Promise<void> {
+  try {
+    const result = await withinDeadline(route(request, verbs));
+    send(response, 200, result);
+  } catch (error) {
+    const problem = toProblem(error);
+    if (problem.code === 'INTERNAL') log.error({ err: error, url: request.url }, 'a control request failed');
+    send(response, STATUS_OF[problem.code] ?? 500, { error: problem });
+  }
+}
+
+async function route(request: IncomingMessage, verbs: ControlVerbs): Promise<unknown> {
+  const method = request.method ?? '';
+  const [, version, noun, escapedName, verb, ...rest] = (request.url ?? '').split('/');
+  const unknown = usage(`There is no ${method} ${request.url ?? ''}.`);
+  if (version !== 'v1' || noun !== 'domains' || rest.length > 0) throw unknown;
+  const name = decodeName(escapedName);
+  switch (`${method} ${name === undefined ? '' : '{}'}${verb === undefined ? '' : `/${verb}`}`) {
+    case 'GET ':
+      return verbs.domains();
+    case 'GET {}':
+      return verbs.domain(name ?? '');
+    case 'GET {}/explain':
+      return verbs.explain(name ?? '');
+    case 'POST {}/annotate':
+      return verbs.annotate(name ?? '', await readBody(request, AnnotateRequest));
+    case 'POST {}/cancel':
+      return verbs.cancel(name ?? '', (await readBody(request, TargetRequest)).target);
+    case 'POST {}/retry':
+      return verbs.retry(name ?? '', (await readBody(request, TargetRequest)).target);
+    default:
+      throw unknown;
+  }
+}
+
+function decodeName(escaped: string | undefined): string | undefined {
+  if (escaped === undefined || escaped === '') return undefined;
+  try {
+    return decodeURIComponent(escaped);
+  } catch {
+    throw usage('The domain name in the request is not properly escaped.');
+  }
+}
+
+async function readBody<T>(request: IncomingMessage, schema: z.ZodType<T>): Promise<T> {
+  const chunks: Buffer[] = [];
+  let lengthBytes = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    lengthBytes += chunk.length;
+    if (lengthBytes > BODY_BYTES_MAX) throw usage(`The request is longer than ${BODY_BYTES_MAX} bytes.`);
+    chunks.push(chunk);
+  }
+  const parsed = schema.safeParse(parseJson(Buffer.concat(chunks).toString('utf8')));
+  if (parsed.success) return parsed.data;
+  const wrong = parsed.error.issues.map(
+    ({ path, message }) => `${path.join('.') || 'the request'}: ${message}`,
+  );
+  throw usage(`The request is not valid: ${wrong.join('; ')}.`);
+}
+
+function parseJson(body: string): unknown {
+  try {
+    return body === '' ? {} : JSON.parse(body);
+  } catch {
+    throw usage('The request is not JSON.');
+  }
+}
+
+async function withinDeadline<T>(work: Promise<T>): Promise<T> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => {
+    const message = `The provisioner did not finish within ${VERB_DEADLINE_MS / 1000} s.`;
+    late.reject(new ProvisionError({ code: 'TIMEOUT', message, hint: 'Look again with: lvp list' }));
+  }, VERB_DEADLINE_MS);
+  try {
+    return await Promise.race([work, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function send(response: ServerResponse, status: number, body: unknown): void {
+  if (response.destroyed) return;
+  // Answered without having read a body that is too long: nothing more is read from this caller.
+  if (!response.req.complete) response.setHeader('connection', 'close');
+  response.writeHead(status, { 'content-type': 'application/json' });
+  response.end(`${JSON.stringify(body)}\n`);
+}
+
+function usage(message: string): ProvisionError {
+  const problem: Problem = { code: 'USAGE', message, hint: 'Use the lvp of the same version.' };
+  return new ProvisionError(problem);
+}

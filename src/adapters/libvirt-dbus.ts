@@ -1,0 +1,25 @@
+/**
+ * libvirt, over org.libvirt on the system bus (libvirt-dbus). `connection` owns the connection's life,
+ * `domains` and `pools` are the ports that use it.
+ */
+import type { Domains, Pools } from '../provision/ports.ts';
+import type { LibvirtConnectionOptions } from './libvirt-dbus/connection.ts';
+import { LibvirtConnection } from './libvirt-dbus/connection.ts';
+import { LibvirtDomains } from './libvirt-dbus/domains.ts';
+import { LibvirtPools } from './libvirt-dbus/pools.ts';
+
+export interface Libvirt {
+  readonly connection: LibvirtConnection;
+  readonly domains: Domains;
+  readonly pools: Pools;
+}
+
+/** Nothing happens before `connection.start()`; calls before the first `connected` are refused. */
+export function libvirtOverDbus(options: LibvirtConnectionOptions): Libvirt {
+  const connection = new LibvirtConnection(options);
+  return {
+    connection,
+    domains: new LibvirtDomains((call) => connection.callDomain(call)),
+    pools: new LibvirtPools((call) => connection.callPool(call)),
+  };
+}

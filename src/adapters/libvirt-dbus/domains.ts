@@ -1,0 +1,157 @@
+/** Domains over libvirt-dbus: https://libvirt.org/html/libvirt-libvirt-domain.html for names and flags. */
+import { ProvisionError } from '../../core/errors.ts';
+import type { Domains, LibvirtDomain } from '../../provision/ports.ts';
+import { saysLibvirt } from './problems.ts';
+import { CONNECT_PATH, domainPath, UUID_PATTERN, uuidOf } from './signals.ts';
+import { readBoolean, readPaths, readString } from './values.ts';
+
+export const ANNOTATION_NAMESPACE = 'urn:libvirt-volume-provisioner:domain:1';
+
+const VIR_DOMAIN_XML_INACTIVE = 2;
+const VIR_DOMAIN_METADATA_ELEMENT = 2;
+const VIR_DOMAIN_AFFECT_LIVE = 1;
+const VIR_DOMAIN_AFFECT_CONFIG = 2;
+
+/** A start reads hundreds of CPU properties from QEMU and waits for hooks. */
+const START_DEADLINE_MS = 120_000;
+
+/** How domain calls reach libvirt; LibvirtConnection's `callDomain`. */
+export type DomainCall = (call: {
+  readonly path: string;
+  readonly interface: string;
+  readonly member: string;
+  readonly signature?: string;
+  readonly body?: readonly unknown[];
+  readonly deadlineMs?: number;
+}) => Promise<readonly unknown[]>;
+
+export class LibvirtDomains implements Domains {
+  readonly #call: DomainCall;
+  /** Starts queue up behind each other: two of them would take both slots that domain calls have. */
+  #lastStart: Promise<unknown> = Promise.resolve();
+
+  constructor(call: DomainCall) {
+    this.#call = call;
+  }
+
+  async list(): Promise<readonly string[]> {
+    const paths = readPaths(await this.#connect('ListDomains', 'u', 0));
+    return paths.map(uuidOf).filter((uuid) => uuid !== undefined);
+  }
+
+  async read(uuid: string): Promise<LibvirtDomain | undefined> {
+    return ifFound(async () => {
+      const persistent = readBoolean(await this.#property(uuid, 'Persistent'));
+      // Never VIR_DOMAIN_XML_SECURE: no password ever enters this process.
+      const flags = persistent ? VIR_DOMAIN_XML_INACTIVE : 0;
+      return {
+        uuid,
+        name: readString(await this.#property(uuid, 'Name')),
+        xml: readString(await this.#method(uuid, 'GetXMLDesc', 'u', flags)),
+        active: readBoolean(await this.#property(uuid, 'Active')),
+        persistent,
+        autostart: persistent && readBoolean(await this.#property(uuid, 'Autostart')),
+      };
+    });
+  }
+
+  async find(nameOrUuid: string): Promise<LibvirtDomain | undefined> {
+    const uuid = nameOrUuid.toLowerCase();
+    // A domain may be named like a UUID: who is not found by UUID is looked up by name.
+    const byUuid = UUID_PATTERN.test(uuid) ? await this.read(uuid) : undefined;
+    if (byUuid !== undefined) return byUuid;
+    const found = await ifFound(() => this.#connect('DomainLookupByName', 's', nameOrUuid));
+    const foundUuid = uuidOf(found?.[0]);
+    return foundUuid === undefined ? undefined : this.read(foundUuid);
+  }
+
+  async start(uuid: string): Promise<void> {
+    const start = this.#lastStart.then(() => this.#start(uuid));
+    this.#lastStart = start.catch(() => undefined);
+    return start;
+  }
+
+  async #start(uuid: string): Promise<void> {
+    try {
+      await this.#call({
+        path: domainPath(uuid),
+        interface: 'org.libvirt.Domain',
+        member: 'Create',
+        signature: 'u',
+        body: [0],
+        deadlineMs: START_DEADLINE_MS,
+      });
+    } catch (error) {
+      if (saysLibvirt(error, 'domain is already running')) return;
+      throw saysLibvirt(error, 'Domain not found') ? domainGone(uuid, error) : error;
+    }
+  }
+
+  /**
+   * libvirt binds the prefix of its `key` argument on the given element itself, and refuses one that
+   * binds it already; so the element goes out without our prefix and comes back with it:
+   *
+   *   $ virsh metadata vm urn:x --key vp --set '<vp:provision xmlns:vp="urn:x"/>'
+   *   error: internal error: failed to create a new XML namespace
+   */
+  async writeAnnotation(uuid: string, elementXml: string): Promise<void> {
+    const domain = await this.read(uuid);
+    if (domain === undefined) throw domainGone(uuid);
+    const flags =
+      (domain.persistent ? VIR_DOMAIN_AFFECT_CONFIG : 0) | (domain.active ? VIR_DOMAIN_AFFECT_LIVE : 0);
+    const element = withoutPrefix(elementXml);
+    await this.#method(
+      uuid,
+      'SetMetadata',
+      'isssu',
+      VIR_DOMAIN_METADATA_ELEMENT,
+      element,
+      'vp',
+      ANNOTATION_NAMESPACE,
+      flags,
+    );
+  }
+
+  #connect(member: string, signature: string, ...body: unknown[]): Promise<readonly unknown[]> {
+    return this.#call({ path: CONNECT_PATH, interface: 'org.libvirt.Connect', member, signature, body });
+  }
+
+  #method(uuid: string, member: string, signature: string, ...body: unknown[]): Promise<readonly unknown[]> {
+    return this.#call({ path: domainPath(uuid), interface: 'org.libvirt.Domain', member, signature, body });
+  }
+
+  #property(uuid: string, name: string): Promise<readonly unknown[]> {
+    return this.#call({
+      path: domainPath(uuid),
+      interface: 'org.freedesktop.DBus.Properties',
+      member: 'Get',
+      signature: 'ss',
+      body: ['org.libvirt.Domain', name],
+    });
+  }
+}
+
+/** The element with every name of ours unprefixed and no declaration of the prefix. */
+function withoutPrefix(elementXml: string): string {
+  return elementXml
+    .replace(/\sxmlns:vp=(?:"[^"]*"|'[^']*')/, '')
+    .replaceAll('<vp:', '<')
+    .replaceAll('</vp:', '</');
+}
+
+async function ifFound<T>(look: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await look();
+  } catch (error) {
+    if (saysLibvirt(error, 'Domain not found')) return undefined;
+    throw error;
+  }
+}
+
+function domainGone(uuid: string, cause?: unknown): ProvisionError {
+  return new ProvisionError({
+    code: 'DOMAIN_NOT_FOUND',
+    message: `libvirt has no domain ${uuid} any more.`,
+    cause,
+  });
+}

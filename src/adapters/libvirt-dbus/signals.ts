@@ -1,0 +1,69 @@
+/**
+ * Signals of org.libvirt, and which domain or pool they mean. Any local user may send signals, so the
+ * sender's unique name must be the present owner of org.libvirt; and even then a signal is only a hint
+ * to look again.
+ */
+import type { LibvirtEvent } from '../../provision/ports.ts';
+import type { BusSignal } from './bus.ts';
+
+export const LIBVIRT_NAME = 'org.libvirt';
+/** libvirt-dbus's object for qemu:///system. */
+export const CONNECT_PATH = '/org/libvirt/QEMU';
+const DOMAIN_PREFIX = `${CONNECT_PATH}/domain/_`;
+
+const BUS_NAME = 'org.freedesktop.DBus';
+
+/** What the bus is asked to deliver. Redefining a domain emits DomainEvent, never MetadataChange. */
+export const MATCH_RULES: readonly string[] = [
+  `type='signal',sender='${BUS_NAME}',interface='${BUS_NAME}',member='NameOwnerChanged',arg0='${LIBVIRT_NAME}'`,
+  ...[
+    ['org.libvirt.Connect', 'DomainEvent'],
+    ['org.libvirt.Connect', 'StoragePoolEvent'],
+    ['org.libvirt.Domain', 'MetadataChange'],
+    ['org.libvirt.StoragePool', 'Refresh'],
+  ].map(
+    ([interfaceName, member]) =>
+      `type='signal',sender='${LIBVIRT_NAME}',interface='${String(interfaceName)}',member='${String(member)}'`,
+  ),
+];
+
+/** The new owner's unique name ('' when there is none) if the signal says that org.libvirt changed hands. */
+export function ownerChange(signal: BusSignal): string | undefined {
+  // The bus sets the sender itself: nobody else can speak as org.freedesktop.DBus.
+  if (signal.sender !== BUS_NAME || signal.member !== 'NameOwnerChanged') return undefined;
+  const [name, , newOwner] = signal.body;
+  return name === LIBVIRT_NAME && typeof newOwner === 'string' ? newOwner : undefined;
+}
+
+export function eventOf(signal: BusSignal): LibvirtEvent | undefined {
+  switch (`${signal.interface}.${signal.member}`) {
+    case 'org.libvirt.Connect.DomainEvent':
+      return domainEvent(signal.body[0]);
+    case 'org.libvirt.Domain.MetadataChange':
+      return domainEvent(signal.path);
+    case 'org.libvirt.Connect.StoragePoolEvent':
+    case 'org.libvirt.StoragePool.Refresh':
+      return { kind: 'pool' };
+    default:
+      return undefined;
+  }
+}
+
+/** `/org/libvirt/QEMU/domain/_9d3a…_…` for a UUID: dashes become underscores, one stands in front. */
+export function domainPath(uuid: string): string {
+  return `${DOMAIN_PREFIX}${uuid.replaceAll('-', '_')}`;
+}
+
+/** The UUID in a domain's object path, or undefined for any other path. */
+export function uuidOf(path: unknown): string | undefined {
+  if (typeof path !== 'string' || !path.startsWith(DOMAIN_PREFIX)) return undefined;
+  const uuid = path.slice(DOMAIN_PREFIX.length).replaceAll('_', '-');
+  return UUID_PATTERN.test(uuid) ? uuid : undefined;
+}
+
+export const UUID_PATTERN = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+function domainEvent(path: unknown): LibvirtEvent | undefined {
+  const uuid = uuidOf(path);
+  return uuid === undefined ? undefined : { kind: 'domain', uuid };
+}

@@ -1,0 +1,100 @@
+/** `lvp annotate VM DISK IMAGE`: write the request into the domain's metadata. */
+import type { Command } from 'commander';
+import { Option } from 'commander';
+import { AnnotateRequest } from '../core/control-protocol.ts';
+import { ProvisionError } from '../core/errors.ts';
+import type { ImageFormat } from '../core/request.ts';
+import { EXIT } from './exit-codes.ts';
+import type { AddVerb } from './verb.ts';
+import { common, contextOf } from './verb.ts';
+
+interface AnnotateOptions {
+  readonly format?: ImageFormat;
+  readonly sha256?: string;
+  readonly imageVersion?: string;
+  readonly size?: string;
+  readonly generation?: string;
+  readonly start?: 'manual' | 'when-ready';
+  readonly dryRun?: boolean;
+}
+
+export const addAnnotate: AddVerb = (program, finish) => {
+  const command = program
+    .command('annotate')
+    .argument('<vm>', 'name or UUID of the domain')
+    .argument('<disk>', "the disk's target, such as vda")
+    .argument('<image>', 'the image, as BUCKET/KEY')
+    .addOption(
+      new Option(
+        '--format <format>',
+        'format of the image; without it, what .qcow2, .raw or .img at the end says',
+      ).choices(['qcow2', 'raw']),
+    )
+    .option('--sha256 <digest>', 'digest of the image; without it, that in the object KEY.sha256')
+    .option('--image-version <id>', 'S3 version id of the image; without it, the newest')
+    .option('--size <size>', 'size of the volume if larger than the image, such as 20GiB')
+    .option('--generation <number>', 'count it up to have the content made again')
+    .addOption(
+      new Option('--start <when>', 'when-ready: start the domain once its volumes are ready').choices([
+        'manual',
+        'when-ready',
+      ]),
+    )
+    .option('--dry-run', 'only show the XML')
+    .description('ask for an image on a disk of a domain');
+  common(command, [
+    'lvp annotate web1 vda images/debian-13.qcow2',
+    'lvp annotate web1 vda images/debian-13.qcow2 --size 40GiB --start when-ready',
+    'lvp annotate web1 vda images/data --format raw --dry-run',
+  ]).action(async (vm: string, disk: string, image: string, options: AnnotateOptions, self: Command) => {
+    const { client, output } = contextOf(self, finish);
+    const format = options.format ?? formatByEnding(image);
+    if (options.format === undefined && !output.json) {
+      output.note(`Format ${format}, by the end of the image's name.`);
+    }
+    const result = await client.annotate(vm, requestOf(disk, image, format, options));
+    output.result(result, () => result.xml);
+    if (!output.json) {
+      output.note(
+        result.applied ? `Written to ${vm}. See: lvp status ${vm} --watch` : 'Nothing was written.',
+      );
+    }
+    finish(EXIT.ok);
+  });
+};
+
+function formatByEnding(image: string): ImageFormat {
+  if (/\.qcow2$/i.test(image)) return 'qcow2';
+  if (/\.(?:raw|img)$/i.test(image)) return 'raw';
+  throw new ProvisionError({
+    code: 'USAGE',
+    message: `The name of the image ${image} does not say its format.`,
+    hint: 'Add --format qcow2 or --format raw. Formats are never guessed from the content.',
+  });
+}
+
+function requestOf(
+  target: string,
+  image: string,
+  format: ImageFormat,
+  options: AnnotateOptions,
+): AnnotateRequest {
+  const parsed = AnnotateRequest.safeParse({
+    target,
+    image,
+    format,
+    sha256: options.sha256?.toLowerCase(),
+    version: options.imageVersion,
+    size: options.size,
+    generation: options.generation === undefined ? undefined : Number(options.generation),
+    start: options.start,
+    dryRun: options.dryRun,
+  });
+  if (parsed.success) return parsed.data;
+  const wrong = parsed.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ');
+  throw new ProvisionError({
+    code: 'USAGE',
+    message: `The request is not valid: ${wrong}.`,
+    hint: 'See: lvp annotate --help',
+  });
+}

@@ -1,0 +1,13 @@
+/** `lvp cancel VM [DISK]`. */
+import { common } from './verb.ts';
+import type { AddVerb } from './verb.ts';
+import { onDisk } from './on-disk.ts';
+
+export const addCancel: AddVerb = (program, finish) => {
+  const command = program
+    .command('cancel')
+    .description('stop the fills of a domain, or of one disk, until they are retried');
+  onDisk(common(command, ['lvp cancel web1', 'lvp cancel web1 vdb']), finish, (client, vm, disk) =>
+    client.cancel(vm, disk),
+  );
+};

@@ -1,0 +1,144 @@
+/** The daemon as `lvp` sees it: calls over the control socket, and clear words when it is not there. */
+import { readFileSync, statSync } from 'node:fs';
+import { request } from 'node:http';
+import type { z } from 'zod';
+import type { AnnotateRequest } from '../core/control-protocol.ts';
+import {
+  AnnotateResult,
+  CONTROL_GROUP,
+  DomainList,
+  DomainStatus,
+  ErrorBody,
+  Explanation,
+  problemOf,
+} from '../core/control-protocol.ts';
+import { ProvisionError } from '../core/errors.ts';
+
+/** Longer than the daemon's own limit for a verb, so that its explanation arrives. */
+const ANSWER_DEADLINE_MS = 65_000;
+const ANSWER_BYTES_MAX = 16 * 2 ** 20;
+
+export class ControlClient {
+  readonly #socket: string;
+
+  constructor(socket: string) {
+    this.#socket = socket;
+  }
+
+  domains(): Promise<DomainStatus[]> {
+    return this.#call(DomainList, 'GET', '');
+  }
+
+  domain(name: string): Promise<DomainStatus> {
+    return this.#call(DomainStatus, 'GET', pathOf(name));
+  }
+
+  explain(name: string): Promise<Explanation> {
+    return this.#call(Explanation, 'GET', pathOf(name, 'explain'));
+  }
+
+  annotate(name: string, body: AnnotateRequest): Promise<AnnotateResult> {
+    return this.#call(AnnotateResult, 'POST', pathOf(name, 'annotate'), body);
+  }
+
+  cancel(name: string, target: string | undefined): Promise<DomainStatus> {
+    return this.#call(DomainStatus, 'POST', pathOf(name, 'cancel'), { target });
+  }
+
+  retry(name: string, target: string | undefined): Promise<DomainStatus> {
+    return this.#call(DomainStatus, 'POST', pathOf(name, 'retry'), { target });
+  }
+
+  async #call<T>(schema: z.ZodType<T>, method: string, path: string, body?: object): Promise<T> {
+    const answer = parseJson(await this.#exchange(method, path, body));
+    const failed = ErrorBody.safeParse(answer);
+    if (failed.success) throw new ProvisionError(problemOf(failed.data));
+    const parsed = schema.safeParse(answer);
+    if (parsed.success) return parsed.data;
+    throw new ProvisionError({
+      code: 'INTERNAL',
+      message: 'The provisioner answered with something this lvp does not understand.',
+      hint: 'Restart it if lvp is newer: systemctl restart libvirt-volume-provisioner',
+      cause: parsed.error,
+    });
+  }
+
+  #exchange(method: string, path: string, body: object | undefined): Promise<string> {
+    const { promise, resolve, reject } = Promise.withResolvers<string>();
+    const sent = request(
+      {
+        socketPath: this.#socket,
+        method,
+        path: `/v1/domains${path}`,
+        headers: { 'content-type': 'application/json' },
+        signal: AbortSignal.timeout(ANSWER_DEADLINE_MS),
+      },
+      (response) => {
+        let text = '';
+        response.setEncoding('utf8');
+        response.on('data', (chunk: string) => {
+          text += chunk;
+          if (text.length > ANSWER_BYTES_MAX) response.destroy(new Error('the answer is too long'));
+        });
+        response.on('error', reject);
+        response.on('end', () => {
+          resolve(text);
+        });
+      },
+    );
+    sent.on('error', reject);
+    sent.end(body === undefined ? undefined : JSON.stringify(body));
+    return promise.catch((error: unknown) => {
+      throw this.#unreachable(error);
+    });
+  }
+
+  #unreachable(error: unknown): ProvisionError {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+    if (code === 'EACCES' || code === 'EPERM') {
+      const group = groupOf(this.#socket);
+      return new ProvisionError({
+        code: 'DAEMON_UNREACHABLE',
+        message: `You may not open ${this.#socket}.`,
+        hint: `Use sudo, or become a member of the group '${group}' (usermod -aG ${group} USER) and log in again.`,
+        cause: error,
+      });
+    }
+    const why: Readonly<Record<string, string>> = {
+      ENOENT: 'there is no such socket',
+      ECONNREFUSED: 'nobody listens there',
+      ABORT_ERR: `no answer within ${ANSWER_DEADLINE_MS / 1000} s`,
+    };
+    const reason = why[code] ?? (error instanceof Error ? error.message : String(error));
+    return new ProvisionError({
+      code: 'DAEMON_UNREACHABLE',
+      message: `The provisioner cannot be reached at ${this.#socket}: ${reason}.`,
+      hint: 'See: systemctl status libvirt-volume-provisioner',
+      cause: error,
+    });
+  }
+}
+
+function pathOf(name: string, verb?: string): string {
+  return `/${encodeURIComponent(name)}${verb === undefined ? '' : `/${verb}`}`;
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The name of the group the socket belongs to, so that the hint is right on every installation. */
+function groupOf(socket: string): string {
+  try {
+    const { gid } = statSync(socket);
+    const lines = readFileSync('/etc/group', 'utf8').split('\n');
+    const name = lines.find((line) => line.split(':')[2] === String(gid))?.split(':')[0];
+    return gid === 0 || name === undefined ? CONTROL_GROUP : name;
+  } catch {
+    return CONTROL_GROUP;
+  }
+}

@@ -1,0 +1,52 @@
+/** What lvp's exit codes mean; the same table stands in `lvp --help` and in docs/. */
+import type { DomainStatus } from '../core/control-protocol.ts';
+import type { ErrorCode, Problem } from '../core/errors.ts';
+
+export const EXIT = {
+  ok: 0,
+  failed: 1,
+  usage: 2,
+  notFound: 3,
+  unreachable: 4,
+  notReady: 5,
+} as const;
+export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
+
+export const EXIT_HELP = `Exit codes:
+  0  done; for status: every volume is ready
+  1  the operation failed; for status: a volume has failed
+  2  the command line is wrong, nothing was done
+  3  there is no such domain or disk
+  4  the provisioner cannot be reached
+  5  refused; for status: not ready yet, or held, cancelled or refused`;
+
+const CODE_OF: Partial<Record<ErrorCode, ExitCode>> = {
+  USAGE: EXIT.usage,
+  ANNOTATION_INVALID: EXIT.usage,
+  DOMAIN_NOT_FOUND: EXIT.notFound,
+  DAEMON_UNREACHABLE: EXIT.unreachable,
+  DISK_UNSUITABLE: EXIT.notReady,
+  POOL_UNSUITABLE: EXIT.notReady,
+  POLICY_REFUSED: EXIT.notReady,
+  VOLUME_NOT_BLANK: EXIT.notReady,
+  VOLUME_OF_OTHER_DOMAIN: EXIT.notReady,
+  VOLUME_GENERATION: EXIT.notReady,
+  VOLUME_MISSING: EXIT.notReady,
+  VOLUME_STATE: EXIT.notReady,
+};
+
+export function exitCodeOf(problem: Problem): ExitCode {
+  return CODE_OF[problem.code] ?? EXIT.failed;
+}
+
+/** A failed volume outweighs one that is merely not ready. */
+export function exitCodeOfStatus(domain: DomainStatus): ExitCode {
+  if (domain.volumes.some(({ state }) => state === 'failed')) return EXIT.failed;
+  const isReady = domain.volumes.every(({ state }) => state === 'ready') && domain.problems.length === 0;
+  return isReady ? EXIT.ok : EXIT.notReady;
+}
+
+/** Whether the state of a volume changes without anybody doing anything. */
+export function isUnderWay(domain: DomainStatus): boolean {
+  return domain.volumes.some(({ state }) => ['planned', 'waiting', 'filling', 'publishing'].includes(state));
+}

@@ -1,0 +1,32 @@
+/** `lvp explain VM`: what would be done now, and why. */
+import type { Command } from 'commander';
+import type { Explanation } from '../core/control-protocol.ts';
+import { EXIT } from './exit-codes.ts';
+import type { AddVerb } from './verb.ts';
+import { common, contextOf } from './verb.ts';
+
+export const addExplain: AddVerb = (program, finish) => {
+  const command = program
+    .command('explain')
+    .argument('<vm>', 'name or UUID of the domain')
+    .description('say what the provisioner would do now and why; changes nothing');
+  common(command, ['lvp explain web1', "lvp explain web1 --json | jq '.steps'"]).action(
+    async (vm: string, _options: object, self: Command) => {
+      const { client, output } = contextOf(self, finish);
+      const explanation = await client.explain(vm);
+      output.result(explanation, () => explanationText(explanation));
+      finish(EXIT.ok);
+    },
+  );
+};
+
+function explanationText({ uuid, name, start, steps }: Explanation): string {
+  const next = steps.map(
+    ({ target, action, why }) => `  ${target === undefined ? '' : `${target}: `}${action}: ${why}`,
+  );
+  return [
+    `${name} (${uuid})`,
+    `  start ${start.allowed ? 'would be allowed' : 'would be refused'}: ${start.why}`,
+    ...(next.length === 0 ? ['  nothing is to be done'] : next),
+  ].join('\n');
+}

@@ -1,0 +1,121 @@
+/** Domains and volumes as text. Pure: what is a terminal and what is coloured is for the caller. */
+import { styleText } from 'node:util';
+import type { DomainStatus, VolumeStatus } from '../core/control-protocol.ts';
+import { describeProblem } from '../core/errors.ts';
+import { problemOf } from '../core/control-protocol.ts';
+
+const BAR_WIDTH = 24;
+const STATE_STYLE: Readonly<Record<VolumeStatus['state'], 'green' | 'red' | 'yellow' | 'cyan'>> = {
+  ready: 'green',
+  failed: 'red',
+  refused: 'red',
+  cancelled: 'yellow',
+  held: 'yellow',
+  planned: 'cyan',
+  waiting: 'cyan',
+  filling: 'cyan',
+  publishing: 'cyan',
+};
+
+/** One row for each volume of each domain. */
+export function listTable(domains: readonly DomainStatus[], colour: boolean): string {
+  const rows = domains.flatMap((domain) => {
+    const names = domain.volumes.map((volume) => volumeRow(domain, volume));
+    return names.length > 0 ? names : [[domain.name, '-', 'refused', '', '-', '-']];
+  });
+  return table([['DOMAIN', 'DISK', 'STATE', 'DONE', 'VOLUME', 'IMAGE'], ...rows], colour);
+}
+
+function volumeRow(domain: DomainStatus, volume: VolumeStatus): string[] {
+  const place = `${volume.pool}/${volume.volume}`;
+  return [domain.name, volume.target, volume.state, percentOf(volume), place, volume.image];
+}
+
+function table(rows: readonly (readonly string[])[], colour: boolean): string {
+  const widths = (rows[0] ?? []).map((_, column) =>
+    Math.max(...rows.map((row) => (row[column] ?? '').length)),
+  );
+  return rows
+    .map((row) =>
+      row
+        .map((cell, column) => {
+          const padded = column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0);
+          return column === 2 ? paint(padded, cell, colour) : padded;
+        })
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
+}
+
+/** A domain with all that is known about it. */
+export function domainText(domain: DomainStatus, colour: boolean): string {
+  const heading = [
+    `${domain.name} (${domain.uuid}), ${domain.active ? 'running' : 'shut off'}`,
+    ...(domain.startWhenReady ? ['starts when its volumes are ready'] : []),
+  ].join(', ');
+  const problems = domain.problems.map(
+    (problem) => `  problem: ${describeProblem(problemOf({ error: problem }))}`,
+  );
+  return [heading, ...problems, ...domain.volumes.flatMap((volume) => volumeLines(volume, colour))].join(
+    '\n',
+  );
+}
+
+function volumeLines(volume: VolumeStatus, colour: boolean): string[] {
+  const details = [
+    `${volume.pool}/${volume.volume} from ${volume.image} (${volume.format})`,
+    ...(volume.sha256 === undefined ? [] : [`sha256 ${volume.sha256}`]),
+    ...(volume.drift === undefined ? [] : [`differs from the annotation: ${volume.drift}`]),
+    ...(volume.problem === undefined
+      ? []
+      : [`problem: ${describeProblem(problemOf({ error: volume.problem }))}`]),
+  ];
+  return [`  ${progressLine(volume, colour)}`, ...details.map((line) => `      ${line}`)];
+}
+
+/** `vda filling [#####-------] 45 %, 1.2 of 2.7 GiB, 812 MiB/s, 2 s left` */
+export function progressLine(volume: VolumeStatus, colour: boolean): string {
+  const state = paint(volume.state, volume.state, colour);
+  const { bytesDone, bytesTotal } = volume;
+  if (volume.state !== 'filling' || bytesDone === undefined || bytesTotal === undefined) {
+    return `${volume.target} ${state}${volume.phase === undefined ? '' : `, ${volume.phase}`}`;
+  }
+  const parts = [
+    `${bar(bytesDone, bytesTotal)} ${percentOf(volume)}`,
+    `${bytes(bytesDone)} of ${bytes(bytesTotal)}`,
+    ...(volume.rateBytesPerSecond === undefined ? [] : [`${bytes(volume.rateBytesPerSecond)}/s`]),
+    ...(volume.secondsLeft === undefined ? [] : [`${duration(volume.secondsLeft)} left`]),
+    ...(volume.phase === undefined ? [] : [volume.phase]),
+  ];
+  return `${volume.target} ${state} ${parts.join(', ')}`;
+}
+
+function bar(done: number, total: number): string {
+  const full = total === 0 ? BAR_WIDTH : Math.floor((Math.min(done, total) / total) * BAR_WIDTH);
+  return `[${'#'.repeat(full)}${'-'.repeat(BAR_WIDTH - full)}]`;
+}
+
+function percentOf({ bytesDone, bytesTotal }: VolumeStatus): string {
+  if (bytesDone === undefined || bytesTotal === undefined || bytesTotal === 0) return '';
+  return `${Math.floor((Math.min(bytesDone, bytesTotal) / bytesTotal) * 100)} %`;
+}
+
+export function bytes(count: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  const power = Math.min(Math.floor(Math.log2(Math.max(count, 1)) / 10), units.length - 1);
+  const value = count / 2 ** (10 * power);
+  return `${value.toFixed(power === 0 || value >= 100 ? 0 : 1)} ${units[power] ?? 'B'}`;
+}
+
+export function duration(seconds: number): string {
+  const whole = Math.ceil(seconds);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+}
+
+function paint(text: string, state: string, colour: boolean): string {
+  if (!colour || !(state in STATE_STYLE)) return text;
+  return styleText(STATE_STYLE[state as VolumeStatus['state']], text, { validateStream: false });
+}

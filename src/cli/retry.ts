@@ -1,0 +1,15 @@
+/** `lvp retry VM [DISK]`. */
+import { common } from './verb.ts';
+import type { AddVerb } from './verb.ts';
+import { onDisk } from './on-disk.ts';
+
+export const addRetry: AddVerb = (program, finish) => {
+  const command = program
+    .command('retry')
+    .description('try failed and cancelled fills of a domain, or of one disk, again at once');
+  onDisk(
+    common(command, ['lvp retry web1', 'lvp retry web1 vda && lvp status web1 --watch']),
+    finish,
+    (client, vm, disk) => client.retry(vm, disk),
+  );
+};

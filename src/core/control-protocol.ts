@@ -1,0 +1,117 @@
+/**
+ * What `lvp` and the daemon say to each other over the control socket: HTTP with JSON bodies. These names
+ * are also those of `lvp --json`, so they are stable: fields are added, never renamed.
+ *
+ *   GET  /v1/domains                     DomainStatus[]
+ *   GET  /v1/domains/{nameOrUuid}          DomainStatus
+ *   GET  /v1/domains/{nameOrUuid}/explain  Explanation
+ *   POST /v1/domains/{nameOrUuid}/annotate AnnotateRequest → AnnotateResult
+ *   POST /v1/domains/{nameOrUuid}/cancel   TargetRequest → DomainStatus
+ *   POST /v1/domains/{nameOrUuid}/retry    TargetRequest → DomainStatus
+ *
+ * A failure is `{"error": Problem}` with a fitting HTTP status.
+ */
+import { z } from 'zod';
+import type { ErrorCode, Problem } from './errors.ts';
+
+export const CONTROL_SOCKET = '/run/libvirt-volume-provisioner/control.sock';
+/** Who may use the control socket. */
+export const CONTROL_GROUP = 'libvirt-volume-provisioner';
+
+const text = z.string().max(4096);
+const count = z.number().nonnegative();
+
+const ProblemBody = z.object({ code: text, message: z.string().max(65_536), hint: text.optional() });
+
+export const VolumeStatus = z.object({
+  /** The disk's `<target dev>`. */
+  target: text,
+  /** `BUCKET/KEY`. */
+  image: text,
+  format: z.enum(['raw', 'qcow2']),
+  pool: text,
+  volume: text,
+  /** FillState, or `planned` (not begun), `refused` (see problem), `held` (its pool or libvirt is away). */
+  state: z.enum([
+    'waiting',
+    'filling',
+    'publishing',
+    'ready',
+    'failed',
+    'cancelled',
+    'planned',
+    'refused',
+    'held',
+  ]),
+  /** What a running fill does just now, in a word or two. */
+  phase: text.optional(),
+  bytesDone: count.optional(),
+  bytesTotal: count.optional(),
+  rateBytesPerSecond: count.optional(),
+  secondsLeft: count.optional(),
+  sha256: text.optional(),
+  problem: ProblemBody.optional(),
+  /** In what the published volume differs from what the annotation asks for now. */
+  drift: text.optional(),
+  fillId: text.optional(),
+  /** RFC 3339. */
+  updatedAt: text.optional(),
+});
+export type VolumeStatus = z.infer<typeof VolumeStatus>;
+
+export const DomainStatus = z.object({
+  uuid: text,
+  name: text,
+  active: z.boolean(),
+  startWhenReady: z.boolean(),
+  volumes: z.array(VolumeStatus),
+  problems: z.array(ProblemBody),
+});
+export type DomainStatus = z.infer<typeof DomainStatus>;
+
+export const DomainList = z.array(DomainStatus);
+
+export const Explanation = z.object({
+  uuid: text,
+  name: text,
+  /** Whether the gate would let the domain start now. */
+  start: z.object({ allowed: z.boolean(), why: text }),
+  /** What is done next, in order; `target` is absent for steps that concern the whole domain. */
+  steps: z.array(z.object({ target: text.optional(), action: text, why: text })),
+});
+export type Explanation = z.infer<typeof Explanation>;
+
+export const AnnotateRequest = z.strictObject({
+  target: z.string().regex(/^[a-z][a-z0-9]{0,31}$/, 'is a disk target such as vda'),
+  image: z.string().min(3).max(1100),
+  format: z.enum(['raw', 'qcow2']),
+  sha256: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/, 'is 64 lower-case hex digits')
+    .optional(),
+  version: z.string().min(1).max(1024).optional(),
+  /** As in the annotation, e.g. `20GiB`. */
+  size: z.string().min(1).max(32).optional(),
+  generation: z.int().min(1).optional(),
+  start: z.enum(['manual', 'when-ready']).optional(),
+  /** Only show the XML. */
+  dryRun: z.boolean().optional(),
+});
+export type AnnotateRequest = z.infer<typeof AnnotateRequest>;
+
+export const AnnotateResult = z.object({
+  /** The whole element, as it is or would be in the domain's metadata. */
+  xml: z.string().max(262_144),
+  applied: z.boolean(),
+});
+export type AnnotateResult = z.infer<typeof AnnotateResult>;
+
+export const TargetRequest = z.strictObject({ target: AnnotateRequest.shape.target.optional() });
+export type TargetRequest = z.infer<typeof TargetRequest>;
+
+export const ErrorBody = z.object({ error: ProblemBody });
+
+/** A problem as it came over the socket. Daemon and lvp are installed together, so the codes agree. */
+export function problemOf(body: z.infer<typeof ErrorBody>): Problem {
+  return { ...body.error, code: body.error.code as ErrorCode };
+}

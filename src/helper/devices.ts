@@ -1,0 +1,159 @@
+/** The device nodes of LVs: who owns them, and whether there is anything on them. */
+import { constants } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import { chmod, chown, open, stat } from 'node:fs/promises';
+import { ProvisionError } from '../core/errors.ts';
+import { commandFailed, mustRun, runCommand } from './command.ts';
+import type { VolumeRow } from './lvm.ts';
+
+export interface Devices {
+  /** Waits, for a bounded time, until udev has dealt with what has happened. */
+  settle(): Promise<void>;
+  /** Fails unless udev has given the node to the service user. */
+  checkService(row: VolumeRow): Promise<void>;
+  /** Takes the node from the service user: root:disk, mode 0660, as udev makes it for any other LV. */
+  takeBack(row: VolumeRow): Promise<void>;
+  isTakenBack(row: VolumeRow): Promise<boolean>;
+  /** Why the device cannot be called empty, or undefined. */
+  whyNotEmpty(row: VolumeRow): Promise<string | undefined>;
+}
+
+export const SERVICE_USER = 'libvirt-volume-provisioner';
+
+const SETTLE_S = 10;
+const HEAD_BYTES = 4096;
+const MODE_TAKEN_BACK = 0o660;
+
+export const devices: Devices = {
+  async settle() {
+    // Its exit code says whether some other device keeps udev busy; what matters is checked afterwards.
+    await runCommand('udev', 'udevadm', ['settle', `--timeout=${SETTLE_S}`]);
+  },
+
+  async checkService(row) {
+    const { uid, mode } = await nodeOf(row);
+    if (uid === (await serviceUid()) && (mode & 0o600) === 0o600) return;
+    throw new ProvisionError({
+      code: 'HELPER_FAILED',
+      message: `udev has not given ${nodePath(row)} to ${SERVICE_USER}: its owner is ${uid}, its mode ${mode.toString(8)}.`,
+      hint: `Check the rule ${SERVICE_USER}.rules: udevadm test /sys/dev/block/${row.device?.major ?? 0}:${row.device?.minor ?? 0}.`,
+    });
+  },
+
+  async takeBack(row) {
+    const { uid, gid, mode } = await nodeOf(row);
+    // Anybody else has the node from libvirt, for a guest: not ours to change.
+    if (uid !== 0 && uid !== (await serviceUid())) return;
+    const disk = await diskGid();
+    if (uid === 0 && gid === disk && mode === MODE_TAKEN_BACK) return;
+    await chown(nodePath(row), 0, disk);
+    await chmod(nodePath(row), MODE_TAKEN_BACK);
+    if (await devices.isTakenBack(row)) return;
+    throw new ProvisionError({
+      code: 'HELPER_FAILED',
+      message: `The owner of ${nodePath(row)} could not be set to root:disk: something sets it at the same time.`,
+      hint: `Look for a udev rule that matches it: udevadm test /sys/dev/block/${row.device?.major ?? 0}:${row.device?.minor ?? 0}.`,
+    });
+  },
+
+  async isTakenBack(row) {
+    return (await nodeOf(row)).uid !== (await serviceUid());
+  },
+
+  async whyNotEmpty(row) {
+    let handle: FileHandle;
+    try {
+      // Exclusive: fails if a mount, another dm device or anybody else who claims it has it.
+      handle = await open(nodePath(row), constants.O_RDONLY | constants.O_EXCL);
+    } catch (error) {
+      if (error instanceof Error && 'code' in error && error.code === 'EBUSY') return 'something uses it';
+      throw error;
+    }
+    try {
+      checkNumbers(row, await handle.stat());
+      // The signature first: its name says more than the place of a byte.
+      return (await whySigned(row)) ?? (await whyHeadNotZero(handle));
+    } finally {
+      await handle.close();
+    }
+  },
+};
+
+async function whyHeadNotZero(handle: FileHandle): Promise<string | undefined> {
+  const { buffer, bytesRead } = await handle.read(Buffer.alloc(HEAD_BYTES), 0, HEAD_BYTES, 0);
+  if (bytesRead !== HEAD_BYTES) return `it is shorter than ${HEAD_BYTES} bytes`;
+  const at = buffer.findIndex((byte) => byte !== 0);
+  return at < 0 ? undefined : `its byte ${at} is not zero`;
+}
+
+/**
+ * Every superblock and partition table blkid knows, at every offset. lvcreate wipes what the same library
+ * finds and zeroes the first 4 KiB, so what a deleted volume has left in the space of a new one does not count
+ * against that one; a GPT of which only the backup at the end is left counts in neither.
+ */
+async function whySigned(row: VolumeRow): Promise<string | undefined> {
+  const argv = ['--probe', '--output', 'export', nodePath(row)];
+  const result = await runCommand(nodePath(row), 'blkid', argv);
+  if (result.exitCode === 2 && result.stdout === '' && result.stderr === '') return undefined;
+  if (result.exitCode === 8) return 'blkid finds several signatures that contradict each other';
+  if (result.exitCode !== 0) throw commandFailed(nodePath(row), 'blkid', argv, result);
+  const found = result.stdout
+    .split('\n')
+    .filter((line) => /^(TYPE|PTTYPE|USAGE)=/.test(line))
+    .map((line) => line.slice(line.indexOf('=') + 1));
+  return `blkid finds a signature: ${found.join(', ') || 'unnamed'}`;
+}
+
+interface Node {
+  readonly uid: number;
+  readonly gid: number;
+  readonly mode: number;
+}
+
+async function nodeOf(row: VolumeRow): Promise<Node> {
+  const status = await stat(nodePath(row)).catch((cause: unknown) => {
+    throw new ProvisionError({
+      code: 'HELPER_FAILED',
+      message: `udev has made no node ${nodePath(row)}.`,
+      hint: 'See systemctl status systemd-udevd and lvs -o +lv_active.',
+      cause,
+    });
+  });
+  checkNumbers(row, status);
+  return { uid: status.uid, gid: status.gid, mode: status.mode & 0o7777 };
+}
+
+/** A link in /dev that udev has not renewed yet would lead to another volume. */
+function checkNumbers(row: VolumeRow, status: { rdev: number; isBlockDevice(): boolean }): void {
+  const major = (status.rdev >>> 8) & 0xfff;
+  const minor = (status.rdev & 0xff) | ((status.rdev >>> 12) & 0xfff00);
+  if (status.isBlockDevice() && row.device?.major === major && row.device.minor === minor) return;
+  throw new ProvisionError({
+    code: 'HELPER_FAILED',
+    message: `${nodePath(row)} is device ${major}:${minor}, but LVM says ${row.device?.major ?? '-'}:${row.device?.minor ?? '-'}.`,
+    hint: 'udev is behind or /dev was changed by hand: see udevadm settle and vgmknodes.',
+  });
+}
+
+function nodePath(row: VolumeRow): string {
+  return `/dev/${row.vg}/${row.lv}`;
+}
+
+let knownServiceUid: number | undefined;
+async function serviceUid(): Promise<number> {
+  return (knownServiceUid ??= await idOf('passwd', SERVICE_USER));
+}
+
+let knownDiskGid: number | undefined;
+async function diskGid(): Promise<number> {
+  return (knownDiskGid ??= await idOf('group', 'disk'));
+}
+
+/** The number in the third field of a user or group. */
+async function idOf(database: 'passwd' | 'group', name: string): Promise<number> {
+  const id = Number(
+    (await mustRun(`the ${database} entry ${name}`, 'getent', [database, name])).split(':')[2],
+  );
+  if (Number.isSafeInteger(id)) return id;
+  throw new Error(`getent ${database} ${name} answered without a number`);
+}

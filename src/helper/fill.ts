@@ -1,0 +1,41 @@
+/** Which LV of a group belongs to a fill, and with exactly which of our tags. */
+import { ProvisionError } from '../core/errors.ts';
+import { privateName, readMark } from '../core/volume.ts';
+import type { VolumeRow } from './lvm.ts';
+
+/** The LV that carries this fill's marks or seal, under whichever name; undefined if there is none. */
+export function findFill(rows: readonly VolumeRow[], vg: string, fillId: string): VolumeRow | undefined {
+  const marked = rows.filter((row) => {
+    const mark = readMark(row.tags);
+    return (mark.state === 'filling' || mark.state === 'ready') && mark.fillId === fillId;
+  });
+  const named = rows.find((row) => row.lv === privateName(fillId));
+  const [held] = marked;
+  if (marked.length > 1 || (named !== undefined && named !== held)) {
+    const names = [...new Set([...marked, ...(named === undefined ? [] : [named])])].map((row) => row.lv);
+    throw stateError(
+      vg,
+      names.join(', '),
+      `carry the marks or the private name of fill ${fillId}, but not both, or there are several`,
+    );
+  }
+  return held;
+}
+
+/** True if the tags of ours are these and no others; tags of other people do not matter. */
+export function carriesExactly(row: VolumeRow, tags: readonly string[]): boolean {
+  const ours = new Set(ourTags(row));
+  return ours.size === tags.length && tags.every((tag) => ours.has(tag));
+}
+
+export function ourTags(row: VolumeRow): string[] {
+  return row.tags.filter((tag) => tag.startsWith('lvp:'));
+}
+
+export function stateError(vg: string, lv: string, what: string, hint?: string): ProvisionError {
+  return new ProvisionError({
+    code: 'VOLUME_STATE',
+    message: `${vg}/${lv} ${what}. Nothing was changed.`,
+    hint: hint ?? `See its tags with lvs -o +tags ${vg}; lvchange --deltag removes those set by hand.`,
+  });
+}

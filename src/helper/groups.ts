@@ -1,0 +1,88 @@
+/** Which volume groups the helper may touch: the key `volume_groups` of the configuration, and nothing else. */
+import { constants } from 'node:fs';
+import type { Stats } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
+import { parse } from 'yaml';
+import { z } from 'zod';
+import { ProvisionError } from '../core/errors.ts';
+import { isVgName } from '../core/lvm-names.ts';
+
+export const CONFIG_PATH = '/etc/libvirt-volume-provisioner/config.yaml';
+const CONFIG_BYTES_MAX = 1024 * 1024;
+const GROUPS_MAX = 64;
+
+/** The daemon's other keys are not the helper's business. */
+const Config = z.object({
+  volume_groups: z
+    .array(z.string().refine(isVgName, 'is not a legal volume group name'))
+    .min(1)
+    .max(GROUPS_MAX),
+});
+
+/** Reads the file again whenever it is another one than last time. */
+export class ConfiguredGroups {
+  readonly #path: string;
+  #seen = '';
+  #groups: readonly string[] = [];
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  async read(): Promise<readonly string[]> {
+    const file = await this.#open();
+    try {
+      const status = await file.stat();
+      this.#refuseWritable(status);
+      const seen = [status.dev, status.ino, status.size, status.mtimeMs, status.ctimeMs].join(' ');
+      if (seen !== this.#seen) {
+        this.#groups = this.#parse(await file.readFile('utf8'));
+        this.#seen = seen;
+      }
+      return this.#groups;
+    } finally {
+      await file.close();
+    }
+  }
+
+  async #open(): Promise<FileHandle> {
+    try {
+      return await open(this.#path, constants.O_RDONLY | constants.O_NONBLOCK);
+    } catch (cause) {
+      throw this.#invalid(`cannot be read: ${cause instanceof Error ? cause.message : String(cause)}`, cause);
+    }
+  }
+
+  /** Whoever can write this file decides which volume groups root works on. */
+  #refuseWritable(status: Stats): void {
+    if (!status.isFile()) throw this.#invalid('is not a regular file');
+    if (status.uid !== 0) throw this.#invalid(`belongs to user ${status.uid}, and must belong to root`);
+    if ((status.mode & 0o022) !== 0) throw this.#invalid('can be written by others than root');
+    if (status.size > CONFIG_BYTES_MAX) throw this.#invalid(`is larger than ${CONFIG_BYTES_MAX} bytes`);
+  }
+
+  #parse(text: string): readonly string[] {
+    let content: unknown;
+    try {
+      content = parse(text);
+    } catch (cause) {
+      throw this.#invalid('is not YAML', cause);
+    }
+    const config = Config.safeParse(content);
+    if (config.success) return [...new Set(config.data.volume_groups)];
+    throw this.#invalid(
+      `has no list of volume groups: ${z.prettifyError(config.error).replaceAll('\n', ' ')}`,
+      config.error,
+    );
+  }
+
+  #invalid(what: string, cause?: unknown): ProvisionError {
+    return new ProvisionError({
+      code: 'CONFIG_INVALID',
+      message: `${this.#path} ${what}.`,
+      hint: 'It must belong to root, be writable by root only, and name the groups: "volume_groups: [vg0]".',
+      cause,
+    });
+  }
+}

@@ -1,0 +1,186 @@
+/** LVM as the verbs see it: rows in, single metadata commits out. */
+import { z } from 'zod';
+import { ProvisionError } from '../core/errors.ts';
+import type { LogicalVolume, VolumeGroup } from '../core/volume.ts';
+import { commandFailed, mustRun, runCommand } from './command.ts';
+
+/** A row of `lvs`, with what only the helper needs to know. */
+export interface VolumeRow extends LogicalVolume {
+  readonly writable: boolean;
+  /** Kernel device numbers of an active LV. */
+  readonly device?: { readonly major: number; readonly minor: number } | undefined;
+}
+
+/** Each call that changes something is one LVM command, hence one metadata commit. */
+export interface Lvm {
+  volumes(vgs: readonly string[]): Promise<readonly VolumeRow[]>;
+  /** Those of the named groups that exist here. */
+  groups(vgs: readonly string[]): Promise<readonly VolumeGroup[]>;
+  create(vg: string, lv: string, sizeBytes: number, tags: readonly string[]): Promise<void>;
+  swapTags(vg: string, lv: string, remove: readonly string[], add: readonly string[]): Promise<void>;
+  rename(vg: string, from: string, to: string): Promise<void>;
+  activate(vg: string, lv: string): Promise<void>;
+  /** Deactivates and removes, if the LV carries all these tags at that moment. */
+  remove(vg: string, lv: string, tags: readonly string[]): Promise<void>;
+}
+
+const REPORT = ['--reportformat', 'json', '--units', 'b', '--nosuffix'];
+const VOLUME_FIELDS =
+  'vg_name,lv_name,lv_uuid,lv_size,lv_tags,lv_active,lv_device_open,lv_permissions,lv_role,lv_kernel_major,lv_kernel_minor,segtype';
+
+const Bytes = z
+  .string()
+  .regex(/^[0-9]+$/)
+  .transform(Number)
+  .pipe(z.int());
+
+const VolumeFields = z.object({
+  vg_name: z.string(),
+  lv_name: z.string(),
+  lv_uuid: z.string(),
+  lv_size: Bytes,
+  lv_tags: z.string(),
+  lv_active: z.string(),
+  lv_device_open: z.string(),
+  lv_permissions: z.string(),
+  lv_role: z.string(),
+  lv_kernel_major: z.string(),
+  lv_kernel_minor: z.string(),
+  segtype: z.string(),
+});
+type VolumeFields = z.infer<typeof VolumeFields>;
+
+const GroupFields = z.object({
+  vg_name: z.string(),
+  vg_free: Bytes,
+  vg_extent_size: Bytes,
+  vg_lock_type: z.string(),
+});
+
+export const lvm: Lvm = {
+  async volumes(vgs) {
+    if (vgs.length === 0) return [];
+    const argv = [...REPORT, '-o', VOLUME_FIELDS, ...vgs];
+    return mergeSegments(parseReport(await mustRun(vgs.join(', '), 'lvs', argv), VolumeFields));
+  },
+
+  async groups(vgs) {
+    if (vgs.length === 0) return [];
+    // A group that is named but does not exist is no error of this call: it must not hide the others.
+    const selected = vgs.map((vg) => `vg_name="${vg}"`).join(' || ');
+    const fields = 'vg_name,vg_free,vg_extent_size,vg_lock_type';
+    const argv = [...REPORT, '-o', fields, '--select', selected];
+    const rows = parseReport(await mustRun(vgs.join(', '), 'vgs', argv), GroupFields);
+    for (const row of rows) refuseSharedGroup(row.vg_name, row.vg_lock_type);
+    return rows.map((row) => ({
+      vg: row.vg_name,
+      freeBytes: row.vg_free,
+      extentBytes: row.vg_extent_size,
+    }));
+  },
+
+  async create(vg, lv, sizeBytes, tags) {
+    const argv = [
+      ...['--yes', '--type', 'linear', '--name', lv, '--size', `${sizeBytes}b`],
+      ...['--wipesignatures', 'y', '--zero', 'y', ...tags.flatMap((tag) => ['--addtag', tag]), vg],
+    ];
+    const result = await runCommand(`${vg}/${lv}`, 'lvcreate', argv);
+    if (result.exitCode === 0) return;
+    const failure = commandFailed(`${vg}/${lv}`, 'lvcreate', argv, result);
+    if (!/insufficient (free space|suitable)/i.test(result.stderr)) throw failure;
+    throw new ProvisionError({
+      code: 'VG_FULL',
+      message: failure.message,
+      hint: `Free space in ${vg} (vgs, lvremove) or extend it (vgextend).`,
+      cause: failure,
+    });
+  },
+
+  async swapTags(vg, lv, remove, add) {
+    const changes = [
+      ...remove.flatMap((tag) => ['--deltag', tag]),
+      ...add.flatMap((tag) => ['--addtag', tag]),
+    ];
+    await mustRun(`${vg}/${lv}`, 'lvchange', [...changes, `${vg}/${lv}`]);
+  },
+
+  async rename(vg, from, to) {
+    await mustRun(`${vg}/${from}`, 'lvrename', [vg, from, to]);
+  },
+
+  async activate(vg, lv) {
+    await mustRun(`${vg}/${lv}`, 'lvchange', ['--activate', 'y', `${vg}/${lv}`]);
+  },
+
+  async remove(vg, lv, tags) {
+    // Removing an LV that is active, while libvirt refreshes its pool, can take the pool down.
+    await mustRun(`${vg}/${lv}`, 'lvchange', ['--activate', 'n', `${vg}/${lv}`]);
+    const selected = `lv_tags={${tags.map((tag) => `"${tag}"`).join(' && ')}}`;
+    await mustRun(`${vg}/${lv}`, 'lvremove', ['--yes', '--select', selected, `${vg}/${lv}`]);
+  },
+};
+
+/** The rows of a report. Their list is called `lv`, or `seg`, or `vg`, by the fields asked for. */
+export function parseReport<Row extends z.ZodType>(text: string, row: Row): z.infer<Row>[] {
+  // lvm also writes an empty "log" beside "report".
+  const Report = z.object({ report: z.array(z.record(z.string(), z.array(row))) });
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+    return Report.parse(parsed).report.flatMap((part) => Object.values(part).flat());
+  } catch (cause) {
+    throw new ProvisionError({
+      code: 'HELPER_FAILED',
+      message: `LVM answered something that is no report of the expected form: ${text.slice(0, 200)}`,
+      hint: 'Check that lvm2 is of version 2.03.11 or newer.',
+      cause,
+    });
+  }
+}
+
+/** `lvs` prints one row for each segment as soon as a segment's field is asked for. */
+export function mergeSegments(rows: readonly VolumeFields[]): VolumeRow[] {
+  const byUuid = Map.groupBy(rows, (row) => row.lv_uuid);
+  return [...byUuid.values()].flatMap((segments) => {
+    const [first] = segments;
+    if (first === undefined) return [];
+    const types = [...new Set(segments.map((segment) => kindOf(segment)))].sort();
+    return [toVolumeRow(first, types.join('+'))];
+  });
+}
+
+function toVolumeRow(row: VolumeFields, segmentType: string): VolumeRow {
+  const major = Number(row.lv_kernel_major);
+  const minor = Number(row.lv_kernel_minor);
+  return {
+    vg: row.vg_name,
+    lv: row.lv_name,
+    uuid: row.lv_uuid,
+    sizeBytes: row.lv_size,
+    tags: row.lv_tags === '' ? [] : row.lv_tags.split(','),
+    active: row.lv_active === 'active',
+    open: row.lv_device_open === 'open',
+    segmentType,
+    writable: row.lv_permissions === 'writeable',
+    // An inactive LV shows -1.
+    device: major > 0 && minor >= 0 ? { major, minor } : undefined,
+  };
+}
+
+/** A classic snapshot and its origin call their segments `linear`; only `lv_role` gives them away. */
+function kindOf(row: VolumeFields): string {
+  const roles = row.lv_role.split(',');
+  if (row.segtype !== 'linear' && row.segtype !== 'striped') return row.segtype;
+  if (roles.includes('snapshot')) return 'snapshot';
+  return roles.includes('origin') ? 'origin' : row.segtype;
+}
+
+/** In a group shared between hosts a name is locked per host by lvmlockd, which this program does not drive. */
+function refuseSharedGroup(vg: string, lockType: string): void {
+  if (lockType === '' || lockType === 'none') return;
+  throw new ProvisionError({
+    code: 'POOL_UNSUITABLE',
+    message: `The volume group ${vg} is shared between hosts (lock type ${lockType}).`,
+    hint: 'Take it out of volume_groups; only groups that belong to one host can be provisioned.',
+  });
+}

@@ -1,0 +1,78 @@
+/**
+ * The root helper: `node src/helper/main.ts [--config FILE]`, started by systemd when somebody connects to
+ * libvirt-volume-provisioner-helper.socket, and gone again a minute after the last request.
+ */
+import { setTimeout as pause } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { describeProblem, ProvisionError, toProblem } from '../core/errors.ts';
+import type { Connections } from './connections.ts';
+import { serveLines } from './connections.ts';
+import { devices } from './devices.ts';
+import { CONFIG_PATH, ConfiguredGroups } from './groups.ts';
+import { lvm } from './lvm.ts';
+import { answer } from './requests.ts';
+
+/** The first file descriptor that systemd passes: man 3 sd_listen_fds. */
+const LISTEN_FD = 3;
+const IDLE_MAX_MS = 60_000;
+
+function main(): void {
+  const { values } = parseArgs({ options: { config: { type: 'string', default: CONFIG_PATH } } });
+  checkActivation();
+  const groups = new ConfiguredGroups(values.config);
+  const tools = { lvm, devices, pause: (durationMs: number) => pause(durationMs) };
+  const connections = serveLines((line) =>
+    answerLogged(line, () => answer(line, tools, () => groups.read())),
+  );
+  connections.server.on('error', (error) => {
+    say(`cannot listen: ${error.message}`);
+    process.exit(1);
+  });
+  connections.server.listen({ fd: LISTEN_FD });
+  process.on('SIGTERM', () => {
+    connections.stop().then(
+      () => process.exit(0),
+      () => process.exit(1),
+    );
+  });
+  exitWhenIdle(connections);
+}
+
+function checkActivation(): void {
+  if (process.env['LISTEN_FDS'] === '1' && process.env['LISTEN_PID'] === String(process.pid)) return;
+  throw new ProvisionError({
+    code: 'USAGE',
+    message: 'The helper is not started by hand: it wants its socket from systemd.',
+    hint: 'systemctl start libvirt-volume-provisioner-helper.socket; whoever connects to it starts the helper.',
+  });
+}
+
+/** Who connects at this very moment is not lost: systemd holds the socket, and starts the helper again. */
+function exitWhenIdle(connections: Connections): void {
+  let idleSinceMs = performance.now();
+  setInterval(() => {
+    if (connections.isBusy()) idleSinceMs = performance.now();
+    else if (performance.now() - idleSinceMs > IDLE_MAX_MS) process.exit(0);
+  }, 1000);
+}
+
+/** The journal says what root has done for whom, and how it ended. Requests hold no secrets. */
+async function answerLogged(line: string, answerLine: () => Promise<string>): Promise<string> {
+  const startedMs = performance.now();
+  const response = await answerLine();
+  if (line.includes('"list"') && response.startsWith('{"ok":true')) return response;
+  const durationMs = Math.round(performance.now() - startedMs);
+  say(`${line.slice(0, 1000)} -> ${response.slice(0, 1000)} after ${durationMs} ms`);
+  return response;
+}
+
+function say(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
+
+try {
+  main();
+} catch (error) {
+  say(describeProblem(toProblem(error)));
+  process.exit(1);
+}

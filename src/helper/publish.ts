@@ -1,0 +1,84 @@
+/**
+ * Giving a finished LV its final name. The service user loses the node before the seal is set, so that a
+ * sealed volume can be written by nobody; the rename is the last step that can fail.
+ */
+import { ProvisionError } from '../core/errors.ts';
+import type { HelperRequest } from '../core/helper-protocol.ts';
+import { fillTags, privateName, sealTags } from '../core/volume.ts';
+import { carriesExactly, findFill, stateError } from './fill.ts';
+import type { VolumeRow } from './lvm.ts';
+import type { Tools } from './tools.ts';
+import { readGroup, readVolume, waitClosed } from './tools.ts';
+
+type Publish = Extract<HelperRequest, { verb: 'publish' }>;
+
+export async function publish(tools: Tools, request: Publish): Promise<null> {
+  const { vg, fillId, target } = request.volume;
+  const rows = await readGroup(tools, vg);
+  const held = findFill(rows, vg, fillId);
+  if (held === undefined) throw missing(request);
+  if (!isPublished(request, held)) {
+    refuseUnfit(request, rows, held);
+    if (!held.active) await tools.lvm.activate(vg, held.lv);
+    await withdraw(tools, vg, held.lv);
+    await seal(tools, request, held);
+    await tools.lvm.rename(vg, privateName(fillId), target);
+  }
+  await tools.devices.settle();
+  const final = await readVolume(tools, vg, target);
+  // After the rename udev leaves the owner as it was. An inactive LV has no node.
+  if (final.device !== undefined) await tools.devices.takeBack(final);
+  return null;
+}
+
+function isPublished({ volume, seal }: Publish, held: VolumeRow): boolean {
+  return held.lv === volume.target && carriesExactly(held, sealTags(seal));
+}
+
+function refuseUnfit({ volume, seal }: Publish, rows: readonly VolumeRow[], held: VolumeRow): void {
+  if (!carriesExactly(held, fillTags(volume)) && !carriesExactly(held, sealTags(seal))) {
+    throw stateError(volume.vg, held.lv, `carries other marks or another seal than fill ${volume.fillId}`);
+  }
+  if (held.lv !== privateName(volume.fillId)) {
+    throw stateError(volume.vg, held.lv, `carries the marks of fill ${volume.fillId} under its final name`);
+  }
+  if (rows.some((row) => row.lv === volume.target)) {
+    throw stateError(
+      volume.vg,
+      volume.target,
+      `exists, so fill ${volume.fillId} cannot be published under that name`,
+      `If ${volume.target} is not needed, delete it in libvirt and try again.`,
+    );
+  }
+}
+
+const WITHDRAW_TRIES_MAX = 5;
+
+/** Takes the node from the service user, and makes sure that nobody had opened it before that. */
+async function withdraw(tools: Tools, vg: string, lv: string): Promise<void> {
+  for (let tries = 1; tries <= WITHDRAW_TRIES_MAX; tries += 1) {
+    await tools.devices.takeBack(await waitClosed(tools, vg, lv));
+    // An event that was under way gives the node to the service user again: then once more.
+    const row = await waitClosed(tools, vg, lv);
+    if (await tools.devices.isTakenBack(row)) return;
+  }
+  throw stateError(vg, lv, 'is given to the service user again and again by udev');
+}
+
+/** Marks become the seal in one commit; what both have in common stays. */
+async function seal(tools: Tools, { volume, seal }: Publish, held: VolumeRow): Promise<void> {
+  const marks = fillTags(volume);
+  const seals = sealTags(seal);
+  if (carriesExactly(held, seals)) return;
+  const remove = marks.filter((tag) => !seals.includes(tag));
+  const add = seals.filter((tag) => !marks.includes(tag));
+  await tools.lvm.swapTags(volume.vg, held.lv, remove, add);
+}
+
+function missing({ volume }: Publish): ProvisionError {
+  return new ProvisionError({
+    code: 'VOLUME_MISSING',
+    message: `No logical volume in ${volume.vg} carries the marks of fill ${volume.fillId} for ${volume.target}.`,
+    hint: `Somebody removed it or its tags (lvs -o +tags ${volume.vg}); the fill must begin again.`,
+  });
+}

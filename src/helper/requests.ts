@@ -1,0 +1,66 @@
+/** From a line to an answer. */
+import { z } from 'zod';
+import { ProvisionError, toProblem } from '../core/errors.ts';
+import { HelperRequest } from '../core/helper-protocol.ts';
+import { adopt } from './adopt.ts';
+import { create } from './create.ts';
+import { discard } from './discard.ts';
+import { examine } from './examine.ts';
+import { list } from './list.ts';
+import { publish } from './publish.ts';
+import type { Tools } from './tools.ts';
+
+/** Answers one request line. Never fails: what went wrong is the answer. */
+export async function answer(
+  line: string,
+  tools: Tools,
+  readGroups: () => Promise<readonly string[]>,
+): Promise<string> {
+  try {
+    const request = parseRequest(line);
+    return JSON.stringify({ ok: true, result: await perform(request, tools, await readGroups()) });
+  } catch (error) {
+    return JSON.stringify({ ok: false, problem: toProblem(error) });
+  }
+}
+
+function parseRequest(line: string): HelperRequest {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch (cause) {
+    throw new ProvisionError({ code: 'USAGE', message: 'The request is not a line of JSON.', cause });
+  }
+  const request = HelperRequest.safeParse(value);
+  if (request.success) return request.data;
+  const what = z.prettifyError(request.error).replaceAll('\n', ' ').slice(0, 1000);
+  throw new ProvisionError({
+    code: 'USAGE',
+    message: `The request is refused: ${what}`,
+    cause: request.error,
+  });
+}
+
+async function perform(request: HelperRequest, tools: Tools, groups: readonly string[]): Promise<unknown> {
+  if (request.verb === 'list') return list(tools, groups);
+  const vg = 'volume' in request ? request.volume.vg : request.vg;
+  if (!groups.includes(vg)) {
+    throw new ProvisionError({
+      code: 'POOL_UNSUITABLE',
+      message: `The volume group ${vg} is not one of those configured: ${groups.join(', ')}.`,
+      hint: 'Add it to volume_groups in /etc/libvirt-volume-provisioner/config.yaml if volumes in it may be provisioned.',
+    });
+  }
+  switch (request.verb) {
+    case 'examine':
+      return examine(tools, request.vg, request.lv);
+    case 'create':
+      return create(tools, request);
+    case 'adopt':
+      return adopt(tools, request.volume);
+    case 'publish':
+      return publish(tools, request);
+    case 'discard':
+      return discard(tools, request);
+  }
+}

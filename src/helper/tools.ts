@@ -1,0 +1,57 @@
+/** What every verb works with; tests put a model of LVM in its place. */
+import { ProvisionError } from '../core/errors.ts';
+import type { Devices } from './devices.ts';
+import type { Lvm, VolumeRow } from './lvm.ts';
+
+export interface Tools {
+  readonly lvm: Lvm;
+  readonly devices: Devices;
+  pause(durationMs: number): Promise<void>;
+}
+
+/** All LVs of one group, which must exist. */
+export async function readGroup(tools: Tools, vg: string): Promise<readonly VolumeRow[]> {
+  const groups = await tools.lvm.groups([vg]);
+  if (groups.length === 0) {
+    throw new ProvisionError({
+      code: 'POOL_UNSUITABLE',
+      message: `There is no volume group ${vg} on this host.`,
+      hint: 'Check volume_groups in the configuration against vgs.',
+    });
+  }
+  return tools.lvm.volumes([vg]);
+}
+
+/** The LV of that name as it is now; VOLUME_MISSING if there is none. */
+export async function readVolume(tools: Tools, vg: string, lv: string): Promise<VolumeRow> {
+  const row = (await tools.lvm.volumes([vg])).find((candidate) => candidate.lv === lv);
+  if (row !== undefined) return row;
+  throw new ProvisionError({
+    code: 'VOLUME_MISSING',
+    message: `There is no logical volume ${vg}/${lv}.`,
+    hint: `See lvs ${vg}.`,
+  });
+}
+
+const CLOSE_TRIES_MAX = 25;
+const CLOSE_PAUSE_MS = 200;
+
+/**
+ * Waits until nobody has the LV open. After the last writer has closed a device, udev opens it for a moment
+ * to look at it.
+ */
+export async function waitClosed(tools: Tools, vg: string, lv: string): Promise<VolumeRow> {
+  for (let tries = 1; ; tries += 1) {
+    await tools.devices.settle();
+    const row = await readVolume(tools, vg, lv);
+    if (!row.open) return row;
+    if (tries === CLOSE_TRIES_MAX) {
+      throw new ProvisionError({
+        code: 'VOLUME_STATE',
+        message: `${vg}/${lv} is open, and was still so after ${(CLOSE_TRIES_MAX * CLOSE_PAUSE_MS) / 1000} s.`,
+        hint: `See who has it with lsof /dev/${vg}/${lv} and dmsetup ls --tree.`,
+      });
+    }
+    await tools.pause(CLOSE_PAUSE_MS);
+  }
+}

@@ -1,0 +1,185 @@
+#!/usr/bin/env node
+/** The daemon: the only place that knows all parts. `libvirt-volume-provisioner run` */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { BlockDevices } from './adapters/block-device.ts';
+import { systemClock } from './adapters/clock.ts';
+import type { Config } from './adapters/config-file.ts';
+import { CONFIG_PATH, loadConfig } from './adapters/config-file.ts';
+import { serveControl } from './adapters/control-socket.ts';
+import { openGateSocket } from './adapters/gate-socket.ts';
+import { openLedger } from './adapters/ledger.ts';
+import { libvirtOverDbus } from './adapters/libvirt-dbus.ts';
+import { openLog } from './adapters/log.ts';
+import { LvmHelper } from './adapters/lvm-helper.ts';
+import { MinioImages } from './adapters/minio-images.ts';
+import { keepWatchdogFed, systemdNotify } from './adapters/systemd-notify.ts';
+import { describeProblem, toProblem } from './core/errors.ts';
+import { admitStart } from './provision/admit-start.ts';
+import { DomainVerbs } from './provision/control-verbs.ts';
+import { fillVolume } from './provision/fill-volume.ts';
+import { Fills } from './provision/fills.ts';
+import { KnownPools } from './provision/observe.ts';
+import type { LibvirtEvent, Log } from './provision/ports.ts';
+import { Reconciler } from './provision/reconcile.ts';
+
+/** How long the gate waits for libvirt to name its pools before it goes by what was last known, in ms. */
+const POOLS_LIMIT_MS = 1_000;
+
+const USAGE = `Usage: libvirt-volume-provisioner run [--config FILE]
+
+Fills the LVM volumes of annotated libvirt domains from images in MinIO, before they start.
+Normally started by systemd: systemctl start libvirt-volume-provisioner. See lvp --help for what people call.
+
+  --config FILE   configuration (${CONFIG_PATH})
+  --version       print the version
+  --help          print this
+`;
+
+/** Wires everything up, begins, and resolves with how to end it. */
+async function run(config: Config, log: Log): Promise<() => Promise<void>> {
+  const { ledger, setAside } = openLedger(join(config.stateDir, 'ledger.db'));
+  if (setAside !== undefined)
+    log.error({ setAside }, 'the ledger was damaged and begun anew; tags say what volumes hold');
+  const clock = systemClock;
+  const volumes = new LvmHelper();
+  let isLibvirtReachable = false;
+  const libvirt = libvirtOverDbus({
+    log,
+    onEvent: (event) => {
+      if (event.kind === 'connected') isLibvirtReachable = true;
+      if (event.kind === 'disconnected') isLibvirtReachable = false;
+      onLibvirtEvent(event, reconciler, log);
+    },
+  });
+  const { domains, pools } = libvirt;
+  const gatePools = new KnownPools(pools, clock, POOLS_LIMIT_MS);
+  const fillNeeds = {
+    ...{ images: openImages(config), devices: new BlockDevices(), pools, volumes, clock },
+    policy: {
+      requireDigest: config.integrity.requireDigest,
+      buckets: config.minio.buckets,
+      virtualSizeMaxBytes: config.limits.virtualSizeMaxBytes,
+    },
+  };
+  const fills = new Fills(
+    { ledger, clock, log },
+    (record, task, fill) => fillVolume(fillNeeds, record, task, fill),
+    config.fills.concurrent,
+  );
+  const needs = { ledger, clock, log, volumes, pools, domains, fills };
+  const reconciler = new Reconciler(needs);
+  const gate = await openGateSocket({
+    ...{ runtimeDir: config.runtimeDir, graceMs: config.gate.graceMs, log },
+    admit: (operation, xml) =>
+      admitStart(
+        {
+          ...{ ...needs, reconciler, graceMs: config.gate.graceMs },
+          pools: gatePools,
+          isLibvirtReachable: () => isLibvirtReachable,
+        },
+        operation,
+        xml,
+      ),
+  });
+  const control = await serveControl({
+    path: join(config.runtimeDir, 'control.sock'),
+    verbs: new DomainVerbs({ ...needs, reconciler }),
+    log,
+  });
+  libvirt.connection.start();
+  const timer = setInterval(() => {
+    if (isLibvirtReachable) lookAtEverything(reconciler, log);
+  }, config.reconcile.intervalMs);
+  return async () => {
+    clearInterval(timer);
+    await Promise.all([gate.close(), control.close(), reconciler.stop(), fills.stop()]);
+    await libvirt.connection.close();
+    ledger.close();
+  };
+}
+
+function openImages(config: Config): MinioImages {
+  const { minio } = config;
+  return new MinioImages({
+    endpoint: minio.endpoint.href,
+    region: minio.region,
+    accessKey: minio.accessKey.reveal(),
+    secretKey: minio.secretKey.reveal(),
+    caPem: minio.ca,
+    connectTimeoutMs: minio.connectTimeoutMs,
+    idleTimeoutMs: minio.idleTimeoutMs,
+  });
+}
+
+/** Events are hints: they only say where to look again. */
+function onLibvirtEvent(event: LibvirtEvent, reconciler: Reconciler, log: Log): void {
+  switch (event.kind) {
+    case 'domain':
+      reconciler.request(event.uuid);
+      return;
+    case 'pool':
+      reconciler.requestKnown();
+      return;
+    case 'connected':
+      log.info({}, 'libvirt answers');
+      lookAtEverything(reconciler, log);
+      return;
+    case 'disconnected':
+      log.warn({ problem: event.problem }, 'libvirt does not answer');
+      return;
+  }
+}
+
+function lookAtEverything(reconciler: Reconciler, log: Log): void {
+  reconciler.requestAll().catch((error: unknown) => {
+    log.warn({ problem: toProblem(error) }, 'could not look at everything; it is tried again');
+  });
+}
+
+async function main(words: readonly string[]): Promise<number> {
+  if (words.includes('--help')) {
+    process.stdout.write(USAGE);
+    return 0;
+  }
+  if (words.includes('--version')) {
+    const about = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
+    process.stdout.write(`${(JSON.parse(about) as { version: string }).version}\n`);
+    return 0;
+  }
+  const [verb, option, path = CONFIG_PATH, ...rest] = words;
+  if (verb !== 'run' || (option !== undefined && option !== '--config') || rest.length > 0) {
+    process.stderr.write(USAGE);
+    return 2;
+  }
+  const { config, warnings } = loadConfig({ path });
+  const log = openLog(config.log.level, config.log.format);
+  for (const warning of warnings) log.warn({}, warning);
+  const stop = await run(config, log);
+  const stopWatchdog = keepWatchdogFed(log);
+  await systemdNotify(log, '--ready');
+  log.info({ volumeGroups: config.volumeGroups, endpoint: config.minio.endpoint.href }, 'running');
+  const signal = await new Promise<string>((resolve) => {
+    process.once('SIGTERM', resolve);
+    process.once('SIGINT', resolve);
+  });
+  log.info({ signal }, 'stopping');
+  stopWatchdog();
+  await systemdNotify(log, 'STOPPING=1');
+  await stop();
+  return 0;
+}
+
+main(process.argv.slice(2)).then(
+  (exitCode) => {
+    process.exitCode = exitCode;
+  },
+  async (error: unknown) => {
+    const problem = toProblem(error);
+    process.stderr.write(`libvirt-volume-provisioner: ${describeProblem(problem)}\n`);
+    if (problem.code === 'INTERNAL' && error instanceof Error) process.stderr.write(`${error.stack ?? ''}\n`);
+    const log = openLog('silent', 'json');
+    await systemdNotify(log, `STATUS=${problem.message.split('\n')[0] ?? ''}`);
+    process.exitCode = problem.code === 'CONFIG_INVALID' ? 78 : 1;
+  },
+);

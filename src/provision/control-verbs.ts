@@ -1,0 +1,185 @@
+/** The verbs behind `lvp`. Each reads the world anew, so that its answer is the truth of this moment. */
+import { formatAnnotation, readVolumeAttributes, withVolume } from '../core/annotation.ts';
+import { AnnotationError } from '../core/annotation-error.ts';
+import type { AnnotateRequest, AnnotateResult, DomainStatus, Explanation } from '../core/control-protocol.ts';
+import { readDomainXml } from '../core/domain-xml.ts';
+import { ProvisionError } from '../core/errors.ts';
+import { locateVolumes } from '../core/locate.ts';
+import type { Plan } from '../core/plan.ts';
+import type { Domain } from '../core/request.ts';
+import { explanationOf, statusOf } from './domain-status.ts';
+import { observe } from './observe.ts';
+import type { ControlVerbs, FillRecord, LibvirtDomain } from './ports.ts';
+import type { ReconcileNeeds, Reconciler } from './reconcile.ts';
+
+export interface ControlNeeds extends ReconcileNeeds {
+  readonly reconciler: Reconciler;
+}
+
+/** A domain as libvirt or, before its first start went through, the gate has shown it. */
+interface Found {
+  readonly domain: Domain;
+  readonly active: boolean;
+  /** Mistakes of its annotation. */
+  readonly problems: Plan['problems'];
+}
+
+export class DomainVerbs implements ControlVerbs {
+  readonly #needs: ControlNeeds;
+
+  constructor(needs: ControlNeeds) {
+    this.#needs = needs;
+  }
+
+  async domains(): Promise<readonly DomainStatus[]> {
+    const { domains, ledger, reconciler } = this.#needs;
+    const uuids = new Set([
+      ...ledger.domains().map(({ domain }) => domain.uuid),
+      ...reconciler.unreadable.keys(),
+    ]);
+    const found: Found[] = [];
+    for (const uuid of uuids) {
+      const libvirts = await domains.read(uuid);
+      const one = libvirts === undefined ? this.#fromGate(uuid) : fromLibvirt(libvirts);
+      if (one !== undefined) found.push(one);
+    }
+    const plans = await this.#plan(found);
+    return found
+      .map((one, index) => this.#status(one, plans[index]))
+      .sort((a, b) => a.name.localeCompare(b.name));
+  }
+
+  async domain(nameOrUuid: string): Promise<DomainStatus> {
+    const found = await this.#find(nameOrUuid);
+    const [planned] = await this.#plan([found]);
+    return this.#status(found, planned);
+  }
+
+  async explain(nameOrUuid: string): Promise<Explanation> {
+    const found = await this.#find(nameOrUuid);
+    const [planned] = await this.#plan([found]);
+    const { uuid, name } = found.domain;
+    if (found.problems.length === 0 && found.domain.annotation === undefined) {
+      return {
+        ...{ uuid, name, steps: [] },
+        start: { allowed: true, why: 'it has no annotation, so this program has no say in it' },
+      };
+    }
+    return explanationOf({
+      domain: found.domain,
+      disks: planned?.disks ?? [],
+      problems: planned?.problems ?? found.problems,
+    });
+  }
+
+  async annotate(nameOrUuid: string, request: AnnotateRequest): Promise<AnnotateResult> {
+    const { domains, pools, reconciler } = this.#needs;
+    const found = await domains.find(nameOrUuid);
+    if (found === undefined) throw noSuchDomain(nameOrUuid);
+    const { domain, problems } = readDomainXml(found.xml);
+    // A broken annotation is not silently replaced: it may hold disks that were meant.
+    if (problems.length > 0) throw new AnnotationError(problems);
+    const volume = readVolumeAttributes(attributesOf(request), `lvp annotate ${request.target}`);
+    if (volume.value === undefined) throw new AnnotationError(volume.problems);
+    const before = withVolume(domain.annotation, volume.value);
+    const annotation = { ...before, start: request.start ?? before.start };
+    const places = locateVolumes({ ...domain, annotation }, await pools.list());
+    const [problem] = places.problems.filter(({ target }) => target === request.target);
+    if (problem !== undefined) throw new ProvisionError(problem);
+    const xml = formatAnnotation(annotation);
+    if (request.dryRun === true) return { xml, applied: false };
+    await domains.writeAnnotation(found.uuid, xml);
+    reconciler.request(found.uuid);
+    return { xml, applied: true };
+  }
+
+  async cancel(nameOrUuid: string, target?: string): Promise<DomainStatus> {
+    const found = await this.#find(nameOrUuid);
+    const { fills } = this.#needs;
+    for (const record of this.#records(found.domain, target)) {
+      if (fills.running.has(record.fillId)) fills.cancel(record.fillId, 'cancelled by hand', 'kept');
+    }
+    await fills.settled(found.domain.uuid);
+    return this.domain(found.domain.uuid);
+  }
+
+  async retry(nameOrUuid: string, target?: string): Promise<DomainStatus> {
+    const found = await this.#find(nameOrUuid);
+    const { fills, ledger, reconciler } = this.#needs;
+    for (const record of this.#records(found.domain, target)) {
+      // The row of a published volume goes too: if the volume is there, its seal brings the row back.
+      if (!fills.running.has(record.fillId)) ledger.removeFill(record.domainUuid, record.request.target);
+    }
+    const observation = await observe(this.#needs, [found.domain]);
+    if (found.domain.annotation !== undefined) reconciler.act(observation.plan(found.domain), 'libvirt');
+    return this.domain(found.domain.uuid);
+  }
+
+  /** The ledger's rows of all annotated disks or of one; a disk without annotation is a mistake of the call. */
+  #records(domain: Domain, target: string | undefined): FillRecord[] {
+    const targets = domain.annotation?.volumes.map((volume) => volume.target) ?? [];
+    if (target !== undefined && !targets.includes(target)) {
+      throw new ProvisionError({
+        code: 'USAGE',
+        message: `Disk ${target} of domain ${domain.name} is not annotated.`,
+        hint: targets.length === 0 ? 'None of its disks is.' : `Annotated: ${targets.join(', ')}.`,
+      });
+    }
+    return this.#needs.ledger
+      .fills()
+      .filter(
+        (fill) => fill.domainUuid === domain.uuid && (target === undefined || fill.request.target === target),
+      );
+  }
+
+  async #find(nameOrUuid: string): Promise<Found> {
+    const { domains, ledger } = this.#needs;
+    const libvirts = await domains.find(nameOrUuid);
+    if (libvirts !== undefined) return fromLibvirt(libvirts);
+    const known = ledger
+      .domains()
+      .find(({ domain }) => domain.uuid === nameOrUuid || domain.name === nameOrUuid);
+    const found = known === undefined ? undefined : this.#fromGate(known.domain.uuid);
+    if (found === undefined) throw noSuchDomain(nameOrUuid);
+    return found;
+  }
+
+  #fromGate(uuid: string): Found | undefined {
+    const known = this.#needs.ledger.domainOf(uuid);
+    return known?.origin === 'gate' ? { domain: known.domain, active: false, problems: [] } : undefined;
+  }
+
+  async #plan(found: readonly Found[]): Promise<readonly Plan[]> {
+    const domains = found.map(({ domain }) => domain);
+    const observation = await observe(this.#needs, domains);
+    return domains.map((domain) => observation.plan(domain));
+  }
+
+  #status(found: Found, planned: Plan | undefined): DomainStatus {
+    const { domain, problems, active } = found;
+    return statusOf(
+      this.#needs,
+      planned && problems.length === 0 ? planned : { domain, disks: [], problems },
+      active,
+    );
+  }
+}
+
+function fromLibvirt(libvirts: LibvirtDomain): Found {
+  const { domain, problems } = readDomainXml(libvirts.xml);
+  return { domain, problems, active: libvirts.active };
+}
+
+/** The request's values under the names of the annotation's attributes. */
+function attributesOf(request: AnnotateRequest): Parameters<typeof readVolumeAttributes>[0] {
+  const { target, image, format, sha256, version, size, generation } = request;
+  return { target, image, format, sha256, version, size, generation: generation?.toString() };
+}
+
+function noSuchDomain(nameOrUuid: string): ProvisionError {
+  return new ProvisionError({
+    code: 'DOMAIN_NOT_FOUND',
+    message: `libvirt knows no domain ${nameOrUuid}.`,
+    hint: 'See `virsh list --all`.',
+  });
+}

@@ -1,0 +1,133 @@
+/** A plan and the progress of its fills, as people and programs are told about them. */
+import type { DomainStatus, Explanation, VolumeStatus } from '../core/control-protocol.ts';
+import type { Problem } from '../core/errors.ts';
+import { describeProblem } from '../core/errors.ts';
+import type { DiskPlan, Plan } from '../core/plan.ts';
+import { isStartable } from '../core/plan.ts';
+import type { VolumeRequest } from '../core/request.ts';
+import { imageName } from '../core/request.ts';
+import type { Fills } from './fills.ts';
+import { problemsOf } from './observe.ts';
+import type { FillRecord, Ledger } from './ports.ts';
+
+type StateOfVolume = Omit<
+  VolumeStatus,
+  'target' | 'image' | 'format' | 'pool' | 'volume' | 'fillId' | 'updatedAt'
+>;
+
+interface StatusNeeds {
+  readonly ledger: Ledger;
+  readonly fills: Fills;
+}
+
+/** The present state of a domain's volumes; `active` is libvirt's word on whether it runs. */
+export function statusOf(needs: StatusNeeds, planned: Plan, active: boolean): DomainStatus {
+  const { domain } = planned;
+  const located = planned.disks.map((disk) => volumeStatus(needs, domain.uuid, disk));
+  const placed = new Set(located.map(({ target }) => target));
+  const unplaced = (domain.annotation?.volumes ?? []).filter(({ target }) => !placed.has(target));
+  return {
+    uuid: domain.uuid,
+    name: domain.name,
+    active,
+    startWhenReady: domain.annotation?.start === 'when-ready',
+    volumes: [...located, ...unplaced.map(refusedVolume)],
+    problems: planned.problems.map(plain),
+  };
+}
+
+/** What the planner would do now and why, and whether the gate would open. */
+export function explanationOf(planned: Plan): Explanation {
+  const { domain } = planned;
+  const allowed = isStartable(planned);
+  const problems = problemsOf(planned);
+  const why = allowed
+    ? 'all annotated volumes are sealed for this domain'
+    : problems.length > 0
+      ? problems.map(describeProblem).join(' ')
+      : 'not all annotated volumes are filled yet';
+  return {
+    uuid: domain.uuid,
+    name: domain.name,
+    start: { allowed, why },
+    steps: [
+      ...planned.problems.map((problem) => ({ action: 'refuse', why: describeProblem(problem) })),
+      ...planned.disks.map((disk) => ({
+        target: disk.request.target,
+        action: actionOf(disk),
+        why: disk.because,
+      })),
+    ],
+  };
+}
+
+const ACTIONS: Readonly<Record<DiskPlan['action'], string>> = {
+  none: 'nothing to do',
+  fill: 'fill',
+  wait: 'wait for the running fill',
+  cancel: 'end the running fill',
+  finish: 'give the sealed volume its name',
+  hold: 'leave as it is',
+  refuse: 'refuse',
+};
+
+function actionOf(disk: DiskPlan): string {
+  if (disk.action !== 'fill') return ACTIONS[disk.action];
+  return {
+    new: 'make a volume and fill it',
+    adopt: 'take the volume over and fill it',
+    resume: 'fill it again',
+  }[disk.from];
+}
+
+function volumeStatus(needs: StatusNeeds, domainUuid: string, disk: DiskPlan): VolumeStatus {
+  const { request, location } = disk;
+  const record = needs.ledger.fillOf(domainUuid, request.target);
+  return {
+    ...identityOf(request),
+    pool: location.pool,
+    volume: location.lv,
+    ...stateOf(needs, disk, record),
+    ...(record === undefined
+      ? {}
+      : { fillId: record.fillId, updatedAt: new Date(record.updatedAtMs).toISOString() }),
+  };
+}
+
+function stateOf(needs: StatusNeeds, disk: DiskPlan, record: FillRecord | undefined): StateOfVolume {
+  switch (disk.action) {
+    case 'none':
+      return {
+        state: 'ready',
+        sha256: disk.sha256,
+        ...(disk.drift === undefined ? {} : { drift: disk.drift }),
+      };
+    case 'wait':
+    case 'cancel':
+      return { state: record?.state ?? 'waiting', ...needs.fills.progressOf(disk.fillId) };
+    case 'fill':
+    case 'finish':
+      return { state: 'planned' };
+    case 'hold':
+      return {
+        state: disk.problem.code === 'CANCELLED' ? 'cancelled' : 'failed',
+        problem: plain(disk.problem),
+      };
+    case 'refuse':
+      return { state: 'refused', problem: plain(disk.problem) };
+  }
+}
+
+function identityOf(request: VolumeRequest): Pick<VolumeStatus, 'target' | 'image' | 'format'> {
+  return { target: request.target, image: imageName(request.image), format: request.format };
+}
+
+/** A disk whose volume cannot be said; the domain's problems tell why. */
+function refusedVolume(request: VolumeRequest): VolumeStatus {
+  return { ...identityOf(request), pool: '', volume: '', state: 'refused' };
+}
+
+/** Without the fields of subclasses and without undefined ones, for JSON. */
+function plain({ code, message, hint }: Problem): Problem & { hint?: string } {
+  return { code, message, ...(hint === undefined ? {} : { hint }) };
+}

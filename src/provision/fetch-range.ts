@@ -1,0 +1,81 @@
+/** Fetches one range of a pinned image, and goes on from where it broke when a connection breaks. */
+import { ProvisionError } from '../core/errors.ts';
+import type { Clock, ImageObject, Images } from './ports.ts';
+
+export interface ImageSource {
+  readonly images: Images;
+  readonly object: ImageObject;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  /** Told about each new try, for logs and metrics. */
+  readonly onRetry?: ((problem: ProvisionError, pauseMs: number) => void) | undefined;
+}
+
+/** Tries in a row that may bring nothing. With the pauses below: about half a minute. */
+const FRUITLESS_TRIES_MAX = 6;
+/** Tries that brought something: a store that gives a few bytes at a time is no store. */
+const TRIES_MAX = 100;
+const PAUSE_FIRST_MS = 250;
+const PAUSE_MAX_MS = 15_000;
+
+/** Fills `target` with the object's bytes from `offsetBytes` on. */
+export async function fetchRange(
+  source: ImageSource,
+  offsetBytes: number,
+  target: Uint8Array,
+): Promise<void> {
+  let gotBytes = 0;
+  let fruitless = 0;
+  for (let tries = 1; ; tries++) {
+    const gotBefore = gotBytes;
+    try {
+      const from = offsetBytes + gotBytes;
+      const wanted = target.length - gotBytes;
+      for await (const bytes of source.images.read(source.object, from, wanted, source.signal)) {
+        if (gotBytes + bytes.length > target.length) throw tooMuch(source.object);
+        target.set(bytes, gotBytes);
+        gotBytes += bytes.length;
+      }
+      if (gotBytes === target.length) return;
+      throw tooLittle(source.object, offsetBytes + gotBytes);
+    } catch (error) {
+      source.signal.throwIfAborted();
+      fruitless = gotBytes > gotBefore ? 1 : fruitless + 1;
+      const mayGoOn = isBroken(error) && fruitless < FRUITLESS_TRIES_MAX && tries < TRIES_MAX;
+      if (!mayGoOn) throw error;
+      const pauseMs = pauseAfter(fruitless);
+      source.onRetry?.(error, pauseMs);
+      await source.clock.sleep(pauseMs, source.signal);
+    }
+  }
+}
+
+/** Failures of the way to the store. Whether the object itself is short shows when trying again. */
+function isBroken(error: unknown): error is ProvisionError {
+  return (
+    error instanceof ProvisionError &&
+    (error.code === 'STORE_UNREACHABLE' || error.code === 'IMAGE_TRUNCATED')
+  );
+}
+
+/** Exponential, and somewhere in its upper half, so that many hosts do not come back at once. */
+function pauseAfter(fruitless: number): number {
+  const pauseMs = Math.min(PAUSE_MAX_MS, PAUSE_FIRST_MS * 2 ** (fruitless - 1));
+  return pauseMs * (0.5 + Math.random() / 2);
+}
+
+function tooMuch(object: ImageObject): ProvisionError {
+  return new ProvisionError({
+    code: 'IMAGE_CHANGED',
+    message: `The store sent more bytes of ${object.image.bucket}/${object.image.key} than were asked for.`,
+    hint: 'Look at the store and at any proxy before it.',
+  });
+}
+
+function tooLittle(object: ImageObject, atBytes: number): ProvisionError {
+  return new ProvisionError({
+    code: 'IMAGE_TRUNCATED',
+    message: `The store ended ${object.image.bucket}/${object.image.key} at byte ${atBytes} of ${object.sizeBytes}.`,
+    hint: 'The connection was cut, or the object is damaged: look at the store.',
+  });
+}

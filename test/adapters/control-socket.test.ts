@@ -1,0 +1,109 @@
+/** Goal: the control socket answers only what it should, and bad callers cannot hurt it. */
+import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { request } from 'node:http';
+import { connect } from 'node:net';
+import { once } from 'node:events';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { ControlSocket } from '../../src/adapters/control-socket.ts';
+import { serveControl } from '../../src/adapters/control-socket.ts';
+import { FakeVerbs, silent } from '../cli/fake-verbs.ts';
+
+let folder: string;
+let socketPath: string;
+let server: ControlSocket;
+let verbs: FakeVerbs;
+
+beforeEach(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), 'lvp-control-'));
+  socketPath = path.join(folder, 'control.sock');
+  verbs = new FakeVerbs();
+  server = await serveControl({ path: socketPath, verbs, log: silent });
+});
+
+afterEach(async () => {
+  await server.close();
+  await rm(folder, { recursive: true });
+});
+
+async function ask(
+  method: string,
+  url: string,
+  body?: string,
+): Promise<{ status: number | undefined; body: unknown }> {
+  const { promise, resolve, reject } = Promise.withResolvers<{ status: number | undefined; body: unknown }>();
+  const sent = request({ socketPath, method, path: url }, (response) => {
+    let text = '';
+    response.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
+    response.on('end', () => {
+      resolve({ status: response.statusCode, body: JSON.parse(text) });
+    });
+  });
+  sent.on('error', reject).end(body);
+  return promise;
+}
+
+const codeOf = (code: string): unknown => ({ error: expect.objectContaining({ code }) as unknown });
+
+describe('rights', () => {
+  test('the socket is made for owner and group only', async () => {
+    expect((await stat(socketPath)).mode & 0o777).toBe(0o660);
+  });
+
+  test('a socket left behind is replaced', async () => {
+    await server.close();
+    await writeFile(socketPath, '');
+    server = await serveControl({ path: socketPath, verbs, log: silent });
+    expect((await ask('GET', '/v1/domains')).status).toBe(200);
+  });
+
+  test('a socket somebody answers on is left alone', async () => {
+    await expect(serveControl({ path: socketPath, verbs, log: silent })).rejects.toThrow(
+      'Another provisioner',
+    );
+    expect((await ask('GET', '/v1/domains')).status).toBe(200);
+  });
+});
+
+describe('requests', () => {
+  test.each([
+    ['an unknown domain', 'GET', '/v1/domains/nobody', undefined, 404, 'DOMAIN_NOT_FOUND'],
+    ['an unknown path', 'GET', '/v2/domains', undefined, 400, 'USAGE'],
+    ['an unknown verb', 'POST', '/v1/domains/web1/destroy', '{}', 400, 'USAGE'],
+    ['the wrong method', 'DELETE', '/v1/domains/web1', undefined, 400, 'USAGE'],
+    ['more path than there is', 'GET', '/v1/domains/web1/explain/more', undefined, 400, 'USAGE'],
+    ['bad escapes', 'GET', '/v1/domains/%E0%A4%A', undefined, 400, 'USAGE'],
+    ['a body that is not JSON', 'POST', '/v1/domains/web1/cancel', '{', 400, 'USAGE'],
+    ['a body with unknown keys', 'POST', '/v1/domains/web1/cancel', '{"force":true}', 400, 'USAGE'],
+    ['a body of the wrong shape', 'POST', '/v1/domains/web1/annotate', '{"target":"../vda"}', 400, 'USAGE'],
+    ['a refusal', 'POST', '/v1/domains/db1/retry', '{}', 409, 'VOLUME_STATE'],
+  ])('%s', async (_what, method, url, body, status, code) => {
+    expect(await ask(method, url, body)).toEqual({ status, body: codeOf(code) });
+  });
+
+  test('a name with a slash and a blank arrives whole', async () => {
+    const { body } = await ask('GET', `/v1/domains/${encodeURIComponent('a/b c')}`);
+    expect(body).toMatchObject({ error: { message: "There is no domain 'a/b c'." } });
+  });
+
+  test('a body without end is cut off', async () => {
+    const answer = await ask('POST', '/v1/domains/web1/cancel', `{"target":"${'a'.repeat(100_000)}"}`);
+    expect(answer).toEqual({ status: 400, body: codeOf('USAGE') });
+  });
+
+  test('headers without end are cut off', async () => {
+    const socket = connect(socketPath);
+    socket.write(`GET /v1/domains HTTP/1.1\r\nx: ${'a'.repeat(40_000)}\r\n`);
+    const [answer] = (await once(socket, 'data')) as [Buffer];
+    expect(answer.toString()).toMatch(/^HTTP\/1.1 431/);
+    socket.destroy();
+  });
+
+  test('a defect answers 500 without a stack', async () => {
+    verbs.domains = () => Promise.reject(new TypeError('cannot read x of undefined'));
+    const { status, body } = await ask('GET', '/v1/domains');
+    expect(status).toBe(500);
+    expect(JSON.stringify(body)).not.toContain('at ');
+  });
+});

@@ -1,0 +1,151 @@
+/** A small daemon behind the real control socket: three domains in states worth showing. */
+import type {
+  AnnotateRequest,
+  AnnotateResult,
+  DomainStatus,
+  Explanation,
+} from '../../src/core/control-protocol.ts';
+import { ProvisionError } from '../../src/core/errors.ts';
+import type { ControlVerbs, Log } from '../../src/provision/ports.ts';
+
+export const silent: Log = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+  child: () => silent,
+};
+
+const volume = { image: 'images/debian-13.qcow2', format: 'qcow2', pool: 'guests' } as const;
+
+export const WEB: DomainStatus = {
+  uuid: '9d3a4b1c-0000-4000-8000-000000000001',
+  name: 'web1',
+  active: false,
+  startWhenReady: true,
+  problems: [],
+  volumes: [
+    {
+      ...volume,
+      target: 'vda',
+      volume: 'web1-root',
+      state: 'filling',
+      bytesDone: 3 * 2 ** 28,
+      bytesTotal: 2 ** 30,
+      rateBytesPerSecond: 800 * 2 ** 20,
+      secondsLeft: 1.2,
+      fillId: '00112233445566aa',
+      updatedAt: '2026-11-22T08:00:00Z',
+    },
+    { ...volume, target: 'vdb', volume: 'web1-data', state: 'waiting' },
+  ],
+};
+
+export const DB: DomainStatus = {
+  uuid: '9d3a4b1c-0000-4000-8000-000000000002',
+  name: 'db1',
+  active: true,
+  startWhenReady: false,
+  problems: [],
+  volumes: [
+    {
+      ...volume,
+      target: 'vda',
+      volume: 'db1-root',
+      state: 'ready',
+      sha256: 'ab'.repeat(32),
+      drift: 'generation 1, asked for 2',
+    },
+  ],
+};
+
+export const BROKEN: DomainStatus = {
+  uuid: '9d3a4b1c-0000-4000-8000-000000000003',
+  name: 'broken',
+  active: false,
+  startWhenReady: false,
+  problems: [],
+  volumes: [
+    {
+      ...volume,
+      target: 'vda',
+      volume: 'broken-root',
+      state: 'failed',
+      problem: {
+        code: 'DIGEST_MISMATCH',
+        message: 'The image images/debian-13.qcow2 has another digest than asked for.',
+        hint: 'Correct sha256 in the annotation or upload the image again.',
+      },
+    },
+  ],
+};
+
+export class FakeVerbs implements ControlVerbs {
+  readonly calls: unknown[] = [];
+  readonly #domains = [BROKEN, DB, WEB];
+  /** What `domain('web1')` answers next, one after the other; then WEB again. */
+  progress: DomainStatus[] = [];
+
+  domains(): Promise<readonly DomainStatus[]> {
+    return Promise.resolve(this.#domains);
+  }
+
+  domain(nameOrUuid: string): Promise<DomainStatus> {
+    const next = nameOrUuid === 'web1' ? this.progress.shift() : undefined;
+    return next === undefined ? this.#find(nameOrUuid) : Promise.resolve(next);
+  }
+
+  async explain(nameOrUuid: string): Promise<Explanation> {
+    const { uuid, name } = await this.#find(nameOrUuid);
+    return {
+      uuid,
+      name,
+      start: { allowed: false, why: 'vda is being filled, 75 % done.' },
+      steps: [
+        { target: 'vda', action: 'wait', why: 'its fill 00112233445566aa runs' },
+        { target: 'vdb', action: 'fill', why: 'there is no volume guests/web1-data' },
+      ],
+    };
+  }
+
+  async annotate(nameOrUuid: string, request: AnnotateRequest): Promise<AnnotateResult> {
+    await this.#find(nameOrUuid);
+    this.calls.push(['annotate', nameOrUuid, request]);
+    if (request.target === 'vdz') {
+      throw new ProvisionError({
+        code: 'DOMAIN_NOT_FOUND',
+        message: `The domain ${nameOrUuid} has no disk vdz.`,
+        hint: 'It has vda and vdb.',
+      });
+    }
+    const xml = `<vp:provision xmlns:vp="urn:libvirt-volume-provisioner:domain:1">\n  <vp:volume target="${request.target}" image="${request.image}" format="${request.format}"/>\n</vp:provision>`;
+    return { xml, applied: request.dryRun !== true };
+  }
+
+  async cancel(nameOrUuid: string, target?: string): Promise<DomainStatus> {
+    const domain = await this.#find(nameOrUuid);
+    this.calls.push(['cancel', nameOrUuid, target]);
+    return domain;
+  }
+
+  async retry(nameOrUuid: string, target?: string): Promise<DomainStatus> {
+    const domain = await this.#find(nameOrUuid);
+    this.calls.push(['retry', nameOrUuid, target]);
+    if (domain === DB) {
+      throw new ProvisionError({ code: 'VOLUME_STATE', message: 'The volume guests/db1-root is ready.' });
+    }
+    return domain;
+  }
+
+  #find(nameOrUuid: string): Promise<DomainStatus> {
+    const domain = this.#domains.find(({ name, uuid }) => name === nameOrUuid || uuid === nameOrUuid);
+    if (domain !== undefined) return Promise.resolve(domain);
+    return Promise.reject(
+      new ProvisionError({
+        code: 'DOMAIN_NOT_FOUND',
+        message: `There is no domain '${nameOrUuid}'.`,
+        hint: 'See: virsh list --all',
+      }),
+    );
+  }
+}

@@ -1,0 +1,318 @@
+/**
+ * Goal: what lvp prints and how it exits, for people and for programs. Method: the real program as a
+ * child process, against the real control socket over a small fake of the daemon.
+ */
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { execa } from 'execa';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import type { ControlSocket } from '../../src/adapters/control-socket.ts';
+import { serveControl } from '../../src/adapters/control-socket.ts';
+import { FakeVerbs, silent, WEB } from './fake-verbs.ts';
+
+const cli = path.resolve(import.meta.dirname, '../../src/cli.ts');
+let folder: string;
+let socket: string;
+let server: ControlSocket;
+let verbs: FakeVerbs;
+
+async function lvp(args: string, env: Record<string, string> = {}) {
+  const { stdout, stderr, exitCode } = await execa(process.execPath, [cli, ...args.split(' ')], {
+    env: { LVP_SOCKET: socket, ...env },
+    reject: false,
+  });
+  expect(stderr).not.toMatch(/^\s+at /m);
+  return { stdout, stderr, exitCode };
+}
+
+beforeAll(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), 'lvp-cli-'));
+  socket = path.join(folder, 'control.sock');
+});
+
+beforeEach(async () => {
+  verbs = new FakeVerbs();
+  server = await serveControl({ path: socket, verbs, log: silent });
+  return () => server.close();
+});
+
+afterAll(() => rm(folder, { recursive: true }));
+
+describe('lvp list', () => {
+  test('shows a row for each volume', async () => {
+    expect(await lvp('list')).toMatchInlineSnapshot(`
+      {
+        "exitCode": 0,
+        "stderr": "",
+        "stdout": "DOMAIN  DISK  STATE    DONE  VOLUME              IMAGE
+      broken  vda   failed         guests/broken-root  images/debian-13.qcow2
+      db1     vda   ready          guests/db1-root     images/debian-13.qcow2
+      web1    vda   filling  75 %  guests/web1-root    images/debian-13.qcow2
+      web1    vdb   waiting        guests/web1-data    images/debian-13.qcow2",
+      }
+    `);
+  });
+
+  test('prints the protocol as JSON', async () => {
+    const { stdout, exitCode } = await lvp('list --json');
+    expect(JSON.parse(stdout)).toEqual(await verbs.domains());
+    expect(exitCode).toBe(0);
+  });
+});
+
+describe('lvp status', () => {
+  test('shows progress, and 5 for not ready', async () => {
+    expect(await lvp('status web1')).toMatchInlineSnapshot(`
+      {
+        "exitCode": 5,
+        "stderr": "",
+        "stdout": "web1 (9d3a4b1c-0000-4000-8000-000000000001), shut off, starts when its volumes are ready
+        vda filling [##################------] 75 %, 768 MiB of 1.0 GiB, 800 MiB/s, 2 s left
+            guests/web1-root from images/debian-13.qcow2 (qcow2)
+        vdb waiting
+            guests/web1-data from images/debian-13.qcow2 (qcow2)",
+      }
+    `);
+  });
+
+  test('shows a ready volume that differs from the annotation', async () => {
+    expect(await lvp('status db1')).toMatchInlineSnapshot(`
+      {
+        "exitCode": 0,
+        "stderr": "",
+        "stdout": "db1 (9d3a4b1c-0000-4000-8000-000000000002), running
+        vda ready
+            guests/db1-root from images/debian-13.qcow2 (qcow2)
+            sha256 abababababababababababababababababababababababababababababababab
+            differs from the annotation: generation 1, asked for 2",
+      }
+    `);
+  });
+
+  test('shows why a volume failed, and 1', async () => {
+    expect(await lvp('status broken')).toMatchInlineSnapshot(`
+      {
+        "exitCode": 1,
+        "stderr": "",
+        "stdout": "broken (9d3a4b1c-0000-4000-8000-000000000003), shut off
+        vda failed
+            guests/broken-root from images/debian-13.qcow2 (qcow2)
+            problem: The image images/debian-13.qcow2 has another digest than asked for. Correct sha256 in the annotation or upload the image again.",
+      }
+    `);
+  });
+
+  test('answers 3 when there is no such domain', async () => {
+    expect(await lvp('status nobody')).toMatchInlineSnapshot(`
+      {
+        "exitCode": 3,
+        "stderr": "lvp: There is no domain 'nobody'.
+      See: virsh list --all",
+        "stdout": "",
+      }
+    `);
+  });
+
+  test('answers failures as JSON too', async () => {
+    const { stdout, stderr, exitCode } = await lvp('status nobody --json');
+    expect(JSON.parse(stdout)).toEqual({
+      error: {
+        code: 'DOMAIN_NOT_FOUND',
+        message: "There is no domain 'nobody'.",
+        hint: 'See: virsh list --all',
+      },
+    });
+    expect(stderr).toBe('');
+    expect(exitCode).toBe(3);
+  });
+
+  test('watches in plain lines until all is ready', async () => {
+    const volumes = WEB.volumes.map((volume) => ({ ...volume, state: 'ready' as const }));
+    verbs.progress = [WEB, WEB, { ...WEB, volumes }];
+    expect(await lvp('status web1 --watch')).toMatchInlineSnapshot(`
+      {
+        "exitCode": 0,
+        "stderr": "",
+        "stdout": "web1 vda filling [##################------] 75 %, 768 MiB of 1.0 GiB, 800 MiB/s, 2 s left
+      web1 vdb waiting
+      web1 (9d3a4b1c-0000-4000-8000-000000000001), shut off, starts when its volumes are ready
+        vda ready
+            guests/web1-root from images/debian-13.qcow2 (qcow2)
+        vdb ready
+            guests/web1-data from images/debian-13.qcow2 (qcow2)",
+      }
+    `);
+  });
+});
+
+describe('lvp annotate', () => {
+  test('takes the format from the ending and says so', async () => {
+    expect(await lvp('annotate web1 vda images/debian-13.qcow2')).toMatchInlineSnapshot(`
+      {
+        "exitCode": 0,
+        "stderr": "Format qcow2, by the end of the image's name.
+      Written to web1. See: lvp status web1 --watch",
+        "stdout": "<vp:provision xmlns:vp="urn:libvirt-volume-provisioner:domain:1">
+        <vp:volume target="vda" image="images/debian-13.qcow2" format="qcow2"/>
+      </vp:provision>",
+      }
+    `);
+    expect(verbs.calls).toEqual([
+      ['annotate', 'web1', { target: 'vda', image: 'images/debian-13.qcow2', format: 'qcow2' }],
+    ]);
+  });
+
+  test('hands every option on', async () => {
+    const digest = 'ab'.repeat(32);
+    const options = `--format raw --sha256 ${digest} --image-version v1 --size 20GiB --generation 2 --start when-ready --dry-run`;
+    const { stderr, exitCode } = await lvp(`annotate web1 vdb images/data ${options}`);
+    expect({ stderr, exitCode }).toEqual({ stderr: 'Nothing was written.', exitCode: 0 });
+    expect(verbs.calls).toEqual([
+      [
+        'annotate',
+        'web1',
+        {
+          target: 'vdb',
+          image: 'images/data',
+          format: 'raw',
+          sha256: digest,
+          version: 'v1',
+          size: '20GiB',
+          generation: 2,
+          start: 'when-ready',
+          dryRun: true,
+        },
+      ],
+    ]);
+  });
+
+  test.each([
+    ['a format nothing says', 'annotate web1 vda images/data', 2],
+    ['a digest that is none', 'annotate web1 vda images/a.raw --sha256 123', 2],
+    ['a generation that is none', 'annotate web1 vda images/a.raw --generation one', 2],
+    ['a missing argument', 'annotate web1 vda', 2],
+    ['an unknown option', 'annotate web1 vda images/a.raw --loud', 2],
+    ['an unknown disk', 'annotate web1 vdz images/a.raw', 3],
+  ])('refuses %s', async (_what, args, code) => {
+    const { stdout, stderr, exitCode } = await lvp(args);
+    expect(stdout).toBe('');
+    expect(stderr).toMatchSnapshot();
+    expect(exitCode).toBe(code);
+  });
+});
+
+describe('lvp explain, cancel, retry', () => {
+  test('explain says what would be done and why', async () => {
+    expect(await lvp('explain web1')).toMatchInlineSnapshot(`
+      {
+        "exitCode": 0,
+        "stderr": "",
+        "stdout": "web1 (9d3a4b1c-0000-4000-8000-000000000001)
+        start would be refused: vda is being filled, 75 % done.
+        vda: wait: its fill 00112233445566aa runs
+        vdb: fill: there is no volume guests/web1-data",
+      }
+    `);
+  });
+
+  test('cancel and retry hand the disk on', async () => {
+    expect((await lvp('cancel web1 vda')).exitCode).toBe(0);
+    expect((await lvp('cancel web1')).exitCode).toBe(0);
+    expect((await lvp('retry web1 vdb')).exitCode).toBe(0);
+    expect(verbs.calls).toEqual([
+      ['cancel', 'web1', 'vda'],
+      ['cancel', 'web1', undefined],
+      ['retry', 'web1', 'vdb'],
+    ]);
+  });
+
+  test('a refusal answers 5', async () => {
+    expect(await lvp('retry db1')).toEqual({
+      stdout: '',
+      stderr: 'lvp: The volume guests/db1-root is ready.',
+      exitCode: 5,
+    });
+  });
+});
+
+describe('when the daemon cannot be reached', () => {
+  test('says which socket and what to look at, and answers 4', async () => {
+    const { stderr, exitCode } = await lvp('list --socket /nowhere/control.sock');
+    expect(stderr).toBe(
+      'lvp: The provisioner cannot be reached at /nowhere/control.sock: there is no such socket.\n' +
+        'See: systemctl status libvirt-volume-provisioner',
+    );
+    expect(exitCode).toBe(4);
+  });
+
+  test('tells a socket nobody listens on', async () => {
+    await writeFile(path.join(folder, 'dead.sock'), '');
+    const { stderr, exitCode } = await lvp(`list --socket ${folder}/dead.sock`);
+    expect(stderr).toContain('nobody listens there');
+    expect(exitCode).toBe(4);
+  });
+
+  test.runIf(process.getuid?.() === 0)('tells a socket one may not open, and names the group', async () => {
+    await chmod(folder, 0o755);
+    const { stderr, exitCode } = await execa(process.execPath, [cli, 'list', '--socket', socket], {
+      uid: 65534,
+      gid: 65534,
+      reject: false,
+    });
+    expect(stderr).toContain(`lvp: You may not open ${socket}.`);
+    expect(stderr).toContain("the group 'libvirt-volume-provisioner'");
+    expect(exitCode).toBe(4);
+  });
+});
+
+describe('help', () => {
+  test.each([
+    '--help',
+    'list --help',
+    'status --help',
+    'annotate --help',
+    'explain --help',
+    'cancel --help',
+    'retry --help',
+    'config check --help',
+  ])('lvp %s', async (args) => {
+    const { stdout, exitCode } = await lvp(args, { COLUMNS: '100' });
+    expect(stdout).toMatchSnapshot();
+    expect(exitCode).toBe(0);
+  });
+
+  test('--version is that of the package', async () => {
+    expect((await lvp('--version')).stdout).toMatch(/^\d+\.\d+\.\d+/);
+  });
+});
+
+describe('lvp config check', () => {
+  test('accepts the example with keys from files', async () => {
+    const file = path.join(folder, 'config.yaml');
+    await writeFile(path.join(folder, 'key'), 'a-key\n', { mode: 0o600 });
+    await writeFile(
+      file,
+      `minio:\n  endpoint: https://minio.test:9000\n  access_key_file: ${folder}/key\n  secret_key_file: ${folder}/key\nvolume_groups: [vg0]\n`,
+    );
+    expect(await lvp(`config check --config ${file}`)).toEqual({
+      stdout: `${file} is in order.`,
+      stderr: '',
+      exitCode: 0,
+    });
+    const { stdout } = await lvp(`config check --config ${file} --json`);
+    expect(stdout).toContain('[redacted]');
+    expect(stdout).not.toContain('a-key');
+  });
+
+  test('reports mistakes with line and key, and answers 1', async () => {
+    const file = path.join(folder, 'wrong.yaml');
+    await writeFile(
+      file,
+      'minio:\n  endpoint: https://minio.test:9000\nvolume_groups: [vg0]\ngate:\n  grace: 1h\n',
+    );
+    const { stderr, exitCode } = await lvp(`config check --config ${file}`);
+    expect(stderr).toContain(`${file}:5: gate.grace is "1h"; allowed is a duration`);
+    expect(exitCode).toBe(1);
+  });
+});

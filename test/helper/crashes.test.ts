@@ -1,0 +1,306 @@
+/**
+ * Goal: whatever step of a verb is the last one before the helper or the host dies, calling the verb again
+ * ends in the same state, and at no moment is a final name visible on an LV that is not finished or that the
+ * service user can still write. Method: a model of LVM, a crash before and after each changing step.
+ */
+import { describe, expect, it } from 'vitest';
+import { ProvisionError } from '../../src/core/errors.ts';
+import { fillTags, privateName, readMark, sealTags } from '../../src/core/volume.ts';
+import type { Seal } from '../../src/core/volume.ts';
+import { adopt } from '../../src/helper/adopt.ts';
+import { create } from '../../src/helper/create.ts';
+import { discard } from '../../src/helper/discard.ts';
+import { ADOPTING } from '../../src/helper/fill.ts';
+import { publish } from '../../src/helper/publish.ts';
+import { Crash, MemoryLvm } from './memory-lvm.ts';
+
+const volume = {
+  vg: 'vg0',
+  fillId: '0123456789abcdef',
+  target: 'web-root',
+  domainUuid: '11111111-2222-3333-4444-555555555555',
+};
+const seal: Seal = {
+  ...{ state: 'ready', fillId: volume.fillId, target: volume.target, domainUuid: volume.domainUuid },
+  ...{ image: 'images/debian.qcow2', sha256: 'ab'.repeat(32), generation: 1 },
+};
+const hidden = privateName(volume.fillId);
+const create5 = { verb: 'create' as const, volume, sizeBytes: 5_000_000 };
+const publishIt = { verb: 'publish' as const, volume, seal };
+
+type Verb = (model: MemoryLvm) => Promise<unknown>;
+const verbs = {
+  create: (model) => create(model.tools(), create5),
+  adopt: (model) => adopt(model.tools(), volume),
+  publish: (model) => publish(model.tools(), publishIt),
+  discard: (model) => discard(model.tools(), volume),
+} satisfies Record<string, Verb>;
+
+/** Runs a verb once for each point it can crash at, then again without a crash. */
+async function crashEverywhere(
+  begin: () => MemoryLvm,
+  verb: Verb,
+  afterCrash: (model: MemoryLvm) => void,
+  afterRepeat: (model: MemoryLvm, repeated: Promise<unknown>) => Promise<void>,
+): Promise<number> {
+  const dry = begin();
+  await verb(dry).catch(() => undefined);
+  for (let step = 1; step <= dry.steps.length; step += 1) {
+    for (const when of ['before', 'after'] as const) {
+      const model = begin();
+      model.crashAt = { step, when };
+      await expect(verb(model)).rejects.toThrow(Crash);
+      afterCrash(model);
+      model.crashAt = undefined;
+      await afterRepeat(model, verb(model));
+    }
+  }
+  return dry.steps.length;
+}
+
+function begun(lv: string, fields: Parameters<MemoryLvm['add']>[1]): MemoryLvm {
+  const model = new MemoryLvm();
+  model.add('somebody-elses', { content: 'data', tags: ['backup'] });
+  model.add(lv, fields);
+  return model;
+}
+
+function expectOthersUntouched(model: MemoryLvm): void {
+  expect(model.get('somebody-elses')).toMatchObject({ tags: ['backup'], owner: 'root', content: 'data' });
+}
+
+async function codeOf(promise: Promise<unknown>): Promise<string> {
+  const error: unknown = await promise.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  return error instanceof ProvisionError ? error.code : String(error);
+}
+
+describe('publish, when it crashes at any step', () => {
+  const begin = () => begun(hidden, { tags: fillTags(volume), owner: 'service', content: 'data' });
+
+  it('ends published, and shows the final name only on a sealed volume out of the service user’s hands', async () => {
+    const check = (model: MemoryLvm): void => {
+      expectOthersUntouched(model);
+      const final = model.find(volume.target);
+      if (final !== undefined) {
+        expect(readMark(final.tags)).toEqual(seal);
+        expect(final.owner).toBe('root');
+      }
+    };
+    const steps = await crashEverywhere(begin, verbs.publish, check, async (model, repeated) => {
+      await repeated;
+      check(model);
+      expect(model.find(volume.target)).toBeDefined();
+      expect(model.find(hidden)).toBeUndefined();
+    });
+    expect(steps).toBeGreaterThanOrEqual(4);
+  });
+
+  it('succeeds again on what is published, and leaves the node with the guest that runs on it', async () => {
+    const model = begin();
+    await verbs.publish(model);
+    model.get(volume.target).owner = 'guest';
+    model.get(volume.target).openLooks = Infinity;
+    await verbs.publish(model);
+    expect(model.get(volume.target).owner).toBe('guest');
+  });
+});
+
+describe('publish refuses, and changes nothing,', () => {
+  const marked = { tags: fillTags(volume), owner: 'service' as const };
+  const cases: Record<string, () => MemoryLvm> = {
+    'when the final name exists': () => {
+      const model = begun(hidden, marked);
+      model.add(volume.target);
+      return model;
+    },
+    'when the marks are of another domain': () =>
+      begun(hidden, { tags: fillTags({ ...volume, domainUuid: volume.domainUuid.replace('1', '9') }) }),
+    'when there is another seal': () => begun(hidden, { tags: sealTags({ ...seal, generation: 2 }) }),
+    'when a tag of ours is there that we did not set': () =>
+      begun(hidden, { tags: [...fillTags(volume), 'lvp:image:x'] }),
+    'when the adoption is not finished': () => begun(hidden, { tags: [...fillTags(volume), ADOPTING] }),
+    'when the private name carries no marks': () => begun(hidden, {}),
+    'when two volumes carry the marks': () => {
+      const model = begun(hidden, marked);
+      model.add('copy', marked);
+      return model;
+    },
+    'when it does not get closed': () => begun(hidden, { tags: fillTags(volume), openLooks: Infinity }),
+  };
+  it.each(Object.entries(cases))('%s', async (_name, begin) => {
+    const model = begin();
+    const before = structuredClone(model.volumes);
+    expect(await codeOf(verbs.publish(model))).toBe('VOLUME_STATE');
+    expect(model.volumes).toEqual(before);
+  });
+
+  it('when the volume has gone', async () => {
+    expect(await codeOf(verbs.publish(new MemoryLvm()))).toBe('VOLUME_MISSING');
+  });
+
+  it('waits for udev, which opens a device for a moment after its last writer', async () => {
+    const model = begun(hidden, { tags: fillTags(volume), owner: 'service', openLooks: 3 });
+    await verbs.publish(model);
+    expect(model.find(volume.target)).toBeDefined();
+  });
+});
+
+describe('adopt, when it crashes at any step', () => {
+  it('ends with a private volume that the service user owns', async () => {
+    const begin = () => begun(volume.target, {});
+    const steps = await crashEverywhere(
+      begin,
+      verbs.adopt,
+      expectOthersUntouched,
+      async (model, repeated) => {
+        await repeated;
+        expectOthersUntouched(model);
+        expect(model.get(hidden)).toMatchObject({ tags: fillTags(volume), owner: 'service' });
+        expect(model.find(volume.target)).toBeUndefined();
+      },
+    );
+    expect(steps).toBe(3);
+  });
+
+  it('gives the volume back, unmarked, if it was written between the two looks', async () => {
+    const begin = () => {
+      const model = begun(volume.target, { tags: ['of-an-operator'] });
+      let written = false;
+      model.beside = (step) => {
+        if (step === 'swapTags' && !written) model.get(volume.target).content = 'data';
+        written = true;
+      };
+      return model;
+    };
+    const check = (model: MemoryLvm): void => {
+      expectOthersUntouched(model);
+      expect(model.find(hidden)).toBeUndefined();
+      expect(model.get(volume.target)).toMatchObject({ tags: ['of-an-operator'], owner: 'root' });
+    };
+    const model = begin();
+    expect(await codeOf(verbs.adopt(model))).toBe('VOLUME_NOT_BLANK');
+    check(model);
+    await crashEverywhere(begin, verbs.adopt, expectOthersUntouched, async (crashed, repeated) => {
+      // A crash before the first commit: the other writer has not come yet, and the adoption goes through.
+      const code = await codeOf(repeated);
+      if (crashed.get(crashed.find(hidden) ? hidden : volume.target).content === 'data') {
+        expect(code).toBe('VOLUME_NOT_BLANK');
+        check(crashed);
+      }
+    });
+  });
+
+  it('is finished by create and undone by discard, whichever comes instead of a repetition', async () => {
+    for (const [step, when] of [
+      [1, 'after'],
+      [2, 'after'],
+    ] as const) {
+      const crashed = (): MemoryLvm => Object.assign(begun(volume.target, {}), { crashAt: { step, when } });
+      const made = crashed();
+      await expect(verbs.adopt(made)).rejects.toThrow(Crash);
+      await expect(create(made.tools(), { ...create5, sizeBytes: 1 })).resolves.toMatchObject({
+        made: 'existing',
+      });
+      expect(made.get(hidden).tags).toEqual(fillTags(volume));
+
+      const undone = crashed();
+      await expect(verbs.adopt(undone)).rejects.toThrow(Crash);
+      await verbs.discard(undone);
+      expect(undone.get(volume.target)).toMatchObject({ tags: [], owner: 'root' });
+    }
+  });
+
+  it('never gives back under a name that somebody has taken meanwhile', async () => {
+    const model = begun(hidden, { tags: [...fillTags(volume), ADOPTING], content: 'data' });
+    model.add(volume.target);
+    expect(await codeOf(verbs.adopt(model))).toBe('VOLUME_STATE');
+    expect(model.get(hidden).content).toBe('data');
+  });
+});
+
+describe('adopt refuses, and changes nothing,', () => {
+  const cases: Record<string, Parameters<MemoryLvm['add']>[1]> = {
+    'a volume with data': { content: 'data' },
+    'an open volume': { openLooks: Infinity },
+    'an inactive volume': { active: false },
+    'a thin volume': { segmentType: 'thin' },
+    'a snapshot': { segmentType: 'snapshot' },
+    'a volume that another fill has marked': { tags: fillTags({ ...volume, fillId: 'f'.repeat(16) }) },
+    'a volume with tags of ours that make no sense': { tags: ['lvp:ready'] },
+  };
+  it.each(Object.entries(cases))('%s', async (_name, fields) => {
+    const model = begun(volume.target, fields);
+    expect(await codeOf(verbs.adopt(model))).toBe('VOLUME_NOT_BLANK');
+    expect(model.steps).toEqual([]);
+  });
+});
+
+describe('create', () => {
+  it('answers existing when it is repeated after any crash', async () => {
+    await crashEverywhere(
+      () => begun('unrelated', {}),
+      verbs.create,
+      expectOthersUntouched,
+      async (model, repeated) => {
+        await repeated;
+        expect(model.get(hidden)).toMatchObject({
+          tags: fillTags(volume),
+          owner: 'service',
+          sizeBytes: 8 << 20,
+        });
+        await expect(verbs.create(model)).resolves.toEqual({ made: 'existing', sizeBytes: 8 << 20 });
+      },
+    );
+  });
+
+  it('says what is free and what is needed when the group is full', async () => {
+    const model = new MemoryLvm();
+    model.freeExtents = 1;
+    await expect(verbs.create(model)).rejects.toMatchObject({
+      code: 'VG_FULL',
+      message: expect.stringMatching(/4194304 bytes free.*needs 8388608/) as string,
+    });
+    expect(model.steps).toEqual([]);
+  });
+
+  it('refuses an existing volume that is too small or marked for something else', async () => {
+    expect(await codeOf(verbs.create(begun(hidden, { tags: fillTags(volume), sizeBytes: 4096 })))).toBe(
+      'VOLUME_STATE',
+    );
+    const other = fillTags({ ...volume, target: 'other' });
+    expect(await codeOf(verbs.create(begun(hidden, { tags: other })))).toBe('VOLUME_STATE');
+  });
+
+  it('activates what a stopped pool has left inactive', async () => {
+    const model = begun(hidden, { tags: fillTags(volume), sizeBytes: 8 << 20, active: false });
+    await verbs.create(model);
+    expect(model.get(hidden)).toMatchObject({ active: true, owner: 'service' });
+  });
+});
+
+describe('discard', () => {
+  it('removes the private volume, and can be repeated', async () => {
+    const begin = () => begun(hidden, { tags: fillTags(volume), content: 'data', openLooks: 2 });
+    await crashEverywhere(begin, verbs.discard, expectOthersUntouched, async (model, repeated) => {
+      await repeated;
+      expectOthersUntouched(model);
+      expect(model.find(hidden)).toBeUndefined();
+    });
+  });
+
+  const refused: Record<string, [string, Parameters<MemoryLvm['add']>[1]]> = {
+    'a published volume': [volume.target, { tags: sealTags(seal) }],
+    'a sealed volume that waits for its name': [hidden, { tags: sealTags(seal) }],
+    'a private name without marks': [hidden, { tags: [] }],
+    'marks under another name': ['elsewhere', { tags: fillTags(volume) }],
+    'an open volume': [hidden, { tags: fillTags(volume), openLooks: Infinity }],
+  };
+  it.each(Object.entries(refused))('refuses %s', async (_name, [lv, fields]) => {
+    const model = begun(lv, fields);
+    expect(await codeOf(verbs.discard(model))).toBe('VOLUME_STATE');
+    expect(model.steps).toEqual([]);
+  });
+});

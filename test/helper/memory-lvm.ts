@@ -1,0 +1,146 @@
+/**
+ * A small model of LVM, udev and the device nodes, in which any step can be the last one before a crash.
+ * It keeps what the real ones keep: metadata commits are atomic, a rename leaves the owner of the node
+ * as it was until udev looks at it, and a crash takes nothing back.
+ */
+import { fillIdOf } from '../../src/core/volume.ts';
+import type { VolumeRow } from '../../src/helper/lvm.ts';
+import type { Tools } from '../../src/helper/tools.ts';
+
+export class Crash extends Error {}
+
+export interface ModelVolume {
+  lv: string;
+  uuid: string;
+  tags: string[];
+  sizeBytes: number;
+  owner: 'root' | 'service' | 'guest';
+  /** What is on it; only `blank` may be taken over. */
+  content: 'blank' | 'data';
+  /** How many more looks find it open. */
+  openLooks: number;
+  active: boolean;
+  segmentType: string;
+}
+
+const EXTENT_BYTES = 4 << 20;
+
+export class MemoryLvm {
+  volumes: ModelVolume[] = [];
+  freeExtents = 100;
+  /** Changing steps done so far, by name. */
+  steps: string[] = [];
+  /** Crash when this many steps have been begun: `before` or `after` the last of them has its effect. */
+  crashAt: { step: number; when: 'before' | 'after' } | undefined;
+  /** Something that happens beside us, right after a step. */
+  beside: ((step: string, model: MemoryLvm) => void) | undefined;
+  #made = 0;
+
+  add(lv: string, fields: Partial<ModelVolume> = {}): ModelVolume {
+    this.#made += 1;
+    const volume: ModelVolume = {
+      ...{
+        lv,
+        uuid: `uuid-${this.#made}`,
+        tags: [],
+        sizeBytes: EXTENT_BYTES,
+        owner: 'root',
+        content: 'blank',
+      },
+      ...{ openLooks: 0, active: true, segmentType: 'linear' },
+      ...fields,
+    };
+    this.volumes.push(volume);
+    return volume;
+  }
+
+  find(lv: string): ModelVolume | undefined {
+    return this.volumes.find((volume) => volume.lv === lv);
+  }
+
+  get(lv: string): ModelVolume {
+    const volume = this.find(lv);
+    if (volume === undefined) throw new Error(`lvm: no ${lv}`);
+    return volume;
+  }
+
+  // eslint-disable-next-line @typescript-eslint/require-await -- like the real one, it fails by rejecting
+  async #step(name: string, effect: () => void): Promise<void> {
+    this.steps.push(name);
+    const crash = this.crashAt?.step === this.steps.length ? this.crashAt.when : undefined;
+    if (crash === 'before') throw new Crash(`before ${name}`);
+    effect();
+    this.beside?.(name, this);
+    if (crash === 'after') throw new Crash(`after ${name}`);
+  }
+
+  #row(volume: ModelVolume): VolumeRow {
+    const open = volume.openLooks > 0;
+    if (open) volume.openLooks -= 1;
+    return {
+      ...{ vg: 'vg0', lv: volume.lv, uuid: volume.uuid, sizeBytes: volume.sizeBytes, tags: [...volume.tags] },
+      ...{ active: volume.active, open, segmentType: volume.segmentType, writable: true },
+      device: volume.active ? { major: 254, minor: 1 } : undefined,
+    };
+  }
+
+  /** udev looks at a device that has changed. */
+  #udev(volume: ModelVolume): void {
+    if (fillIdOf(volume.lv) !== undefined) volume.owner = 'service';
+  }
+
+  tools(): Tools {
+    const of = (row: VolumeRow): ModelVolume => this.get(row.lv);
+    return {
+      pause: () => Promise.resolve(),
+      lvm: {
+        groups: (vgs) =>
+          Promise.resolve(
+            vgs
+              .filter((vg) => vg === 'vg0')
+              .map((vg) => ({ vg, freeBytes: this.freeExtents * EXTENT_BYTES, extentBytes: EXTENT_BYTES })),
+          ),
+        volumes: () => Promise.resolve(this.volumes.map((volume) => this.#row(volume))),
+        create: (_vg, lv, sizeBytes, tags) =>
+          this.#step('create', () => {
+            this.freeExtents -= sizeBytes / EXTENT_BYTES;
+            this.#udev(this.add(lv, { sizeBytes, tags: [...tags] }));
+          }),
+        swapTags: (_vg, lv, remove, add) =>
+          this.#step('swapTags', () => {
+            const volume = this.get(lv);
+            volume.tags = [...volume.tags.filter((tag) => !remove.includes(tag)), ...add];
+          }),
+        rename: (_vg, from, to) =>
+          this.#step('rename', () => {
+            if (this.find(to) !== undefined) throw new Error(`lvm: ${to} exists`);
+            const volume = this.get(from);
+            volume.lv = to;
+            this.#udev(volume);
+          }),
+        activate: (_vg, lv) =>
+          this.#step('activate', () => {
+            this.get(lv).active = true;
+            this.#udev(this.get(lv));
+          }),
+        remove: (_vg, lv, tags) =>
+          this.#step('remove', () => {
+            const volume = this.get(lv);
+            if (!tags.every((tag) => volume.tags.includes(tag))) throw new Error(`lvm: ${lv} has other tags`);
+            this.volumes = this.volumes.filter((other) => other !== volume);
+          }),
+      },
+      devices: {
+        settle: () => Promise.resolve(),
+        checkService: (row) =>
+          of(row).owner === 'service' ? Promise.resolve() : Promise.reject(new Error('not given by udev')),
+        takeBack: (row) =>
+          this.#step('takeBack', () => {
+            if (of(row).owner === 'service') of(row).owner = 'root';
+          }),
+        isTakenBack: (row) => Promise.resolve(of(row).owner !== 'service'),
+        whyNotEmpty: (row) => Promise.resolve(of(row).content === 'blank' ? undefined : 'it holds data'),
+      },
+    };
+  }
+}

@@ -1,0 +1,162 @@
+/** Goal: nothing but a well-formed request about a configured group ever reaches a command. */
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { HelperRequest, HelperResponse } from '../../src/core/helper-protocol.ts';
+import { sealTags } from '../../src/core/volume.ts';
+import { answer } from '../../src/helper/requests.ts';
+import { MemoryLvm } from './memory-lvm.ts';
+
+const volume = {
+  vg: 'vg0',
+  fillId: '0123456789abcdef',
+  target: 'web-root',
+  domainUuid: '11111111-2222-3333-4444-555555555555',
+};
+const seal = {
+  ...{ state: 'ready', fillId: volume.fillId, target: volume.target, domainUuid: volume.domainUuid },
+  ...{ image: 'images/debian.qcow2', sha256: 'ab'.repeat(32), generation: 1 },
+};
+const good = {
+  list: { verb: 'list' },
+  examine: { verb: 'examine', vg: 'vg0', lv: 'web-root' },
+  create: { verb: 'create', volume, sizeBytes: 4096 },
+  adopt: { verb: 'adopt', volume },
+  publish: { verb: 'publish', volume, seal },
+  discard: { verb: 'discard', vg: 'vg0', fillId: volume.fillId },
+};
+
+async function ask(line: string, model = new MemoryLvm(), groups = ['vg0']) {
+  return HelperResponse.parse(JSON.parse(await answer(line, model.tools(), () => Promise.resolve(groups))));
+}
+
+describe('a request', () => {
+  it.each(Object.entries(good))('%s is understood when well-formed', (_verb, request) => {
+    expect(HelperRequest.safeParse(request).success).toBe(true);
+  });
+
+  it.each(Object.entries(good))('%s is refused with a field too many', (_verb, request) => {
+    expect(HelperRequest.safeParse({ ...request, force: true }).success).toBe(false);
+    if ('volume' in request) {
+      const odd = { ...request, volume: { ...request.volume, path: '/dev/sda' } };
+      expect(HelperRequest.safeParse(odd).success).toBe(false);
+    }
+  });
+
+  it('is refused with any name that LVM, a shell or a path could read as something else', () => {
+    const odd = fc.oneof(
+      fc.string().filter((text) => !/^[A-Za-z0-9+_.][A-Za-z0-9+_.-]*$/.test(text)),
+      fc.constantFrom(
+        '',
+        '.',
+        '..',
+        '-y',
+        '--force',
+        'a/b',
+        '../vg1',
+        'a b',
+        'a\nb',
+        'a"b',
+        'a\0',
+        'ä',
+        '@tag',
+      ),
+      fc.constantFrom('snapshot1', 'pvmove0', 'x_tdata', 'x_rimage_0', 'a'.repeat(128)),
+    );
+    fc.assert(
+      fc.property(odd, (name) => {
+        expect(HelperRequest.safeParse({ ...good.examine, lv: name }).success).toBe(false);
+        const target = { ...volume, target: name };
+        expect(HelperRequest.safeParse({ ...good.adopt, volume: target }).success).toBe(false);
+        if (!/^(snapshot|pvmove|x_)/.test(name)) {
+          expect(HelperRequest.safeParse({ ...good.examine, vg: name }).success).toBe(false);
+        }
+      }),
+    );
+  });
+
+  it('is refused with any fill id but 16 lower-case hex digits', () => {
+    fc.assert(
+      fc.property(
+        fc.oneof(
+          fc.string(),
+          fc.constantFrom('0123456789abcde', '0123456789abcdef0', '0123456789abcdef\n'),
+          fc.constant('0123456789ABCDEF'),
+        ),
+        (fillId) => {
+          fc.pre(!/^[0-9a-f]{16}$/.test(fillId));
+          expect(HelperRequest.safeParse({ ...good.discard, fillId }).success).toBe(false);
+          expect(HelperRequest.safeParse({ ...good.create, volume: { ...volume, fillId } }).success).toBe(
+            false,
+          );
+        },
+      ),
+    );
+  });
+
+  it.each([0, -1, 1.5, NaN, Infinity, 2 ** 53, 1024 ** 5 + 1, '4096', null])(
+    'is refused with size %s',
+    (size) => {
+      expect(HelperRequest.safeParse({ ...good.create, sizeBytes: size }).success).toBe(false);
+    },
+  );
+
+  it.each(['lvp-fill-0123456789abcdef', 'lvp-fill-x', `a${'b'.repeat(120)}`])(
+    'is refused with target %s',
+    (target) => {
+      expect(HelperRequest.safeParse({ ...good.create, volume: { ...volume, target } }).success).toBe(false);
+    },
+  );
+
+  it.each([
+    ['of another fill', { fillId: 'f'.repeat(16) }],
+    ['of another target', { target: 'other' }],
+    ['of another domain', { domainUuid: volume.domainUuid.replace('1', '2') }],
+    ['with half a digest', { sha256: 'ab' }],
+    ['with an image that is no tag', { image: 'a b' }],
+    ['with an image longer than a tag', { image: 'a'.repeat(119) }],
+    ['with generation 0', { generation: 0 }],
+    ['without an image', { image: undefined }],
+  ])('to publish is refused with a seal %s', (_what, change) => {
+    expect(HelperRequest.safeParse({ ...good.publish, seal: { ...seal, ...change } }).success).toBe(false);
+  });
+
+  it('allows no seal that would make a tag longer than LVM takes', () => {
+    const longest = { ...seal, image: 'a'.repeat(118), generation: Number.MAX_SAFE_INTEGER };
+    const parsed = HelperRequest.parse({ ...good.publish, seal: longest });
+    if (parsed.verb !== 'publish') throw new Error('another verb');
+    for (const tag of sealTags(parsed.seal)) expect(tag).toMatch(/^[A-Za-z0-9_+./=!:&#-]{1,128}$/);
+  });
+});
+
+describe('the answer', () => {
+  it('to anything that is no request is USAGE, and nothing is done', async () => {
+    const junk = fc.oneof(
+      fc.string(),
+      fc.json(),
+      fc.json().map((json) => `{"verb":"create","volume":${json}}`),
+    );
+    await fc.assert(
+      fc.asyncProperty(junk, async (line) => {
+        const model = new MemoryLvm();
+        expect(await ask(line, model)).toMatchObject({ ok: false, problem: { code: 'USAGE' } });
+        expect(model.steps).toEqual([]);
+      }),
+    );
+  });
+
+  it.each(Object.entries(good).filter(([verb]) => verb !== 'list'))(
+    'to %s in a group that is not configured is POOL_UNSUITABLE',
+    async (_verb, request) => {
+      const model = new MemoryLvm();
+      model.add('web-root');
+      const response = await ask(JSON.stringify(request), model, ['vg1']);
+      expect(response).toMatchObject({ ok: false, problem: { code: 'POOL_UNSUITABLE' } });
+      expect(model.steps).toEqual([]);
+    },
+  );
+
+  it('to list leaves out a configured group that does not exist', async () => {
+    const response = await ask('{"verb":"list"}', new MemoryLvm(), ['vg0', 'gone']);
+    expect(response).toMatchObject({ ok: true, result: { volumes: [], groups: [{ vg: 'vg0' }] } });
+  });
+});

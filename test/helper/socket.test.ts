@@ -1,0 +1,152 @@
+/** The daemon's adapter against the helper's socket: both ends real, LVM a model. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createConnection } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { LvmHelper } from '../../src/adapters/lvm-helper.ts';
+import type { Connections } from '../../src/helper/connections.ts';
+import { serveLines } from '../../src/helper/connections.ts';
+import { answer } from '../../src/helper/requests.ts';
+import { MemoryLvm } from './memory-lvm.ts';
+
+const volume = {
+  vg: 'vg0',
+  fillId: '0123456789abcdef',
+  target: 'web-root',
+  domainUuid: '11111111-2222-3333-4444-555555555555',
+};
+
+let folder = '';
+let path = '';
+let running: Connections | undefined;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'helper-'));
+  path = join(folder, 'socket');
+});
+afterEach(async () => {
+  await running?.stop();
+  running = undefined;
+  await rm(folder, { recursive: true });
+});
+
+function serve(answerLine: (line: string) => Promise<string>): Promise<Connections> {
+  return new Promise((resolve) => {
+    const connections = serveLines(answerLine);
+    running = connections;
+    connections.server.listen(path, () => {
+      resolve(connections);
+    });
+  });
+}
+
+function serveModel(model: MemoryLvm): Promise<Connections> {
+  return serve((line) => answer(line, model.tools(), () => Promise.resolve(['vg0'])));
+}
+
+/** Everything the helper says to these bytes before it hangs up. */
+function say(bytes: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = createConnection(path, () => socket.write(bytes));
+    let heard = '';
+    socket.setEncoding('utf8');
+    socket.on('data', (chunk: string) => (heard += chunk));
+    socket.on('close', () => {
+      resolve(heard);
+    });
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EPIPE' || error.code === 'ECONNRESET') resolve(heard);
+      else reject(error);
+    });
+  });
+}
+
+describe('a call', () => {
+  it('brings the result back', async () => {
+    const model = new MemoryLvm();
+    await serveModel(model);
+    const helper = new LvmHelper(path);
+    expect(await helper.create(volume, 5_000_000)).toEqual({ made: 'created', sizeBytes: 8 << 20 });
+    expect((await helper.list()).volumes.map((row) => row.lv)).toEqual(['lvp-fill-0123456789abcdef']);
+    await helper.discard(volume);
+    expect((await helper.list()).volumes).toEqual([]);
+  });
+
+  it('sends no field that the port’s types allow but the helper does not know', async () => {
+    await serveModel(new MemoryLvm());
+    const more = { ...volume, pool: 'guests' };
+    expect(await new LvmHelper(path).create(more, 1)).toMatchObject({ made: 'created' });
+  });
+
+  it('fails with the helper’s own code, message and hint', async () => {
+    await serveModel(new MemoryLvm());
+    await expect(new LvmHelper(path).adopt(volume)).rejects.toMatchObject({
+      code: 'VOLUME_MISSING',
+      message: 'There is no logical volume vg0/web-root.',
+      hint: 'See lvs vg0.',
+    });
+  });
+
+  it('without a helper fails with HELPER_UNAVAILABLE and says where to look', async () => {
+    await expect(new LvmHelper(path).list()).rejects.toMatchObject({
+      code: 'HELPER_UNAVAILABLE',
+      hint: expect.stringContaining('systemctl status libvirt-volume-provisioner-helper.socket') as string,
+    });
+  });
+
+  it('to a helper that never answers ends in time', async () => {
+    const never = Promise.withResolvers<string>();
+    await serve(() => never.promise);
+    await expect(new LvmHelper(path, 50).list()).rejects.toMatchObject({ code: 'TIMEOUT' });
+    never.resolve('');
+  });
+
+  it.each(['nonsense', '{"ok":true,"result":{"volumes":[]}}', '{"ok":false}'])(
+    'that is answered with %s fails with HELPER_FAILED',
+    async (line) => {
+      await serve(() => Promise.resolve(line));
+      await expect(new LvmHelper(path).list()).rejects.toMatchObject({ code: 'HELPER_FAILED' });
+    },
+  );
+});
+
+describe('the socket', () => {
+  it('works on one request at a time, whoever asks', async () => {
+    let atOnce = 0;
+    let atOnceMax = 0;
+    await serve(async () => {
+      atOnce += 1;
+      atOnceMax = Math.max(atOnceMax, atOnce);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      atOnce -= 1;
+      return '{"ok":true,"result":{"blank":true}}';
+    });
+    const helper = new LvmHelper(path);
+    await Promise.all(Array.from({ length: 10 }, () => helper.examine('vg0', 'x')));
+    expect(atOnceMax).toBe(1);
+  });
+
+  it('hangs up on a line longer than 64 KiB, before it ends', async () => {
+    await serveModel(new MemoryLvm());
+    expect(await say('x'.repeat(70_000))).toBe('');
+    expect(await say(`${'x'.repeat(70_000)}\n`)).toBe('');
+  });
+
+  it('finishes the request under way when it is stopped, and begins no other', async () => {
+    const begun: string[] = [];
+    const first = Promise.withResolvers<string>();
+    const connections = await serve((line) => {
+      begun.push(line);
+      return first.promise;
+    });
+    const both = say('one\ntwo\n');
+    while (begun.length === 0) await new Promise(setImmediate);
+    const stopped = connections.stop();
+    first.resolve('done');
+    await stopped;
+    expect(await both).toBe('done\n');
+    expect(begun).toEqual(['one']);
+    running = undefined;
+  });
+});

@@ -1,0 +1,254 @@
+/**
+ * Goal: nothing that happens in libvirt stays unnoticed for longer than 15 s, whichever of libvirtd,
+ * libvirt-dbus and the bus is restarted. Method: libvirt-dbus-probe.ts runs in the host as an
+ * unprivileged member of the group libvirt, over the real adapter, and writes what it hears to a file.
+ *
+ * Noticed means: an event for that domain, or a `connected` after the change, which has everything listed.
+ */
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { LibvirtDomain, LibvirtEvent } from '../../src/provision/ports.ts';
+import { collectLogsOnFailure, Host } from './host.ts';
+
+const NOTICE_MS = 15_000;
+const NODE = '/mnt/checkout/node_modules/.bin/node';
+const PROBE = '/mnt/checkout/test/host/libvirt-dbus-probe.ts';
+const NAMESPACE = 'urn:libvirt-volume-provisioner:domain:1';
+
+interface ProbeLine {
+  readonly event?: LibvirtEvent;
+  readonly verb?: string;
+  readonly answer?: unknown;
+  readonly problem?: { readonly code: string; readonly message: string; readonly hint?: string };
+  readonly unhandled?: string;
+}
+
+let host: Host;
+
+beforeAll(async () => {
+  host = await Host.up('libvirt-dbus');
+  await startProbe('probe', 'SupplementaryGroups=libvirt');
+  await heard('probe', 0, (line) => line.event?.kind === 'connected');
+});
+afterAll(() => host.down());
+collectLogsOnFailure(() => host);
+
+async function startProbe(name: string, property: string): Promise<void> {
+  await host.sh(
+    `: >/tmp/${name}.in; install -m 666 /dev/null /tmp/${name}.out
+     systemd-run --quiet --unit=${name} --uid=nobody --property=${property} \\
+       sh -c 'tail -n +1 -f /tmp/${name}.in | ${NODE} ${PROBE} >/tmp/${name}.out 2>&1'`,
+  );
+}
+
+async function linesOf(name: string): Promise<ProbeLine[]> {
+  const { stdout } = await host.sh(`cat /tmp/${name}.out`);
+  return stdout
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as ProbeLine);
+}
+
+/** Waits for a line after the first `from` ones. */
+async function heard(name: string, from: number, isIt: (line: ProbeLine) => boolean): Promise<ProbeLine> {
+  const deadlineMs = performance.now() + NOTICE_MS;
+  for (;;) {
+    const lines = (await linesOf(name)).slice(from);
+    const found = lines.find(isIt);
+    if (found !== undefined) return found;
+    if (performance.now() > deadlineMs) throw new Error(`not heard within 15 s: ${JSON.stringify(lines)}`);
+    await sleep(200);
+  }
+}
+
+async function ask(verb: string, rest = ''): Promise<ProbeLine> {
+  const from = (await linesOf('probe')).length;
+  await host.sh('cat >>/tmp/probe.in', { input: `${verb} ${rest}\n` });
+  return heard('probe', from, (line) => line.verb === verb);
+}
+
+function xmlOf(uuid: string, memoryMiB = 64): string {
+  return `<domain type='qemu'><name>t-${uuid}</name><uuid>${uuid}</uuid><memory unit='MiB'>${memoryMiB}</memory>
+    <vcpu>1</vcpu><os><type arch='x86_64' machine='q35'>hvm</type></os></domain>`;
+}
+
+async function define(uuid: string, memoryMiB?: number): Promise<void> {
+  await host.sh('virsh define /dev/stdin', { input: xmlOf(uuid, memoryMiB) });
+}
+
+/** Does something and waits until the probe has heard of it. */
+async function noticed(uuid: string, change: () => Promise<unknown>): Promise<LibvirtEvent> {
+  const from = (await linesOf('probe')).length;
+  await change();
+  const { event } = await heard(
+    'probe',
+    from,
+    ({ event: heardEvent }) =>
+      heardEvent?.kind === 'connected' || (heardEvent?.kind === 'domain' && heardEvent.uuid === uuid),
+  );
+  if (event === undefined) throw new Error('a line without an event was taken for one');
+  return event;
+}
+
+async function noticedPool(change: string): Promise<void> {
+  const from = (await linesOf('probe')).length;
+  await host.sh(change);
+  await heard('probe', from, ({ event }) => event?.kind === 'pool');
+}
+
+describe('while nothing is restarted', () => {
+  const uuid = randomUUID();
+  const domain = { kind: 'domain', uuid };
+
+  test('define, redefine, metadata change and undefine are signalled', async () => {
+    expect(await noticed(uuid, () => define(uuid))).toEqual(domain);
+    expect(await noticed(uuid, () => define(uuid, 128))).toEqual(domain);
+    const metadata = `virsh metadata ${uuid} ${NAMESPACE} --key vp --set '<provision/>'`;
+    expect(await noticed(uuid, () => host.sh(metadata))).toEqual(domain);
+    expect(await noticed(uuid, () => host.sh(`virsh undefine ${uuid}`))).toEqual(domain);
+  });
+
+  test('pool stop, start and refresh are signalled', async () => {
+    await noticedPool('virsh pool-destroy guests');
+    await noticedPool('virsh pool-start guests');
+    await noticedPool('virsh pool-refresh guests');
+  });
+
+  test('signals of anybody else are not believed', async () => {
+    const from = (await linesOf('probe')).length;
+    const path = `/org/libvirt/QEMU/domain/_${uuid.replaceAll('-', '_')}`;
+    const destination = await host.sh("busctl list --no-legend | awk '/node/ && /probe/ {print $1; exit}'");
+    for (const to of ['', `--destination=${destination.stdout.trim()}`]) {
+      await host.sh(`busctl emit ${to} /org/libvirt/QEMU org.libvirt.Connect DomainEvent oii ${path} 0 0`);
+    }
+    await noticedPool('virsh pool-refresh guests');
+    const events = (await linesOf('probe')).slice(from).map(({ event }) => event?.kind);
+    expect(destination.stdout).toMatch(/^:/);
+    expect(events).not.toContain('domain');
+  });
+});
+
+describe('domains and pools', () => {
+  const uuid = randomUUID();
+
+  test('a domain is read, found, annotated', async () => {
+    await define(uuid);
+    const element = `<vp:provision xmlns:vp="${NAMESPACE}"><vp:volume target="vda" image="images/a.raw" format="raw"/></vp:provision>`;
+    expect(await ask('annotate', `${uuid} ${element}`)).toMatchObject({ answer: null });
+    expect(await ask('annotate', `${uuid} ${element.replace('a.raw', 'b.raw')}`)).toMatchObject({
+      answer: null,
+    });
+    const { answer } = await ask('find', `t-${uuid}`);
+    const domain = answer as LibvirtDomain;
+    expect(domain).toMatchObject({ uuid, active: false, persistent: true, autostart: false });
+    expect(domain.xml).toContain(`<vp:provision xmlns:vp="${NAMESPACE}">`);
+    expect(domain.xml).toContain('<vp:volume target="vda" image="images/b.raw" format="raw"/>');
+    expect(domain.xml).not.toContain('a.raw');
+    expect(await ask('read', uuid)).toMatchObject({ answer: { name: `t-${uuid}` } });
+  });
+
+  test('a domain that is not there is undefined to read, an error to start', async () => {
+    expect(await ask('read', randomUUID())).toMatchObject({ answer: null });
+    expect(await ask('find', 'nobody')).toMatchObject({ answer: null });
+    expect(await ask('start', randomUUID())).toMatchObject({ problem: { code: 'DOMAIN_NOT_FOUND' } });
+  });
+
+  test('only logical pools are listed', async () => {
+    await host.sh('virsh pool-create-as folder dir --target /tmp/folder --build');
+    const { answer } = await ask('pools');
+    expect(answer).toEqual([expect.objectContaining({ name: 'guests', vg: 'vg0', active: true })]);
+    await host.sh('virsh pool-destroy folder');
+  });
+
+  test('a volume libvirt does not know yet is deleted; one that is gone already, too', async () => {
+    await host.sh('lvcreate -y -qq -n lvp-fill-0011223344556677 -L 4M vg0');
+    expect(await ask('delete', 'guests lvp-fill-0011223344556677')).toMatchObject({ answer: null });
+    expect((await host.sh('lvs --noheadings -o lv_name vg0')).stdout).not.toContain('lvp-fill');
+    expect(await ask('delete', 'guests lvp-fill-0011223344556677')).toMatchObject({ answer: null });
+  });
+
+  test('a volume libvirt remembers although LVM has lost it counts as gone', async () => {
+    await host.sh(
+      'virsh vol-create-as guests remembered 4M && lvchange -an vg0/remembered && lvremove -y vg0/remembered',
+    );
+    expect(await ask('delete', 'guests remembered')).toMatchObject({ answer: null });
+  });
+
+  test('a stopped pool says so, and is started', async () => {
+    await host.sh('virsh pool-destroy guests');
+    expect(await ask('refresh', 'guests')).toMatchObject({ problem: { code: 'POOL_UNSUITABLE' } });
+    expect(await ask('pool-start', 'guests')).toMatchObject({ answer: null });
+    expect(await ask('pool-start', 'guests')).toMatchObject({ answer: null });
+  });
+});
+
+describe('when something is restarted', () => {
+  test.each([
+    ['libvirtd', 'systemctl restart libvirtd'],
+    ['libvirt-dbus, killed', 'kill -KILL $(pidof libvirt-dbus)'],
+    ['the bus', 'systemctl restart dbus'],
+  ])('%s: a define at once and a define later are noticed', async (_what, restart) => {
+    const [atOnce, later] = [randomUUID(), randomUUID()];
+    await noticed(atOnce, async () => {
+      await host.sh(restart);
+      await define(atOnce);
+    });
+    await sleep(NOTICE_MS);
+    // By now signals themselves must have come back: nothing but the event itself counts.
+    const from = (await linesOf('probe')).length;
+    await define(later);
+    await heard('probe', from, ({ event }) => event?.kind === 'domain' && event.uuid === later);
+    expect(await ask('list')).toMatchObject({ answer: expect.arrayContaining([atOnce, later]) as unknown });
+  });
+
+  test('libvirtd away for a while: says so once, and connects again', async () => {
+    const units = 'libvirtd.service libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket';
+    const from = (await linesOf('probe')).length;
+    await host.sh(`systemctl stop ${units}`);
+    const { event } = await heard('probe', from, (line) => line.event?.kind === 'disconnected');
+    expect(event).toMatchObject({ problem: { code: 'LIBVIRT_UNAVAILABLE' } });
+    expect(await ask('list')).toMatchObject({ problem: { code: 'LIBVIRT_UNAVAILABLE' } });
+    const away = (await linesOf('probe')).length;
+    await host.sh('systemctl start libvirtd.socket libvirtd.service');
+    await heard('probe', away, (line) => line.event?.kind === 'connected');
+  });
+});
+
+describe('when a qemu hook holds domains', () => {
+  test('the heartbeat and pools still answer, with more domain calls waiting than libvirt-dbus has threads', async () => {
+    const uuid = randomUUID();
+    await define(uuid);
+    await host.sh(
+      `mkdir -p /etc/libvirt/hooks/qemu.d
+       printf '#!/bin/sh\\ncase $2 in prepare) sleep 7; exit 1;; esac\\n' >/etc/libvirt/hooks/qemu.d/slow
+       chmod +x /etc/libvirt/hooks/qemu.d/slow; systemctl restart libvirtd; virsh list`,
+    );
+    await sleep(6_000);
+    const from = (await linesOf('probe')).length;
+    await host.sh(`printf 'start ${uuid}\\n' >>/tmp/probe.in; sleep 2`);
+    await host.sh(`for i in 1 2 3 4 5 6; do echo 'read ${uuid}'; done >>/tmp/probe.in`);
+    const before = performance.now();
+    expect(await ask('pools')).toMatchObject({ answer: [{ name: 'guests' }] });
+    expect(performance.now() - before).toBeLessThan(4_000);
+    const { problem } = await heard('probe', from, ({ verb }) => verb === 'start');
+    expect(problem).toMatchObject({ code: 'LIBVIRT_FAILED' });
+    expect(problem?.message).toContain('Hook script execution failed');
+    const events = (await linesOf('probe')).slice(from).map(({ event }) => event?.kind);
+    expect(events).not.toContain('disconnected');
+    await host.sh('rm /etc/libvirt/hooks/qemu.d/slow; systemctl restart libvirtd');
+  });
+});
+
+describe('rights', () => {
+  test('outside the group libvirt the problem says what to do', async () => {
+    await startProbe('stranger', 'SupplementaryGroups=');
+    const { event } = await heard('stranger', 0, (line) => line.event?.kind === 'disconnected');
+    expect(event).toMatchObject({ problem: { code: 'LIBVIRT_UNAVAILABLE' } });
+    expect(event?.kind === 'disconnected' ? event.problem.hint : '').toContain('usermod -aG libvirt');
+  });
+
+  test('nothing was left unhandled in all of this', async () => {
+    expect((await linesOf('probe')).filter(({ unhandled }) => unhandled !== undefined)).toEqual([]);
+  });
+});
