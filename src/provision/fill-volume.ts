@@ -54,8 +54,10 @@ export async function fillVolume(
   try {
     const sizeBytes = wantedSizeBytes(request, image.layout);
     await (task.from === 'adopt' ? adopt(needs, volume, sizeBytes) : needs.volumes.create(volume, sizeBytes));
+    run.log.debug({ sizeBytes, from: task.from }, 'private volume made');
     run.signal.throwIfAborted();
     const sha256 = await writeImage(needs, volume, image, run);
+    run.log.debug({ sha256 }, 'written and synced');
     run.phase('publishing');
     const seal = {
       state: 'ready' as const,

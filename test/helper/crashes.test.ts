@@ -5,12 +5,11 @@
  */
 import { describe, expect, it } from 'vitest';
 import { ProvisionError } from '../../src/core/errors.ts';
-import { fillTags, privateName, readMark, sealTags } from '../../src/core/volume.ts';
+import { ADOPTING_TAG, fillTags, privateName, readMark, sealTags } from '../../src/core/volume.ts';
 import type { Seal } from '../../src/core/volume.ts';
 import { adopt } from '../../src/helper/adopt.ts';
 import { create } from '../../src/helper/create.ts';
 import { discard } from '../../src/helper/discard.ts';
-import { ADOPTING } from '../../src/helper/fill.ts';
 import { publish } from '../../src/helper/publish.ts';
 import { Crash, MemoryLvm } from './memory-lvm.ts';
 
@@ -121,7 +120,7 @@ describe('publish refuses, and changes nothing,', () => {
     'when there is another seal': () => begun(hidden, { tags: sealTags({ ...seal, generation: 2 }) }),
     'when a tag of ours is there that we did not set': () =>
       begun(hidden, { tags: [...fillTags(volume), 'lvp:image:x'] }),
-    'when the adoption is not finished': () => begun(hidden, { tags: [...fillTags(volume), ADOPTING] }),
+    'when the adoption is not finished': () => begun(hidden, { tags: [...fillTags(volume), ADOPTING_TAG] }),
     'when the private name carries no marks': () => begun(hidden, {}),
     'when two volumes carry the marks': () => {
       const model = begun(hidden, marked);
@@ -214,7 +213,7 @@ describe('adopt, when it crashes at any step', () => {
   });
 
   it('never gives back under a name that somebody has taken meanwhile', async () => {
-    const model = begun(hidden, { tags: [...fillTags(volume), ADOPTING], content: 'data' });
+    const model = begun(hidden, { tags: [...fillTags(volume), ADOPTING_TAG], content: 'data' });
     model.add(volume.target);
     expect(await codeOf(verbs.adopt(model))).toBe('VOLUME_STATE');
     expect(model.get(hidden).content).toBe('data');

@@ -1,0 +1,160 @@
+/** A test host with the provisioner installed, and the few things every test of the main job does with it. */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { afterAll, beforeAll, expect } from 'vitest';
+import type { DomainStatus } from '../../src/core/control-protocol.ts';
+import { collectLogsOnFailure, eventually, Host } from './host.ts';
+
+/** LVM's default extent: every LV's size is a multiple of it. */
+const EXTENT_BYTES = 4 << 20;
+
+/** Boots a host for a describe block, installs the provisioner in it, and removes it afterwards. */
+export function useProvisionedHost(
+  name: string,
+  config = '',
+): { readonly host: () => Host; readonly folder: () => string } {
+  let booted: Host | undefined;
+  let folder = '';
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'lvp-'));
+    booted = await Host.up(name);
+    await installProvisioner(booted, config);
+  });
+  afterAll(async () => {
+    await booted?.down();
+    await rm(folder, { recursive: true, force: true });
+  });
+  collectLogsOnFailure(() => booted);
+  return { host: () => booted ?? expect.fail('the host did not boot'), folder: () => folder };
+}
+
+/** As an administrator would; `config` is YAML added to the host's configuration. */
+export async function installProvisioner(host: Host, config = ''): Promise<void> {
+  await host.sh('/mnt/checkout/test/host/guest/provisioner "$(cat)"', { input: config, timeoutMs: 300_000 });
+}
+
+/** How domains of tests look: one disk on the pool `guests`, annotated unless `image` is left out. */
+export interface TestDomain {
+  readonly name: string;
+  /** LV name; the domain's name unless given. */
+  readonly lv?: string;
+  /** Key in the bucket `images`. */
+  readonly image?: string;
+  readonly format?: 'raw' | 'qcow2';
+  /** More attributes of `<vp:volume>`. */
+  readonly attributes?: string;
+  /** Attributes of `<vp:provision>`. */
+  readonly provision?: string;
+  readonly uuid?: string;
+}
+
+export function domainXml(domain: TestDomain): string {
+  const { name, lv = name, image, format = 'raw', attributes = '', provision = '', uuid } = domain;
+  const metadata =
+    image === undefined
+      ? ''
+      : `<metadata>
+    <vp:provision xmlns:vp="urn:libvirt-volume-provisioner:domain:1" ${provision}>
+      <vp:volume target="vda" image="images/${image}" format="${format}" ${attributes}/>
+    </vp:provision>
+  </metadata>`;
+  return `<domain type='qemu'>
+  <name>${name}</name>
+  ${uuid === undefined ? '' : `<uuid>${uuid}</uuid>`}
+  ${metadata}
+  <memory unit='MiB'>64</memory>
+  <os><type arch='x86_64' machine='pc'>hvm</type></os>
+  <devices>
+    <emulator>/usr/bin/qemu-system-x86_64</emulator>
+    <disk type='volume' device='disk'>
+      <driver name='qemu' type='raw'/>
+      <source pool='guests' volume='${lv}'/>
+      <target dev='vda' bus='virtio'/>
+    </disk>
+    <serial type='file'><source path='/var/log/libvirt/qemu/${name}-serial.log'/></serial>
+  </devices>
+</domain>
+`;
+}
+
+/** `virsh define`, and nothing else. */
+export async function define(host: Host, domain: TestDomain): Promise<void> {
+  await host.sh('cat >/tmp/$$.xml && virsh define /tmp/$$.xml', { input: domainXml(domain) });
+}
+
+/** `lvp status --json`, whatever the exit code says. */
+export async function statusOf(host: Host, name: string): Promise<DomainStatus> {
+  const { stdout } = await host.sh(`lvp status ${name} --json`, { reject: false });
+  return JSON.parse(stdout) as DomainStatus;
+}
+
+/** Waits until all volumes of the domain are published. */
+export async function published(host: Host, name: string, timeoutMs = 120_000): Promise<DomainStatus> {
+  return eventually(
+    `${name} is published`,
+    async () => {
+      const status = await statusOf(host, name);
+      const isReady = status.volumes.length > 0 && status.volumes.every(({ state }) => state === 'ready');
+      return isReady ? status : undefined;
+    },
+    { timeoutMs, intervalMs: 500 },
+  );
+}
+
+/** What a guest must read: the image as qemu-img sees it, and zeros to the end of the LV. Returns a SHA-256. */
+export async function expectedDigest(
+  image: string,
+  format: 'raw' | 'qcow2',
+  lvSizeBytes?: number,
+): Promise<string> {
+  const raw = format === 'raw' ? image : `${image}.as-raw`;
+  if (format !== 'raw') await execa('qemu-img', ['convert', '-f', format, '-O', 'raw', image, raw]);
+  const { size } = await stat(raw);
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(raw) as AsyncIterable<Buffer>) hash.update(chunk);
+  const tailBytes = (lvSizeBytes ?? Math.ceil(size / EXTENT_BYTES) * EXTENT_BYTES) - size;
+  for (let left = tailBytes; left > 0; left -= EXTENT_BYTES)
+    hash.update(Buffer.alloc(Math.min(left, EXTENT_BYTES)));
+  if (raw !== image) await rm(raw);
+  return hash.digest('hex');
+}
+
+/** The digest of every byte of a device in the host, past any cache. */
+export async function deviceDigest(host: Host, device: string): Promise<string> {
+  const { stdout } = await host.sh(`dd if=${device} bs=4M iflag=direct status=none | sha256sum`, {
+    timeoutMs: 300_000,
+  });
+  return stdout.split(' ')[0] ?? '';
+}
+
+/** Leaves another tenant's bytes all over the free space of vg0's beginning, where new LVs go. */
+export async function soilFreeSpace(host: Host, sizeMiB = 1024): Promise<void> {
+  await host.sh(
+    `lvcreate --yes --name soiled --size ${sizeMiB}M vg0
+     tr '\\0' '\\245' </dev/zero | dd of=/dev/vg0/soiled bs=1M count=${sizeMiB} oflag=direct iflag=fullblock status=none
+     lvremove --yes vg0/soiled`,
+    { timeoutMs: 300_000 },
+  );
+}
+
+/** Slows MinIO down so that a fill takes as long as a test needs; `undefined` takes the brake off. */
+export async function limitRate(host: Host, mibPerSecond: number | undefined): Promise<void> {
+  await host.sh('tc qdisc del dev lo root 2>/dev/null; true');
+  if (mibPerSecond === undefined) return;
+  await host.sh(
+    `modprobe sch_tbf && tc qdisc add dev lo root tbf rate ${mibPerSecond * 8}mbit burst 256kb latency 50ms`,
+  );
+}
+
+/** No private volume is left. */
+export async function privateVolumes(host: Host): Promise<string[]> {
+  const { stdout } = await host.sh('lvs --noheadings -o lv_name vg0');
+  return stdout
+    .split('\n')
+    .map((line) => line.trim())
+    .filter((name) => name.startsWith('lvp-'));
+}
