@@ -2,6 +2,7 @@
 import { styleText } from 'node:util';
 import type { DomainStatus, VolumeStatus } from '../core/control-protocol.ts';
 import { describeProblem } from '../core/errors.ts';
+import { approximateSize } from '../core/size.ts';
 import { problemOf } from '../core/control-protocol.ts';
 
 const BAR_WIDTH = 24;
@@ -79,16 +80,21 @@ export function progressLine(volume: VolumeStatus, colour: boolean): string {
   const state = paint(volume.state, volume.state, colour);
   const { bytesDone, bytesTotal } = volume;
   if (volume.state !== 'filling' || bytesDone === undefined || bytesTotal === undefined) {
-    return `${volume.target} ${state}${volume.phase === undefined ? '' : `, ${volume.phase}`}`;
+    return [`${volume.target} ${state}`, ...phaseOf(volume)].join(', ');
   }
   const parts = [
     `${bar(bytesDone, bytesTotal)} ${percentOf(volume)}`,
-    `${bytes(bytesDone)} of ${bytes(bytesTotal)}`,
-    ...(volume.rateBytesPerSecond === undefined ? [] : [`${bytes(volume.rateBytesPerSecond)}/s`]),
+    `${approximateSize(bytesDone)} of ${approximateSize(bytesTotal)}`,
+    ...(volume.rateBytesPerSecond === undefined ? [] : [`${approximateSize(volume.rateBytesPerSecond)}/s`]),
     ...(volume.secondsLeft === undefined ? [] : [`${duration(volume.secondsLeft)} left`]),
-    ...(volume.phase === undefined ? [] : [volume.phase]),
+    ...phaseOf(volume),
   ];
   return `${volume.target} ${state} ${parts.join(', ')}`;
+}
+
+/** Said only where it says more than the state. */
+function phaseOf({ phase, state }: VolumeStatus): string[] {
+  return phase === undefined || phase === state ? [] : [phase];
 }
 
 function bar(done: number, total: number): string {
@@ -99,13 +105,6 @@ function bar(done: number, total: number): string {
 function percentOf({ bytesDone, bytesTotal }: VolumeStatus): string {
   if (bytesDone === undefined || bytesTotal === undefined || bytesTotal === 0) return '';
   return `${Math.floor((Math.min(bytesDone, bytesTotal) / bytesTotal) * 100)} %`;
-}
-
-export function bytes(count: number): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
-  const power = Math.min(Math.floor(Math.log2(Math.max(count, 1)) / 10), units.length - 1);
-  const value = count / 2 ** (10 * power);
-  return `${value.toFixed(power === 0 || value >= 100 ? 0 : 1)} ${units[power] ?? 'B'}`;
 }
 
 export function duration(seconds: number): string {

@@ -34,3 +34,11 @@ export function formatSize(sizeBytes: number): string {
     ? `${sizeBytes}B`
     : `${sizeBytes / (UNIT_BYTES[unit] ?? NaN)}${unit}`;
 }
+
+/** A size for people, three digits at the most behind which nobody looks: `1.2 GiB`. */
+export function approximateSize(sizeBytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
+  const power = Math.min(Math.floor(Math.log2(Math.max(sizeBytes, 1)) / 10), units.length - 1);
+  const value = sizeBytes / 2 ** (10 * power);
+  return `${value.toFixed(power === 0 || value >= 100 ? 0 : 1)} ${units[power] ?? 'B'}`;
+}

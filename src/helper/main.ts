@@ -14,7 +14,8 @@ import { answer } from './requests.ts';
 
 /** The first file descriptor that systemd passes: man 3 sd_listen_fds. */
 const LISTEN_FD = 3;
-const IDLE_MAX_MS = 60_000;
+/** Longer than the daemon's usual pause between two looks at everything, so that it mostly meets a warm helper. */
+const IDLE_MAX_MS = 300_000;
 
 function main(): void {
   const { values } = parseArgs({ options: { config: { type: 'string', default: CONFIG_PATH } } });

@@ -9,7 +9,7 @@ import { ProvisionError, toProblem } from '../core/errors.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
 import { isStartable } from '../core/plan.ts';
 import { imageName } from '../core/request.ts';
-import { formatSize } from '../core/size.ts';
+import { approximateSize } from '../core/size.ts';
 import type { ObserveNeeds } from './observe.ts';
 import { observe } from './observe.ts';
 import type { AdmitAnswer, GateOperation, Log } from './ports.ts';
@@ -134,5 +134,5 @@ function describeProgress(needs: AdmitNeeds, fillId: string): string | undefined
     progress.secondsLeft === undefined
       ? 'time left not known yet'
       : `${Math.ceil(progress.secondsLeft)} s left`;
-  return `${percent} % of ${formatSize(progress.bytesTotal)}, ${left}`;
+  return `${percent} % of ${approximateSize(progress.bytesTotal)}, ${left}`;
 }
