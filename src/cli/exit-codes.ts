@@ -1,4 +1,4 @@
-/** What lvp's exit codes mean; the same table stands in `lvp --help` and in docs/. */
+/** What lvp's exit codes mean; the same table stands in `lvp --help` and in docs/operate.md. */
 import type { DomainStatus } from '../core/control-protocol.ts';
 import type { ErrorCode, Problem } from '../core/errors.ts';
 
@@ -24,6 +24,7 @@ const CODE_OF: Partial<Record<ErrorCode, ExitCode>> = {
   USAGE: EXIT.usage,
   ANNOTATION_INVALID: EXIT.usage,
   DOMAIN_NOT_FOUND: EXIT.notFound,
+  DISK_NOT_FOUND: EXIT.notFound,
   DAEMON_UNREACHABLE: EXIT.unreachable,
   DISK_UNSUITABLE: EXIT.notReady,
   POOL_UNSUITABLE: EXIT.notReady,

@@ -39,6 +39,7 @@ export type ErrorCode =
   | 'VOLUME_STATE'
   // The request's life
   | 'DOMAIN_NOT_FOUND'
+  | 'DISK_NOT_FOUND'
   | 'CANCELLED'
   | 'INTERNAL';
 

@@ -79,6 +79,14 @@ export class DomainVerbs implements ControlVerbs {
     const { domain, problems } = readDomainXml(found.xml);
     // A broken annotation is not silently replaced: it may hold disks that were meant.
     if (problems.length > 0) throw new AnnotationError(problems);
+    const targets = domain.disks.map(({ target }) => target);
+    if (!targets.includes(request.target)) {
+      throw new ProvisionError({
+        code: 'DISK_NOT_FOUND',
+        message: `Domain ${domain.name} has no disk ${request.target}.`,
+        hint: targets.length === 0 ? 'It has no disks at all.' : `Its disks: ${targets.join(', ')}.`,
+      });
+    }
     const volume = readVolumeAttributes(attributesOf(request), `lvp annotate ${request.target}`);
     if (volume.value === undefined) throw new AnnotationError(volume.problems);
     const before = withVolume(domain.annotation, volume.value);
@@ -120,7 +128,7 @@ export class DomainVerbs implements ControlVerbs {
     const targets = domain.annotation?.volumes.map((volume) => volume.target) ?? [];
     if (target !== undefined && !targets.includes(target)) {
       throw new ProvisionError({
-        code: 'USAGE',
+        code: 'DISK_NOT_FOUND',
         message: `Disk ${target} of domain ${domain.name} is not annotated.`,
         hint: targets.length === 0 ? 'None of its disks is.' : `Annotated: ${targets.join(', ')}.`,
       });

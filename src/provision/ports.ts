@@ -194,7 +194,7 @@ export interface AdmitAnswer {
 
 /**
  * What the control socket offers to `lvp`; the socket's adapter calls it, the daemon implements it. An
- * unknown domain is DOMAIN_NOT_FOUND, an unknown disk USAGE.
+ * unknown domain is DOMAIN_NOT_FOUND, an unknown disk DISK_NOT_FOUND.
  */
 export interface ControlVerbs {
   /** Every annotated domain, by name. */
