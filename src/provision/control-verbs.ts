@@ -65,11 +65,7 @@ export class DomainVerbs implements ControlVerbs {
         start: { allowed: true, why: 'it has no annotation, so this program has no say in it' },
       };
     }
-    return explanationOf({
-      domain: found.domain,
-      disks: planned?.disks ?? [],
-      problems: planned?.problems ?? found.problems,
-    });
+    return explanationOf(orMistakes(found, planned));
   }
 
   async annotate(nameOrUuid: string, request: AnnotateRequest): Promise<AnnotateResult> {
@@ -164,13 +160,13 @@ export class DomainVerbs implements ControlVerbs {
   }
 
   #status(found: Found, planned: Plan | undefined): DomainStatus {
-    const { domain, problems, active } = found;
-    return statusOf(
-      this.#needs,
-      planned && problems.length === 0 ? planned : { domain, disks: [], problems },
-      active,
-    );
+    return statusOf(this.#needs, orMistakes(found, planned), found.active);
   }
+}
+
+/** Where the annotation cannot be read there is nothing to plan, only its mistakes. */
+function orMistakes({ domain, problems }: Found, planned: Plan | undefined): Plan {
+  return planned === undefined || problems.length > 0 ? { domain, disks: [], problems } : planned;
 }
 
 function fromLibvirt(libvirts: LibvirtDomain): Found {

@@ -118,6 +118,29 @@ describe('during a fill', () => {
     await until('forgotten', () => recordOf(world) === undefined && world.names().length === 0);
   });
 
+  it('undefine and define again at once begins it again', async () => {
+    const world = await midFill();
+    const before = recordOf(world)?.fillId;
+    world.undefine(uuid);
+    await until('cancelled', () => !world.fills.running.has(before ?? ''));
+    world.define(vm1);
+    world.images.letGo();
+    await until('published', () => isReady(world));
+    expect(privateNames(world)).toEqual([]);
+  });
+
+  it('cancel by hand ends it until it is retried', async () => {
+    const world = await midFill();
+    const cancelled = await world.verbs.cancel('vm1');
+    expect(cancelled.volumes).toMatchObject([{ state: 'cancelled', problem: { code: 'CANCELLED' } }]);
+    expect(world.names()).toEqual([]);
+    world.reconciler.request(uuid);
+    world.images.letGo();
+    expect(await world.verbs.retry(uuid, 'vda')).toMatchObject({ volumes: [{ state: 'filling' }] });
+    await until('published', () => isReady(world));
+    expect(await world.verbs.domain('vm1')).toMatchObject({ volumes: [{ state: 'ready' }], problems: [] });
+  });
+
   it('a changed annotation ends it and begins another', async () => {
     const world = await midFill();
     const before = recordOf(world)?.fillId;
@@ -235,7 +258,7 @@ describe('a published volume', () => {
 
   it('is never made again unasked when it is gone', async () => {
     const world = await published();
-    world.volumes.byName.delete('vg0/vm1');
+    world.volumes.remove('vm1');
     const answer = await admitStart(world.admit, 'prepare', domainXml(vm1));
     expect(answer.problems.map(({ code }) => code)).toEqual(['VOLUME_MISSING']);
     expect(world.names()).toEqual([]);

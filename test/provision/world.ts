@@ -6,12 +6,13 @@
 import { createHash } from 'node:crypto';
 import { openLedger } from '../../src/adapters/ledger.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
-import type { ErrorCode } from '../../src/core/errors.ts';
+import type { ErrorCode, Problem } from '../../src/core/errors.ts';
 import type { ImageReference, LogicalPool } from '../../src/core/request.ts';
 import { imageName } from '../../src/core/request.ts';
-import type { LogicalVolume, Seal } from '../../src/core/volume.ts';
-import { fillTags, privateName, readMark, sealTags } from '../../src/core/volume.ts';
+import type { Seal } from '../../src/core/volume.ts';
+import { answer } from '../../src/helper/requests.ts';
 import type { AdmitNeeds } from '../../src/provision/admit-start.ts';
+import { DomainVerbs } from '../../src/provision/control-verbs.ts';
 import type { FillNeeds } from '../../src/provision/fill-volume.ts';
 import { fillVolume } from '../../src/provision/fill-volume.ts';
 import { Fills } from '../../src/provision/fills.ts';
@@ -29,6 +30,8 @@ import type {
   Volumes,
 } from '../../src/provision/ports.ts';
 import { Reconciler } from '../../src/provision/reconcile.ts';
+import type { ModelVolume } from '../helper/memory-lvm.ts';
+import { MemoryLvm } from '../helper/memory-lvm.ts';
 
 export const MIB = 1 << 20;
 
@@ -39,12 +42,6 @@ export const silent: Log = {
   error: () => undefined,
   child: () => silent,
 };
-
-interface FakeVolume {
-  tags: string[];
-  bytes: Buffer;
-  open: boolean;
-}
 
 /** Sleeps end when advance() passes them; everything else takes no time. */
 class FakeClock implements Clock {
@@ -70,101 +67,92 @@ class FakeClock implements Clock {
   }
 }
 
-function key(vg: string, lv: string): string {
-  return `${vg}/${lv}`;
-}
-
-/** Keeps the contract of `Volumes`; the bytes of a volume are what its device last wrote. */
+/**
+ * The real helper's verbs over the model of LVM that their own tests use, and bytes behind each LV. What a
+ * new LV holds is what an earlier owner has left there.
+ */
 class FakeVolumes implements Volumes, VolumeDevices {
-  readonly byName = new Map<string, FakeVolume>();
+  readonly lvm = new MemoryLvm();
+  readonly #bytes = new Map<string, Buffer>();
 
   add(lv: string, bytes: Buffer, tags: string[] = []): void {
-    this.byName.set(key('vg0', lv), { bytes, tags, open: false });
+    const content = bytes.every((byte) => byte === 0) ? 'blank' : 'data';
+    const { uuid } = this.lvm.add(lv, { sizeBytes: bytes.length, content, tags });
+    this.#bytes.set(uuid, bytes);
+  }
+
+  get(lv: string): { readonly tags: readonly string[]; readonly bytes: Buffer } | undefined {
+    const found = this.lvm.find(lv);
+    return found === undefined ? undefined : { tags: found.tags, bytes: this.#bytesOf(found) };
+  }
+
+  remove(lv: string): void {
+    this.lvm.volumes = this.lvm.volumes.filter((volume) => volume.lv !== lv);
   }
 
   list(): ReturnType<Volumes['list']> {
-    const volumes = [...this.byName].map(([name, volume]): LogicalVolume => {
-      const [vg = '', lv = ''] = name.split('/');
-      const { tags, open } = volume;
-      return {
-        vg,
-        lv,
-        uuid: name,
-        sizeBytes: volume.bytes.length,
-        tags,
-        active: true,
-        open,
-        segmentType: 'linear',
-      };
-    });
-    return Promise.resolve({ volumes, groups: [{ vg: 'vg0', freeBytes: 1 << 30, extentBytes: 4 * MIB }] });
+    return this.#ask({ verb: 'list' });
   }
 
   examine(vg: string, lv: string): Promise<Blankness> {
-    const volume = this.#get(vg, lv);
-    const blank = volume.bytes.every((byte) => byte === 0);
-    return Promise.resolve(blank ? { blank } : { blank, why: 'there is something on it' });
+    return this.#ask({ verb: 'examine', vg, lv });
   }
 
   create(volume: PrivateVolume, sizeBytes: number): ReturnType<Volumes['create']> {
-    const name = key(volume.vg, privateName(volume.fillId));
-    const there = this.byName.get(name);
-    if (there !== undefined) return Promise.resolve({ made: 'existing', sizeBytes: there.bytes.length });
-    // What LVM hands out holds what an earlier owner wrote.
-    this.byName.set(name, { tags: fillTags(volume), bytes: Buffer.alloc(sizeBytes, 0xa5), open: false });
-    return Promise.resolve({ made: 'created', sizeBytes });
+    return this.#ask({ verb: 'create', volume, sizeBytes });
   }
 
-  async adopt(volume: PrivateVolume): Promise<{ sizeBytes: number }> {
-    const found = this.#get(volume.vg, volume.target);
-    const { blank } = await this.examine(volume.vg, volume.target);
-    if (!blank || readMark(found.tags).state === 'ready') throw refused('VOLUME_NOT_BLANK', volume.target);
-    this.byName.delete(key(volume.vg, volume.target));
-    this.byName.set(key(volume.vg, privateName(volume.fillId)), { ...found, tags: fillTags(volume) });
-    return { sizeBytes: found.bytes.length };
+  adopt(volume: PrivateVolume): ReturnType<Volumes['adopt']> {
+    return this.#ask({ verb: 'adopt', volume });
   }
 
   publish(volume: PrivateVolume, seal: Seal): Promise<void> {
-    const from = key(volume.vg, privateName(volume.fillId));
-    const found = this.byName.get(from);
-    if (found === undefined || found.open) return Promise.reject(refused('VOLUME_STATE', from));
-    if (this.byName.has(key(volume.vg, volume.target)))
-      return Promise.reject(refused('VOLUME_STATE', volume.target));
-    this.byName.delete(from);
-    this.byName.set(key(volume.vg, volume.target), { ...found, tags: sealTags(seal) });
-    return Promise.resolve();
+    return this.#ask({ verb: 'publish', volume, seal });
   }
 
-  discard(volume: Pick<PrivateVolume, 'vg' | 'fillId'>): Promise<void> {
-    this.byName.delete(key(volume.vg, privateName(volume.fillId)));
-    return Promise.resolve();
+  discard({ vg, fillId }: Pick<PrivateVolume, 'vg' | 'fillId'>): Promise<void> {
+    return this.#ask({ verb: 'discard', vg, fillId });
   }
 
-  open(vg: string, lv: string): ReturnType<VolumeDevices['open']> {
-    const volume = this.#get(vg, lv);
-    volume.open = true;
+  open(_vg: string, lv: string): ReturnType<VolumeDevices['open']> {
+    const volume = this.lvm.get(lv);
+    if (volume.owner !== 'service') throw refused('DEVICE_FAILED', lv);
+    const bytes = this.#bytesOf(volume);
+    volume.openLooks = Infinity;
     return Promise.resolve({
-      sizeBytes: volume.bytes.length,
-      write: (bytes, offsetBytes) => {
-        volume.bytes.set(bytes, offsetBytes);
+      sizeBytes: bytes.length,
+      write: (chunk, offsetBytes) => {
+        bytes.set(chunk, offsetBytes);
+        volume.content = 'data';
         return Promise.resolve();
       },
       zero: (offsetBytes, lengthBytes) => {
-        volume.bytes.fill(0, offsetBytes, offsetBytes + lengthBytes);
+        bytes.fill(0, offsetBytes, offsetBytes + lengthBytes);
         return Promise.resolve();
       },
       sync: () => Promise.resolve(),
       close: () => {
-        volume.open = false;
+        volume.openLooks = 0;
         return Promise.resolve();
       },
     });
   }
 
-  #get(vg: string, lv: string): FakeVolume {
-    const found = this.byName.get(key(vg, lv));
-    if (found === undefined) throw refused('VOLUME_STATE', lv);
-    return found;
+  #bytesOf({ uuid, sizeBytes }: ModelVolume): Buffer {
+    const bytes = this.#bytes.get(uuid) ?? Buffer.alloc(sizeBytes, 0xa5);
+    this.#bytes.set(uuid, bytes);
+    return bytes;
+  }
+
+  async #ask<T>(request: object): Promise<T> {
+    const line = await answer(JSON.stringify(request), this.lvm.tools(), () => Promise.resolve(['vg0']));
+    const response = JSON.parse(line) as {
+      readonly ok: boolean;
+      readonly result: T;
+      readonly problem: Problem;
+    };
+    if (!response.ok) throw new ProvisionError(response.problem);
+    return response.result;
   }
 }
 
@@ -254,7 +242,7 @@ class FakeLibvirt {
 
   deleteVolume(_pool: string, lv: string): Promise<void> {
     this.#answer();
-    this.#volumes.byName.delete(key('vg0', lv));
+    this.#volumes.remove(lv);
     return Promise.resolve();
   }
 
@@ -293,6 +281,7 @@ export class World {
   fills!: Fills;
   reconciler!: Reconciler;
   admit!: AdmitNeeds;
+  verbs!: DomainVerbs;
 
   constructor() {
     this.images.objects.set('images/small.raw', this.image);
@@ -328,6 +317,7 @@ export class World {
     this.fills = new Fills({ ledger, clock, log: silent }, (...fill) => fillVolume(fillNeeds, ...fill), 2);
     const needs = { pools, volumes, ledger, clock, fills: this.fills, domains, log: silent };
     this.reconciler = new Reconciler(needs);
+    this.verbs = new DomainVerbs({ ...needs, reconciler: this.reconciler });
     this.admit = {
       ...needs,
       reconciler: this.reconciler,
@@ -349,8 +339,8 @@ export class World {
     this.reconciler.request(uuid);
   }
 
-  volume(lv: string): FakeVolume | undefined {
-    return this.volumes.byName.get(key('vg0', lv));
+  volume(lv: string): ReturnType<FakeVolumes['get']> {
+    return this.volumes.get(lv);
   }
 
   /** The image and zeros to the end, which is what a guest must read. */
@@ -362,7 +352,7 @@ export class World {
   }
 
   names(): string[] {
-    return [...this.volumes.byName.keys()];
+    return this.volumes.lvm.volumes.map(({ lv }) => `vg0/${lv}`);
   }
 }
 
