@@ -63,8 +63,13 @@ function serviceUserId(): number | undefined {
   }
 }
 
+/** Undefined also for who may not look: a credential out of reach is none. */
 function statOf(path: string): Stats | undefined {
-  return statSync(path, { throwIfNoEntry: false });
+  try {
+    return statSync(path);
+  } catch {
+    return undefined;
+  }
 }
 
 export function codeOf(error: unknown): string {
