@@ -87,6 +87,10 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
     verbs: new DomainVerbs({ ...needs, reconciler }),
     log,
   });
+  // The first question to the gate, perhaps an autostart, shall meet a helper that is awake.
+  volumes.list().catch((error: unknown) => {
+    log.warn({ problem: toProblem(error) }, 'the helper does not answer yet');
+  });
   libvirt.connection.start();
   const timer = setInterval(() => {
     if (isLibvirtReachable) lookAtEverything(reconciler, log);

@@ -52,7 +52,12 @@ export type FillFrom = 'new' | 'adopt' | 'resume';
 
 export type DiskDecision =
   /** Sealed for this domain; `drift` says how the seal differs from the annotation, if it does. */
-  | { readonly action: 'none'; readonly sha256: string; readonly drift?: string | undefined }
+  | {
+      readonly action: 'none';
+      readonly fillId: string;
+      readonly sha256: string;
+      readonly drift?: string | undefined;
+    }
   | { readonly action: 'fill'; readonly from: FillFrom; readonly fillId?: string | undefined }
   /** A fill is queued or running. */
   | { readonly action: 'wait'; readonly fillId: string }
@@ -124,6 +129,9 @@ function decideDisk(input: PlanInput, disk: LocatedVolume): Decided {
   if (other !== undefined) return refuseOther(disk, `being filled for domain ${other.domainName}`);
   const found = input.volumes.find((volume) => volumeKey(volume) === volumeKey(disk.location));
   const mark = found === undefined ? undefined : readMark(found.tags);
+  if (mark?.state === 'ready' && input.running.has(mark.fillId)) {
+    return [{ action: 'wait', fillId: mark.fillId }, 'it is published, and libvirt is being told'];
+  }
   if (mark?.state === 'ready') return decideSealed(input, disk, mark);
   if (mark?.state === 'unclear') {
     return refuse(
@@ -190,7 +198,7 @@ function decideSealed(input: PlanInput, disk: LocatedVolume, seal: Seal): Decide
   ];
   const drift = drifts.length === 0 ? undefined : `${drifts.join(', ')}; the annotation has changed since`;
   return [
-    { action: 'none', sha256: seal.sha256, drift },
+    { action: 'none', fillId: seal.fillId, sha256: seal.sha256, drift },
     drift ?? 'the volume is sealed with what the annotation asks for',
   ];
 }
@@ -293,7 +301,7 @@ function refuseNotBlank(input: PlanInput, disk: LocatedVolume): Decided | undefi
   return refuse(
     'VOLUME_NOT_BLANK',
     `Volume ${volumeKey(disk.location)} exists, was not made by this program and is not blank: ${why}.`,
-    'It was left untouched. Delete it yourself (virsh vol-delete) if its content is not needed, or give the disk another volume.',
+    'It was left untouched. Delete it (virsh vol-delete) if its content is not needed; take the disk out of the annotation if it is to be used as it is; or give the disk another volume.',
   );
 }
 

@@ -19,6 +19,8 @@ export interface ControlNeeds extends ReconcileNeeds {
 /** A domain as libvirt or, before its first start went through, the gate has shown it. */
 interface Found {
   readonly domain: Domain;
+  /** Who has shown it just now; undefined if it is only remembered from a refused first start. */
+  readonly seen: 'libvirt' | undefined;
   readonly active: boolean;
   /** Mistakes of its annotation. */
   readonly problems: Plan['problems'];
@@ -115,7 +117,7 @@ export class DomainVerbs implements ControlVerbs {
       if (!fills.running.has(record.fillId)) ledger.removeFill(record.domainUuid, record.request.target);
     }
     const observation = await observe(this.#needs, [found.domain]);
-    if (found.domain.annotation !== undefined) reconciler.act(observation.plan(found.domain), 'libvirt');
+    if (found.domain.annotation !== undefined) reconciler.act(observation.plan(found.domain), found.seen);
     return this.domain(found.domain.uuid);
   }
 
@@ -150,7 +152,9 @@ export class DomainVerbs implements ControlVerbs {
 
   #fromGate(uuid: string): Found | undefined {
     const known = this.#needs.ledger.domainOf(uuid);
-    return known?.origin === 'gate' ? { domain: known.domain, active: false, problems: [] } : undefined;
+    return known?.origin === 'gate'
+      ? { domain: known.domain, seen: undefined, active: false, problems: [] }
+      : undefined;
   }
 
   async #plan(found: readonly Found[]): Promise<readonly Plan[]> {
@@ -171,7 +175,7 @@ function orMistakes({ domain, problems }: Found, planned: Plan | undefined): Pla
 
 function fromLibvirt(libvirts: LibvirtDomain): Found {
   const { domain, problems } = readDomainXml(libvirts.xml);
-  return { domain, problems, active: libvirts.active };
+  return { domain, problems, seen: 'libvirt', active: libvirts.active };
 }
 
 /** The request's values under the names of the annotation's attributes. */

@@ -130,22 +130,23 @@ export class Reconciler {
     await this.#working;
   }
 
-  /** Does what a plan says. Synchronous, so that nothing can come between the reading and the intent. */
-  act(planned: Plan, origin: KnownDomain['origin']): void {
+  /**
+   * Does what a plan says. Synchronous, so that nothing can come between the reading and the intent. `seen`
+   * says who has just shown us the domain; undefined: nobody, it is remembered from an earlier first start.
+   */
+  act(planned: Plan, seen: KnownDomain['origin'] | undefined): void {
     const { ledger } = this.#needs;
     const { domain } = planned;
     const known = ledger.domainOf(domain.uuid);
     const begins = planned.problems.length === 0 && planned.disks.some(({ action }) => action === 'fill');
     const startWish =
-      begins && domain.annotation?.start === 'when-ready' && origin === 'libvirt'
+      begins && domain.annotation?.start === 'when-ready' && seen === 'libvirt'
         ? 'yes'
         : (known?.startWish ?? 'no');
-    this.#remember({
-      domain,
-      origin: known?.origin === 'libvirt' ? 'libvirt' : origin,
-      startWish,
-      seenAtMs: this.#needs.clock.nowMs(),
-    });
+    if (seen !== undefined) {
+      const origin = known?.origin === 'libvirt' ? 'libvirt' : seen;
+      this.#remember({ domain, origin, startWish, seenAtMs: this.#needs.clock.nowMs() });
+    }
     this.#forgetDisksNotIn(planned);
     if (planned.problems.length === 0) for (const disk of planned.disks) this.#actOnDisk(domain, disk);
     this.#say(planned);
@@ -167,10 +168,13 @@ export class Reconciler {
     switch (disk.action) {
       case 'none':
         if (record?.state !== 'ready') {
-          ledger.putFill({ ...this.#newRecord(domain, disk, record), state: 'ready', sha256: disk.sha256 });
+          const sealed = this.#newRecord(domain, disk, record, disk.fillId);
+          ledger.putFill({ ...sealed, state: 'ready', sha256: disk.sha256 });
         }
         return;
       case 'fill':
+        // A domain on its way in brings its bytes along.
+        if (this.isIncoming(domain.uuid)) return;
         fills.begin(this.#newRecord(domain, disk, record, disk.fillId), { from: disk.from });
         return;
       case 'finish':
@@ -231,11 +235,11 @@ export class Reconciler {
   }
 
   async #reconcile(uuids: readonly string[]): Promise<void> {
-    const annotated: { readonly found: LibvirtDomain; readonly domain: Domain }[] = [];
+    const annotated: { readonly found: LibvirtDomain | undefined; readonly domain: Domain }[] = [];
     for (const uuid of uuids) {
       const found = await this.#needs.domains.read(uuid);
-      const domain = found === undefined ? undefined : this.#parse(found);
-      if (found === undefined || domain === undefined) this.#forget(uuid, found);
+      const domain = found === undefined ? this.#firstStartOf(uuid) : this.#parse(found);
+      if (domain === undefined) this.#forget(uuid, found);
       else annotated.push({ found, domain });
     }
     if (annotated.length === 0) return;
@@ -245,10 +249,17 @@ export class Reconciler {
     );
     for (const { found, domain } of annotated) {
       const planned = observation.plan(domain);
-      this.act(planned, 'libvirt');
+      this.act(planned, found === undefined ? undefined : 'libvirt');
       // A start takes as long as QEMU does: nothing else waits for it.
-      if (isStartable(planned)) void this.#startIfWished(found);
+      if (found !== undefined && isStartable(planned)) void this.#startIfWished(found);
     }
+  }
+
+  /** A domain whose first start was refused and that nobody has defined yet: its fill goes on for a while. */
+  #firstStartOf(uuid: string): Domain | undefined {
+    const known = this.#needs.ledger.domainOf(uuid);
+    const isFresh = known !== undefined && this.#needs.clock.nowMs() - known.seenAtMs < GATE_ORIGIN_KEPT_MS;
+    return known?.origin === 'gate' && isFresh ? known.domain : undefined;
   }
 
   /** The annotated domain, or undefined if it has no annotation or one that cannot be read. */
@@ -292,11 +303,9 @@ export class Reconciler {
 
   /** The domain is gone, or no longer asks for anything: its fills end, what was published stays. */
   #forget(uuid: string, found: LibvirtDomain | undefined): void {
-    const { clock, fills, ledger, log } = this.#needs;
+    const { fills, ledger, log } = this.#needs;
     if (found === undefined) this.#unreadable.delete(uuid);
     const known = ledger.domainOf(uuid);
-    const isFirstStart = known?.origin === 'gate' && clock.nowMs() - known.seenAtMs < GATE_ORIGIN_KEPT_MS;
-    if (found === undefined && isFirstStart) return;
     let remain = false;
     for (const fill of ledger.fills()) {
       if (fill.domainUuid !== uuid) continue;

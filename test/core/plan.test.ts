@@ -87,6 +87,11 @@ describe('plan, for one disk', () => {
       { volumes: [volume('vm1', sealOf(US))] },
       { action: 'none', sha256: SHA256 },
     ],
+    [
+      'sealed for us by a fill that is still telling libvirt: wait',
+      { volumes: [volume('vm1', sealOf(US))], fills: [row()], running: new Set([FILL]) },
+      { action: 'wait', fillId: FILL },
+    ],
     ['sealed for another domain: refuse', { volumes: [volume('vm1', sealOf(OTHER))] }, { action: 'refuse' }],
     [
       'sealed with another generation: refuse',

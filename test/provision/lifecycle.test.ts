@@ -230,6 +230,34 @@ describe('a first start, before any define', () => {
     expect(await admitStart(world.admit, 'prepare', first)).toMatchObject({ allowed: true });
   });
 
+  it('refused and cut off by a restart of the daemon is still filled', async () => {
+    const world = new World();
+    world.images.hold();
+    const answer = admitStart(world.admit, 'prepare', first);
+    await until('filling', () => privateNames(world).length === 1);
+    world.clock.advance(3_000);
+    expect(await answer).toMatchObject({ allowed: false });
+    await world.fills.stop();
+    world.images.letGo();
+    world.restart();
+    await world.reconciler.requestAll();
+    await until('published', () => isReady(world));
+    // A day later nobody has defined it: forgotten, but what was published stays.
+    world.clock.advance(25 * 3_600_000);
+    world.reconciler.request(uuid);
+    await until('forgotten', () => world.ledger.domainOf(uuid) === undefined);
+    expect(world.isFilled('vm1')).toBe(true);
+  });
+
+  it('on its way in is not filled when libvirt lists it either', async () => {
+    const world = new World();
+    world.volumes.add('vm1', Buffer.alloc(4 * MIB));
+    await admitStart(world.admit, 'migrate', first);
+    world.define(vm1);
+    await until('looked at', () => world.ledger.domainOf(uuid) !== undefined);
+    expect(world.volume('vm1')?.tags).toEqual([]);
+  });
+
   it.each(['migrate', 'restore'] as const)('after `%s begin` nothing is ever filled', async (operation) => {
     const world = new World();
     world.volumes.add('vm1', Buffer.alloc(4 * MIB));
