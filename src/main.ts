@@ -67,7 +67,8 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
     (record, task, fill) => fillVolume(fillNeeds, record, task, fill),
     config.fills.concurrent,
   );
-  const needs = { ledger, clock, log, volumes, pools, domains, fills };
+  const firstStarts = new Map<string, string>();
+  const needs = { ledger, clock, log, volumes, pools, domains, fills, firstStarts };
   const reconciler = new Reconciler(needs);
   const gate = await openGateSocket({
     ...{ runtimeDir: config.runtimeDir, graceMs: config.gate.graceMs, log },

@@ -44,6 +44,10 @@ export class LvmHelper implements Volumes {
     await this.#ask('publish', { verb: 'publish', volume: plain(volume), seal });
   }
 
+  async claim(vg: string, seal: Seal, domainUuid: string): Promise<void> {
+    await this.#ask('claim', { verb: 'claim', vg, seal, domainUuid });
+  }
+
   async discard(volume: Pick<PrivateVolume, 'vg' | 'fillId'>): Promise<void> {
     await this.#ask('discard', { verb: 'discard', vg: volume.vg, fillId: volume.fillId });
   }

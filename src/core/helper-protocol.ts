@@ -58,6 +58,7 @@ export const HelperRequest = z.discriminatedUnion('verb', [
   }),
   z.strictObject({ verb: z.literal('adopt'), volume: PrivateVolume }),
   Publish,
+  z.strictObject({ verb: z.literal('claim'), vg: Vg, seal: Seal, domainUuid: DomainUuid }),
   z.strictObject({ verb: z.literal('discard'), vg: Vg, fillId: FillId }),
 ]);
 export type HelperRequest = z.infer<typeof HelperRequest>;
@@ -89,6 +90,7 @@ export const HELPER_RESULTS = {
   create: z.strictObject({ made: z.enum(['created', 'existing']), sizeBytes: z.int().min(1) }),
   adopt: z.strictObject({ sizeBytes: z.int().min(1) }),
   publish: z.null(),
+  claim: z.null(),
   discard: z.null(),
 } as const;
 

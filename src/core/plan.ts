@@ -44,6 +44,11 @@ export interface PlanInput {
   readonly fills: readonly PlannedFill[];
   /** Fills queued or running in this process. */
   readonly running: ReadonlySet<string>;
+  /**
+   * Domains by UUID, with their names, whose first start was refused and that were never admitted since: what
+   * is filled for them no guest has ever seen.
+   */
+  readonly firstStarts: ReadonlyMap<string, string>;
   readonly nowMs: number;
 }
 
@@ -65,6 +70,8 @@ export type DiskDecision =
   | { readonly action: 'cancel'; readonly fillId: string; readonly why: string }
   /** The volume is sealed but still has its private name: only the rename is missing. */
   | { readonly action: 'finish'; readonly fillId: string; readonly seal: Seal }
+  /** Sealed for a first start that was refused; the same guest has come back under another UUID. */
+  | { readonly action: 'claim'; readonly fillId: string; readonly seal: Seal }
   /** Failed or cancelled before; tried again at `retryAtMs`, or only by hand if absent. */
   | { readonly action: 'hold'; readonly problem: Problem; readonly retryAtMs?: number | undefined }
   | { readonly action: 'refuse'; readonly problem: Problem };
@@ -126,7 +133,19 @@ type Decided = readonly [DiskDecision, string];
 
 function decideDisk(input: PlanInput, disk: LocatedVolume): Decided {
   const other = fillOfOtherDomain(input, disk);
-  if (other !== undefined) return refuseOther(disk, `being filled for domain ${other.domainName}`);
+  if (
+    other !== undefined &&
+    isEarlierTry(input, other.domainUuid) &&
+    sameRequest(other.request, disk.request)
+  ) {
+    return [
+      { action: 'wait', fillId: other.fillId },
+      'it is being filled since an earlier try to start this guest',
+    ];
+  }
+  if (other !== undefined) {
+    return refuseOther(disk, `being filled for domain ${other.domainName} (${other.domainUuid})`);
+  }
   const found = input.volumes.find((volume) => volumeKey(volume) === volumeKey(disk.location));
   const mark = found === undefined ? undefined : readMark(found.tags);
   if (mark?.state === 'ready' && input.running.has(mark.fillId)) {
@@ -180,9 +199,15 @@ function fillOfOtherDomain(input: PlanInput, disk: LocatedVolume): PlannedFill |
 }
 
 function decideSealed(input: PlanInput, disk: LocatedVolume, seal: Seal): Decided {
-  if (seal.domainUuid !== input.domain.uuid)
-    return refuseOther(disk, `published for domain ${seal.domainUuid}`);
   const { request } = disk;
+  if (seal.domainUuid !== input.domain.uuid) {
+    return isEarlierTry(input, seal.domainUuid) && isSealFor(seal, request)
+      ? [
+          { action: 'claim', fillId: seal.fillId, seal },
+          'it was filled for an earlier try to start this guest',
+        ]
+      : refuseOther(disk, `published for domain ${seal.domainUuid}`);
+  }
   if (seal.generation !== request.generation) {
     return refuse(
       'VOLUME_GENERATION',
@@ -201,6 +226,16 @@ function decideSealed(input: PlanInput, disk: LocatedVolume, seal: Seal): Decide
     { action: 'none', fillId: seal.fillId, sha256: seal.sha256, drift },
     drift ?? 'the volume is sealed with what the annotation asks for',
   ];
+}
+
+/** virt-install and virt-manager invent a new UUID at every try; the name is the same. */
+function isEarlierTry(input: PlanInput, domainUuid: string): boolean {
+  return input.firstStarts.get(domainUuid) === input.domain.name;
+}
+
+function isSealFor(seal: Seal, request: VolumeRequest): boolean {
+  const isSameDigest = request.sha256 === undefined || request.sha256 === seal.sha256;
+  return isSameDigest && seal.image === imageTag(request.image) && seal.generation === request.generation;
 }
 
 function decideRunning(
@@ -309,7 +344,7 @@ function refuseOther(disk: LocatedVolume, how: string): Decided {
   return refuse(
     'VOLUME_OF_OTHER_DOMAIN',
     `Volume ${volumeKey(disk.location)} is ${how}.`,
-    'One volume belongs to one domain: give this disk another volume, keep the old UUID in the domain XML, or delete the volume first.',
+    'One volume belongs to one domain: give this disk another volume, keep the old UUID in the domain XML (virt-install: --metadata uuid=UUID), or delete the volume first.',
   );
 }
 

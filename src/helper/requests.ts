@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { ProvisionError, toProblem } from '../core/errors.ts';
 import { HelperRequest } from '../core/helper-protocol.ts';
 import { adopt } from './adopt.ts';
+import { claim } from './claim.ts';
 import { create } from './create.ts';
 import { discard } from './discard.ts';
 import { examine } from './examine.ts';
@@ -60,6 +61,8 @@ async function perform(request: HelperRequest, tools: Tools, groups: readonly st
       return adopt(tools, request.volume);
     case 'publish':
       return publish(tools, request);
+    case 'claim':
+      return claim(tools, request);
     case 'discard':
       return discard(tools, request);
   }

@@ -8,6 +8,7 @@ import type { Problem } from '../core/errors.ts';
 import { ProvisionError, toProblem } from '../core/errors.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
 import { isStartable } from '../core/plan.ts';
+import type { Domain } from '../core/request.ts';
 import { imageName } from '../core/request.ts';
 import { approximateSize } from '../core/size.ts';
 import type { ObserveNeeds } from './observe.ts';
@@ -24,6 +25,8 @@ export interface AdmitNeeds extends ObserveNeeds {
   readonly isLibvirtReachable: () => boolean;
 }
 
+/** Cancel, fill, finish, claim: more turns than that are no progress. */
+const TURNS_MAX = 8;
 /** What the readings before and after the wait may take beyond the grace, in ms. */
 const READING_LIMIT_MS = 2_000;
 
@@ -56,29 +59,62 @@ async function decide(needs: AdmitNeeds, operation: GateOperation, xml: string):
   const domainUuid = domain.uuid;
   if (domain.annotation === undefined) return { allowed: true, problems: [], domainUuid };
   const { reconciler } = needs;
-  if (operation !== 'prepare') reconciler.markIncoming(domain.uuid);
+  if (operation !== 'prepare') reconciler.markIncoming(domainUuid);
+  const mayFill = operation === 'prepare' && !reconciler.isIncoming(domainUuid);
   const first = await planOf(needs, domain);
-  if (isStartable(first)) return { allowed: true, problems: [], domainUuid };
-  if (operation !== 'prepare' || reconciler.isIncoming(domain.uuid)) {
-    return {
-      allowed: false,
-      problems: first.disks.flatMap(describeUnready(needs)).concat(first.problems),
-      domainUuid,
-    };
+  const last = mayFill && !isStartable(first) ? await fillWithinGrace(needs, domain, first) : first;
+  if (isStartable(last)) {
+    reconciler.admitted(domainUuid);
+    return { allowed: true, problems: [], domainUuid };
   }
-  // Somebody wants it now: a pause after a failure that may have passed ends here.
-  const isPaused = first.disks.some((disk) => disk.action === 'hold' && disk.retryAtMs !== undefined);
-  if (isPaused) reconciler.endPauses(domain.uuid);
-  reconciler.act(isPaused ? await planOf(needs, domain) : first, 'gate');
-  await waitForFills(needs, domain.uuid);
-  const last = await planOf(needs, domain);
-  if (isStartable(last)) return { allowed: true, problems: [], domainUuid };
-  if (!needs.isLibvirtReachable()) reconciler.wishAutostart(domain.uuid);
+  if (!needs.isLibvirtReachable()) reconciler.wishAutostart(domainUuid);
   return {
     allowed: false,
     problems: last.problems.concat(last.disks.flatMap(describeUnready(needs))),
     domainUuid,
   };
+}
+
+/** Does what the plan says and plans again, until nothing is under way any more or the grace is over. */
+async function fillWithinGrace(needs: AdmitNeeds, domain: Domain, first: Plan): Promise<Plan> {
+  const { reconciler } = needs;
+  let planned = first;
+  // Somebody wants it now: a pause after a failure that may have passed ends here.
+  if (first.disks.some((disk) => disk.action === 'hold' && disk.retryAtMs !== undefined)) {
+    reconciler.endPauses(domain.uuid);
+    planned = await planOf(needs, domain);
+  }
+  const grace = new AbortController();
+  const graceOver = needs.clock.sleep(needs.graceMs, grace.signal).then(
+    () => true,
+    () => false,
+  );
+  try {
+    for (let turn = 0; turn < TURNS_MAX; turn++) {
+      reconciler.act(planned, 'gate');
+      const isOver = await waitForFills(needs, planned, graceOver);
+      planned = await planOf(needs, domain);
+      if (isOver || !isUnderWay(planned)) break;
+    }
+  } finally {
+    grace.abort();
+  }
+  return planned;
+}
+
+const UNDER_WAY: readonly DiskPlan['action'][] = ['fill', 'wait', 'cancel', 'finish', 'claim'];
+
+function isUnderWay(planned: Plan): boolean {
+  return planned.problems.length === 0 && planned.disks.some(({ action }) => UNDER_WAY.includes(action));
+}
+
+/** Waits for all that this domain needs, whoever asked for it first; true if the grace was over before that. */
+async function waitForFills(needs: AdmitNeeds, planned: Plan, graceOver: Promise<boolean>): Promise<boolean> {
+  const theirs = needs.fills.runningFor(planned.domain.uuid);
+  const others = planned.disks.flatMap((disk) => (disk.action === 'wait' ? [disk.fillId] : []));
+  const awaited = [...theirs, ...others];
+  needs.fills.promote(awaited);
+  return Promise.race([needs.fills.settled(awaited).then(() => false), graceOver]);
 }
 
 async function planOf(needs: AdmitNeeds, domain: Plan['domain']): Promise<Plan> {
@@ -96,14 +132,6 @@ async function withLimit<T>(needs: AdmitNeeds, work: Promise<T>): Promise<T> {
     message: `The state of the volumes could not be read within ${READING_LIMIT_MS / 1000} s.`,
     hint: 'LVM or libvirt is busy or stuck; try again in a moment.',
   });
-}
-
-async function waitForFills(needs: AdmitNeeds, domainUuid: string): Promise<void> {
-  needs.fills.promote(domainUuid);
-  const enough = new AbortController();
-  const grace = needs.clock.sleep(needs.graceMs, enough.signal).catch(() => undefined);
-  await Promise.race([needs.fills.settled(domainUuid), grace]);
-  enough.abort();
 }
 
 /** What to tell the person who pressed start about a disk that is not ready. */

@@ -105,7 +105,7 @@ export class DomainVerbs implements ControlVerbs {
     for (const record of this.#records(found.domain, target)) {
       if (fills.running.has(record.fillId)) fills.cancel(record.fillId, 'cancelled by hand', 'kept');
     }
-    await fills.settled(found.domain.uuid);
+    await fills.settled(fills.runningFor(found.domain.uuid));
     return this.domain(found.domain.uuid);
   }
 

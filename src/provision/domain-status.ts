@@ -67,6 +67,7 @@ const ACTIONS: Readonly<Record<DiskPlan['action'], string>> = {
   wait: 'wait for the running fill',
   cancel: 'end the running fill',
   finish: 'give the sealed volume its name',
+  claim: 'take over what was filled for an earlier try',
   hold: 'leave as it is',
   refuse: 'refuse',
 };
@@ -107,6 +108,7 @@ function stateOf(needs: StatusNeeds, disk: DiskPlan, record: FillRecord | undefi
       return { state: record?.state ?? 'waiting', ...needs.fills.progressOf(disk.fillId) };
     case 'fill':
     case 'finish':
+    case 'claim':
       return { state: 'planned' };
     case 'hold':
       return {

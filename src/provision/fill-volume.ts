@@ -46,6 +46,10 @@ export async function fillVolume(
     await publishVolume(publishing, volume, task.seal, location.pool);
     return task.seal.sha256;
   }
+  if (task.from === 'claim') {
+    await needs.volumes.claim(location.vg, task.seal, domainUuid);
+    return task.seal.sha256;
+  }
   const image = await resolveImage(needs, request, run.signal);
   run.log.info(
     { image: imageName(request.image), etag: image.object.etag, version: image.object.version },

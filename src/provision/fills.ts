@@ -9,7 +9,11 @@ import type { Seal } from '../core/volume.ts';
 import type { Clock, FillRecord, Ledger, Log } from './ports.ts';
 
 /** What is left to do: write the bytes, or only give a sealed volume its final name. */
-export type FillTask = { readonly from: FillFrom } | { readonly from: 'finish'; readonly seal: Seal };
+export type FillTask =
+  | { readonly from: FillFrom }
+  | { readonly from: 'finish'; readonly seal: Seal }
+  /** The seal names another domain, which this one takes the place of. */
+  | { readonly from: 'claim'; readonly seal: Seal };
 
 /** How far a fill is. `bytesTotal` counts bytes of the image object, so that 100 % is the end. */
 export interface FillProgress {
@@ -116,9 +120,8 @@ export class Fills {
   }
 
   /** Somebody is waiting for these: they run before all others that have not begun. */
-  promote(domainUuid: string): void {
-    const isTheirs = (fillId: string) => this.#entries.get(fillId)?.record.domainUuid === domainUuid;
-    this.#waiting.sort((a, b) => Number(isTheirs(b)) - Number(isTheirs(a)));
+  promote(fillIds: readonly string[]): void {
+    this.#waiting.sort((a, b) => Number(fillIds.includes(b)) - Number(fillIds.includes(a)));
   }
 
   progressOf(fillId: string): FillProgress | undefined {
@@ -136,10 +139,16 @@ export class Fills {
     };
   }
 
-  /** Resolves when no fill of the domain is queued or running any more. */
-  async settled(domainUuid: string): Promise<void> {
-    const theirs = [...this.#entries.values()].filter((entry) => entry.record.domainUuid === domainUuid);
-    await Promise.all(theirs.map((entry) => entry.done.promise));
+  /** Resolves when none of these fills is queued or running any more. */
+  async settled(fillIds: readonly string[]): Promise<void> {
+    for (const fillId of fillIds) await this.#entries.get(fillId)?.done.promise;
+  }
+
+  /** The fills of a domain that are queued or running. */
+  runningFor(domainUuid: string): string[] {
+    return [...this.#entries.values()]
+      .filter(({ record }) => record.domainUuid === domainUuid)
+      .map(({ record }) => record.fillId);
   }
 
   /** Ends all fills without a verdict: their rows stay unfinished and are taken up at the next start. */

@@ -20,6 +20,8 @@ export interface ObserveNeeds {
   readonly ledger: Ledger;
   readonly clock: Clock;
   readonly fills: Fills;
+  /** Domains whose first start was refused, never to be admitted since; see PlanInput. */
+  readonly firstStarts: ReadonlyMap<string, string>;
 }
 
 /** Readings may be overtaken by a fill that ends; more often than this in a row would be odd. */
@@ -55,6 +57,7 @@ export async function observe(needs: ObserveNeeds, domains: readonly Domain[]): 
           blankness,
           fills: needs.ledger.fills(),
           running: needs.fills.running,
+          firstStarts: needs.firstStarts,
           nowMs: needs.clock.nowMs(),
         }),
     };

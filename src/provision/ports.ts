@@ -79,6 +79,8 @@ export interface Volumes {
   adopt(volume: PrivateVolume): Promise<{ readonly sizeBytes: number }>;
   /** Swaps the marks for the seal, renames to the final name, sets owner and mode back. Can be repeated. */
   publish(volume: PrivateVolume, seal: Seal): Promise<void>;
+  /** Makes an unopened, sealed volume that of another domain. Can be repeated. */
+  claim(vg: string, seal: Seal, domainUuid: string): Promise<void>;
   /** Removes a private LV without libvirt; only for when libvirt does not run. Succeeds if already gone. */
   discard(volume: Pick<PrivateVolume, 'vg' | 'fillId'>): Promise<void>;
 }

@@ -28,6 +28,8 @@ export interface ReconcileNeeds extends ObserveNeeds {
   readonly domains: Domains;
   readonly pools: Pools;
   readonly log: Log;
+  /** In memory alone: whoever was admitted without us, while we were away, must not be in it. */
+  readonly firstStarts: Map<string, string>;
 }
 
 export class Reconciler {
@@ -39,7 +41,7 @@ export class Reconciler {
   readonly #unreadable = new Map<string, { readonly name: string; readonly problem: Problem }>();
   /** Domains arriving by migration or restore: verified, never filled. Monotonic time of arrival in ms. */
   readonly #incoming = new Map<string, number>();
-  readonly #timers = new Map<string, NodeJS.Timeout>();
+  readonly #timers = new Map<string, AbortController>();
   #working: Promise<void> | undefined;
   #stopped = false;
 
@@ -48,6 +50,11 @@ export class Reconciler {
     needs.fills.onSettled = (uuid) => {
       this.request(uuid);
     };
+  }
+
+  /** From now on a guest may have written to the domain's volumes. */
+  admitted(uuid: string): void {
+    this.#needs.firstStarts.delete(uuid);
   }
 
   /** Looks at one domain again, soon. */
@@ -126,7 +133,7 @@ export class Reconciler {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#queue.clear();
-    for (const timer of this.#timers.values()) clearTimeout(timer);
+    for (const timer of this.#timers.values()) timer.abort();
     await this.#working;
   }
 
@@ -143,12 +150,14 @@ export class Reconciler {
       begins && domain.annotation?.start === 'when-ready' && seen === 'libvirt'
         ? 'yes'
         : (known?.startWish ?? 'no');
+    if (seen === 'libvirt') this.#needs.firstStarts.delete(domain.uuid);
+    if (seen === 'gate' && known === undefined) this.#needs.firstStarts.set(domain.uuid, domain.name);
     if (seen !== undefined) {
       const origin = known?.origin === 'libvirt' ? 'libvirt' : seen;
       this.#remember({ domain, origin, startWish, seenAtMs: this.#needs.clock.nowMs() });
     }
     this.#forgetDisksNotIn(planned);
-    if (planned.problems.length === 0) for (const disk of planned.disks) this.#actOnDisk(domain, disk);
+    if (planned.problems.length === 0) for (const disk of planned.disks) this.#actOnDisk(domain, disk, seen);
     this.#say(planned);
   }
 
@@ -162,7 +171,7 @@ export class Reconciler {
     if (!isSame) this.#needs.ledger.putDomain(known);
   }
 
-  #actOnDisk(domain: Domain, disk: DiskPlan): void {
+  #actOnDisk(domain: Domain, disk: DiskPlan, seen: KnownDomain['origin'] | undefined): void {
     const { fills, ledger } = this.#needs;
     const record = ledger.fillOf(domain.uuid, disk.request.target);
     switch (disk.action) {
@@ -179,6 +188,15 @@ export class Reconciler {
         return;
       case 'finish':
         fills.begin(this.#newRecord(domain, disk, record, disk.fillId), { from: 'finish', seal: disk.seal });
+        return;
+      case 'claim':
+        // Only for a guest that is here: tries that were given up do not compete for the volume.
+        if (seen === undefined) return;
+        // The earlier try is over: its rows go, and what was filled for it is this domain's.
+        ledger.removeFill(disk.seal.domainUuid, disk.request.target);
+        ledger.removeDomain(disk.seal.domainUuid);
+        this.#needs.firstStarts.delete(disk.seal.domainUuid);
+        fills.begin(this.#newRecord(domain, disk, record, disk.fillId), { from: 'claim', seal: disk.seal });
         return;
       case 'cancel':
         fills.cancel(disk.fillId, disk.why);
@@ -318,6 +336,7 @@ export class Reconciler {
       } else ledger.removeFill(uuid, fill.request.target);
     }
     if (remain || known === undefined) return;
+    this.#needs.firstStarts.delete(uuid);
     ledger.removeDomain(uuid);
     this.#said.delete(uuid);
     log.info({ domain: uuid, name: known.domain.name }, 'no longer asks for volumes');
@@ -335,14 +354,17 @@ export class Reconciler {
 
   #requestAt(uuid: string, atMs: number): void {
     if (this.#stopped) return;
-    clearTimeout(this.#timers.get(uuid));
+    this.#timers.get(uuid)?.abort();
+    const timer = new AbortController();
+    this.#timers.set(uuid, timer);
     const waitMs = Math.max(0, atMs - this.#needs.clock.nowMs());
-    this.#timers.set(
-      uuid,
-      setTimeout(() => {
+    this.#needs.clock.sleep(waitMs, timer.signal).then(
+      () => {
         this.#timers.delete(uuid);
         this.request(uuid);
-      }, waitMs),
+      },
+      // Set anew, or the end of the program.
+      () => undefined,
     );
   }
 

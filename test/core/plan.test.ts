@@ -57,6 +57,7 @@ function decide(input: Partial<PlanInput>) {
     blankness: new Map(),
     fills: [],
     running: new Set(),
+    firstStarts: new Map(),
     nowMs: 1_000,
     ...input,
   });
@@ -162,6 +163,33 @@ describe('plan, for one disk', () => {
       'adoption interrupted for another domain: refuse',
       { volumes: [volume('vm1', fillingFor(OTHER))] },
       { action: 'refuse' },
+    ],
+    [
+      'sealed for a first start of this guest that was refused: claim',
+      { volumes: [volume('vm1', sealOf(OTHER))], firstStarts: new Map([[OTHER, 'vm1']]) },
+      { action: 'claim', fillId: FILL },
+    ],
+    [
+      'sealed for a refused first start, but with another image: refuse',
+      {
+        volumes: [volume('vm1', sealOf(OTHER, 1, { bucket: 'images', key: 'other' }))],
+        firstStarts: new Map([[OTHER, 'vm1']]),
+      },
+      { action: 'refuse' },
+    ],
+    [
+      'sealed for a refused first start of another guest: refuse',
+      { volumes: [volume('vm1', sealOf(OTHER))], firstStarts: new Map([[OTHER, 'vm2']]) },
+      { action: 'refuse' },
+    ],
+    [
+      'being filled for an earlier try: wait for that',
+      {
+        fills: [row({ domainUuid: OTHER })],
+        firstStarts: new Map([[OTHER, 'vm1']]),
+        running: new Set([FILL]),
+      },
+      { action: 'wait', fillId: FILL },
     ],
     [
       'another domain fills this volume now: refuse',

@@ -230,6 +230,62 @@ describe('a first start, before any define', () => {
     expect(await admitStart(world.admit, 'prepare', first)).toMatchObject({ allowed: true });
   });
 
+  describe('comes back with another UUID, as tools do, and', () => {
+    const again = domainXml({ ...vm1, uuid: other });
+
+    /** The first try was refused and its fill stands still. */
+    async function refusedOnce(): Promise<World> {
+      const world = new World();
+      world.images.hold();
+      const answer = admitStart(world.admit, 'prepare', first);
+      await until('filling', () => privateNames(world).length === 1);
+      world.clock.advance(3_000);
+      expect(await answer).toMatchObject({ allowed: false });
+      return world;
+    }
+
+    it('starts once the fill of the first try has ended', async () => {
+      const world = await refusedOnce();
+      world.images.letGo();
+      await until('published', () => isReady(world));
+      expect(await admitStart(world.admit, 'prepare', again)).toMatchObject({ allowed: true });
+      expect(readMark(world.volume('vm1')?.tags ?? [])).toMatchObject({ state: 'ready', domainUuid: other });
+      // The first one is over.
+      expect(await admitStart(world.admit, 'prepare', first)).toMatchObject({ allowed: false });
+    });
+
+    it('waits for the fill of the first try', async () => {
+      const world = await refusedOnce();
+      // The tool has made its blank volume again.
+      world.volumes.add('vm1', Buffer.alloc(4 * MIB));
+      const answer = admitStart(world.admit, 'prepare', again);
+      await new Promise((resolve) => setImmediate(resolve));
+      world.images.letGo();
+      expect(await answer).toMatchObject({ allowed: true });
+      expect(world.names()).toEqual(['vg0/vm1']);
+      expect(world.isFilled('vm1')).toBe(true);
+    });
+
+    it('is refused what a guest has been started on', async () => {
+      const world = await refusedOnce();
+      world.images.letGo();
+      await until('published', () => isReady(world));
+      expect(await admitStart(world.admit, 'prepare', first)).toMatchObject({ allowed: true });
+      expect(await admitStart(world.admit, 'prepare', again)).toMatchObject({
+        allowed: false,
+        problems: [{ code: 'VOLUME_OF_OTHER_DOMAIN' }],
+      });
+    });
+
+    it('is refused after a restart, when nobody can say that no guest was started', async () => {
+      const world = await refusedOnce();
+      world.images.letGo();
+      await until('published', () => isReady(world));
+      world.restart();
+      expect(await admitStart(world.admit, 'prepare', again)).toMatchObject({ allowed: false });
+    });
+  });
+
   it('refused and cut off by a restart of the daemon is still filled', async () => {
     const world = new World();
     world.images.hold();
@@ -297,6 +353,15 @@ describe('a published volume', () => {
     const { ledger } = new World();
     const admit = { ...world.admit, ledger };
     expect(await admitStart(admit, 'prepare', domainXml(vm1))).toMatchObject({ allowed: true });
+  });
+
+  it('is known again to a ledger that fell behind, under the id on its seal', async () => {
+    const world = await published();
+    const fillId = recordOf(world)?.fillId;
+    world.ledger.removeFill(uuid, 'vda');
+    world.reconciler.request(uuid);
+    await until('known again', () => recordOf(world)?.state === 'ready');
+    expect(recordOf(world)?.fillId).toBe(fillId);
   });
 
   it('is started once by the daemon if the annotation says so', async () => {

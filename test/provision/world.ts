@@ -110,6 +110,10 @@ class FakeVolumes implements Volumes, VolumeDevices {
     return this.#ask({ verb: 'publish', volume, seal });
   }
 
+  claim(vg: string, seal: Seal, domainUuid: string): Promise<void> {
+    return this.#ask({ verb: 'claim', vg, seal, domainUuid });
+  }
+
   discard({ vg, fillId }: Pick<PrivateVolume, 'vg' | 'fillId'>): Promise<void> {
     return this.#ask({ verb: 'discard', vg, fillId });
   }
@@ -315,7 +319,8 @@ export class World {
       policy: { requireDigest: true, virtualSizeMaxBytes: 2 ** 40 },
     };
     this.fills = new Fills({ ledger, clock, log: silent }, (...fill) => fillVolume(fillNeeds, ...fill), 2);
-    const needs = { pools, volumes, ledger, clock, fills: this.fills, domains, log: silent };
+    const firstStarts = new Map<string, string>();
+    const needs = { pools, volumes, ledger, clock, fills: this.fills, domains, firstStarts, log: silent };
     this.reconciler = new Reconciler(needs);
     this.verbs = new DomainVerbs({ ...needs, reconciler: this.reconciler });
     this.admit = {
