@@ -70,6 +70,12 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
   const firstStarts = new Map<string, string>();
   const needs = { ledger, clock, log, volumes, pools, domains, fills, firstStarts };
   const reconciler = new Reconciler(needs);
+  // First, because it notices a daemon that runs already.
+  const control = await serveControl({
+    path: join(config.runtimeDir, 'control.sock'),
+    verbs: new DomainVerbs({ ...needs, reconciler }),
+    log,
+  });
   const gate = await openGateSocket({
     ...{ runtimeDir: config.runtimeDir, graceMs: config.gate.graceMs, log },
     admit: (operation, xml) =>
@@ -82,11 +88,6 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
         operation,
         xml,
       ),
-  });
-  const control = await serveControl({
-    path: join(config.runtimeDir, 'control.sock'),
-    verbs: new DomainVerbs({ ...needs, reconciler }),
-    log,
   });
   // The first question to the gate, perhaps an autostart, shall meet a helper that is awake.
   volumes.list().catch((error: unknown) => {
@@ -185,6 +186,7 @@ main(process.argv.slice(2)).then(
     if (problem.code === 'INTERNAL' && error instanceof Error) process.stderr.write(`${error.stack ?? ''}\n`);
     const log = openLog('silent', 'json');
     await systemdNotify(log, `STATUS=${problem.message.split('\n')[0] ?? ''}`);
-    process.exitCode = problem.code === 'CONFIG_INVALID' ? 78 : 1;
+    // Whatever has been opened by then must not keep the process alive.
+    process.exit(problem.code === 'CONFIG_INVALID' ? 78 : 1);
   },
 );

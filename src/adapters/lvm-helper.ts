@@ -18,6 +18,10 @@ const HINT =
 export class LvmHelper implements Volumes {
   readonly #socketPath: string;
   readonly #answerTimeMaxMs: number;
+  /** The helper works on one request at a time: more connections would only wait there. */
+  #last: Promise<unknown> = Promise.resolve();
+  /** A reading that has been asked for and has not begun: whoever asks now may share it. */
+  #nextList: Promise<HelperResult<'list'>> | undefined;
 
   constructor(socketPath = HELPER_SOCKET, answerTimeMaxMs = ANSWER_TIME_MAX_MS) {
     this.#socketPath = socketPath;
@@ -25,7 +29,10 @@ export class LvmHelper implements Volumes {
   }
 
   list(): Promise<HelperResult<'list'>> {
-    return this.#ask('list', { verb: 'list' });
+    this.#nextList ??= this.#ask('list', { verb: 'list' }, () => {
+      this.#nextList = undefined;
+    });
+    return this.#nextList;
   }
 
   examine(vg: string, lv: string): Promise<Blankness> {
@@ -52,8 +59,17 @@ export class LvmHelper implements Volumes {
     await this.#ask('discard', { verb: 'discard', vg: volume.vg, fillId: volume.fillId });
   }
 
-  async #ask<Verb extends HelperVerb>(verb: Verb, request: HelperRequest): Promise<HelperResult<Verb>> {
-    const line = await exchange(this.#socketPath, JSON.stringify(request), verb, this.#answerTimeMaxMs);
+  async #ask<Verb extends HelperVerb>(
+    verb: Verb,
+    request: HelperRequest,
+    onBegin: () => void = () => undefined,
+  ): Promise<HelperResult<Verb>> {
+    const answer = this.#last.then(() => {
+      onBegin();
+      return exchange(this.#socketPath, JSON.stringify(request), verb, this.#answerTimeMaxMs);
+    });
+    this.#last = answer.catch(() => undefined);
+    const line = await answer;
     const response = HelperResponse.safeParse(parseJson(line));
     if (response.success && !response.data.ok) throw new ProvisionError(response.data.problem);
     if (response.success && response.data.ok) {

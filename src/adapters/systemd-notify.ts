@@ -15,11 +15,12 @@ export async function systemdNotify(log: Log, ...words: readonly string[]): Prom
   }
 }
 
-/** Sends the sign of life twice as often as the unit's WatchdogSec asks for; returns how to end it. */
+/** Sends the sign of life four times in the unit's WatchdogSec, so that one may get lost; returns how to end it. */
 export function keepWatchdogFed(log: Log): () => void {
   const watchdogUs = Number(process.env['WATCHDOG_USEC']);
   if (!Number.isFinite(watchdogUs) || watchdogUs <= 0) return () => undefined;
-  const timer = setInterval(() => void systemdNotify(log, 'WATCHDOG=1'), watchdogUs / 2000);
+  void systemdNotify(log, 'WATCHDOG=1');
+  const timer = setInterval(() => void systemdNotify(log, 'WATCHDOG=1'), watchdogUs / 4000);
   return () => {
     clearInterval(timer);
   };

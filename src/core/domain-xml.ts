@@ -5,6 +5,7 @@
 import { AnnotationError, mistake, type Reading } from './annotation-error.ts';
 import { ANNOTATION_NAMESPACE, readAnnotation, unknownElement } from './annotation.ts';
 import { ProvisionError, type Problem } from './errors.ts';
+import { quote } from './quote.ts';
 import type { Annotation, DiskSource, Domain, DomainDisk } from './request.ts';
 import {
   attributeOf,
@@ -74,19 +75,34 @@ function readName(root: Element): string {
 }
 
 /** Only direct children of <metadata> are ours; other programs may keep copies of domains further inside. */
+/** Of all versions of the annotation's namespace, as the qemu hook looks for it. */
+const NAMESPACE_STEM = 'urn:libvirt-volume-provisioner:domain:';
+
 function readMetadata(root: Element): Reading<Annotation> {
-  const ours = childrenOf(root, 'metadata')
-    .flatMap(elementsOf)
-    .filter(({ namespaceURI }) => namespaceURI === ANNOTATION_NAMESPACE);
+  const children = childrenOf(root, 'metadata').flatMap(elementsOf);
+  const ours = children.filter(({ namespaceURI }) => namespaceURI === ANNOTATION_NAMESPACE);
+  // What was meant for us must not pass as no annotation at all.
+  const otherVersions = children.filter(
+    ({ namespaceURI }) =>
+      namespaceURI !== ANNOTATION_NAMESPACE && namespaceURI?.startsWith(NAMESPACE_STEM) === true,
+  );
   const provisions = ours.filter(({ localName }) => localName === 'provision');
   const strangers = ours.filter(({ localName }) => localName !== 'provision');
   const readings = provisions.map(readAnnotation);
   const problems = [
     ...strangers.map((child) => unknownElement(child, '<metadata>', 'Only <provision> may stand here.')),
+    ...otherVersions.map(otherVersion),
     ...(provisions.length > 1 ? [twoProvisions(provisions.length)] : []),
     ...readings.flatMap((reading) => reading.problems),
   ];
   return problems.length > 0 ? { problems } : { problems, value: readings[0]?.value };
+}
+
+function otherVersion({ localName, namespaceURI }: Element): Problem {
+  return mistake(
+    `<metadata> has an element ${quote(localName ?? '')} in the namespace ${quote(namespaceURI ?? '')}, which this version does not know.`,
+    `The namespace is ${ANNOTATION_NAMESPACE}.`,
+  );
 }
 
 function twoProvisions(count: number): Problem {

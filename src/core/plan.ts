@@ -12,7 +12,7 @@ import type { LocatedVolume } from './locate.ts';
 import type { Domain, VolumeLocation, VolumeRequest } from './request.ts';
 import { imageName } from './request.ts';
 import type { FillMark, LogicalVolume, Seal } from './volume.ts';
-import { fillIdOf, imageTag, privateName, readMark } from './volume.ts';
+import { ADOPTING_TAG, fillIdOf, imageTag, privateName, readMark } from './volume.ts';
 
 /** Why an existing volume may or may not be taken over. */
 export type Blankness = { readonly blank: true } | { readonly blank: false; readonly why: string };
@@ -51,6 +51,9 @@ export interface PlanInput {
   readonly firstStarts: ReadonlyMap<string, string>;
   readonly nowMs: number;
 }
+
+/** The longest pause between two tries of a fill that failed for a passing reason, in ms. */
+export const RETRY_MAX_MS = 600_000;
 
 /** How a fill gets its private volume. */
 export type FillFrom = 'new' | 'adopt' | 'resume';
@@ -115,17 +118,18 @@ export function sameRequest(a: VolumeRequest, b: VolumeRequest): boolean {
   );
 }
 
-/** Private volumes that no ledger row and no running fill accounts for: left behind, and ours to remove. */
+/** Volumes under construction that no ledger row and no running fill accounts for: left behind, and ours to remove. */
 export function planReclaim(input: Pick<PlanInput, 'volumes' | 'fills' | 'running'>): LogicalVolume[] {
   const alive = new Set([...input.running]);
   for (const fill of input.fills) {
     if (isUnfinished(fill.state)) alive.add(fill.fillId);
   }
   return input.volumes.filter((volume) => {
-    const fillId = fillIdOf(volume.lv);
-    if (fillId === undefined || alive.has(fillId)) return false;
     const mark = readMark(volume.tags);
-    return mark.state === 'filling' && mark.fillId === fillId;
+    if (mark.state !== 'filling' || alive.has(mark.fillId)) return false;
+    // Under the final name: taking it over was interrupted between its marks and its renaming.
+    const isHalfAdopted = volume.lv === mark.target && volume.tags.includes(ADOPTING_TAG);
+    return fillIdOf(volume.lv) === mark.fillId || isHalfAdopted;
   });
 }
 
@@ -163,11 +167,13 @@ function decideDisk(input: PlanInput, disk: LocatedVolume): Decided {
   const running = decideRunning(input, disk, record);
   if (running !== undefined) return running;
   const unfinished = unfinishedVolume(input, disk);
+  const held = decideHeld(input, disk, record);
   if (unfinished?.mark.state === 'ready') {
+    // Its publishing has failed before: not again without a pause.
+    if (held !== undefined && record?.state === 'failed' && record.fillId === unfinished.fillId) return held;
     const { fillId, mark: seal } = unfinished;
     return [{ action: 'finish', fillId, seal }, 'the volume is sealed and only lacks its final name'];
   }
-  const held = decideHeld(input, disk, record);
   if (held !== undefined) return held;
   if (mark?.state === 'filling') return decideHalfAdopted(input, disk, mark);
   if (mark?.state === 'unmarked') {
@@ -313,7 +319,9 @@ function decideHeld(
     ];
   }
   const { retryAtMs } = record;
-  if (retryAtMs === undefined || retryAtMs <= input.nowMs) return undefined;
+  // Further away than any pause: the clock was set back.
+  const pauseMs = (retryAtMs ?? 0) - input.nowMs;
+  if (pauseMs <= 0 || pauseMs > RETRY_MAX_MS) return undefined;
   return [
     { action: 'hold', problem: record.problem, retryAtMs },
     'it failed and is tried again after a pause',

@@ -75,7 +75,8 @@ export async function undoAdoption(tools: Tools, row: VolumeRow): Promise<void> 
   }
   await tools.devices.settle();
   const given = await readVolume(tools, row.vg, mark.target);
-  await tools.devices.takeBack(given);
+  // An inactive LV has no node to be taken back.
+  if (given.device !== undefined) await tools.devices.takeBack(given);
   await tools.lvm.swapTags(row.vg, mark.target, ourTags(given), []);
 }
 

@@ -4,7 +4,7 @@
  * libvirt is never asked about any domain meanwhile: pools and volumes answer, domains would not.
  */
 import { parseDomainXml } from '../core/domain-xml.ts';
-import type { Problem } from '../core/errors.ts';
+import type { ErrorCode, Problem } from '../core/errors.ts';
 import { ProvisionError, toProblem } from '../core/errors.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
 import { isStartable } from '../core/plan.ts';
@@ -47,10 +47,21 @@ export async function admitStart(
 
 type Decided = AdmitAnswer & { readonly domainUuid?: string };
 
-/** Without libvirt's word on its pools nothing can be judged here, but the hook still can, by the seals. */
+/** What only says that we could not look. */
+const CANNOT_TELL: ReadonlySet<ErrorCode> = new Set([
+  'LIBVIRT_UNAVAILABLE',
+  'LIBVIRT_FAILED',
+  'HELPER_UNAVAILABLE',
+  'HELPER_FAILED',
+  'CONFIG_INVALID',
+  'TIMEOUT',
+  'INTERNAL',
+]);
+
+/** Where nothing can be judged here the hook still can, by the seals: it is told that we cannot. */
 function refuseOrPassOn(error: unknown): Decided {
   const problem = toProblem(error);
-  if (problem.code === 'LIBVIRT_UNAVAILABLE') throw error;
+  if (CANNOT_TELL.has(problem.code)) throw error;
   return { allowed: false, problems: [problem] };
 }
 
@@ -59,7 +70,9 @@ async function decide(needs: AdmitNeeds, operation: GateOperation, xml: string):
   const domainUuid = domain.uuid;
   if (domain.annotation === undefined) return { allowed: true, problems: [], domainUuid };
   const { reconciler } = needs;
-  if (operation !== 'prepare') reconciler.markIncoming(domainUuid);
+  if (operation !== 'prepare') reconciler.markIncoming(domainUuid, 'admitted');
+  // If this is the autostart at boot it is not tried again by libvirt, however it ends here.
+  else if (!needs.isLibvirtReachable()) reconciler.wishAutostart(domain);
   const mayFill = operation === 'prepare' && !reconciler.isIncoming(domainUuid);
   const first = await planOf(needs, domain);
   const last = mayFill && !isStartable(first) ? await fillWithinGrace(needs, domain, first) : first;
@@ -67,10 +80,10 @@ async function decide(needs: AdmitNeeds, operation: GateOperation, xml: string):
     reconciler.admitted(domainUuid);
     return { allowed: true, problems: [], domainUuid };
   }
-  if (!needs.isLibvirtReachable()) reconciler.wishAutostart(domainUuid);
+  if (operation !== 'prepare') reconciler.markIncoming(domainUuid, 'refused');
   return {
     allowed: false,
-    problems: last.problems.concat(last.disks.flatMap(describeUnready(needs))),
+    problems: last.problems.concat(last.disks.flatMap(describeUnready(needs, mayFill))),
     domainUuid,
   };
 }
@@ -135,12 +148,21 @@ async function withLimit<T>(needs: AdmitNeeds, work: Promise<T>): Promise<T> {
 }
 
 /** What to tell the person who pressed start about a disk that is not ready. */
-function describeUnready(needs: AdmitNeeds): (disk: DiskPlan) => Problem[] {
+function describeUnready(needs: AdmitNeeds, mayFill: boolean): (disk: DiskPlan) => Problem[] {
   return (disk) => {
     if (disk.action === 'none') return [];
     if (disk.action === 'refuse' || disk.action === 'hold') {
       const { code, message, hint } = disk.problem;
       return [{ code, message: `Disk ${disk.request.target}: ${message}`, hint }];
+    }
+    if (disk.action === 'fill' && !mayFill) {
+      return [
+        {
+          code: 'VOLUME_STATE',
+          message: `Disk ${disk.request.target}: the domain arrives by migration or restore, and its volume here is not one that was published for it.`,
+          hint: 'What arrives brings its bytes along, so nothing is filled for it.',
+        },
+      ];
     }
     const where = `Disk ${disk.request.target} is being filled from ${imageName(disk.request.image)}`;
     const progress = disk.action === 'wait' ? describeProgress(needs, disk.fillId) : undefined;

@@ -1,8 +1,8 @@
 /**
- * Returns the space of a fill that did not end well. Deleting goes through libvirt where it runs: it holds
- * the pool's lock, and removing an active LV beside a concurrent refresh can take the whole pool down.
+ * Returns the space of a fill that did not end well. Deleting goes through libvirt: it holds the pool's lock,
+ * and removing an active LV beside a concurrent refresh can take the whole pool down. While libvirt does not
+ * answer us it may still answer others, so the volume waits until it does (reclaim).
  */
-import { ProvisionError } from '../core/errors.ts';
 import { ADOPTING_TAG, privateName, readMark } from '../core/volume.ts';
 import type { Pools, PrivateVolume, Volumes } from './ports.ts';
 
@@ -15,23 +15,21 @@ export async function discardVolume(
   volume: Pick<PrivateVolume, 'vg' | 'fillId'>,
   pool: string | undefined,
 ): Promise<'discarded' | 'absent' | 'kept'> {
-  const lv = privateName(volume.fillId);
   const { volumes } = await needs.volumes.list();
-  const found = volumes.find((candidate) => candidate.vg === volume.vg && candidate.lv === lv);
+  const lv = privateName(volume.fillId);
+  const found = volumes.find((candidate) => {
+    const mark = readMark(candidate.tags);
+    const isOurs = mark.state === 'filling' && mark.fillId === volume.fillId;
+    return candidate.vg === volume.vg && (candidate.lv === lv || isOurs);
+  });
   if (found === undefined) return 'absent';
   const mark = readMark(found.tags);
   if (mark.state !== 'filling' || mark.fillId !== volume.fillId) return 'kept';
   // A volume in the middle of being taken over is not proven blank yet: the helper gives it back, unharmed.
-  if (pool === undefined || found.tags.includes(ADOPTING_TAG)) {
+  if (pool === undefined || found.lv !== lv || found.tags.includes(ADOPTING_TAG)) {
     await needs.volumes.discard(volume);
     return 'discarded';
   }
-  try {
-    await needs.pools.deleteVolume(pool, lv);
-  } catch (error) {
-    // Without libvirt there is no refresh to be harmed, and the helper may do it.
-    if (!(error instanceof ProvisionError) || error.code !== 'LIBVIRT_UNAVAILABLE') throw error;
-    await needs.volumes.discard(volume);
-  }
+  await needs.pools.deleteVolume(pool, lv);
   return 'discarded';
 }

@@ -62,6 +62,8 @@ export async function fillVolume(
     run.signal.throwIfAborted();
     const sha256 = await writeImage(needs, volume, image, run);
     run.log.debug({ sha256 }, 'written and synced');
+    // Nobody wants it any more, or wants it from another image.
+    run.signal.throwIfAborted();
     run.phase('publishing');
     const seal = {
       state: 'ready' as const,
@@ -82,7 +84,12 @@ export async function fillVolume(
 async function adopt(needs: FillNeeds, volume: PrivateVolume, sizeBytes: number): Promise<void> {
   const { volumes } = await needs.volumes.list();
   const found = volumes.find(({ vg, lv }) => vg === volume.vg && lv === volume.target);
-  if (found !== undefined && found.sizeBytes < sizeBytes) {
+  if (found === undefined) {
+    // Whoever had made it has removed it again, or an earlier try has given it the private name already.
+    await needs.volumes.create(volume, sizeBytes);
+    return;
+  }
+  if (found.sizeBytes < sizeBytes) {
     throw new ProvisionError({
       code: 'IMAGE_TOO_LARGE',
       message: `Volume ${volume.vg}/${volume.target} has ${found.sizeBytes} bytes, the fill needs ${sizeBytes}.`,

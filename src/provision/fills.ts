@@ -5,6 +5,7 @@
 import type { Problem } from '../core/errors.ts';
 import { isPassing, ProvisionError, toProblem } from '../core/errors.ts';
 import type { FillFrom } from '../core/plan.ts';
+import { RETRY_MAX_MS } from '../core/plan.ts';
 import type { Seal } from '../core/volume.ts';
 import type { Clock, FillRecord, Ledger, Log } from './ports.ts';
 
@@ -39,7 +40,6 @@ export type FillVolume = (record: FillRecord, task: FillTask, run: FillRun) => P
 /** More than any host has disks: a queue that long is a mistake somewhere, not work. */
 const QUEUE_MAX = 4096;
 const RETRY_FIRST_MS = 5_000;
-const RETRY_MAX_MS = 600_000;
 
 interface Entry {
   record: FillRecord;

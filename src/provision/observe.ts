@@ -3,7 +3,7 @@
  * first, all of them; then plan() decides without waiting for anything.
  */
 import type { Problem } from '../core/errors.ts';
-import { ProvisionError } from '../core/errors.ts';
+import { ProvisionError, toProblem } from '../core/errors.ts';
 import { locateVolumes } from '../core/locate.ts';
 import type { LocatedVolume } from '../core/locate.ts';
 import type { Blankness, Plan } from '../core/plan.ts';
@@ -79,7 +79,12 @@ async function examineUnmarked(
   const blankness = new Map<string, Blankness>();
   for (const volume of volumes) {
     if (!asked.has(volumeKey(volume)) || readMark(volume.tags).state !== 'unmarked') continue;
-    blankness.set(volumeKey(volume), await helper.examine(volume.vg, volume.lv));
+    // One that cannot be examined is not blank, and does not keep the others from being looked at.
+    const examined = helper.examine(volume.vg, volume.lv).catch((error: unknown) => ({
+      blank: false as const,
+      why: `it could not be examined: ${toProblem(error).message}`,
+    }));
+    blankness.set(volumeKey(volume), await examined);
   }
   return blankness;
 }

@@ -81,7 +81,10 @@ export interface Volumes {
   publish(volume: PrivateVolume, seal: Seal): Promise<void>;
   /** Makes an unopened, sealed volume that of another domain. Can be repeated. */
   claim(vg: string, seal: Seal, domainUuid: string): Promise<void>;
-  /** Removes a private LV without libvirt; only for when libvirt does not run. Succeeds if already gone. */
+  /**
+   * Gives back a volume whose taking over was cut off; removes any other private LV, without libvirt: only for
+   * a group that no pool of libvirt is on. Succeeds if already gone.
+   */
   discard(volume: Pick<PrivateVolume, 'vg' | 'fillId'>): Promise<void>;
 }
 

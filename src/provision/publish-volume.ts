@@ -2,9 +2,9 @@
  * Gives a finished volume its final name. From here on it is never written again by this program.
  */
 import { randomBytes } from 'node:crypto';
-import { ProvisionError } from '../core/errors.ts';
-import type { Seal } from '../core/volume.ts';
-import { readMark } from '../core/volume.ts';
+import { ProvisionError, toProblem } from '../core/errors.ts';
+import type { LogicalVolume, Seal } from '../core/volume.ts';
+import { ADOPTING_TAG, readMark } from '../core/volume.ts';
 import { discardVolume } from './discard-volume.ts';
 import type { Log, Pools, PrivateVolume, Volumes } from './ports.ts';
 
@@ -21,20 +21,38 @@ export async function publishVolume(
 ): Promise<void> {
   const { volumes } = await needs.volumes.list();
   const inTheWay = volumes.find((other) => other.vg === volume.vg && other.lv === volume.target);
-  const movedAside =
-    inTheWay !== undefined && readMark(inTheWay.tags).state === 'unmarked'
-      ? await moveBlankAside(needs, volume)
-      : undefined;
+  const movedAside = inTheWay === undefined ? undefined : await moveBlankAside(needs, volume, inTheWay);
   await needs.volumes.publish(volume, seal);
-  if (movedAside !== undefined) await discardVolume(needs, movedAside, pool);
   await refreshPool(needs, pool);
+  if (movedAside === undefined) return;
+  try {
+    await discardVolume(needs, movedAside, pool);
+  } catch (error) {
+    needs.log.warn({ problem: toProblem(error) }, 'the volume that was moved aside will be reclaimed');
+  }
 }
 
-/** Takes the blank volume over like any other that is adopted; a crash leaves it marked, as litter to reclaim. */
+/**
+ * Takes the blank volume over like any other that is adopted; a crash leaves it marked, as litter to reclaim.
+ * One whose taking over was cut off by a crash is taken over for good; anything else is left to the helper,
+ * which refuses to publish over it.
+ */
 async function moveBlankAside(
   needs: { readonly volumes: Volumes; readonly log: Log },
   volume: PrivateVolume,
-): Promise<PrivateVolume> {
+  inTheWay: LogicalVolume,
+): Promise<PrivateVolume | undefined> {
+  const mark = readMark(inTheWay.tags);
+  if (
+    mark.state === 'filling' &&
+    mark.domainUuid === volume.domainUuid &&
+    inTheWay.tags.includes(ADOPTING_TAG)
+  ) {
+    const aside = { ...volume, fillId: mark.fillId };
+    await needs.volumes.adopt(aside);
+    return aside;
+  }
+  if (mark.state !== 'unmarked') return undefined;
   const examined = await needs.volumes.examine(volume.vg, volume.target);
   if (!examined.blank) {
     throw new ProvisionError({

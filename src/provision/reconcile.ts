@@ -9,18 +9,19 @@ import { parseDomainXml } from '../core/domain-xml.ts';
 import type { Problem } from '../core/errors.ts';
 import { describeProblem, isPassing, toProblem } from '../core/errors.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
-import { isStartable, planReclaim, sameRequest } from '../core/plan.ts';
+import { isStartable, planReclaim, RETRY_MAX_MS, sameRequest } from '../core/plan.ts';
 import type { Domain } from '../core/request.ts';
-import { fillIdOf, readMark } from '../core/volume.ts';
+import { readMark } from '../core/volume.ts';
 import { discardVolume } from './discard-volume.ts';
 import type { ObserveNeeds } from './observe.ts';
 import { observe, problemsOf } from './observe.ts';
-import type { Domains, FillRecord, KnownDomain, LibvirtDomain, Log, Pools } from './ports.ts';
+import type { Domains, FillRecord, KnownDomain, LibvirtDomain, Log, Pools, StartWish } from './ports.ts';
 
 /** A start that was refused and never came back: its fill is given up after this time, in ms. */
 const GATE_ORIGIN_KEPT_MS = 24 * 3_600_000;
 /** How long an incoming migration or restore may take from its first hook call to its start, in ms. */
 const INCOMING_KEPT_MS = 6 * 3_600_000;
+const INCOMING_REFUSED_KEPT_MS = 60_000;
 /** Domains read per observation. */
 const BATCH_MAX = 64;
 
@@ -39,10 +40,11 @@ export class Reconciler {
   readonly #said = new Map<string, string>();
   /** Annotations that cannot be read, by domain UUID, for `lvp status`. */
   readonly #unreadable = new Map<string, { readonly name: string; readonly problem: Problem }>();
-  /** Domains arriving by migration or restore: verified, never filled. Monotonic time of arrival in ms. */
+  /** Domains arriving by migration or restore: verified, never filled. Until when, in monotonic ms. */
   readonly #incoming = new Map<string, number>();
   readonly #timers = new Map<string, AbortController>();
   #working: Promise<void> | undefined;
+  #lookingAtAll: Promise<void> | undefined;
   #stopped = false;
 
   constructor(needs: ReconcileNeeds) {
@@ -70,7 +72,14 @@ export class Reconciler {
   }
 
   /** Looks at everything again: after a connection was made, and from time to time. */
-  async requestAll(): Promise<void> {
+  requestAll(): Promise<void> {
+    this.#lookingAtAll ??= this.#requestAll().finally(() => {
+      this.#lookingAtAll = undefined;
+    });
+    return this.#lookingAtAll;
+  }
+
+  async #requestAll(): Promise<void> {
     for (const uuid of await this.#needs.domains.list()) this.#queue.add(uuid);
     this.requestKnown();
     await this.reclaim();
@@ -80,16 +89,16 @@ export class Reconciler {
     return this.#unreadable;
   }
 
-  markIncoming(uuid: string): void {
-    this.#incoming.set(uuid, this.#needs.clock.monotonicMs());
+  /** `refused` ones do not come; only what was under way already is kept out for a moment more. */
+  markIncoming(uuid: string, answer: 'admitted' | 'refused'): void {
+    const keptMs = answer === 'admitted' ? INCOMING_KEPT_MS : INCOMING_REFUSED_KEPT_MS;
+    this.#incoming.set(uuid, this.#needs.clock.monotonicMs() + keptMs);
   }
 
   isIncoming(uuid: string): boolean {
-    const sinceMs = this.#incoming.get(uuid);
-    if (sinceMs === undefined) return false;
-    if (this.#needs.clock.monotonicMs() - sinceMs < INCOMING_KEPT_MS) return true;
-    this.#incoming.delete(uuid);
-    return false;
+    const nowMs = this.#needs.clock.monotonicMs();
+    for (const [other, untilMs] of this.#incoming) if (untilMs <= nowMs) this.#incoming.delete(other);
+    return this.#incoming.has(uuid);
   }
 
   /** Failures of this domain that may have passed are tried again now instead of after their pause. */
@@ -101,9 +110,12 @@ export class Reconciler {
   }
 
   /** A start was refused while libvirtd took no clients: if that was its autostart, it is made good once. */
-  wishAutostart(uuid: string): void {
-    const known = this.#needs.ledger.domainOf(uuid);
-    if (known?.startWish === 'no') this.#needs.ledger.putDomain({ ...known, startWish: 'if-autostart' });
+  wishAutostart(domain: Domain): void {
+    const { clock, ledger } = this.#needs;
+    const known = ledger.domainOf(domain.uuid) ?? {
+      ...{ domain, origin: 'gate' as const, startWish: 'no' as const, seenAtMs: clock.nowMs() },
+    };
+    if (known.startWish === 'no') ledger.putDomain({ ...known, startWish: 'if-autostart' });
   }
 
   /** Removes private volumes that nothing accounts for any more. */
@@ -114,9 +126,9 @@ export class Reconciler {
     if (litter.length === 0) return;
     const pools = await this.#needs.pools.list();
     for (const volume of litter) {
-      const fillId = fillIdOf(volume.lv);
       const mark = readMark(volume.tags);
-      if (fillId === undefined || mark.state !== 'filling') continue;
+      if (mark.state !== 'filling') continue;
+      const { fillId } = mark;
       const pool = pools.find(({ vg, active }) => vg === volume.vg && active);
       try {
         const outcome = await discardVolume(this.#needs, { vg: volume.vg, fillId }, pool?.name);
@@ -146,10 +158,7 @@ export class Reconciler {
     const { domain } = planned;
     const known = ledger.domainOf(domain.uuid);
     const begins = planned.problems.length === 0 && planned.disks.some(({ action }) => action === 'fill');
-    const startWish =
-      begins && domain.annotation?.start === 'when-ready' && seen === 'libvirt'
-        ? 'yes'
-        : (known?.startWish ?? 'no');
+    const startWish = this.#startWish(planned, seen, begins);
     if (seen === 'libvirt') this.#needs.firstStarts.delete(domain.uuid);
     if (seen === 'gate' && known === undefined) this.#needs.firstStarts.set(domain.uuid, domain.name);
     if (seen !== undefined) {
@@ -159,6 +168,15 @@ export class Reconciler {
     this.#forgetDisksNotIn(planned);
     if (planned.problems.length === 0) for (const disk of planned.disks) this.#actOnDisk(domain, disk, seen);
     this.#say(planned);
+  }
+
+  #startWish(planned: Plan, seen: KnownDomain['origin'] | undefined, begins: boolean): StartWish {
+    const wish = this.#needs.ledger.domainOf(planned.domain.uuid)?.startWish ?? 'no';
+    if (seen !== 'libvirt') return wish;
+    const whenReady = planned.domain.annotation?.start === 'when-ready';
+    if (whenReady && begins) return 'yes';
+    // Taken out of the annotation during the fill.
+    return wish === 'yes' && !whenReady ? 'no' : wish;
   }
 
   /** Every write to the ledger waits for the disk: what is known already is not written again. */
@@ -176,6 +194,8 @@ export class Reconciler {
     const record = ledger.fillOf(domain.uuid, disk.request.target);
     switch (disk.action) {
       case 'none':
+        // Whoever published it may have been cut off before libvirt was told.
+        if (record !== undefined && record.state !== 'ready') this.#refresh(disk.location.pool);
         if (record?.state !== 'ready') {
           const sealed = this.#newRecord(domain, disk, record, disk.fillId);
           ledger.putFill({ ...sealed, state: 'ready', sha256: disk.sha256 });
@@ -208,6 +228,12 @@ export class Reconciler {
       case 'refuse':
         return;
     }
+  }
+
+  #refresh(pool: string): void {
+    this.#needs.pools.refresh(pool).catch((error: unknown) => {
+      this.#needs.log.warn({ pool, problem: toProblem(error) }, 'the pool could not be refreshed');
+    });
   }
 
   #newRecord(domain: Domain, disk: DiskPlan, before: FillRecord | undefined, fillId?: string): FillRecord {
@@ -255,7 +281,10 @@ export class Reconciler {
   async #reconcile(uuids: readonly string[]): Promise<void> {
     const annotated: { readonly found: LibvirtDomain | undefined; readonly domain: Domain }[] = [];
     for (const uuid of uuids) {
-      const found = await this.#needs.domains.read(uuid);
+      const found = await this.#needs.domains
+        .read(uuid)
+        .catch((error: unknown) => this.#readLater(uuid, error));
+      if (found === 'later') continue;
       const domain = found === undefined ? this.#firstStartOf(uuid) : this.#parse(found);
       if (domain === undefined) this.#forget(uuid, found);
       else annotated.push({ found, domain });
@@ -269,8 +298,19 @@ export class Reconciler {
       const planned = observation.plan(domain);
       this.act(planned, found === undefined ? undefined : 'libvirt');
       // A start takes as long as QEMU does: nothing else waits for it.
-      if (found !== undefined && isStartable(planned)) void this.#startIfWished(found);
+      if (found !== undefined && isStartable(planned)) {
+        this.#startIfWished(found).catch((error: unknown) => {
+          this.#needs.log.error({ domain: found.uuid, problem: toProblem(error) }, 'it could not be started');
+        });
+      }
     }
+  }
+
+  /** One domain that cannot be read does not keep the others from being looked at. */
+  #readLater(uuid: string, error: unknown): 'later' {
+    this.#needs.log.warn({ domain: uuid, problem: toProblem(error) }, 'could not read a domain');
+    this.#requestAt(uuid, this.#needs.clock.nowMs() + 5_000);
+    return 'later';
   }
 
   /** A domain whose first start was refused and that nobody has defined yet: its fill goes on for a while. */
@@ -357,7 +397,8 @@ export class Reconciler {
     this.#timers.get(uuid)?.abort();
     const timer = new AbortController();
     this.#timers.set(uuid, timer);
-    const waitMs = Math.max(0, atMs - this.#needs.clock.nowMs());
+    // The clock may have been set back meanwhile: no pause is longer than the longest.
+    const waitMs = Math.min(Math.max(0, atMs - this.#needs.clock.nowMs()), RETRY_MAX_MS);
     this.#needs.clock.sleep(waitMs, timer.signal).then(
       () => {
         this.#timers.delete(uuid);

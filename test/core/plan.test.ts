@@ -7,7 +7,7 @@ import type { PlanInput, PlannedFill } from '../../src/core/plan.ts';
 import { isStartable, plan, planReclaim } from '../../src/core/plan.ts';
 import type { Domain, VolumeRequest } from '../../src/core/request.ts';
 import type { LogicalVolume } from '../../src/core/volume.ts';
-import { fillTags, imageTag, privateName, sealTags } from '../../src/core/volume.ts';
+import { ADOPTING_TAG, fillTags, imageTag, privateName, sealTags } from '../../src/core/volume.ts';
 
 const US = '11111111-1111-4111-8111-111111111111';
 const OTHER = '22222222-2222-4222-8222-222222222222';
@@ -142,12 +142,20 @@ describe('plan, for one disk', () => {
       { action: 'finish', fillId: FILL },
     ],
     [
-      'sealed under the private name, failed in the ledger: still only the rename',
+      'sealed under the private name while another fill failed: still only the rename',
       {
         volumes: [volume(privateName(FILL), sealOf(US))],
-        fills: [row({ state: 'failed', problem: lasting })],
+        fills: [row({ fillId: 'f'.repeat(16), state: 'failed', problem: lasting })],
       },
       { action: 'finish', fillId: FILL },
+    ],
+    [
+      'sealed under the private name, but the rename failed: not again at once',
+      {
+        volumes: [volume(privateName(FILL), sealOf(US))],
+        fills: [row({ state: 'failed', problem: passing, retryAtMs: 2_000 })],
+      },
+      { action: 'hold', retryAtMs: 2_000 },
     ],
     [
       'sealed under the private name for another domain: not ours',
@@ -227,6 +235,11 @@ describe('plan, for one disk', () => {
       { fills: [row({ state: 'failed', problem: passing, retryAtMs: 999 })] },
       { action: 'fill', from: 'new' },
     ],
+    [
+      'failed for a passing reason, and the clock was set back a day: fill',
+      { fills: [row({ state: 'failed', problem: passing, retryAtMs: 90_000_000 })] },
+      { action: 'fill', from: 'new' },
+    ],
     ['cancelled: hold', { fills: [row({ state: 'cancelled' })] }, { action: 'hold' }],
   ];
 
@@ -276,5 +289,11 @@ describe('planReclaim', () => {
     expect(reclaimed({ volumes: [volume(privateName(FILL))] })).toEqual([]);
     expect(reclaimed({ volumes: [volume(privateName('f'.repeat(16)), fillingFor(US))] })).toEqual([]);
     expect(reclaimed({ volumes: [volume('vm1', fillingFor(US))] })).toEqual([]);
+  });
+
+  it('gives back what was being taken over for a domain that is gone', () => {
+    const half = volume('vm1', [...fillingFor(US), ADOPTING_TAG]);
+    expect(reclaimed({ volumes: [half] })).toEqual([half]);
+    expect(reclaimed({ volumes: [half], fills: [row()] })).toEqual([]);
   });
 });

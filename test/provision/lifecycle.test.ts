@@ -3,7 +3,7 @@
  * only when finished, and nothing is left behind. Method: the real verbs over a world in memory.
  */
 import { describe, expect, it } from 'vitest';
-import { readMark, sealTags } from '../../src/core/volume.ts';
+import { ADOPTING_TAG, fillTags, readMark, sealTags } from '../../src/core/volume.ts';
 import { admitStart } from '../../src/provision/admit-start.ts';
 import { domainXml, MIB, until, World } from './world.ts';
 
@@ -405,6 +405,88 @@ describe('a start refused at boot', () => {
     await until('published', () => recordOf(world)?.state === 'ready');
     await until('wish dealt with', () => world.ledger.domainOf(uuid)?.startWish === 'no');
     expect(world.libvirt.started).toEqual(started);
+  });
+});
+
+describe('what only says that nobody could look', () => {
+  it.each([
+    ['libvirt', (world: World) => (world.libvirt.isAway = true)],
+    ['the helper', (world: World) => (world.volumes.isAway = true)],
+  ])('is passed on to the hook, which goes by the seals: %s', async (_who, takeAway) => {
+    const world = new World();
+    world.define(vm1);
+    await until('published', () => recordOf(world)?.state === 'ready');
+    takeAway(world);
+    await expect(admitStart(world.admit, 'prepare', domainXml(vm1))).rejects.toThrow(/away/);
+  });
+
+  it('of one volume does not keep another domain from being filled', async () => {
+    const world = new World();
+    world.volumes.add('odd', Buffer.alloc(4 * MIB));
+    world.volumes.unexaminable.add('odd');
+    world.define({ uuid: other, name: 'odd' });
+    world.define(vm1);
+    await until('published', () => isReady(world));
+    expect(await world.verbs.domain('odd')).toMatchObject({
+      volumes: [{ problem: { code: 'VOLUME_NOT_BLANK' } }],
+    });
+  });
+});
+
+describe('cut off at the end of a fill', () => {
+  const fillId = 'f'.repeat(16);
+  const mark = { fillId, target: 'vm1', domainUuid: uuid };
+  const sealed = sealTags({ ...mark, image: 'images/small.raw', sha256: 'a'.repeat(64), generation: 1 });
+
+  it('between rename and refresh, libvirt is told at the next look', async () => {
+    const world = await midFill();
+    const unfinished = recordOf(world);
+    if (unfinished === undefined) throw new Error('no record');
+    await world.fills.stop();
+    world.restart();
+    world.volumes.lvm.volumes = [];
+    world.volumes.add(
+      'vm1',
+      Buffer.alloc(4 * MIB, 1),
+      sealTags({
+        ...unfinished,
+        target: 'vm1',
+        image: 'images/small.raw',
+        sha256: 'a'.repeat(64),
+        generation: 1,
+      }),
+    );
+    world.reconciler.request(uuid);
+    await until('known', () => recordOf(world)?.state === 'ready');
+    expect(world.libvirt.refreshed).toEqual(['guests']);
+  });
+
+  it('with a volume of somebody else in the way, it is not tried again and again', async () => {
+    const world = new World();
+    world.volumes.add(`lvp-fill-${fillId}`, Buffer.alloc(4 * MIB, 0x55), sealed);
+    world.volumes.add('vm1', Buffer.alloc(4 * MIB, 0x77));
+    world.define(vm1);
+    await until('failed', () => recordOf(world)?.problem?.code === 'VOLUME_NOT_BLANK');
+    const settled = world.fills.settledCount;
+    for (let look = 0; look < 10; look++) {
+      world.reconciler.request(uuid);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(world.fills.settledCount).toBe(settled);
+    world.volumes.remove('vm1');
+    await world.verbs.retry('vm1');
+    await until('published', () => isReady(world));
+  });
+
+  it('with a volume that was being moved aside, that goes on', async () => {
+    const world = new World();
+    world.volumes.add(`lvp-fill-${fillId}`, Buffer.alloc(4 * MIB, 0x55), sealed);
+    const aside = fillTags({ ...mark, fillId: 'e'.repeat(16) });
+    world.volumes.add('vm1', Buffer.alloc(4 * MIB), [...aside, ADOPTING_TAG]);
+    world.define(vm1);
+    await until('published', () => isReady(world));
+    expect(world.names()).toEqual(['vg0/vm1']);
+    expect(world.volume('vm1')?.bytes[0]).toBe(0x55);
   });
 });
 

@@ -74,6 +74,9 @@ class FakeClock implements Clock {
 class FakeVolumes implements Volumes, VolumeDevices {
   readonly lvm = new MemoryLvm();
   readonly #bytes = new Map<string, Buffer>();
+  isAway = false;
+  /** Volumes whose examination fails, by LV name. */
+  readonly unexaminable = new Set<string>();
 
   add(lv: string, bytes: Buffer, tags: string[] = []): void {
     const content = bytes.every((byte) => byte === 0) ? 'blank' : 'data';
@@ -95,6 +98,7 @@ class FakeVolumes implements Volumes, VolumeDevices {
   }
 
   examine(vg: string, lv: string): Promise<Blankness> {
+    if (this.unexaminable.has(lv)) return Promise.reject(refused('DEVICE_FAILED', lv));
     return this.#ask({ verb: 'examine', vg, lv });
   }
 
@@ -149,6 +153,7 @@ class FakeVolumes implements Volumes, VolumeDevices {
   }
 
   async #ask<T>(request: object): Promise<T> {
+    if (this.isAway) throw new ProvisionError({ code: 'HELPER_UNAVAILABLE', message: 'the helper is away' });
     const line = await answer(JSON.stringify(request), this.lvm.tools(), () => Promise.resolve(['vg0']));
     const response = JSON.parse(line) as {
       readonly ok: boolean;

@@ -36,6 +36,11 @@ interface BusInternals {
 export class Bus {
   readonly #bus: MessageBus;
   readonly #ended = Promise.withResolvers<never>();
+  /**
+   * The calls under way, to be failed at the end of the connection. Racing each against `#ended` would leave
+   * something behind on that promise with every call, for as long as the connection lives.
+   */
+  readonly #underWay = new Set<(problem: Error) => void>();
   #problem: Error | undefined;
 
   private constructor(bus: MessageBus, onSignal: (signal: BusSignal) => void) {
@@ -60,7 +65,7 @@ export class Bus {
     const bus = new Bus(library, onSignal);
     try {
       await bus.#within(
-        new Promise<void>((resolve) => library.once('connect', resolve)),
+        bus.#untilEnd(new Promise<void>((resolve) => library.once('connect', resolve))),
         CONNECT_DEADLINE_MS,
         'the greeting of the system bus',
       );
@@ -83,7 +88,7 @@ export class Bus {
   call(call: BusCall): { readonly answer: Promise<readonly unknown[]>; readonly settled: Promise<void> } {
     const name = `${call.interface}.${call.member}`;
     const reply = this.#problem === undefined ? this.#send(call) : Promise.reject(this.#problem);
-    const outcome = Promise.race([reply, this.#ended.promise]);
+    const outcome = this.#untilEnd(reply);
     return {
       answer: this.#within(outcome, call.deadlineMs ?? CALL_DEADLINE_MS, name).catch((error: unknown) => {
         throw callProblem(name, error);
@@ -119,15 +124,26 @@ export class Bus {
     if (this.#problem !== undefined) return;
     this.#problem = busProblem(error);
     this.#ended.reject(this.#problem);
+    for (const fail of this.#underWay) fail(this.#problem);
+    this.#underWay.clear();
   }
 
+  #untilEnd<T>(work: Promise<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      if (this.#problem !== undefined) reject(this.#problem);
+      this.#underWay.add(reject);
+      work.then(resolve, reject).finally(() => this.#underWay.delete(reject));
+    });
+  }
+
+  /** `work` ends with the connection, see #untilEnd. */
   async #within<T>(work: Promise<T>, deadlineMs: number, what: string): Promise<T> {
     const late = Promise.withResolvers<never>();
     const timer = setTimeout(() => {
       late.reject(deadlineProblem(what, deadlineMs));
     }, deadlineMs);
     try {
-      return await Promise.race([work, this.#ended.promise, late.promise]);
+      return await Promise.race([work, late.promise]);
     } finally {
       clearTimeout(timer);
     }
