@@ -3,7 +3,12 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: 'unit', include: ['test/{core,provision,adapters,cli,helper,docs}/**/*.test.ts'] } },
+      {
+        test: {
+          name: 'unit',
+          include: ['test/{core,provision,adapters,cli,helper,docs,simulation}/**/*.test.ts'],
+        },
+      },
       {
         test: {
           name: 'host',

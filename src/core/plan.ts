@@ -133,6 +133,22 @@ export function planReclaim(input: Pick<PlanInput, 'volumes' | 'fills' | 'runnin
   });
 }
 
+/**
+ * Sealed volumes that never got their final name and that no row and no running fill accounts for: whoever
+ * asked for them has gone. They are finished, like any other volume that outlives its domain.
+ */
+export function planFinish(
+  input: Pick<PlanInput, 'volumes' | 'fills' | 'running'>,
+): { readonly volume: LogicalVolume; readonly seal: Seal }[] {
+  const alive = new Set([...input.running, ...input.fills.map(({ fillId }) => fillId)]);
+  const taken = new Set(input.volumes.map(volumeKey));
+  return input.volumes.flatMap((volume) => {
+    const seal = readMark(volume.tags);
+    if (seal.state !== 'ready' || fillIdOf(volume.lv) !== seal.fillId || alive.has(seal.fillId)) return [];
+    return taken.has(volumeKey({ vg: volume.vg, lv: seal.target })) ? [] : [{ volume, seal }];
+  });
+}
+
 type Decided = readonly [DiskDecision, string];
 
 function decideDisk(input: PlanInput, disk: LocatedVolume): Decided {
@@ -284,7 +300,8 @@ function isResumable(input: PlanInput, disk: LocatedVolume, fillId: string): boo
   return record !== undefined && isUnfinished(record.state) && sameRequest(record.request, disk.request);
 }
 
-function isUnfinished(state: FillState): boolean {
+/** True for the row of a fill that is queued, runs, or was cut off by a crash. */
+export function isUnfinished(state: FillState): boolean {
   return state === 'waiting' || state === 'filling' || state === 'publishing';
 }
 

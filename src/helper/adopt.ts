@@ -29,7 +29,7 @@ export async function adopt(tools: Tools, volume: PrivateVolume): Promise<Helper
 export async function finishAdoption(tools: Tools, volume: PrivateVolume): Promise<HelperResult<'adopt'>> {
   const held = findFill(await tools.lvm.volumes([volume.vg]), volume.vg, volume.fillId);
   const marks = fillTags(volume);
-  if (held === undefined) throw new Error(`the marks of fill ${volume.fillId} have gone within one request`);
+  if (held === undefined) throw removedMeanwhile(volume);
   const proven = held.lv === privateName(volume.fillId) && carriesExactly(held, marks);
   if (!proven) {
     if (!carriesExactly(held, [...marks, ADOPTING_TAG])) {
@@ -49,6 +49,11 @@ async function proveBlank(tools: Tools, volume: PrivateVolume, held: VolumeRow):
   // udev looks at the renamed device, and that is no use by anybody.
   await tools.devices.settle();
   const row = await readVolume(tools, volume.vg, name);
+  if (row.uuid !== held.uuid) {
+    // LVM renames by name: somebody has removed the marked volume and made this one.
+    await tools.lvm.rename(volume.vg, name, volume.target);
+    throw removedMeanwhile(volume);
+  }
   const why = await whyNotBlank(tools, row);
   if (why !== undefined) {
     await undoAdoption(tools, row);
@@ -78,6 +83,14 @@ export async function undoAdoption(tools: Tools, row: VolumeRow): Promise<void> 
   // An inactive LV has no node to be taken back.
   if (given.device !== undefined) await tools.devices.takeBack(given);
   await tools.lvm.swapTags(row.vg, mark.target, ourTags(given), []);
+}
+
+/** A failure that passes: the next try finds what is there then. */
+function removedMeanwhile({ vg, target }: PrivateVolume): ProvisionError {
+  return new ProvisionError({
+    code: 'HELPER_FAILED',
+    message: `${vg}/${target} was removed while it was being taken over.`,
+  });
 }
 
 function notBlank(volume: PrivateVolume, why: string): ProvisionError {

@@ -27,8 +27,8 @@ export interface AdmitNeeds extends ObserveNeeds {
 
 /** Cancel, fill, finish, claim: more turns than that are no progress. */
 const TURNS_MAX = 8;
-/** What the readings before and after the wait may take beyond the grace, in ms. */
-const READING_LIMIT_MS = 2_000;
+/** What a reading may take; with one before the grace and one after it, the hook is still there to be answered. */
+const READING_LIMIT_MS = 1_900;
 
 /** Decides, and begins the fill of a domain nobody has told us about before (virt-install's first start). */
 export async function admitStart(
@@ -74,6 +74,8 @@ async function decide(needs: AdmitNeeds, operation: GateOperation, xml: string):
   // If this is the autostart at boot it is not tried again by libvirt, however it ends here.
   else if (!needs.isLibvirtReachable()) reconciler.wishAutostart(domain);
   const mayFill = operation === 'prepare' && !reconciler.isIncoming(domainUuid);
+  // Somebody wants it now: a pause after a failure that may have passed ends here.
+  if (mayFill) reconciler.endPauses(domainUuid);
   const first = await planOf(needs, domain);
   const last = mayFill && !isStartable(first) ? await fillWithinGrace(needs, domain, first) : first;
   if (isStartable(last)) {
@@ -92,22 +94,21 @@ async function decide(needs: AdmitNeeds, operation: GateOperation, xml: string):
 async function fillWithinGrace(needs: AdmitNeeds, domain: Domain, first: Plan): Promise<Plan> {
   const { reconciler } = needs;
   let planned = first;
-  // Somebody wants it now: a pause after a failure that may have passed ends here.
-  if (first.disks.some((disk) => disk.action === 'hold' && disk.retryAtMs !== undefined)) {
-    reconciler.endPauses(domain.uuid);
-    planned = await planOf(needs, domain);
-  }
   const grace = new AbortController();
+  const time = { isOver: false };
   const graceOver = needs.clock.sleep(needs.graceMs, grace.signal).then(
-    () => true,
-    () => false,
+    () => {
+      time.isOver = true;
+    },
+    () => undefined,
   );
   try {
     for (let turn = 0; turn < TURNS_MAX; turn++) {
       reconciler.act(planned, 'gate');
-      const isOver = await waitForFills(needs, planned, graceOver);
+      await waitForFills(needs, planned, graceOver);
       planned = await planOf(needs, domain);
-      if (isOver || !isUnderWay(planned)) break;
+      // It may have ended during the reading too, and each further one takes its time.
+      if (time.isOver || !isUnderWay(planned)) break;
     }
   } finally {
     grace.abort();
@@ -121,13 +122,13 @@ function isUnderWay(planned: Plan): boolean {
   return planned.problems.length === 0 && planned.disks.some(({ action }) => UNDER_WAY.includes(action));
 }
 
-/** Waits for all that this domain needs, whoever asked for it first; true if the grace was over before that. */
-async function waitForFills(needs: AdmitNeeds, planned: Plan, graceOver: Promise<boolean>): Promise<boolean> {
+/** Waits for all that this domain needs, whoever asked for it first, at most until the grace is over. */
+async function waitForFills(needs: AdmitNeeds, planned: Plan, graceOver: Promise<void>): Promise<void> {
   const theirs = needs.fills.runningFor(planned.domain.uuid);
   const others = planned.disks.flatMap((disk) => (disk.action === 'wait' ? [disk.fillId] : []));
   const awaited = [...theirs, ...others];
   needs.fills.promote(awaited);
-  return Promise.race([needs.fills.settled(awaited).then(() => false), graceOver]);
+  await Promise.race([needs.fills.settled(awaited), graceOver]);
 }
 
 async function planOf(needs: AdmitNeeds, domain: Plan['domain']): Promise<Plan> {

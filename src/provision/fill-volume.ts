@@ -30,6 +30,8 @@ export interface FillNeeds {
   readonly devices: VolumeDevices;
   readonly clock: Clock;
   readonly policy: ImagePolicy;
+  /** Memory for one fill, at least two ranges of it; by default each fill has its own. */
+  readonly memory?: (() => ArrayBufferLike) | undefined;
 }
 
 /** Fills and publishes one volume; resolves with the SHA-256 of the image it now holds. */
@@ -112,6 +114,7 @@ async function writeImage(
     const { sha256 } = await streamImage({
       ...{ images: needs.images, clock: needs.clock, device, object: image.object, layout: image.layout },
       expectedSha256: image.sha256,
+      memory: needs.memory?.(),
       signal: run.signal,
       onProgress: ({ objectBytes }) => {
         run.progress(objectBytes);

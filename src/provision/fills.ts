@@ -180,7 +180,7 @@ export class Fills {
     const startedMs = clock.monotonicMs();
     try {
       entry.abort.signal.throwIfAborted();
-      this.#save(entry, { state: 'filling' });
+      this.#note(entry, { state: 'filling' }, log);
       entry.phase = 'resolving';
       const sha256 = await this.#fillVolume(entry.record, entry.task, {
         signal: entry.abort.signal,
@@ -189,13 +189,13 @@ export class Fills {
           entry.phase = phase;
           if (bytesTotal !== undefined) entry.bytesTotal = bytesTotal;
           if (phase === 'filling') entry.streamedSinceMs = clock.monotonicMs();
-          else this.#save(entry, { state: 'publishing' });
+          else this.#note(entry, { state: 'publishing' }, log);
         },
         progress: (bytesDone) => {
           entry.bytesDone = bytesDone;
         },
       });
-      this.#save(entry, { state: 'ready', sha256 });
+      this.#note(entry, { state: 'ready', sha256 }, log);
       log.info({ sha256, tookMs: Math.round(clock.monotonicMs() - startedMs) }, 'published');
     } catch (error) {
       try {
@@ -230,6 +230,18 @@ export class Fills {
       ...(isPassing(problem) ? { retryAtMs: this.#needs.clock.nowMs() + pauseMs } : {}),
     });
     log.error({ problem, ...(problem.code === 'INTERNAL' ? { err: error } : {}) }, 'failed');
+  }
+
+  /**
+   * How far a fill is. One unfinished state is as good as another after a crash, and a finished volume proves
+   * itself by its seal: without this write it goes on.
+   */
+  #note(entry: Entry, change: Partial<FillRecord>, log: Log): void {
+    try {
+      this.#save(entry, change);
+    } catch (err) {
+      log.warn({ err }, 'the ledger could not be told how far a fill is');
+    }
   }
 
   #save(entry: Entry, change: Partial<FillRecord>): void {

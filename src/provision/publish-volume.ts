@@ -23,10 +23,19 @@ export async function publishVolume(
   const inTheWay = volumes.find((other) => other.vg === volume.vg && other.lv === volume.target);
   const movedAside = inTheWay === undefined ? undefined : await moveBlankAside(needs, volume, inTheWay);
   await needs.volumes.publish(volume, seal);
-  await refreshPool(needs, pool);
-  if (movedAside === undefined) return;
+  if (movedAside !== undefined) await discardAside(needs, movedAside, pool);
+  // libvirt learns of the new name only by this. If it fails the volume is published all the same, and whoever
+  // finds it so has libvirt look again.
+  await needs.pools.refresh(pool);
+}
+
+async function discardAside(
+  needs: { readonly pools: Pools; readonly volumes: Volumes; readonly log: Log },
+  aside: PrivateVolume,
+  pool: string,
+): Promise<void> {
   try {
-    await discardVolume(needs, movedAside, pool);
+    await discardVolume(needs, aside, pool);
   } catch (error) {
     needs.log.warn({ problem: toProblem(error) }, 'the volume that was moved aside will be reclaimed');
   }
@@ -68,13 +77,4 @@ async function moveBlankAside(
     'a blank volume under the final name was moved aside',
   );
   return aside;
-}
-
-/** libvirt learns of the new name only by a refresh; if that fails, the volume is published all the same. */
-async function refreshPool(needs: { readonly pools: Pools; readonly log: Log }, pool: string): Promise<void> {
-  try {
-    await needs.pools.refresh(pool);
-  } catch (error) {
-    needs.log.warn({ err: error, pool }, 'the pool could not be refreshed after publishing');
-  }
 }

@@ -9,12 +9,21 @@ import { parseDomainXml } from '../core/domain-xml.ts';
 import type { Problem } from '../core/errors.ts';
 import { describeProblem, isPassing, toProblem } from '../core/errors.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
-import { isStartable, planReclaim, RETRY_MAX_MS, sameRequest } from '../core/plan.ts';
-import type { Domain } from '../core/request.ts';
+import {
+  isStartable,
+  isUnfinished,
+  planFinish,
+  planReclaim,
+  RETRY_MAX_MS,
+  sameRequest,
+} from '../core/plan.ts';
+import type { Domain, LogicalPool } from '../core/request.ts';
+import type { LogicalVolume, Seal } from '../core/volume.ts';
 import { readMark } from '../core/volume.ts';
 import { discardVolume } from './discard-volume.ts';
 import type { ObserveNeeds } from './observe.ts';
 import { observe, problemsOf } from './observe.ts';
+import { publishVolume } from './publish-volume.ts';
 import type { Domains, FillRecord, KnownDomain, LibvirtDomain, Log, Pools, StartWish } from './ports.ts';
 
 /** A start that was refused and never came back: its fill is given up after this time, in ms. */
@@ -22,6 +31,7 @@ const GATE_ORIGIN_KEPT_MS = 24 * 3_600_000;
 /** How long an incoming migration or restore may take from its first hook call to its start, in ms. */
 const INCOMING_KEPT_MS = 6 * 3_600_000;
 const INCOMING_REFUSED_KEPT_MS = 60_000;
+const REFRESH_AGAIN_MS = 5_000;
 /** Domains read per observation. */
 const BATCH_MAX = 64;
 
@@ -43,6 +53,8 @@ export class Reconciler {
   /** Domains arriving by migration or restore: verified, never filled. Until when, in monotonic ms. */
   readonly #incoming = new Map<string, number>();
   readonly #timers = new Map<string, AbortController>();
+  /** Pools that libvirt could not be made to look at yet. */
+  readonly #refreshing = new Set<string>();
   #working: Promise<void> | undefined;
   #lookingAtAll: Promise<void> | undefined;
   #stopped = false;
@@ -104,7 +116,7 @@ export class Reconciler {
   /** Failures of this domain that may have passed are tried again now instead of after their pause. */
   endPauses(uuid: string): void {
     for (const fill of this.#needs.ledger.fills()) {
-      if (fill.domainUuid !== uuid || fill.retryAtMs === undefined) continue;
+      if (fill.domainUuid !== uuid || (fill.retryAtMs ?? 0) === 0) continue;
       this.#needs.ledger.putFill({ ...fill, retryAtMs: 0 });
     }
   }
@@ -122,9 +134,12 @@ export class Reconciler {
   async reclaim(): Promise<void> {
     const { volumes } = await observe(this.#needs, []);
     const { fills, ledger, log } = this.#needs;
-    const litter = planReclaim({ volumes, fills: ledger.fills(), running: fills.running });
-    if (litter.length === 0) return;
+    const accounts = { volumes, fills: ledger.fills(), running: fills.running };
+    const litter = planReclaim(accounts);
+    const orphans = planFinish(accounts);
+    if (litter.length + orphans.length === 0) return;
     const pools = await this.#needs.pools.list();
+    for (const { volume, seal } of orphans) await this.#finishOrphan(volume, seal, pools);
     for (const volume of litter) {
       const mark = readMark(volume.tags);
       if (mark.state !== 'filling') continue;
@@ -139,6 +154,22 @@ export class Reconciler {
       } catch (error) {
         log.warn({ fill: fillId, problem: toProblem(error) }, 'an abandoned volume could not be removed yet');
       }
+    }
+  }
+
+  /** A sealed volume whose domain has gone before the last step: it gets its name, and people see that it is there. */
+  async #finishOrphan({ vg, lv }: LogicalVolume, seal: Seal, pools: readonly LogicalPool[]): Promise<void> {
+    const { fillId, target, domainUuid } = seal;
+    const pool = pools.find((one) => one.vg === vg && one.active);
+    if (pool === undefined) return;
+    try {
+      await publishVolume(this.#needs, { vg, fillId, target, domainUuid }, seal, pool.name);
+      this.#needs.log.info({ fill: fillId, volume: `${vg}/${target}` }, 'finished an abandoned volume');
+    } catch (error) {
+      this.#needs.log.warn(
+        { fill: fillId, volume: `${vg}/${lv}`, problem: toProblem(error) },
+        'an abandoned volume could not be finished yet',
+      );
     }
   }
 
@@ -195,7 +226,9 @@ export class Reconciler {
     switch (disk.action) {
       case 'none':
         // Whoever published it may have been cut off before libvirt was told.
-        if (record !== undefined && record.state !== 'ready') this.#refresh(disk.location.pool);
+        if (record !== undefined && record.state !== 'ready' && !this.#refreshing.has(disk.location.pool)) {
+          this.#refresh(disk.location.pool);
+        }
         if (record?.state !== 'ready') {
           const sealed = this.#newRecord(domain, disk, record, disk.fillId);
           ledger.putFill({ ...sealed, state: 'ready', sha256: disk.sha256 });
@@ -224,16 +257,29 @@ export class Reconciler {
       case 'hold':
         if (disk.retryAtMs !== undefined) this.#requestAt(domain.uuid, disk.retryAtMs);
         return;
-      case 'wait':
       case 'refuse':
+        // What a crash has cut off is not gone on with: its space comes back, and nobody else waits for it.
+        if (record !== undefined && isUnfinished(record.state) && !fills.running.has(record.fillId)) {
+          ledger.removeFill(domain.uuid, disk.request.target);
+        }
+        return;
+      case 'wait':
         return;
     }
   }
 
+  /** Until it succeeds, libvirt refuses the start of a domain whose volume it has not seen. */
   #refresh(pool: string): void {
-    this.#needs.pools.refresh(pool).catch((error: unknown) => {
-      this.#needs.log.warn({ pool, problem: toProblem(error) }, 'the pool could not be refreshed');
-    });
+    const { clock, log, pools } = this.#needs;
+    this.#refreshing.add(pool);
+    pools.refresh(pool).then(
+      () => this.#refreshing.delete(pool),
+      async (error: unknown) => {
+        log.warn({ pool, problem: toProblem(error) }, 'the pool could not be refreshed; it is tried again');
+        await clock.sleep(REFRESH_AGAIN_MS);
+        if (!this.#stopped) this.#refresh(pool);
+      },
+    );
   }
 
   #newRecord(domain: Domain, disk: DiskPlan, before: FillRecord | undefined, fillId?: string): FillRecord {

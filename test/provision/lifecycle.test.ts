@@ -3,6 +3,7 @@
  * only when finished, and nothing is left behind. Method: the real verbs over a world in memory.
  */
 import { describe, expect, it } from 'vitest';
+import { ProvisionError } from '../../src/core/errors.ts';
 import { ADOPTING_TAG, fillTags, readMark, sealTags } from '../../src/core/volume.ts';
 import { admitStart } from '../../src/provision/admit-start.ts';
 import { domainXml, MIB, until, World } from './world.ts';
@@ -488,6 +489,104 @@ describe('cut off at the end of a fill', () => {
     expect(world.names()).toEqual(['vg0/vm1']);
     expect(world.volume('vm1')?.bytes[0]).toBe(0x55);
   });
+});
+
+describe('what the simulation has found once:', () => {
+  it('a pool that could not be refreshed after publishing is refreshed later', async () => {
+    const world = new World();
+    const refresh = world.libvirt.refresh.bind(world.libvirt);
+    let failures = 2;
+    world.libvirt.refresh = (pool) =>
+      failures-- > 0
+        ? Promise.reject(new ProvisionError({ code: 'LIBVIRT_FAILED', message: 'busy' }))
+        : refresh(pool);
+    world.define(vm1);
+    await until('refused twice', () => failures === 0 && recordOf(world)?.state === 'ready');
+    world.clock.advance(5_000);
+    await until('told', () => world.libvirt.refreshed.length === 1);
+  });
+
+  it.each(['filling', 'publishing', 'ready'] as const)(
+    'a ledger that cannot take down the state `%s` does not end the fill',
+    async (state) => {
+      const world = new World();
+      const putFill = world.ledger.putFill.bind(world.ledger);
+      let failures = 1;
+      world.ledger.putFill = (record) => {
+        if (record.state === state && failures-- > 0) throw new Error('disk is full');
+        putFill(record);
+      };
+      world.define(vm1);
+      await until('published', () => recordOf(world)?.state === 'ready');
+      expect(world.isFilled('vm1')).toBe(true);
+    },
+  );
+
+  it('a fill that was cut off and may not go on any more gives its space back', async () => {
+    const world = await midFill();
+    await world.fills.stop();
+    world.volumes.add('vm1', Buffer.alloc(4 * MIB, 0x77));
+    world.restart();
+    world.reconciler.request(uuid);
+    await until('given up', () => recordOf(world) === undefined);
+    await world.reconciler.requestAll();
+    expect(world.names()).toEqual(['vg0/vm1']);
+    world.volumes.remove('vm1');
+    world.images.letGo();
+    world.reconciler.request(uuid);
+    await until('published', () => isReady(world));
+  });
+
+  it('a sealed volume whose domain has gone before the last step gets its name', async () => {
+    const world = new World();
+    const fillId = 'f'.repeat(16);
+    const mark = { fillId, target: 'vm1', domainUuid: uuid };
+    const sealed = sealTags({ ...mark, image: 'images/small.raw', sha256: 'a'.repeat(64), generation: 1 });
+    world.volumes.add(`lvp-fill-${fillId}`, Buffer.alloc(4 * MIB, 0x55), sealed);
+    await world.reconciler.requestAll();
+    expect(world.names()).toEqual(['vg0/vm1']);
+  });
+
+  it('a start after a failure is answered in time, however slow LVM is', async () => {
+    const world = new World();
+    world.images.isAway = true;
+    world.define(vm1);
+    await until('failed', () => recordOf(world)?.state === 'failed');
+    world.images.isAway = false;
+    world.images.hold();
+    const list = world.volumes.list.bind(world.volumes);
+    world.volumes.list = () => world.clock.sleep(1_800).then(list);
+    let isAnswered = false;
+    const answer = admitStart(world.admit, 'prepare', domainXml(vm1)).finally(() => (isAnswered = true));
+    let tookMs = 0;
+    for (; !isAnswered; tookMs += 100) {
+      for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve));
+      world.clock.advance(100);
+    }
+    expect(await answer).toMatchObject({ allowed: false });
+    expect(tookMs).toBeLessThan(7_000);
+  });
+
+  it.each([
+    ['removed', false],
+    ['removed and made again', true],
+  ])(
+    'a blank volume %s while it is taken over is not taken for the one that was marked',
+    async (_what, again) => {
+      const world = new World();
+      world.volumes.add('vm1', Buffer.alloc(4 * MIB));
+      let times = 1;
+      world.volumes.lvm.beside = (step, model) => {
+        if (step !== 'swapTags' || times-- <= 0) return;
+        world.volumes.remove('vm1');
+        if (again) model.add('vm1', { tags: ['of-a-tool'], content: 'data' });
+      };
+      world.define(vm1);
+      await until('failed', () => recordOf(world)?.problem?.code === 'HELPER_FAILED');
+      expect(world.names()).toEqual(again ? ['vg0/vm1'] : []);
+      if (again) expect(world.volume('vm1')?.tags).toEqual(['of-a-tool']);
+    },
+  );
 });
 
 describe('reclaim', () => {

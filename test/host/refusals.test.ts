@@ -1,0 +1,411 @@
+/**
+ * What must not happen does not: a volume that is somebody else's is never touched, a fill that fails leaves
+ * nothing behind, and a mistake is named to everybody who asks: `lvp status`, `lvp explain`, the gate, virsh.
+ * Afterwards the cause is taken away, and the volume is filled by itself or by `lvp retry`.
+ */
+import { randomBytes } from 'node:crypto';
+import { truncate, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { DomainStatus } from '../../src/core/control-protocol.ts';
+import { eventually, type ShResult } from './host.ts';
+import type { TestDomain } from './provisioned-host.ts';
+import {
+  define,
+  deviceDigest,
+  domainXml,
+  expectedDigest,
+  limitRate,
+  privateVolumes,
+  published,
+  statusOf,
+  useProvisionedHost,
+} from './provisioned-host.ts';
+
+const MIB = 1 << 20;
+const IMAGE_MIB = 16;
+const CREDENTIALS = '/etc/libvirt-volume-provisioner/credentials';
+
+describe('a request that cannot be met', () => {
+  // Looks again every five seconds: libvirt sends no event when a volume is deleted.
+  const { host, folder } = useProvisionedHost('refusals', 'reconcile:\n  interval: 5s');
+  let raw = '';
+  let qcow2 = '';
+
+  beforeAll(async () => {
+    raw = join(folder(), 'good.raw');
+    qcow2 = join(folder(), 'good.qcow2');
+    await writeFile(raw, randomBytes(IMAGE_MIB * MIB));
+    await execa('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', raw, qcow2]);
+    await host().putImage(raw, 'good.raw', { sidecar: true });
+  });
+
+  async function sh(script: string): Promise<string> {
+    return (await host().sh(script)).stdout;
+  }
+
+  const freeBytes = () => sh('vgs --noheadings --units b -o vg_free vg0');
+  const volumeNames = () => sh('lvs --noheadings -o lv_name vg0');
+
+  function gate(name: string): Promise<ShResult> {
+    return host().sh(
+      `virsh dumpxml ${name} | /etc/libvirt/hooks/qemu.d/50-libvirt-volume-provisioner ${name} prepare begin -`,
+      { reject: false },
+    );
+  }
+
+  /** Waits for the verdict on the domain's only volume, in one of the states that say no. */
+  async function verdict(name: string): Promise<DomainStatus['volumes'][number]> {
+    return eventually(`a verdict on ${name}`, async () => {
+      const [volume] = (await statusOf(host(), name)).volumes;
+      return volume?.state === 'failed' || volume?.state === 'refused' ? volume : undefined;
+    });
+  }
+
+  /** The code, its words and its remedy are the same wherever one looks, and virsh cannot start the domain. */
+  async function expectRefused(name: string, code: string, says: RegExp, hint: RegExp): Promise<void> {
+    const { problem } = await verdict(name);
+    expect(problem?.code).toBe(code);
+    expect(problem?.message).toMatch(says);
+    expect(problem?.hint).toMatch(hint);
+    expect(
+      (await answerThat(says, () => host().sh(`lvp status ${name}`, { reject: false }))).exitCode,
+    ).not.toBe(0);
+    const start = await answerThat(says, () => host().sh(`virsh start ${name}`, { reject: false }));
+    expect(start.exitCode).not.toBe(0);
+    expect(start.stderr).toMatch(/libvirt-volume-provisioner: domain .* is not started/);
+  }
+
+  /**
+   * Asks until the answer says that, or yes, which no caller expects. What may pass by itself is tried again now
+   * and then, and is being filled meanwhile; and LVM on a busy machine answers too late for the gate.
+   */
+  async function answerThat(says: RegExp, ask: () => Promise<ShResult>): Promise<ShResult> {
+    return eventually(`an answer with ${String(says)}`, async () => {
+      const answer = await ask();
+      return answer.exitCode === 0 || says.test(answer.stdout + answer.stderr) ? answer : undefined;
+    });
+  }
+
+  async function expectFilled(name: string, image = raw, sizeMib = IMAGE_MIB): Promise<void> {
+    await published(host(), name);
+    const format = image.endsWith('.qcow2') ? 'qcow2' : 'raw';
+    const digest = await deviceDigest(host(), `/dev/vg0/${name}`);
+    expect(digest).toBe(await expectedDigest(image, format, sizeMib * MIB));
+    await eventually('the gate lets it start', async () =>
+      (await gate(name)).exitCode === 0 ? true : undefined,
+    );
+  }
+
+  describe('because a volume of somebody else has its name', () => {
+    it.each([
+      {
+        name: 'ext4',
+        fill: 'mkfs.ext4 -q /dev/vg0/ext4',
+        says: /vg0\/ext4 .* not blank: .*ext4/,
+      },
+      {
+        name: 'btrfs',
+        // Nothing but the superblock at 64 KiB: the first 64 KiB are zero.
+        fill: 'mkfs.btrfs -q --mixed /dev/vg0/btrfs && dd if=/dev/zero of=/dev/vg0/btrfs bs=64K count=1 conv=notrunc,fsync status=none',
+        says: /vg0\/btrfs .* not blank: .*btrfs/,
+      },
+      {
+        name: 'late-byte',
+        // No signature that anybody knows, in the first 4 KiB.
+        fill: 'printf x | dd of=/dev/vg0/late-byte bs=1 seek=4095 conv=notrunc,fsync status=none',
+        says: /vg0\/late-byte .* not blank: its byte 4095/,
+      },
+    ])('with $name on it, leaves it alone until it is deleted', async ({ name, fill, says }) => {
+      await sh(`virsh vol-create-as guests ${name} 128M && ${fill}`);
+      const digest = await deviceDigest(host(), `/dev/vg0/${name}`);
+      await define(host(), { name, image: 'good.raw' });
+      await expectRefused(name, 'VOLUME_NOT_BLANK', says, /virsh vol-delete/);
+      expect((await host().sh(`lvp retry ${name}`, { reject: false })).stdout).toMatch(says);
+      expect(await deviceDigest(host(), `/dev/vg0/${name}`)).toBe(digest);
+      expect(await sh(`lvs --noheadings -o lv_tags vg0/${name}`)).toMatch(/^\s*$/);
+      await sh(`virsh vol-delete --pool guests ${name}`);
+      await expectFilled(name);
+    });
+
+    it.each([
+      {
+        name: 'held-by-dm',
+        hold: 'dmsetup create holder --table "0 $(blockdev --getsz /dev/vg0/held-by-dm) linear /dev/vg0/held-by-dm 0"',
+        letGo: 'dmsetup remove holder',
+      },
+      {
+        name: 'held-by-process',
+        hold: 'systemd-run --quiet --unit holder sh -c "exec sleep infinity </dev/vg0/held-by-process"',
+        letGo: 'systemctl stop holder',
+      },
+    ])('and is $name, leaves it alone until it is let go', async ({ name, hold, letGo }) => {
+      await sh(`virsh vol-create-as guests ${name} 64M && ${hold}`);
+      const digest = await deviceDigest(host(), `/dev/vg0/${name}`);
+      await define(host(), { name, image: 'good.raw' });
+      await expectRefused(name, 'VOLUME_NOT_BLANK', new RegExp(`vg0/${name} .*uses it`), /left untouched/);
+      expect(await deviceDigest(host(), `/dev/vg0/${name}`)).toBe(digest);
+      await sh(letGo);
+      await expectFilled(name, raw, 64);
+    });
+  });
+
+  describe('because of its image or the store', () => {
+    interface Failure {
+      readonly name: string;
+      readonly domain?: Partial<TestDomain>;
+      readonly before: () => Promise<unknown>;
+      readonly code: string;
+      readonly says: RegExp;
+      readonly hint: RegExp;
+      /** Takes the cause away. What does not pass by itself is followed by `lvp retry`. */
+      readonly mend: () => Promise<unknown>;
+      readonly filledFrom?: () => string;
+    }
+
+    async function putTruncated(image: string, key: string, sizeBytes: number): Promise<void> {
+      const cut = join(folder(), key);
+      await execa('cp', [image, cut]);
+      await truncate(cut, sizeBytes);
+      // The digest is that of the whole image, as after an upload that broke off.
+      await host().putImage(image, key, { sidecar: true });
+      await host().putImage(cut, key);
+    }
+
+    const retry = (name: string) => sh(`lvp retry ${name}`);
+
+    const failures: readonly Failure[] = [
+      {
+        name: 'wrong-digest',
+        before: async () => {
+          const sidecar = join(folder(), 'wrong.sha256');
+          await writeFile(sidecar, `${'0'.repeat(64)}  wrong-digest.raw\n`);
+          await host().putImage(raw, 'wrong-digest.raw');
+          await host().putImage(sidecar, 'wrong-digest.raw.sha256');
+        },
+        code: 'DIGEST_MISMATCH',
+        says: /images\/wrong-digest\.raw.*0{64}/,
+        hint: /.{20}/,
+        mend: async () => {
+          await host().putImage(raw, 'wrong-digest.raw', { sidecar: true });
+          await retry('wrong-digest');
+        },
+      },
+      {
+        name: 'no-digest',
+        before: () => host().putImage(raw, 'no-digest.raw'),
+        code: 'DIGEST_MISSING',
+        says: /images\/no-digest\.raw\.sha256/,
+        hint: /sha256sum/,
+        mend: async () => {
+          await host().putImage(raw, 'no-digest.raw', { sidecar: true });
+          await retry('no-digest');
+        },
+      },
+      {
+        name: 'cut-raw',
+        before: () => putTruncated(raw, 'cut-raw.raw', 9 * MIB),
+        code: 'DIGEST_MISMATCH',
+        says: /images\/cut-raw\.raw/,
+        hint: /.{20}/,
+        mend: async () => {
+          await host().putImage(raw, 'cut-raw.raw', { sidecar: true });
+          await retry('cut-raw');
+        },
+      },
+      {
+        name: 'cut-qcow2',
+        domain: { image: 'cut-qcow2.qcow2', format: 'qcow2' },
+        before: () => putTruncated(qcow2, 'cut-qcow2.qcow2', 9 * MIB),
+        code: 'IMAGE_MALFORMED',
+        says: /inside the object of 9437184 bytes/,
+        hint: /upload it again/,
+        mend: async () => {
+          await host().putImage(qcow2, 'cut-qcow2.qcow2', { sidecar: true });
+          await retry('cut-qcow2');
+        },
+        filledFrom: () => qcow2,
+      },
+      {
+        name: 'size-too-small',
+        domain: {
+          image: 'good.raw',
+          attributes: 'size="8MiB"',
+          uuid: '5e11a000-0000-4000-8000-000000000001',
+        },
+        before: () => Promise.resolve(),
+        code: 'IMAGE_TOO_LARGE',
+        says: /8388608 bytes.*images\/good\.raw has 16777216/,
+        hint: /raise size/,
+        mend: () =>
+          define(host(), {
+            name: 'size-too-small',
+            image: 'good.raw',
+            uuid: '5e11a000-0000-4000-8000-000000000001',
+          }),
+      },
+      {
+        name: 'blank-too-small',
+        domain: { image: 'good.raw' },
+        before: () => sh('virsh vol-create-as guests blank-too-small 8M'),
+        code: 'IMAGE_TOO_LARGE',
+        says: /vg0\/blank-too-small has 8388608 bytes/,
+        hint: /virsh vol-delete/,
+        mend: async () => {
+          await sh('virsh vol-delete --pool guests blank-too-small');
+          await retry('blank-too-small');
+        },
+      },
+      {
+        name: 'missing',
+        before: () => Promise.resolve(),
+        code: 'IMAGE_NOT_FOUND',
+        says: /images\/missing\.raw/,
+        hint: /bucket, key/,
+        mend: () => host().putImage(raw, 'missing.raw', { sidecar: true }),
+      },
+      {
+        name: 'wrong-credentials',
+        domain: { image: 'good.raw' },
+        before: () =>
+          sh(`cp -a ${CREDENTIALS}/minio-secret-key /root/right-key
+              printf wrong-secret-of-no-use >${CREDENTIALS}/minio-secret-key
+              systemctl restart libvirt-volume-provisioner`),
+        code: 'STORE_ACCESS_DENIED',
+        says: /images\/good\.raw/,
+        hint: /secret key/,
+        mend: () =>
+          sh(`cp -a /root/right-key ${CREDENTIALS}/minio-secret-key
+              systemctl restart libvirt-volume-provisioner`),
+      },
+      {
+        name: 'store-down',
+        domain: { image: 'good.raw' },
+        before: () => sh('systemctl stop minio'),
+        code: 'STORE_UNREACHABLE',
+        says: /minio\.test:9000/,
+        hint: /runs and can be reached/,
+        mend: () => sh('systemctl start minio'),
+      },
+      {
+        name: 'group-full',
+        domain: { image: 'good.raw' },
+        before: () => sh('lvcreate --yes --name hog --extents 100%FREE vg0'),
+        code: 'VG_FULL',
+        says: /vg0 has 0 bytes free/,
+        hint: /vgextend/,
+        mend: async () => {
+          await sh('lvremove --yes vg0/hog');
+          await retry('group-full');
+        },
+      },
+    ];
+
+    it.each(failures)('$name: fails clearly, gives the space back, and is filled later', async (failure) => {
+      const { name, domain, before, code, says, hint, mend, filledFrom } = failure;
+      await before();
+      const free = await freeBytes();
+      const names = await volumeNames();
+      await define(host(), { name, image: `${name}.raw`, ...domain });
+      await expectRefused(name, code, says, hint);
+      await eventually('the space is back', async () => ((await freeBytes()) === free ? true : undefined));
+      expect(await volumeNames()).toBe(names);
+      await mend();
+      await expectFilled(name, filledFrom?.() ?? raw);
+      expect(await privateVolumes(host())).toEqual([]);
+    });
+  });
+
+  describe('because its annotation is wrong', () => {
+    const OTHER_DISK =
+      '<volume xmlns="urn:libvirt-volume-provisioner:domain:1" target="vda" image="images/good.raw" format="raw"/>';
+
+    it.each([
+      {
+        name: 'unknown-attribute',
+        change: (xml: string) => xml.replace('format="raw"', 'format="raw" colour="red"'),
+        code: 'ANNOTATION_INVALID',
+        says: /colour="red".*not an attribute we know/,
+      },
+      {
+        name: 'twice',
+        change: (xml: string) => xml.replace('</vp:provision>', `${OTHER_DISK}</vp:provision>`),
+        code: 'ANNOTATION_INVALID',
+        says: /more than one <volume target="vda">/,
+      },
+      {
+        name: 'no-format',
+        change: (xml: string) => xml.replace('format="raw"', ''),
+        code: 'ANNOTATION_INVALID',
+        says: /has no format/,
+      },
+      {
+        name: 'shareable',
+        change: (xml: string) => xml.replace('<target dev=', '<shareable/><target dev='),
+        code: 'DISK_UNSUITABLE',
+        says: /Disk "vda" is <shareable\/>/,
+      },
+      {
+        name: 'no-such-disk',
+        change: (xml: string) => xml.replace('target="vda"', 'target="vdb"'),
+        code: 'DISK_UNSUITABLE',
+        says: /has no disk "vdb"/,
+      },
+      {
+        name: 'other-pool',
+        change: (xml: string) => xml.replace("pool='guests'", "pool='nowhere'"),
+        code: 'POOL_UNSUITABLE',
+        says: /pool "nowhere"/,
+      },
+    ])('$name: is named to everybody who asks, and nothing is made', async ({ name, change, code, says }) => {
+      const names = await volumeNames();
+      await host().sh('cat >/tmp/wrong.xml && virsh define /tmp/wrong.xml', {
+        input: change(domainXml({ name, image: 'good.raw' })),
+      });
+      await eventually('it is listed', async () =>
+        new RegExp(`^${name} `, 'm').test(await sh('lvp list')) ? true : undefined,
+      );
+      const status = await statusOf(host(), name);
+      expect(status.problems.map((problem) => problem.code)).toContain(code);
+      expect(status.problems.map(({ message }) => message).join('\n')).toMatch(says);
+      expect(status.problems.every(({ hint = '' }) => hint.length > 10)).toBe(true);
+      expect((await host().sh(`lvp status ${name}`, { reject: false })).exitCode).toBe(5);
+      const explained = await sh(`lvp explain ${name}`);
+      expect(explained).toContain('would be refused');
+      expect(explained).toMatch(says);
+      expect((await answerThat(says, () => gate(name))).exitCode).toBe(1);
+      expect(await volumeNames()).toBe(names);
+    });
+  });
+
+  describe('or that can', () => {
+    afterEach(() => limitRate(host(), undefined));
+
+    it('shows the secret key of the store to nobody', async () => {
+      await limitRate(host(), 2);
+      await define(host(), { name: 'watched', image: 'good.raw' });
+      await eventually('bytes flow', async () =>
+        (await statusOf(host(), 'watched')).volumes[0]?.phase === 'filling' ? true : undefined,
+      );
+      // grep reads the key from a file, or it would find itself. MinIO and systemd hold it rightly.
+      const found = await sh(`
+        key=${CREDENTIALS}/minio-secret-key
+        grep -qF -f $key $key || echo the search does not work
+        journalctl --all --output=export >/root/journal
+        grep -lF -a -f $key /root/journal
+        grep -rlF -a -f $key --devices=skip /var/lib/libvirt-volume-provisioner /var/log /etc/libvirt /tmp
+        find /run -path /run/credentials -prune -o -type f -print0 | xargs -0 grep -lF -a -f $key
+        lvs --noheadings -o lv_tags | grep -F -f $key
+        minio=$(systemctl show --property=MainPID --value minio)
+        grep -lF -a -f $key /proc/[0-9]*/cmdline
+        for environ in /proc/[0-9]*/environ; do
+          [ $environ = /proc/$minio/environ ] || grep -lF -a -f $key $environ
+        done 2>/dev/null
+        true`);
+      expect(found).toBe('');
+      await limitRate(host(), undefined);
+      await expectFilled('watched');
+    });
+  });
+});

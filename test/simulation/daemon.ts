@@ -1,0 +1,158 @@
+/** One life of the daemon: the real verbs, wired to the ports of this run as main.ts wires them to the real ones. */
+import { ProvisionError } from '../../src/core/errors.ts';
+import type { AdmitNeeds } from '../../src/provision/admit-start.ts';
+import { DomainVerbs } from '../../src/provision/control-verbs.ts';
+import { fillVolume } from '../../src/provision/fill-volume.ts';
+import { Fills } from '../../src/provision/fills.ts';
+import { KnownPools } from '../../src/provision/observe.ts';
+import type { LibvirtEvent, Log, VolumeDevice, VolumeDevices } from '../../src/provision/ports.ts';
+import { Reconciler } from '../../src/provision/reconcile.ts';
+import { RANGE_BYTES } from '../../src/provision/stream-image.ts';
+import type { Faults } from './faults.ts';
+import type { Group, Opener } from './group.ts';
+import type { Helper } from './helper.ts';
+import type { Libvirt } from './libvirt.ts';
+import type { Life } from './life.ts';
+import type { MemoryLedger } from './memory-ledger.ts';
+import type { Store } from './store.ts';
+
+export const GRACE_MS = 3_000;
+const POOLS_LIMIT_MS = 1_000;
+const FILLS_AT_ONCE = 2;
+/** One more than can be in use: allocating it anew for each fill would be most of the work of a run. */
+const MEMORIES = Array.from({ length: FILLS_AT_ONCE + 1 }, () => new ArrayBuffer(2 * RANGE_BYTES));
+
+export interface Host {
+  readonly group: Group;
+  readonly helper: Helper;
+  readonly libvirt: Libvirt;
+  readonly store: Store;
+  readonly ledger: MemoryLedger;
+  readonly faults: Faults;
+  readonly log: Log;
+  readonly intervalMs: number;
+}
+
+export class Daemon {
+  readonly life: Life;
+  readonly reconciler: Reconciler;
+  readonly fills: Fills;
+  readonly verbs: DomainVerbs;
+  readonly admit: AdmitNeeds;
+  readonly #libvirt: Libvirt;
+  #isLibvirtReachable = false;
+
+  constructor(host: Host, life: Life) {
+    this.life = life;
+    this.#libvirt = host.libvirt;
+    const clock = life.clock();
+    const ledger = host.ledger.of(life);
+    const pools = host.libvirt.pools(life);
+    const domains = host.libvirt.domainsPort(life);
+    const volumes = host.helper.volumes(life);
+    const devices = openDevices(host, life);
+    const { log } = host;
+    const policy = { requireDigest: true, virtualSizeMaxBytes: 2 ** 40 };
+    let fillsBegun = 0;
+    const memory = () => MEMORIES[fillsBegun++ % MEMORIES.length] ?? new ArrayBuffer(2 * RANGE_BYTES);
+    const fillNeeds = { memory, images: host.store.images(life), devices, pools, volumes, clock, policy };
+    this.fills = new Fills(
+      { ledger, clock, log },
+      (...fill) => fillVolume(fillNeeds, ...fill),
+      FILLS_AT_ONCE,
+    );
+    const needs = {
+      ledger,
+      clock,
+      log,
+      volumes,
+      pools,
+      domains,
+      fills: this.fills,
+      firstStarts: new Map<string, string>(),
+    };
+    this.reconciler = new Reconciler(needs);
+    this.verbs = new DomainVerbs({ ...needs, reconciler: this.reconciler });
+    this.admit = {
+      ...{ ...needs, reconciler: this.reconciler, graceMs: GRACE_MS },
+      pools: new KnownPools(pools, clock, POOLS_LIMIT_MS),
+      isLibvirtReachable: () => this.#isLibvirtReachable,
+    };
+    if (!host.libvirt.isAway) this.onEvent({ kind: 'connected' });
+    const tick = (): void => {
+      void clock.sleep(host.intervalMs).then(() => {
+        if (this.#isLibvirtReachable) this.#lookAtEverything();
+        tick();
+      });
+    };
+    tick();
+  }
+
+  onEvent(event: LibvirtEvent): void {
+    if (!this.life.isAlive) return;
+    switch (event.kind) {
+      case 'domain':
+        this.reconciler.request(event.uuid);
+        return;
+      case 'pool':
+        this.reconciler.requestKnown();
+        return;
+      case 'connected':
+        this.#isLibvirtReachable = !this.#libvirt.isAway;
+        this.#lookAtEverything();
+        return;
+      case 'disconnected':
+        this.#isLibvirtReachable = false;
+    }
+  }
+
+  #lookAtEverything(): void {
+    this.reconciler.requestAll().catch(() => undefined);
+  }
+}
+
+function openDevices({ group, faults }: Host, life: Life): VolumeDevices {
+  return {
+    async open(_vg, lv): Promise<VolumeDevice> {
+      await life.step();
+      const volume = group.model.find(lv);
+      if (volume?.owner !== 'service' || !volume.active || group.isOpen(volume)) {
+        throw deviceFailed(`${lv} cannot be opened`);
+      }
+      const opener: Opener = { what: 'fill' };
+      const { openers, disk } = group.bookOf(volume);
+      openers.add(opener);
+      const close = (): void => {
+        openers.delete(opener);
+        // udev has a look at what the last writer leaves.
+        volume.openLooks = 1;
+      };
+      life.atEnd(close);
+      const write = async (bytes: Uint8Array, offsetBytes: number): Promise<void> => {
+        await life.step();
+        if (faults.strikes('writeFails')) throw deviceFailed(`EIO writing to ${lv}`);
+        group.write(volume, bytes, offsetBytes);
+        await life.step();
+      };
+      return {
+        sizeBytes: volume.sizeBytes,
+        write,
+        zero: (offsetBytes, lengthBytes) => write(Buffer.alloc(lengthBytes), offsetBytes),
+        async sync() {
+          await life.step();
+          if (faults.strikes('syncFails')) throw deviceFailed(`EIO syncing ${lv}`);
+          disk.sync();
+          await life.step();
+        },
+        async close() {
+          await life.step();
+          close();
+        },
+      };
+    },
+  };
+}
+
+function deviceFailed(message: string): ProvisionError {
+  return new ProvisionError({ code: 'DEVICE_FAILED', message });
+}

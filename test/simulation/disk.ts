@@ -1,0 +1,66 @@
+/**
+ * The bytes behind one logical volume. A write is what everybody reads from then on, but only a sync makes
+ * it outlast a power cut: of what was written since, a cut keeps some and loses some.
+ */
+import type { Random } from './random.ts';
+
+/** lvcreate zeroes as much at the beginning; what lies behind is an earlier tenant's. */
+export const HEAD_BYTES = 4096;
+const TENANT = 0xa5;
+/** Stands for any signature that blkid knows at an offset behind the head. */
+const SIGNATURE = Buffer.from('LVM2 001');
+const SIGNATURE_OFFSET_BYTES = HEAD_BYTES + 1024;
+
+export class Disk {
+  readonly bytes: Buffer;
+  #stable: Buffer;
+  #unsynced: { readonly offsetBytes: number; readonly bytes: Buffer }[] = [];
+
+  constructor(sizeBytes: number) {
+    this.bytes = Buffer.alloc(sizeBytes, TENANT);
+    this.bytes.fill(0, 0, HEAD_BYTES);
+    this.#stable = Buffer.from(this.bytes);
+  }
+
+  get isBlank(): boolean {
+    const at = SIGNATURE_OFFSET_BYTES;
+    const isSigned = this.bytes.subarray(at, at + SIGNATURE.length).equals(SIGNATURE);
+    return !isSigned && this.bytes.subarray(0, HEAD_BYTES).every((byte) => byte === 0);
+  }
+
+  get stable(): Buffer {
+    return this.#stable;
+  }
+
+  write(bytes: Uint8Array, offsetBytes: number): void {
+    const copy = Buffer.from(bytes);
+    this.bytes.set(copy, offsetBytes);
+    this.#unsynced.push({ offsetBytes, bytes: copy });
+  }
+
+  sign(): void {
+    this.write(SIGNATURE, SIGNATURE_OFFSET_BYTES);
+    this.sync();
+  }
+
+  sync(): void {
+    if (this.#unsynced.length === 0) return;
+    this.#stable = Buffer.from(this.bytes);
+    this.#unsynced = [];
+  }
+
+  losePower(random: Random): void {
+    for (const { offsetBytes, bytes } of this.#unsynced) {
+      if (random.chance(0.5)) this.#stable.set(bytes, offsetBytes);
+    }
+    this.#unsynced = [];
+    this.bytes.set(this.#stable);
+  }
+}
+
+/** True if these are the image and then zeros to the end. */
+export function isImageAndZeros(bytes: Buffer, image: Buffer): boolean {
+  return (
+    bytes.subarray(0, image.length).equals(image) && bytes.subarray(image.length).every((byte) => byte === 0)
+  );
+}

@@ -1,0 +1,42 @@
+/** The domains of a run: what an operator writes into their definitions. */
+export interface DiskSpec {
+  readonly target: string;
+  readonly lv: string;
+  readonly image: string;
+  readonly sizeBytes?: number | undefined;
+  readonly sha256?: string | undefined;
+  readonly generation: number;
+}
+
+export interface DomainSpec {
+  readonly uuid: string;
+  readonly name: string;
+  readonly disks: readonly DiskSpec[];
+  readonly start: 'manual' | 'when-ready';
+  /** `broken`: with a mistake; `none`: taken away. */
+  readonly annotation: 'good' | 'broken' | 'none';
+}
+
+export const POOL = 'guests';
+
+export function uuidOf(slot: number): string {
+  return `${slot}`.repeat(8) + `-0000-4000-8000-` + `${slot}`.repeat(12);
+}
+
+export function xmlOf({ uuid, name, disks, start, annotation }: DomainSpec): string {
+  const volumes = disks.map((disk) => {
+    const size = disk.sizeBytes === undefined ? '' : ` size='${disk.sizeBytes}'`;
+    const sha256 = disk.sha256 === undefined ? '' : ` sha256='${disk.sha256}'`;
+    return `<vp:volume target='${disk.target}' image='${disk.image}' format='raw' generation='${disk.generation}'${size}${sha256}/>`;
+  });
+  const provision = `<vp:provision xmlns:vp='urn:libvirt-volume-provisioner:domain:1' start='${start}'>${
+    annotation === 'broken' ? '' : volumes.join('')
+  }</vp:provision>`;
+  const devices = disks.map(
+    ({ target, lv }) =>
+      `<disk type='volume' device='disk'><source pool='${POOL}' volume='${lv}'/><target dev='${target}'/></disk>`,
+  );
+  return `<domain><name>${name}</name><uuid>${uuid}</uuid><metadata>${
+    annotation === 'none' ? '' : provision
+  }</metadata><devices>${devices.join('')}</devices></domain>`;
+}

@@ -1,0 +1,176 @@
+/**
+ * The volume group: the model of LVM that the helper's own tests use, and for each volume its bytes, who made
+ * it and who has it open. It watches every change, whoever makes it, and knows which of them break a promise.
+ */
+import { ADOPTING_TAG, fillIdOf, readMark } from '../../src/core/volume.ts';
+import type { VolumeMark } from '../../src/core/volume.ts';
+import type { ModelVolume } from '../helper/memory-lvm.ts';
+import { MemoryLvm } from '../helper/memory-lvm.ts';
+import { Disk } from './disk.ts';
+import type { Random } from './random.ts';
+import { Violation } from './violation.ts';
+
+/** Small, so that a run costs milliseconds. */
+export const EXTENT_BYTES = 16 * 1024;
+export const VG = 'vg0';
+
+/** Whoever has a device open; compared by identity. */
+export interface Opener {
+  readonly what: 'fill' | 'guest' | 'somebody';
+}
+
+/** What is remembered of a volume beside what LVM says. */
+export interface Book {
+  readonly disk: Disk;
+  readonly madeBy: 'us' | 'somebody';
+  readonly madeAtMs: number;
+  /** The name and tags somebody gave it; only of volumes we have not made. */
+  readonly name: string;
+  readonly tags: readonly string[];
+  readonly openers: Set<Opener>;
+  /** A volume of somebody else that was proven blank and is ours since. */
+  isTakenOver: boolean;
+  hasStarted: boolean;
+}
+
+export class Group {
+  readonly model = new MemoryLvm();
+  readonly #books = new Map<string, Book>();
+  readonly #nowMs: () => number;
+  extents = 64;
+  /** Judges the moment in which a volume is sealed. */
+  onSeal: (volume: ModelVolume, book: Book) => void = () => undefined;
+
+  constructor(nowMs: () => number) {
+    this.#nowMs = nowMs;
+  }
+
+  get freeBytes(): number {
+    const used = this.model.volumes.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    return Math.max(0, this.extents * EXTENT_BYTES - used);
+  }
+
+  /** A volume that a tool or an operator makes. */
+  make(lv: string, sizeBytes: number, tags: string[] = []): ModelVolume | undefined {
+    if (this.model.find(lv) !== undefined || this.freeBytes < sizeBytes) return undefined;
+    const volume = this.model.add(lv, { sizeBytes, tags });
+    this.#open(volume, 'somebody');
+    return volume;
+  }
+
+  bookOf(volume: ModelVolume): Book {
+    const book = this.#books.get(volume.uuid);
+    if (book === undefined) throw new Error(`nobody has made ${volume.lv}`);
+    return book;
+  }
+
+  isOpen(volume: ModelVolume): boolean {
+    return this.bookOf(volume).openers.size > 0;
+  }
+
+  /** What blkid and a look at the head say. */
+  whyNotEmpty(lv: string): string | undefined {
+    const volume = this.model.get(lv);
+    if (this.isOpen(volume)) return 'something uses it';
+    return this.bookOf(volume).disk.isBlank ? undefined : 'it holds data';
+  }
+
+  /** Removes a volume as lvremove does: not while anybody has it open. */
+  remove(lv: string, by: 'us' | 'somebody'): void {
+    const volume = this.model.get(lv);
+    if (this.isOpen(volume)) throw new Error(`lvremove: ${lv} is in use`);
+    if (by === 'us') this.#judgeRemoval(volume);
+    this.model.volumes = this.model.volumes.filter((other) => other !== volume);
+    this.#books.delete(volume.uuid);
+  }
+
+  /** Bytes that a fill writes. */
+  write(volume: ModelVolume, bytes: Uint8Array, offsetBytes: number): void {
+    const mark = readMark(volume.tags);
+    const book = this.bookOf(volume);
+    if (mark.state !== 'filling' || [...book.openers].some(({ what }) => what === 'guest')) {
+      throw new Violation(
+        mark.state === 'unmarked' ? 'foreign-untouched' : 'no-write-after-seal',
+        `${volume.lv} was written to while ${mark.state}`,
+      );
+    }
+    if (book.madeBy === 'somebody' && !book.isTakenOver) {
+      throw new Violation('foreign-untouched', `${volume.lv} was written to before it was proven blank`);
+    }
+    book.disk.write(bytes, offsetBytes);
+  }
+
+  /** Called after each LVM command of ours. */
+  afterCommand(command: string, lv: string, before: VolumeMark | undefined): void {
+    const volume = this.model.find(lv);
+    if (volume === undefined) return;
+    if (command === 'create') this.#open(volume, 'us');
+    const mark = readMark(volume.tags);
+    const book = this.bookOf(volume);
+    if (before?.state === 'ready' && mark.state !== 'ready') {
+      throw new Violation('names-mean-finished', `the seal of ${lv} was taken off`);
+    }
+    if (mark.state === 'ready' && before?.state !== 'ready') this.onSeal(volume, book);
+    if (mark.state === 'ready' && before?.state === 'ready' && mark.domainUuid !== before.domainUuid) {
+      if (book.hasStarted)
+        throw new Violation('exact-bytes', `${lv} was given to another domain after a start`);
+    }
+    this.#judgeTakeover(volume, book, mark);
+    this.#judgeName(volume, mark);
+  }
+
+  losePower(random: Random): void {
+    for (const book of this.#books.values()) {
+      book.openers.clear();
+      book.disk.losePower(random);
+    }
+    for (const volume of this.model.volumes) {
+      volume.active = true;
+      volume.openLooks = 0;
+      // udev begins anew and gives out nodes by name.
+      volume.owner = fillIdOf(volume.lv) === undefined ? 'root' : 'service';
+    }
+  }
+
+  #open(volume: ModelVolume, madeBy: Book['madeBy']): void {
+    this.#books.set(volume.uuid, {
+      ...{ disk: new Disk(volume.sizeBytes), madeBy, madeAtMs: this.#nowMs() },
+      ...{ name: volume.lv, tags: [...volume.tags], openers: new Set() },
+      ...{ isTakenOver: false, hasStarted: false },
+    });
+  }
+
+  /** The tag of an adoption goes away: from here on the volume may be written to, or removed. */
+  #judgeTakeover(volume: ModelVolume, book: Book, mark: VolumeMark): void {
+    if (book.madeBy === 'us' || book.isTakenOver) return;
+    if (mark.state === 'unmarked' || volume.tags.includes(ADOPTING_TAG)) return;
+    if (!book.disk.isBlank || [...book.openers].length > 0) {
+      throw new Violation(
+        'foreign-untouched',
+        `${book.name} was taken over though it holds data or is in use`,
+      );
+    }
+    if (mark.state === 'unclear' || mark.target !== book.name) {
+      throw new Violation('foreign-untouched', `${book.name} was taken over for another name`);
+    }
+    book.isTakenOver = true;
+  }
+
+  /** A final name stands for a finished volume, or for one that is not ours. */
+  #judgeName(volume: ModelVolume, mark: VolumeMark): void {
+    const isPrivate = fillIdOf(volume.lv) !== undefined;
+    if (isPrivate || mark.state === 'unmarked' || mark.state === 'ready') return;
+    if (volume.tags.includes(ADOPTING_TAG)) return;
+    throw new Violation('names-mean-finished', `${volume.lv} has its final name while it is ${mark.state}`);
+  }
+
+  #judgeRemoval(volume: ModelVolume): void {
+    const mark = readMark(volume.tags);
+    const book = this.bookOf(volume);
+    if (book.madeBy === 'somebody' && !book.isTakenOver) {
+      throw new Violation('foreign-untouched', `${volume.lv}, made as ${book.name}, was removed by us`);
+    }
+    const isOurs = mark.state === 'filling' && fillIdOf(volume.lv) === mark.fillId;
+    if (!isOurs) throw new Violation('names-mean-finished', `${volume.lv} was removed while ${mark.state}`);
+  }
+}

@@ -1,0 +1,202 @@
+/**
+ * The root helper as a process of its own: it works off one request after the other with its real verbs,
+ * every LVM command takes time, and it can be killed between any two of them. systemd starts it again.
+ */
+import { ProvisionError } from '../../src/core/errors.ts';
+import { HelperResponse } from '../../src/core/helper-protocol.ts';
+import { readMark } from '../../src/core/volume.ts';
+import { answer } from '../../src/helper/requests.ts';
+import type { Tools } from '../../src/helper/tools.ts';
+import type { Blankness, PrivateVolume, Volumes } from '../../src/provision/ports.ts';
+import type { Seal } from '../../src/core/volume.ts';
+import type { Faults } from './faults.ts';
+import type { Group } from './group.ts';
+import { EXTENT_BYTES, VG } from './group.ts';
+import type { Life } from './life.ts';
+import { Violation } from './violation.ts';
+
+export class Helper {
+  readonly #group: Group;
+  readonly #faults: Faults;
+  readonly #newLife: () => Life;
+  readonly #onViolation: (violation: Violation) => void;
+  readonly #trace: (line: string) => void;
+  #life: Life;
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(needs: {
+    readonly group: Group;
+    readonly faults: Faults;
+    readonly newLife: () => Life;
+    readonly onViolation: (violation: Violation) => void;
+    readonly trace: (line: string) => void;
+  }) {
+    this.#group = needs.group;
+    this.#faults = needs.faults;
+    this.#newLife = needs.newLife;
+    this.#onViolation = needs.onViolation;
+    this.#trace = needs.trace;
+    this.#life = this.#newLife();
+  }
+
+  /** Whoever waits for an answer sees the connection close. */
+  kill(): void {
+    this.#life.end();
+    this.#life = this.#newLife();
+    this.#last = Promise.resolve();
+  }
+
+  /** The port that one life of the daemon has. */
+  volumes(daemon: Life): Volumes {
+    const ask = <T>(request: object) => this.#ask<T>(daemon, request);
+    return {
+      list: () => ask({ verb: 'list' }),
+      examine: (vg, lv) => ask<Blankness>({ verb: 'examine', vg, lv }),
+      create: (volume: PrivateVolume, sizeBytes) => ask({ verb: 'create', volume: plain(volume), sizeBytes }),
+      adopt: (volume) => ask({ verb: 'adopt', volume: plain(volume) }),
+      publish: (volume, seal: Seal) => ask({ verb: 'publish', volume: plain(volume), seal }),
+      claim: (vg, seal, domainUuid) => ask({ verb: 'claim', vg, seal, domainUuid }),
+      discard: ({ vg, fillId }) => ask({ verb: 'discard', vg, fillId }),
+    };
+  }
+
+  async #ask<T>(daemon: Life, request: object): Promise<T> {
+    await daemon.step();
+    if (this.#faults.strikes('helperGone')) throw unavailable('cannot be reached');
+    const line = await this.#inTurn(daemon, JSON.stringify(request));
+    await daemon.step();
+    if (line === undefined || this.#faults.strikes('helperAnswerLost'))
+      throw unavailable('hung up without an answer');
+    const response = HelperResponse.parse(JSON.parse(line));
+    if (response.ok) return response.result as T;
+    if (response.problem.code === 'INTERNAL') {
+      this.#onViolation(
+        new Violation('no-defect', `helper, ${JSON.stringify(request)}: ${response.problem.message}`),
+      );
+    }
+    throw new ProvisionError(response.problem);
+  }
+
+  /** One request at a time; undefined if the helper is killed before it has answered. */
+  #inTurn(daemon: Life, request: string): Promise<string | undefined> {
+    const life = this.#life;
+    const hungUp = new Promise<undefined>((resolve) => {
+      life.atEnd(() => {
+        resolve(undefined);
+      });
+    });
+    const turn = this.#last.then(() =>
+      // Who has hung up before its turn does not want the thing done any more.
+      daemon.isAlive ? answer(request, this.#tools(life), () => Promise.resolve([VG])) : undefined,
+    );
+    this.#last = turn.catch(() => undefined);
+    return Promise.race([turn, hungUp]);
+  }
+
+  #tools(life: Life): Tools {
+    const { model } = this.#group;
+    const { lvm, devices } = model.tools();
+    const command = async (
+      name: string,
+      lv: string,
+      from: string,
+      effect: () => Promise<void>,
+    ): Promise<void> => {
+      await life.step();
+      if (this.#faults.strikes('lvmFails')) throw failed(name, lv);
+      const found = model.find(from);
+      const before = found === undefined ? undefined : readMark(found.tags);
+      await asCommand(effect);
+      this.#trace(
+        `lvm ${name} ${from === lv ? lv : `${from} ${lv}`} [${model.find(lv)?.tags.join(' ') ?? 'gone'}]`,
+      );
+      this.#judge(() => {
+        this.#group.afterCommand(name, lv, before);
+      });
+      await life.step();
+    };
+    return {
+      pause: (durationMs) => life.wait(durationMs),
+      lvm: {
+        groups: (vgs) =>
+          Promise.resolve(
+            vgs.map((vg) => ({ vg, freeBytes: this.#group.freeBytes, extentBytes: EXTENT_BYTES })),
+          ),
+        volumes: async (vgs) => {
+          await life.step();
+          const opened = new Set(
+            model.volumes.filter((volume) => this.#group.isOpen(volume)).map(({ uuid }) => uuid),
+          );
+          const rows = await lvm.volumes(vgs);
+          return rows.map((row) => ({ ...row, open: row.open || opened.has(row.uuid) }));
+        },
+        create: (vg, lv, sizeBytes, tags) =>
+          command('create', lv, lv, () =>
+            sizeBytes > this.#group.freeBytes ? Promise.reject(full()) : lvm.create(vg, lv, sizeBytes, tags),
+          ),
+        swapTags: (vg, lv, remove, add) =>
+          command('swapTags', lv, lv, () => lvm.swapTags(vg, lv, remove, add)),
+        rename: (vg, from, to) => command('rename', to, from, () => lvm.rename(vg, from, to)),
+        activate: (vg, lv) => command('activate', lv, lv, () => lvm.activate(vg, lv)),
+        remove: (_vg, lv, tags) =>
+          command('remove', lv, lv, async () => {
+            const { tags: found } = model.get(lv);
+            if (!tags.every((tag) => found.includes(tag))) throw failed('remove', lv);
+            this.#judge(() => {
+              this.#group.remove(lv, 'us');
+            });
+            await Promise.resolve();
+          }),
+      },
+      devices: {
+        settle: () => life.step(),
+        checkService: async (row) => {
+          const isGiven = model.find(row.lv)?.owner === 'service';
+          await (isGiven ? life.step() : Promise.reject(failed('udev', row.lv)));
+        },
+        takeBack: (row) => command('takeBack', row.lv, row.lv, () => devices.takeBack(row)),
+        isTakenBack: (row) => asCommand(async () => devices.isTakenBack(row)),
+        whyNotEmpty: async (row) => {
+          await life.step();
+          if (model.find(row.lv)?.uuid !== row.uuid) throw failed('blkid', row.lv);
+          return this.#group.whyNotEmpty(row.lv);
+        },
+      },
+    };
+  }
+
+  #judge(look: () => void): void {
+    try {
+      look();
+    } catch (error) {
+      if (error instanceof Violation) this.#onViolation(error);
+      throw error;
+    }
+  }
+}
+
+function plain({ vg, fillId, target, domainUuid }: PrivateVolume): PrivateVolume {
+  return { vg, fillId, target, domainUuid };
+}
+
+function unavailable(what: string): ProvisionError {
+  return new ProvisionError({ code: 'HELPER_UNAVAILABLE', message: `The LVM helper ${what}.` });
+}
+
+function failed(command: string, lv: string): ProvisionError {
+  return new ProvisionError({ code: 'HELPER_FAILED', message: `${command} failed for ${VG}/${lv}.` });
+}
+
+/** The model of LVM complains in its own words; the real one is a command that exits with an error. */
+async function asCommand<T>(effect: () => Promise<T>): Promise<T> {
+  try {
+    return await effect();
+  } catch (error) {
+    const isModel = error instanceof Error && /^(lvm|lvremove):/.test(error.message);
+    throw isModel ? new ProvisionError({ code: 'HELPER_FAILED', message: error.message }) : error;
+  }
+}
+
+function full(): ProvisionError {
+  return new ProvisionError({ code: 'VG_FULL', message: `${VG} is full.` });
+}

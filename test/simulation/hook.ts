@@ -1,0 +1,69 @@
+/**
+ * hooks/qemu in TypeScript: asks the daemon, and goes by the seals where nobody answers in time. The script
+ * itself is tested on the real host.
+ */
+import { readMark } from '../../src/core/volume.ts';
+import { admitStart } from '../../src/provision/admit-start.ts';
+import type { AdmitAnswer, GateOperation } from '../../src/provision/ports.ts';
+import type { Agenda } from './agenda.ts';
+import type { Daemon } from './daemon.ts';
+import { GRACE_MS } from './daemon.ts';
+import type { DomainSpec } from './domains.ts';
+import { xmlOf } from './domains.ts';
+import type { Group } from './group.ts';
+import { Violation } from './violation.ts';
+
+/** As adapters/gate-socket.ts tells the hook: the grace and a little more. */
+const ANSWER_MAX_MS = GRACE_MS + 4_000;
+
+export function askHook(
+  needs: {
+    readonly agenda: Agenda;
+    readonly group: Group;
+    readonly daemon: Daemon;
+    readonly onViolation: (violation: Violation) => void;
+    readonly onAnswer: (answer: AdmitAnswer) => void;
+  },
+  operation: GateOperation,
+  spec: DomainSpec,
+): Promise<AdmitAnswer> {
+  const { agenda, daemon, group } = needs;
+  if (spec.annotation === 'none') return Promise.resolve({ allowed: true, problems: [] });
+  if (!daemon.life.isAlive) return Promise.resolve(bySeals(group, spec));
+  return new Promise((resolve) => {
+    const dropTimeout = agenda.after(ANSWER_MAX_MS, () => {
+      needs.onViolation(
+        new Violation('gate-in-time', `${spec.name} got no answer within ${ANSWER_MAX_MS} ms`),
+      );
+      resolve(bySeals(group, spec));
+    });
+    const answered = (answer: AdmitAnswer): void => {
+      dropTimeout();
+      resolve(answer);
+    };
+    // The connection breaks when the daemon dies, and the hook knows at once.
+    daemon.life.atEnd(() => {
+      answered(bySeals(group, spec));
+    });
+    admitStart(daemon.admit, operation, xmlOf(spec)).then(
+      (answer) => {
+        if (!daemon.life.isAlive) return;
+        needs.onAnswer(answer);
+        answered(answer);
+      },
+      () => {
+        answered(bySeals(group, spec));
+      },
+    );
+  });
+}
+
+function bySeals(group: Group, { uuid, disks, annotation }: DomainSpec): AdmitAnswer {
+  const allowed =
+    annotation === 'good' &&
+    disks.every(({ lv, generation }) => {
+      const mark = readMark(group.model.find(lv)?.tags ?? []);
+      return mark.state === 'ready' && mark.domainUuid === uuid && mark.generation === generation;
+    });
+  return { allowed, problems: [] };
+}

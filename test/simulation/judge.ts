@@ -1,0 +1,231 @@
+/** The promises, as questions that are asked at the moments that matter and once more at the end. */
+import { ADOPTING_TAG, fillIdOf, imageTag, readMark } from '../../src/core/volume.ts';
+import type { Seal } from '../../src/core/volume.ts';
+import type { VolumeRequest } from '../../src/core/request.ts';
+import { imageName } from '../../src/core/request.ts';
+import type { FillRecord, Ledger } from '../../src/provision/ports.ts';
+import type { ModelVolume } from '../helper/memory-lvm.ts';
+import { isImageAndZeros } from './disk.ts';
+import type { DiskSpec, DomainSpec } from './domains.ts';
+import type { Book, Group } from './group.ts';
+import type { Domain } from './libvirt.ts';
+import type { Store } from './store.ts';
+import { Violation } from './violation.ts';
+
+/** An arriving domain's volumes are left alone for this long, or until the daemon is started anew. */
+const INCOMING_MS = 6 * 3_600_000;
+
+interface Intent {
+  readonly record: FillRecord;
+  readonly sinceMs: number;
+}
+
+export class Judge {
+  readonly #group: Group;
+  readonly #store: Store;
+  readonly #nowMs: () => number;
+  /** What each fill was begun for. */
+  readonly #intents = new Map<string, Intent>();
+  readonly #incoming = new Map<string, number>();
+
+  constructor(group: Group, store: Store, nowMs: () => number) {
+    this.#group = group;
+    this.#store = store;
+    this.#nowMs = nowMs;
+  }
+
+  /** `migrate begin` or `restore begin` was seen by this life of the daemon. */
+  arrives(uuid: string): void {
+    this.#incoming.set(uuid, this.#nowMs());
+  }
+
+  departs(uuid: string): void {
+    this.#incoming.delete(uuid);
+  }
+
+  daemonHasEnded(): void {
+    this.#incoming.clear();
+  }
+
+  isIncoming(uuid: string): boolean {
+    return this.#nowMs() - (this.#incoming.get(uuid) ?? -Infinity) < INCOMING_MS;
+  }
+
+  onFill(record: FillRecord): void {
+    if (this.#intents.has(record.fillId)) return;
+    // A row for a volume that is sealed already is no fill.
+    if (record.state === 'waiting' && this.isIncoming(record.domainUuid)) {
+      const isSealed = this.#group.model.volumes.some((volume) => sealOf(volume)?.fillId === record.fillId);
+      if (!isSealed)
+        throw new Violation(
+          'incoming-not-filled',
+          `a fill for ${record.domainName}, which is arriving, was begun`,
+        );
+    }
+    this.#intents.set(record.fillId, { record, sinceMs: this.#nowMs() });
+  }
+
+  onSeal(volume: ModelVolume, book: Book): void {
+    const seal = sealOf(volume);
+    const intent = this.#intents.get(seal?.fillId ?? '');
+    if (seal === undefined || intent === undefined) {
+      throw new Violation('exact-bytes', `${volume.lv} was sealed by a fill that nobody has begun`);
+    }
+    const { request, location, domainUuid } = intent.record;
+    const asked = {
+      domainUuid,
+      target: location.lv,
+      generation: request.generation,
+      image: imageTag(request.image),
+    };
+    for (const [name, value] of Object.entries(asked)) {
+      if (seal[name as keyof typeof asked] !== value) {
+        throw new Violation(
+          'exact-bytes',
+          `${volume.lv} is sealed with another ${name} than its fill was begun for`,
+        );
+      }
+    }
+    this.#judgeDigest(seal, request, intent.sinceMs);
+    const image = this.#store.contentOf(seal.sha256);
+    if (image === undefined)
+      throw new Violation('exact-bytes', `no image ever had the digest on ${volume.lv}`);
+    if (!isImageAndZeros(book.disk.stable, image)) {
+      throw new Violation(
+        'exact-bytes',
+        `${volume.lv} was sealed, but a power cut now would show other bytes`,
+      );
+    }
+    if (volume.owner === 'service' || book.openers.size > 0) {
+      throw new Violation(
+        'no-write-after-seal',
+        `${volume.lv} was sealed while it could still be written to`,
+      );
+    }
+  }
+
+  onStart(spec: DomainSpec, volumes: readonly ModelVolume[], askedAtMs: number): void {
+    for (const [index, volume] of volumes.entries()) {
+      const book = this.#group.bookOf(volume);
+      // Exchanged while the hook was asked: not even libvirt could know.
+      const isExchanged = book.madeBy === 'somebody' && book.madeAtMs > askedAtMs;
+      if (spec.annotation !== 'none' && !isExchanged) this.#judgeStart(spec, spec.disks[index], volume, book);
+      book.hasStarted = true;
+    }
+  }
+
+  /** Everything has come to rest: nothing may be left over, and what is written down must be true. */
+  atRest(domains: ReadonlyMap<string, Domain>, ledger: Ledger): void {
+    for (const volume of this.#group.model.volumes) this.#judgeRest(volume, domains);
+    for (const record of ledger.fills()) {
+      const { state, domainName, request, fillId, location } = record;
+      const what = `the ledger's row of ${domainName} ${request.target} (${state})`;
+      if (state === 'waiting' || state === 'filling' || state === 'publishing') {
+        throw new Violation('in-agreement', `${what} is unfinished, and nobody works on it`);
+      }
+      if (record.problem?.code === 'INTERNAL')
+        throw new Violation('no-defect', `${what}: ${record.problem.message}`);
+      const volume = this.#group.model.find(location.lv);
+      const seal = volume && sealOf(volume);
+      const isTheirs = seal?.domainUuid === record.domainUuid;
+      if (state === 'ready' && isTheirs && seal.fillId !== fillId) {
+        throw new Violation('in-agreement', `${what} names another fill than the seal of ${location.lv}`);
+      }
+      const known = ledger.domainOf(record.domainUuid);
+      if (known === undefined)
+        throw new Violation('in-agreement', `${what} is of a domain the ledger does not know`);
+      if (!domains.has(record.domainUuid) && known.origin === 'libvirt') {
+        throw new Violation('in-agreement', `${what} is of a domain that is gone`);
+      }
+    }
+  }
+
+  /** Whether nothing is left of fills that have ended. */
+  isTidy(): boolean {
+    return this.#group.model.volumes.every(
+      (volume) => fillIdOf(volume.lv) === undefined || this.#isStuckForGoodReason(volume),
+    );
+  }
+
+  /** True if the program can and must make this disk ready by itself, or by one `lvp retry`. */
+  isSatisfiable(uuid: string, disk: DiskSpec): boolean {
+    const digest = this.#store.digestOf(disk.image);
+    if (digest === undefined || (disk.sha256 ?? this.#store.sidecarOf(disk.image)) !== digest) return false;
+    const imageBytes = this.#store.sizeOf(disk.image);
+    if (disk.sizeBytes !== undefined && disk.sizeBytes < imageBytes) return false;
+    const volume = this.#group.model.find(disk.lv);
+    if (volume === undefined) return true;
+    const mark = readMark(volume.tags);
+    if (mark.state === 'ready') return mark.domainUuid === uuid && mark.generation === disk.generation;
+    if (mark.state === 'filling') return mark.domainUuid === uuid;
+    const book = this.#group.bookOf(volume);
+    const isRoomy = volume.sizeBytes >= (disk.sizeBytes ?? imageBytes);
+    return mark.state === 'unmarked' && book.disk.isBlank && book.openers.size === 0 && isRoomy;
+  }
+
+  isSealedFor(uuid: string, disk: DiskSpec): boolean {
+    const volume = this.#group.model.find(disk.lv);
+    const seal = volume && sealOf(volume);
+    return seal?.domainUuid === uuid && seal.generation === disk.generation;
+  }
+
+  #judgeDigest(seal: Seal, request: VolumeRequest, sinceMs: number): void {
+    const name = imageName(request.image);
+    const allowed =
+      request.sha256 === undefined ? this.#store.sidecarsSince(name, sinceMs) : [request.sha256];
+    if (allowed.includes(seal.sha256)) return;
+    throw new Violation(
+      'exact-bytes',
+      `a volume was sealed with ${seal.sha256.slice(0, 8)}…, which nobody asked for`,
+    );
+  }
+
+  #judgeStart(spec: DomainSpec, disk: DiskSpec | undefined, volume: ModelVolume, book: Book): void {
+    const seal = sealOf(volume);
+    const isItsOwn = seal?.domainUuid === spec.uuid && seal.generation === disk?.generation;
+    if (spec.annotation === 'broken' || seal === undefined || !isItsOwn) {
+      throw new Violation(
+        'only-sealed-starts',
+        `${spec.name} was started on ${volume.lv}, which is not sealed for it`,
+      );
+    }
+    if (book.hasStarted) return;
+    const image = this.#store.contentOf(seal.sha256);
+    if (image === undefined || !isImageAndZeros(book.disk.bytes, image)) {
+      throw new Violation('exact-bytes', `${spec.name} was started and reads other bytes from ${volume.lv}`);
+    }
+  }
+
+  #judgeRest(volume: ModelVolume, domains: ReadonlyMap<string, Domain>): void {
+    const book = this.#group.bookOf(volume);
+    if (fillIdOf(volume.lv) !== undefined && !this.#isStuckForGoodReason(volume)) {
+      const of = domains.size === 0 ? '' : `, marked ${readMark(volume.tags).state}`;
+      throw new Violation('nothing-left', `${volume.lv}${of}`);
+    }
+    if (book.madeBy === 'us' || book.isTakenOver || this.#isStuckForGoodReason(volume)) return;
+    if (volume.lv !== book.name || volume.tags.join() !== book.tags.join()) {
+      throw new Violation(
+        'foreign-untouched',
+        `${book.name} is called ${volume.lv} [${volume.tags.join(' ')}]`,
+      );
+    }
+  }
+
+  /** Somebody else has its name now, and only a person can say whose it is to be. */
+  #isStuckForGoodReason(volume: ModelVolume): boolean {
+    const mark = readMark(volume.tags);
+    // Made under a name in the moment between marking and renaming an earlier volume of that name, with the
+    // helper killed right after: LVM renames by name. It is reported and never used.
+    if (mark.state === 'unmarked' && this.#group.bookOf(volume).madeBy === 'somebody') {
+      return fillIdOf(volume.lv) !== undefined;
+    }
+    const isHalfTaken = volume.tags.includes(ADOPTING_TAG);
+    if (mark.state !== 'ready' && !(mark.state === 'filling' && isHalfTaken)) return false;
+    return volume.lv !== mark.target && this.#group.model.find(mark.target) !== undefined;
+  }
+}
+
+function sealOf(volume: ModelVolume): Seal | undefined {
+  const mark = readMark(volume.tags);
+  return mark.state === 'ready' ? mark : undefined;
+}

@@ -1,0 +1,277 @@
+/**
+ * libvirtd: domains, one logical pool, guests that write to their disks, the hook in the way of every start,
+ * and events that get lost, come twice, late, or without reason.
+ */
+import { ProvisionError } from '../../src/core/errors.ts';
+import type { LogicalPool } from '../../src/core/request.ts';
+import type {
+  AdmitAnswer,
+  Domains,
+  GateOperation,
+  LibvirtDomain,
+  LibvirtEvent,
+  Pools,
+} from '../../src/provision/ports.ts';
+import type { ModelVolume } from '../helper/memory-lvm.ts';
+import type { Agenda } from './agenda.ts';
+import type { DomainSpec } from './domains.ts';
+import { POOL, xmlOf } from './domains.ts';
+import type { Faults } from './faults.ts';
+import type { Group, Opener } from './group.ts';
+import { VG } from './group.ts';
+import type { Life } from './life.ts';
+import { never } from './life.ts';
+import type { Random } from './random.ts';
+
+/** A call on a bus nobody answers ends after this time. */
+const CALL_MAX_MS = 25_000;
+
+interface Guest extends Opener {
+  readonly volumes: readonly ModelVolume[];
+}
+
+export interface Domain {
+  spec: DomainSpec;
+  persistent: boolean;
+  autostart: boolean;
+  /** A hook is being asked: libvirt does not talk about the domain until it has answered. */
+  starting: Promise<unknown> | undefined;
+  guest: Guest | undefined;
+}
+
+export interface Hook {
+  ask(operation: GateOperation, spec: DomainSpec): Promise<AdmitAnswer>;
+}
+
+export class Libvirt {
+  readonly domains = new Map<string, Domain>();
+  readonly #agenda: Agenda;
+  readonly #random: Random;
+  readonly #faults: Faults;
+  readonly #group: Group;
+  readonly #trace: (line: string) => void;
+  hook: Hook = { ask: never };
+  onEvent: (event: LibvirtEvent) => void = () => undefined;
+  /** Told when a guest begins to run on these volumes. */
+  onStart: (spec: DomainSpec, volumes: readonly ModelVolume[], askedAtMs: number) => void = () => undefined;
+  isAway = false;
+  isPoolActive = true;
+  /** Counts power cuts: what was begun before one does not go on after it. */
+  #boots = 0;
+  /** Volumes that libvirt has seen at its last look. */
+  #known = new Set<string>();
+
+  constructor(needs: {
+    readonly agenda: Agenda;
+    readonly random: Random;
+    readonly faults: Faults;
+    readonly group: Group;
+    readonly trace: (line: string) => void;
+  }) {
+    this.#agenda = needs.agenda;
+    this.#random = needs.random;
+    this.#faults = needs.faults;
+    this.#group = needs.group;
+    this.#trace = needs.trace;
+  }
+
+  emit(event: LibvirtEvent): void {
+    if (this.isAway || this.#faults.strikes('eventLost')) return;
+    const times = this.#faults.strikes('eventTwice') ? 2 : 1;
+    for (let time = 0; time < times; time++) {
+      this.#agenda.after(this.#random.skewed(2_000), () => {
+        this.onEvent(event);
+      });
+    }
+  }
+
+  define(spec: DomainSpec, autostart: boolean): void {
+    const before = this.domains.get(spec.uuid);
+    const fresh: Domain = { spec, persistent: true, autostart, starting: undefined, guest: undefined };
+    if (before === undefined) this.domains.set(spec.uuid, fresh);
+    else Object.assign(before, { spec, persistent: true, autostart });
+    this.emit({ kind: 'domain', uuid: spec.uuid });
+  }
+
+  undefine(uuid: string): void {
+    const domain = this.domains.get(uuid);
+    if (domain === undefined) return;
+    domain.persistent = false;
+    if (domain.guest === undefined && domain.starting === undefined) this.domains.delete(uuid);
+    this.emit({ kind: 'domain', uuid });
+  }
+
+  /** virsh start, or create of a transient domain; resolves with why not, or undefined. */
+  async start(spec: DomainSpec): Promise<string | undefined> {
+    if (this.isAway) return 'libvirt is away';
+    const existing = this.domains.get(spec.uuid);
+    if (existing?.guest !== undefined || existing?.starting !== undefined)
+      return 'it runs or is being started';
+    const transient: Domain = {
+      spec,
+      persistent: false,
+      autostart: false,
+      starting: undefined,
+      guest: undefined,
+    };
+    const domain = existing ?? transient;
+    this.domains.set(spec.uuid, domain);
+    const starting = this.#start(domain, existing?.spec ?? spec);
+    domain.starting = starting;
+    const why = await starting;
+    if (domain.starting === starting) domain.starting = undefined;
+    if (domain.guest === undefined && !domain.persistent) this.domains.delete(spec.uuid);
+    this.#trace(`start ${spec.name}: ${why ?? 'runs'}`);
+    this.emit({ kind: 'domain', uuid: spec.uuid });
+    return why;
+  }
+
+  stop(uuid: string): void {
+    const domain = this.domains.get(uuid);
+    if (domain?.guest === undefined) return;
+    for (const volume of domain.guest.volumes) {
+      this.#group.bookOf(volume).openers.delete(domain.guest);
+      volume.owner = 'root';
+    }
+    domain.guest = undefined;
+    if (!domain.persistent) this.domains.delete(uuid);
+    this.emit({ kind: 'domain', uuid });
+  }
+
+  /** The host has lost power: no guest has survived it. */
+  losePower(): void {
+    this.#boots += 1;
+    this.isPoolActive = true;
+    for (const [uuid, domain] of this.domains) {
+      domain.guest = undefined;
+      domain.starting = undefined;
+      if (!domain.persistent) this.domains.delete(uuid);
+    }
+    this.isAway = false;
+    this.refreshPool();
+  }
+
+  /** What a guest does all day. */
+  writeFromGuests(): void {
+    for (const { guest } of this.domains.values()) {
+      for (const volume of guest?.volumes ?? []) {
+        const { disk } = this.#group.bookOf(volume);
+        disk.write(Buffer.alloc(512, 0x67), 512 * this.#random.between(0, disk.bytes.length / 512 - 1));
+        if (this.#random.chance(0.5)) disk.sync();
+      }
+    }
+  }
+
+  /** virsh pool-destroy: fails while anything in it is in use. */
+  stopPool(): boolean {
+    const { volumes } = this.#group.model;
+    if (!this.isPoolActive || volumes.some((volume) => this.#group.isOpen(volume))) return false;
+    for (const volume of volumes) volume.active = false;
+    this.isPoolActive = false;
+    this.emit({ kind: 'pool' });
+    return true;
+  }
+
+  startPool(): void {
+    if (this.isPoolActive) return;
+    for (const volume of this.#group.model.volumes) volume.active = true;
+    this.isPoolActive = true;
+    this.refreshPool();
+    this.emit({ kind: 'pool' });
+  }
+
+  refreshPool(): void {
+    this.#known = new Set(this.#group.model.volumes.map(({ lv }) => lv));
+  }
+
+  domainsPort(daemon: Life): Domains {
+    const all = () => [...this.domains].flatMap(([uuid, domain]) => this.#described(uuid, domain));
+    return {
+      list: () => this.#call(daemon, () => [...this.domains.keys()]),
+      read: async (uuid) => {
+        await this.#call(daemon, () => undefined);
+        await this.domains.get(uuid)?.starting;
+        await daemon.step();
+        return all().find((domain) => domain.uuid === uuid);
+      },
+      find: (word) =>
+        this.#call(daemon, () => all().find(({ uuid, name }) => uuid === word || name === word)),
+      start: async (uuid) => {
+        const spec = await this.#call(daemon, () => this.domains.get(uuid)?.spec);
+        const why = spec === undefined ? 'there is none' : await this.start(spec);
+        await daemon.step();
+        if (why !== undefined) throw failed(`cannot start ${uuid}: ${why}`);
+      },
+      writeAnnotation: () => Promise.reject(new Error('nobody writes annotations here')),
+    };
+  }
+
+  pools(daemon: Life): Pools {
+    const pool = (): LogicalPool => ({ name: POOL, uuid: 'pool', vg: VG, active: this.isPoolActive });
+    return {
+      list: () => this.#call(daemon, () => [pool()]),
+      refresh: () =>
+        this.#call(daemon, () => {
+          if (!this.isPoolActive) throw failed('the pool is not active');
+          this.refreshPool();
+        }),
+      start: () =>
+        this.#call(daemon, () => {
+          this.startPool();
+        }),
+      deleteVolume: (_pool, lv) =>
+        this.#call(daemon, () => {
+          if (!this.isPoolActive) throw failed('the pool is not active');
+          const volume = this.#group.model.find(lv);
+          if (volume === undefined) return;
+          if (this.#group.isOpen(volume)) throw failed(`${lv} is in use`);
+          this.#trace(`libvirt removes ${lv}`);
+          this.#group.remove(lv, 'us');
+        }),
+    };
+  }
+
+  async #start(domain: Domain, spec: DomainSpec): Promise<string | undefined> {
+    const boot = this.#boots;
+    const askedAtMs = this.#agenda.nowMs;
+    const answer = await this.hook.ask('prepare', spec);
+    if (!answer.allowed) return answer.problems.map(({ code }) => code).join(' ') || 'refused';
+    if (boot !== this.#boots || this.isAway) return 'libvirtd has gone meanwhile';
+    if (!this.isPoolActive) return 'the pool is not active';
+    const volumes: ModelVolume[] = [];
+    for (const { lv } of spec.disks) {
+      const volume = this.#group.model.find(lv);
+      if (volume === undefined || !this.#known.has(lv)) return `no storage volume ${lv}`;
+      if (this.#group.isOpen(volume) || !volume.active) return `${lv} cannot be opened`;
+      volumes.push(volume);
+    }
+    this.onStart(spec, volumes, askedAtMs);
+    domain.guest = { what: 'guest', volumes };
+    for (const volume of volumes) {
+      this.#group.bookOf(volume).openers.add(domain.guest);
+      volume.owner = 'guest';
+    }
+    return undefined;
+  }
+
+  #described(uuid: string, { spec, persistent, autostart, guest }: Domain): LibvirtDomain[] {
+    const xml = xmlOf(spec);
+    return [{ uuid, name: spec.name, xml, active: guest !== undefined, persistent, autostart }];
+  }
+
+  async #call<T>(daemon: Life, effect: () => T): Promise<T> {
+    await daemon.step();
+    if (this.isAway) {
+      if (this.#random.chance(0.3)) await daemon.wait(CALL_MAX_MS);
+      throw new ProvisionError({ code: 'LIBVIRT_UNAVAILABLE', message: 'libvirt does not answer' });
+    }
+    if (this.#faults.strikes('libvirtFails')) throw failed('an internal error occurred');
+    const result = effect();
+    await daemon.step();
+    return result;
+  }
+}
+
+function failed(what: string): ProvisionError {
+  return new ProvisionError({ code: 'LIBVIRT_FAILED', message: `libvirt: ${what}` });
+}

@@ -1,0 +1,125 @@
+/** The bucket: objects that are replaced, digests beside them that may lag behind, and a way there that breaks. */
+import { createHash } from 'node:crypto';
+import { ProvisionError } from '../../src/core/errors.ts';
+import type { ErrorCode } from '../../src/core/errors.ts';
+import type { ImageReference } from '../../src/core/request.ts';
+import { imageName } from '../../src/core/request.ts';
+import type { ImageObject, Images } from '../../src/provision/ports.ts';
+import type { Faults } from './faults.ts';
+import type { Life } from './life.ts';
+
+/** The longest that a stalled read takes to notice it. */
+const STALL_MAX_MS = 60_000;
+const CHUNK_BYTES = 8192;
+
+interface StoredObject {
+  readonly etag: string;
+  readonly bytes: Buffer;
+}
+
+export class Store {
+  readonly #faults: Faults;
+  readonly #nowMs: () => number;
+  readonly #objects = new Map<string, StoredObject>();
+  readonly #sidecars = new Map<string, { readonly sinceMs: number; readonly sha256: string }[]>();
+  readonly #everStored = new Map<string, Buffer>();
+  isAway = false;
+  /** How long each chunk takes. */
+  chunkMs = 0;
+  #versions = 0;
+
+  constructor(faults: Faults, nowMs: () => number) {
+    this.#faults = faults;
+    this.#nowMs = nowMs;
+  }
+
+  put(name: string, bytes: Buffer, options: { readonly sidecar: boolean }): void {
+    this.#versions += 1;
+    this.#objects.set(name, { etag: `e${this.#versions}`, bytes });
+    this.#everStored.set(sha256Of(bytes), bytes);
+    if (options.sidecar) this.putSidecar(name);
+  }
+
+  putSidecar(name: string): void {
+    const object = this.#objects.get(name);
+    if (object === undefined) return;
+    const before = this.#sidecars.get(name) ?? [];
+    this.#sidecars.set(name, [...before, { sinceMs: this.#nowMs(), sha256: sha256Of(object.bytes) }]);
+  }
+
+  /** What a digest is of, if it ever was in the bucket. */
+  contentOf(sha256: string): Buffer | undefined {
+    return this.#everStored.get(sha256);
+  }
+
+  digestOf(name: string): string | undefined {
+    const object = this.#objects.get(name);
+    return object === undefined ? undefined : sha256Of(object.bytes);
+  }
+
+  sizeOf(name: string): number {
+    return this.#objects.get(name)?.bytes.length ?? 0;
+  }
+
+  sidecarOf(name: string): string | undefined {
+    return this.#sidecars.get(name)?.at(-1)?.sha256;
+  }
+
+  /** Digests that stood beside the object at any time since then. */
+  sidecarsSince(name: string, sinceMs: number): string[] {
+    const all = this.#sidecars.get(name) ?? [];
+    return all
+      .filter((_, index) => (all[index + 1]?.sinceMs ?? Infinity) >= sinceMs)
+      .map(({ sha256 }) => sha256);
+  }
+
+  images(daemon: Life): Images {
+    const reach = async (image: ImageReference): Promise<void> => {
+      await daemon.step();
+      if (this.isAway || this.#faults.strikes('storeFails')) throw failure('STORE_UNREACHABLE', image);
+    };
+    return {
+      stat: async (image) => {
+        await reach(image);
+        const object = this.#objects.get(imageName(image));
+        if (object === undefined) throw failure('IMAGE_NOT_FOUND', image);
+        return { image, sizeBytes: object.bytes.length, etag: object.etag };
+      },
+      readText: async (image) => {
+        await reach(image);
+        return this.sidecarOf(imageName(image).replace(/\.sha256$/, ''));
+      },
+      read: (object, offsetBytes, lengthBytes, signal) =>
+        this.#read(daemon, object, { offsetBytes, lengthBytes, signal }),
+    };
+  }
+
+  async *#read(
+    daemon: Life,
+    { image, etag }: ImageObject,
+    range: { readonly offsetBytes: number; readonly lengthBytes: number; readonly signal: AbortSignal },
+  ): AsyncGenerator<Uint8Array> {
+    const endBytes = range.offsetBytes + range.lengthBytes;
+    for (let at = range.offsetBytes; at < endBytes; at += CHUNK_BYTES) {
+      await daemon.step();
+      if (this.chunkMs > 0) await daemon.clock().sleep(this.chunkMs, range.signal);
+      if (this.#faults.strikes('storeStalls')) await daemon.clock().sleep(STALL_MAX_MS, range.signal);
+      range.signal.throwIfAborted();
+      if (this.isAway || this.#faults.strikes('storeFails')) throw failure('STORE_UNREACHABLE', image);
+      const object = this.#objects.get(imageName(image));
+      if (object?.etag !== etag) throw failure('IMAGE_CHANGED', image);
+      if (this.#faults.strikes('storeTruncates')) return;
+      const bytes = Buffer.from(object.bytes.subarray(at, Math.min(endBytes, at + CHUNK_BYTES)));
+      if (this.#faults.strikes('storeCorrupts')) bytes[bytes.length >>> 1] = 0x21;
+      yield bytes;
+    }
+  }
+}
+
+export function sha256Of(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
+
+function failure(code: ErrorCode, image: ImageReference): ProvisionError {
+  return new ProvisionError({ code, message: `The store does not give ${imageName(image)}.` });
+}

@@ -1,0 +1,23 @@
+/** A promise that was broken. Ends the run, with the seed and what led to it. */
+export class Violation extends Error {
+  readonly oracle: Oracle;
+
+  constructor(oracle: Oracle, what: string) {
+    super(`${oracle}: ${what}`);
+    this.oracle = oracle;
+  }
+}
+
+/** The promises, by the names that docs/reliability.md gives them. */
+export type Oracle =
+  | 'exact-bytes'
+  | 'no-write-after-seal'
+  | 'only-sealed-starts'
+  | 'foreign-untouched'
+  | 'incoming-not-filled'
+  | 'names-mean-finished'
+  | 'gate-in-time'
+  | 'in-agreement'
+  | 'nothing-left'
+  | 'ready-in-the-end'
+  | 'no-defect';
