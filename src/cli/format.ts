@@ -79,7 +79,8 @@ function volumeLines(volume: VolumeStatus, colour: boolean): string[] {
 export function progressLine(volume: VolumeStatus, colour: boolean): string {
   const state = paint(volume.state, volume.state, colour);
   const { bytesDone, bytesTotal } = volume;
-  if (volume.state !== 'filling' || bytesDone === undefined || bytesTotal === undefined) {
+  // Before the size of the image is known there is no way to be at the end of.
+  if (volume.state !== 'filling' || bytesDone === undefined || !bytesTotal) {
     return [`${volume.target} ${state}`, ...phaseOf(volume)].join(', ');
   }
   const parts = [

@@ -556,10 +556,12 @@ describe('what the simulation has found once:', () => {
     world.images.hold();
     const list = world.volumes.list.bind(world.volumes);
     world.volumes.list = () => world.clock.sleep(1_800).then(list);
-    let isAnswered = false;
-    const answer = admitStart(world.admit, 'prepare', domainXml(vm1)).finally(() => (isAnswered = true));
+    const over = new AbortController();
+    const answer = admitStart(world.admit, 'prepare', domainXml(vm1)).finally(() => {
+      over.abort();
+    });
     let tookMs = 0;
-    for (; !isAnswered; tookMs += 100) {
+    for (; !over.signal.aborted; tookMs += 100) {
       for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setImmediate(resolve));
       world.clock.advance(100);
     }

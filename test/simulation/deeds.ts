@@ -204,7 +204,7 @@ const toggleLibvirt: Deed = (run) => {
 
 const toggleStore: Deed = (run, random) => {
   if (random.chance(0.5)) run.store.isAway = !run.store.isAway;
-  else run.store.chunkMs = random.skewed(20_000);
+  else run.store.chunkMs = random.skewed(random.pick([20_000, 400_000]));
   run.say(`store ${run.store.isAway ? 'away' : `there, ${run.store.chunkMs} ms a chunk`}`);
 };
 

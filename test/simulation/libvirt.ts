@@ -58,6 +58,8 @@ export class Libvirt {
   isPoolActive = true;
   /** Counts power cuts: what was begun before one does not go on after it. */
   #boots = 0;
+  /** When a domain was last seen to vanish. */
+  readonly #goneAtMs = new Map<string, number>();
   /** Volumes that libvirt has seen at its last look. */
   #known = new Set<string>();
 
@@ -97,7 +99,7 @@ export class Libvirt {
     const domain = this.domains.get(uuid);
     if (domain === undefined) return;
     domain.persistent = false;
-    if (domain.guest === undefined && domain.starting === undefined) this.domains.delete(uuid);
+    if (domain.guest === undefined && domain.starting === undefined) this.#remove(uuid);
     this.emit({ kind: 'domain', uuid });
   }
 
@@ -120,10 +122,20 @@ export class Libvirt {
     domain.starting = starting;
     const why = await starting;
     if (domain.starting === starting) domain.starting = undefined;
-    if (domain.guest === undefined && !domain.persistent) this.domains.delete(spec.uuid);
+    if (domain.guest === undefined && !domain.persistent) this.#remove(spec.uuid);
     this.#trace(`start ${spec.name}: ${why ?? 'runs'}`);
     this.emit({ kind: 'domain', uuid: spec.uuid });
     return why;
+  }
+
+  /** For how long there has been no such domain. */
+  goneForMs(uuid: string): number {
+    return this.domains.has(uuid) ? 0 : this.#agenda.nowMs - (this.#goneAtMs.get(uuid) ?? Infinity);
+  }
+
+  #remove(uuid: string): void {
+    this.domains.delete(uuid);
+    this.#goneAtMs.set(uuid, this.#agenda.nowMs);
   }
 
   stop(uuid: string): void {
@@ -134,7 +146,7 @@ export class Libvirt {
       volume.owner = 'root';
     }
     domain.guest = undefined;
-    if (!domain.persistent) this.domains.delete(uuid);
+    if (!domain.persistent) this.#remove(uuid);
     this.emit({ kind: 'domain', uuid });
   }
 
@@ -145,7 +157,7 @@ export class Libvirt {
     for (const [uuid, domain] of this.domains) {
       domain.guest = undefined;
       domain.starting = undefined;
-      if (!domain.persistent) this.domains.delete(uuid);
+      if (!domain.persistent) this.#remove(uuid);
     }
     this.isAway = false;
     this.refreshPool();

@@ -200,11 +200,12 @@ const MUTANTS: readonly Mutant[] = [
     changes: [
       {
         file: 'provision/reconcile.ts',
-        from: `      if (fills.running.has(fill.fillId)) {
-        fills.cancel(`,
-        to: `      if (fills.running.has(fill.fillId)) {
-        void (
-          fill.fillId, `,
+        from: `        fills.cancel(
+          fill.fillId,
+          found`,
+        to: `        ((...nothing: unknown[]) => nothing)(
+          fill.fillId,
+          found`,
       },
     ],
   },
@@ -271,7 +272,7 @@ const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'the rows of an interrupted fill are taken for running',
-    killedBy: 'ready-in-the-end',
+    killedBy: 'in-agreement',
     changes: [
       {
         file: 'core/plan.ts',

@@ -6,6 +6,8 @@ import type { Log } from '../../src/provision/ports.ts';
 import type { AdmitAnswer, GateOperation } from '../../src/provision/ports.ts';
 import { isPassing, ProvisionError } from '../../src/core/errors.ts';
 import type { Problem } from '../../src/core/errors.ts';
+import { readMark } from '../../src/core/volume.ts';
+import type { ModelVolume } from '../helper/memory-lvm.ts';
 import { Agenda } from './agenda.ts';
 import { Daemon } from './daemon.ts';
 import type { Host } from './daemon.ts';
@@ -91,6 +93,8 @@ export class Simulation {
   #lives = 0;
   #deed = 0;
   #isOver = false;
+  /** Since when daemon and libvirt have both been there. */
+  #calmSinceMs = 0;
 
   constructor(seed: number) {
     this.#seed = seed;
@@ -127,6 +131,7 @@ export class Simulation {
     };
     this.group.onSeal = (volume, book) => {
       this.#judge.onSeal(volume, book);
+      this.#requireWanted(volume);
     };
     this.libvirt.onStart = (...started) => {
       this.#try(() => {
@@ -248,6 +253,7 @@ export class Simulation {
     if (this.libvirt.isAway === isAway) return;
     this.say(isAway ? 'libvirt away' : 'libvirt back');
     this.libvirt.isAway = isAway;
+    this.#calmSinceMs = this.agenda.nowMs;
     if (!isAway && this.libvirt.isPoolActive) this.libvirt.refreshPool();
     const problem = { code: 'LIBVIRT_UNAVAILABLE', message: 'away' } as const;
     this.daemon.onEvent(isAway ? { kind: 'disconnected', problem } : { kind: 'connected' });
@@ -298,6 +304,19 @@ export class Simulation {
 
   #isIdle(): boolean {
     return this.daemon.fills.running.size === 0;
+  }
+
+  /** A domain that has been gone for so long that everybody must have noticed is filled for no more. */
+  #requireWanted({ lv, tags }: ModelVolume): void {
+    const mark = readMark(tags);
+    if (mark.state !== 'ready') return;
+    const isFirstStart = this.#ledger.of(this.daemon.life).domainOf(mark.domainUuid)?.origin === 'gate';
+    const goneForMs = Math.min(
+      this.libvirt.goneForMs(mark.domainUuid),
+      this.agenda.nowMs - this.#calmSinceMs,
+    );
+    if (isFirstStart || goneForMs < 2 * this.#host.intervalMs + 60_000) return;
+    throw new Violation('in-agreement', `${lv} was filled for a domain that was gone for ${goneForMs} ms`);
   }
 
   /** Domains that can be made ready and are not. */
@@ -369,6 +388,7 @@ export class Simulation {
 
   #startDaemon(): void {
     this.say('daemon started');
+    this.#calmSinceMs = this.agenda.nowMs;
     this.daemon = new Daemon(this.#host, this.#newLife(STREAM.daemon));
   }
 
