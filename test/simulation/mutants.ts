@@ -12,7 +12,7 @@ import type { Oracle } from './violation.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 /** Runs a mutant has to survive to be called a survivor. */
-const SEEDS = 600;
+const SEEDS = 3000;
 
 interface Change {
   readonly file: string;

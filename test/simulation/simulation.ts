@@ -315,7 +315,7 @@ export class Simulation {
       this.libvirt.goneForMs(mark.domainUuid),
       this.agenda.nowMs - this.#calmSinceMs,
     );
-    if (isFirstStart || goneForMs < 2 * this.#host.intervalMs + 60_000) return;
+    if (isFirstStart || goneForMs < this.#host.intervalMs + 60_000) return;
     throw new Violation('in-agreement', `${lv} was filled for a domain that was gone for ${goneForMs} ms`);
   }
 
