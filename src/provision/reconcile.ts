@@ -192,6 +192,7 @@ export class Reconciler {
     const startWish = this.#startWish(planned, seen, begins);
     if (seen === 'libvirt') this.#needs.firstStarts.delete(domain.uuid);
     if (seen === 'gate' && known === undefined) this.#needs.firstStarts.set(domain.uuid, domain.name);
+    if (seen === 'gate') this.#forgetEarlierTries(domain);
     if (seen !== undefined) {
       const origin = known?.origin === 'libvirt' ? 'libvirt' : seen;
       this.#remember({ domain, origin, startWish, seenAtMs: this.#needs.clock.nowMs() });
@@ -426,6 +427,18 @@ export class Reconciler {
     ledger.removeDomain(uuid);
     this.#said.delete(uuid);
     log.info({ domain: uuid, name: known.domain.name }, 'no longer asks for volumes');
+  }
+
+  /** First starts of this guest under other UUIDs for which nothing was begun: they do not come back. */
+  #forgetEarlierTries({ uuid, name }: Domain): void {
+    const { firstStarts, ledger } = this.#needs;
+    const filled = new Set(ledger.fills().map(({ domainUuid }) => domainUuid));
+    for (const [earlier, earlierName] of firstStarts) {
+      if (earlier === uuid || earlierName !== name || filled.has(earlier)) continue;
+      firstStarts.delete(earlier);
+      ledger.removeDomain(earlier);
+      this.#said.delete(earlier);
+    }
   }
 
   #forgetDisksNotIn(planned: Plan): void {

@@ -255,6 +255,19 @@ describe('a first start, before any define', () => {
       expect(await admitStart(world.admit, 'prepare', first)).toMatchObject({ allowed: false });
     });
 
+    it('is the only one known in the end, however many tries there were', async () => {
+      const world = await refusedOnce();
+      const second = admitStart(world.admit, 'prepare', again);
+      await new Promise((resolve) => setImmediate(resolve));
+      world.clock.advance(3_000);
+      expect(await second).toMatchObject({ allowed: false });
+      world.images.letGo();
+      await until('published', () => isReady(world));
+      const third = { ...vm1, uuid: '33333333-3333-4333-8333-333333333333' };
+      expect(await admitStart(world.admit, 'prepare', domainXml(third))).toMatchObject({ allowed: true });
+      expect(world.ledger.domains().map(({ domain }) => domain.uuid)).toEqual([third.uuid]);
+    });
+
     it('waits for the fill of the first try', async () => {
       const world = await refusedOnce();
       // The tool has made its blank volume again.
