@@ -15,6 +15,7 @@ import type { ObserveNeeds } from './observe.ts';
 import { observe } from './observe.ts';
 import type { AdmitAnswer, GateOperation, Log } from './ports.ts';
 import type { Reconciler } from './reconcile.ts';
+import { wishAutostart } from './start-wishes.ts';
 
 export interface AdmitNeeds extends ObserveNeeds {
   readonly reconciler: Reconciler;
@@ -70,10 +71,10 @@ async function decide(needs: AdmitNeeds, operation: GateOperation, xml: string):
   const domainUuid = domain.uuid;
   if (domain.annotation === undefined) return { allowed: true, problems: [], domainUuid };
   const { reconciler } = needs;
-  if (operation !== 'prepare') reconciler.markIncoming(domainUuid, 'admitted');
+  if (operation !== 'prepare') reconciler.incoming.mark(domainUuid, 'admitted');
   // If this is the autostart at boot it is not tried again by libvirt, however it ends here.
-  else if (!needs.isLibvirtReachable()) reconciler.wishAutostart(domain);
-  const mayFill = operation === 'prepare' && !reconciler.isIncoming(domainUuid);
+  else if (!needs.isLibvirtReachable()) wishAutostart(needs, domain);
+  const mayFill = operation === 'prepare' && !reconciler.incoming.has(domainUuid);
   // Somebody wants it now: a pause after a failure that may have passed ends here.
   if (mayFill) reconciler.endPauses(domainUuid);
   const first = await planOf(needs, domain);
@@ -82,7 +83,7 @@ async function decide(needs: AdmitNeeds, operation: GateOperation, xml: string):
     reconciler.admitted(domainUuid);
     return { allowed: true, problems: [], domainUuid };
   }
-  if (operation !== 'prepare') reconciler.markIncoming(domainUuid, 'refused');
+  if (operation !== 'prepare') reconciler.incoming.mark(domainUuid, 'refused');
   return {
     allowed: false,
     problems: last.problems.concat(last.disks.flatMap(describeUnready(needs, mayFill))),

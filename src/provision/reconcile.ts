@@ -7,51 +7,37 @@ import { randomBytes } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { parseDomainXml } from '../core/domain-xml.ts';
 import type { Problem } from '../core/errors.ts';
-import { describeProblem, isPassing, toProblem } from '../core/errors.ts';
+import { describeProblem, toProblem } from '../core/errors.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
-import {
-  isStartable,
-  isUnfinished,
-  planFinish,
-  planReclaim,
-  RETRY_MAX_MS,
-  sameRequest,
-} from '../core/plan.ts';
-import type { Domain, LogicalPool } from '../core/request.ts';
-import type { LogicalVolume, Seal } from '../core/volume.ts';
-import { readMark } from '../core/volume.ts';
-import { discardVolume } from './discard-volume.ts';
-import type { ObserveNeeds } from './observe.ts';
+import { isStartable, isUnfinished, RETRY_MAX_MS, sameRequest } from '../core/plan.ts';
+import type { Domain } from '../core/request.ts';
+import { IncomingDomains } from './incoming.ts';
 import { observe, problemsOf } from './observe.ts';
-import { publishVolume } from './publish-volume.ts';
-import type { Domains, FillRecord, KnownDomain, LibvirtDomain, Log, Pools, StartWish } from './ports.ts';
+import type { Domains, FillRecord, KnownDomain, LibvirtDomain } from './ports.ts';
+import type { ReclaimNeeds } from './reclaim.ts';
+import { reclaim } from './reclaim.ts';
+import { startIfWished, startWishAfter } from './start-wishes.ts';
 
 /** A start that was refused and never came back: its fill is given up after this time, in ms. */
 const GATE_ORIGIN_KEPT_MS = 24 * 3_600_000;
-/** How long an incoming migration or restore may take from its first hook call to its start, in ms. */
-const INCOMING_KEPT_MS = 6 * 3_600_000;
-const INCOMING_REFUSED_KEPT_MS = 60_000;
 const REFRESH_AGAIN_MS = 5_000;
 /** Domains read per observation. */
 const BATCH_MAX = 64;
 
-export interface ReconcileNeeds extends ObserveNeeds {
+export interface ReconcileNeeds extends ReclaimNeeds {
   readonly domains: Domains;
-  readonly pools: Pools;
-  readonly log: Log;
   /** In memory alone: whoever was admitted without us, while we were away, must not be in it. */
   readonly firstStarts: Map<string, string>;
 }
 
 export class Reconciler {
+  readonly incoming: IncomingDomains;
   readonly #needs: ReconcileNeeds;
   readonly #queue = new Set<string>();
   /** What was last said about a domain, so that the same news is logged once. */
   readonly #said = new Map<string, string>();
   /** Annotations that cannot be read, by domain UUID, for `lvp status`. */
   readonly #unreadable = new Map<string, { readonly name: string; readonly problem: Problem }>();
-  /** Domains arriving by migration or restore: verified, never filled. Until when, in monotonic ms. */
-  readonly #incoming = new Map<string, number>();
   readonly #timers = new Map<string, AbortController>();
   /** Pools that libvirt could not be made to look at yet. */
   readonly #refreshing = new Set<string>();
@@ -61,6 +47,7 @@ export class Reconciler {
 
   constructor(needs: ReconcileNeeds) {
     this.#needs = needs;
+    this.incoming = new IncomingDomains(needs.clock);
     needs.fills.onSettled = (uuid) => {
       this.request(uuid);
     };
@@ -94,23 +81,11 @@ export class Reconciler {
   async #requestAll(): Promise<void> {
     for (const uuid of await this.#needs.domains.list()) this.#queue.add(uuid);
     this.requestKnown();
-    await this.reclaim();
+    await reclaim(this.#needs);
   }
 
   get unreadable(): ReadonlyMap<string, { readonly name: string; readonly problem: Problem }> {
     return this.#unreadable;
-  }
-
-  /** `refused` ones do not come; only what was under way already is kept out for a moment more. */
-  markIncoming(uuid: string, answer: 'admitted' | 'refused'): void {
-    const keptMs = answer === 'admitted' ? INCOMING_KEPT_MS : INCOMING_REFUSED_KEPT_MS;
-    this.#incoming.set(uuid, this.#needs.clock.monotonicMs() + keptMs);
-  }
-
-  isIncoming(uuid: string): boolean {
-    const nowMs = this.#needs.clock.monotonicMs();
-    for (const [other, untilMs] of this.#incoming) if (untilMs <= nowMs) this.#incoming.delete(other);
-    return this.#incoming.has(uuid);
   }
 
   /** Failures of this domain that may have passed are tried again now instead of after their pause. */
@@ -118,58 +93,6 @@ export class Reconciler {
     for (const fill of this.#needs.ledger.fills()) {
       if (fill.domainUuid !== uuid || (fill.retryAtMs ?? 0) === 0) continue;
       this.#needs.ledger.putFill({ ...fill, retryAtMs: 0 });
-    }
-  }
-
-  /** A start was refused while libvirtd took no clients: if that was its autostart, it is made good once. */
-  wishAutostart(domain: Domain): void {
-    const { clock, ledger } = this.#needs;
-    const known = ledger.domainOf(domain.uuid) ?? {
-      ...{ domain, origin: 'gate' as const, startWish: 'no' as const, seenAtMs: clock.nowMs() },
-    };
-    if (known.startWish === 'no') ledger.putDomain({ ...known, startWish: 'if-autostart' });
-  }
-
-  /** Removes private volumes that nothing accounts for any more. */
-  async reclaim(): Promise<void> {
-    const { volumes } = await observe(this.#needs, []);
-    const { fills, ledger, log } = this.#needs;
-    const accounts = { volumes, fills: ledger.fills(), running: fills.running };
-    const litter = planReclaim(accounts);
-    const orphans = planFinish(accounts);
-    if (litter.length + orphans.length === 0) return;
-    const pools = await this.#needs.pools.list();
-    for (const { volume, seal } of orphans) await this.#finishOrphan(volume, seal, pools);
-    for (const volume of litter) {
-      const mark = readMark(volume.tags);
-      if (mark.state !== 'filling') continue;
-      const { fillId } = mark;
-      const pool = pools.find(({ vg, active }) => vg === volume.vg && active);
-      try {
-        const outcome = await discardVolume(this.#needs, { vg: volume.vg, fillId }, pool?.name);
-        log.info(
-          { fill: fillId, volume: `${volume.vg}/${volume.lv}`, outcome },
-          'reclaimed an abandoned volume',
-        );
-      } catch (error) {
-        log.warn({ fill: fillId, problem: toProblem(error) }, 'an abandoned volume could not be removed yet');
-      }
-    }
-  }
-
-  /** A sealed volume whose domain has gone before the last step: it gets its name, and people see that it is there. */
-  async #finishOrphan({ vg, lv }: LogicalVolume, seal: Seal, pools: readonly LogicalPool[]): Promise<void> {
-    const { fillId, target, domainUuid } = seal;
-    const pool = pools.find((one) => one.vg === vg && one.active);
-    if (pool === undefined) return;
-    try {
-      await publishVolume(this.#needs, { vg, fillId, target, domainUuid }, seal, pool.name);
-      this.#needs.log.info({ fill: fillId, volume: `${vg}/${target}` }, 'finished an abandoned volume');
-    } catch (error) {
-      this.#needs.log.warn(
-        { fill: fillId, volume: `${vg}/${lv}`, problem: toProblem(error) },
-        'an abandoned volume could not be finished yet',
-      );
     }
   }
 
@@ -188,8 +111,7 @@ export class Reconciler {
     const { ledger } = this.#needs;
     const { domain } = planned;
     const known = ledger.domainOf(domain.uuid);
-    const begins = planned.problems.length === 0 && planned.disks.some(({ action }) => action === 'fill');
-    const startWish = this.#startWish(planned, seen, begins);
+    const startWish = startWishAfter(known, planned, seen);
     if (seen === 'libvirt') this.#needs.firstStarts.delete(domain.uuid);
     if (seen === 'gate' && known === undefined) this.#needs.firstStarts.set(domain.uuid, domain.name);
     if (seen === 'gate') this.#forgetEarlierTries(domain);
@@ -200,15 +122,6 @@ export class Reconciler {
     this.#forgetDisksNotIn(planned);
     if (planned.problems.length === 0) for (const disk of planned.disks) this.#actOnDisk(domain, disk, seen);
     this.#say(planned);
-  }
-
-  #startWish(planned: Plan, seen: KnownDomain['origin'] | undefined, begins: boolean): StartWish {
-    const wish = this.#needs.ledger.domainOf(planned.domain.uuid)?.startWish ?? 'no';
-    if (seen !== 'libvirt') return wish;
-    const whenReady = planned.domain.annotation?.start === 'when-ready';
-    if (whenReady && begins) return 'yes';
-    // Taken out of the annotation during the fill.
-    return wish === 'yes' && !whenReady ? 'no' : wish;
   }
 
   /** Every write to the ledger waits for the disk: what is known already is not written again. */
@@ -226,18 +139,16 @@ export class Reconciler {
     const record = ledger.fillOf(domain.uuid, disk.request.target);
     switch (disk.action) {
       case 'none':
-        // Whoever published it may have been cut off before libvirt was told.
-        if (record !== undefined && record.state !== 'ready' && !this.#refreshing.has(disk.location.pool)) {
-          this.#refresh(disk.location.pool);
-        }
         if (record?.state !== 'ready') {
+          // Whoever published it may have been cut off before libvirt was told.
+          if (!this.#refreshing.has(disk.location.pool)) this.#refresh(disk.location.pool);
           const sealed = this.#newRecord(domain, disk, record, disk.fillId);
           ledger.putFill({ ...sealed, state: 'ready', sha256: disk.sha256 });
         }
         return;
       case 'fill':
         // A domain on its way in brings its bytes along.
-        if (this.isIncoming(domain.uuid)) return;
+        if (this.incoming.has(domain.uuid)) return;
         fills.begin(this.#newRecord(domain, disk, record, disk.fillId), { from: disk.from });
         return;
       case 'finish':
@@ -346,7 +257,7 @@ export class Reconciler {
       this.act(planned, found === undefined ? undefined : 'libvirt');
       // A start takes as long as QEMU does: nothing else waits for it.
       if (found !== undefined && isStartable(planned)) {
-        this.#startIfWished(found).catch((error: unknown) => {
+        startIfWished(this.#needs, found).catch((error: unknown) => {
           this.#needs.log.error({ domain: found.uuid, problem: toProblem(error) }, 'it could not be started');
         });
       }
@@ -382,27 +293,6 @@ export class Reconciler {
         problem,
       });
       return undefined;
-    }
-  }
-
-  async #startIfWished(found: LibvirtDomain): Promise<void> {
-    const { domains, ledger, log } = this.#needs;
-    const known = ledger.domainOf(found.uuid);
-    if (known === undefined || known.startWish === 'no') return;
-    const wanted = known.startWish === 'yes' || found.autostart;
-    // The wish is taken back before the start, so that a crash in between starts nothing twice.
-    ledger.putDomain({ ...known, startWish: 'no' });
-    if (!wanted || found.active) return;
-    try {
-      await domains.start(found.uuid);
-      log.info({ domain: found.uuid, name: found.name }, 'started, its volumes being ready');
-    } catch (error) {
-      const problem = toProblem(error);
-      if (isPassing(problem)) ledger.putDomain(known);
-      log.error(
-        { domain: found.uuid, name: found.name, problem },
-        'its volumes are ready but it could not be started',
-      );
     }
   }
 

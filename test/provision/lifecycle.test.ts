@@ -519,6 +519,15 @@ describe('what the simulation has found once:', () => {
     await until('told', () => world.libvirt.refreshed.length === 1);
   });
 
+  it('libvirt is told of a volume whose ledger was lost between renaming and refresh', async () => {
+    const world = new World();
+    const mark = { fillId: 'f'.repeat(16), target: 'vm1', domainUuid: uuid };
+    const sealed = sealTags({ ...mark, image: 'images/small.raw', sha256: 'a'.repeat(64), generation: 1 });
+    world.volumes.add('vm1', Buffer.alloc(4 * MIB, 0x55), sealed);
+    world.define(vm1);
+    await until('told', () => world.libvirt.refreshed.length === 1);
+  });
+
   it.each(['filling', 'publishing', 'ready'] as const)(
     'a ledger that cannot take down the state `%s` does not end the fill',
     async (state) => {

@@ -164,10 +164,10 @@ const MUTANTS: readonly Mutant[] = [
     name: 'an arriving domain is filled',
     killedBy: 'incoming-not-filled',
     changes: [
-      { file: 'provision/reconcile.ts', from: 'if (this.isIncoming(domain.uuid)) return;', to: '' },
+      { file: 'provision/reconcile.ts', from: 'if (this.incoming.has(domain.uuid)) return;', to: '' },
       {
         file: 'provision/admit-start.ts',
-        from: "const mayFill = operation === 'prepare' && !reconciler.isIncoming(domainUuid);",
+        from: "const mayFill = operation === 'prepare' && !reconciler.incoming.has(domainUuid);",
         to: 'const mayFill = true;',
       },
     ],
@@ -177,7 +177,7 @@ const MUTANTS: readonly Mutant[] = [
     killedBy: 'nothing-left',
     changes: [
       {
-        file: 'provision/reconcile.ts',
+        file: 'provision/reclaim.ts',
         from: 'const litter = planReclaim(accounts);',
         to: 'const litter = planReclaim({ ...accounts, volumes: [] });',
       },
@@ -188,7 +188,7 @@ const MUTANTS: readonly Mutant[] = [
     killedBy: 'nothing-left',
     changes: [
       {
-        file: 'provision/reconcile.ts',
+        file: 'provision/reclaim.ts',
         from: 'const orphans = planFinish(accounts);',
         to: 'const orphans = planFinish({ ...accounts, volumes: [] });',
       },
@@ -220,8 +220,8 @@ const MUTANTS: readonly Mutant[] = [
       },
       {
         file: 'provision/reconcile.ts',
-        from: '    this.requestKnown();\n    await this.reclaim();',
-        to: '    await this.reclaim();',
+        from: '    this.requestKnown();\n    await reclaim(this.#needs);',
+        to: '    await reclaim(this.#needs);',
       },
       {
         file: 'provision/reconcile.ts',

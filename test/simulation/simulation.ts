@@ -223,11 +223,7 @@ export class Simulation {
     this.say(`daemon killed ${how}`);
     this.daemon.life.end();
     this.#judge.daemonHasEnded();
-    if (how === 'ledger lost') {
-      this.#ledger.lose();
-      // Who restores a host without its ledger has libvirt look at its volumes.
-      this.libvirt.refreshPool();
-    }
+    if (how === 'ledger lost') this.#ledger.lose();
     const { life } = this.daemon;
     this.agenda.after(new Random(this.#seed, STREAM.power + this.#lives).skewed(30_000), () => {
       if (this.daemon.life === life) this.#startDaemon();

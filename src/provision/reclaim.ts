@@ -1,0 +1,65 @@
+/** What crashes have left behind and nobody accounts for any more: removed, or finished if it was sealed. */
+import { toProblem } from '../core/errors.ts';
+import { planFinish, planReclaim } from '../core/plan.ts';
+import type { LogicalPool } from '../core/request.ts';
+import type { LogicalVolume, Seal } from '../core/volume.ts';
+import { readMark } from '../core/volume.ts';
+import { discardVolume } from './discard-volume.ts';
+import type { ObserveNeeds } from './observe.ts';
+import { observe } from './observe.ts';
+import type { Log, Pools } from './ports.ts';
+import { publishVolume } from './publish-volume.ts';
+
+export interface ReclaimNeeds extends ObserveNeeds {
+  readonly pools: Pools;
+  readonly log: Log;
+}
+
+/** Reads everything, then removes and finishes one after the other; what fails is met again the next time. */
+export async function reclaim(needs: ReclaimNeeds): Promise<void> {
+  const { volumes } = await observe(needs, []);
+  const accounts = { volumes, fills: needs.ledger.fills(), running: needs.fills.running };
+  const litter = planReclaim(accounts);
+  const orphans = planFinish(accounts);
+  if (litter.length + orphans.length === 0) return;
+  const pools = await needs.pools.list();
+  for (const { volume, seal } of orphans) await finishOrphan(needs, volume, seal, pools);
+  for (const volume of litter) await discardLitter(needs, volume, pools);
+}
+
+async function discardLitter(
+  needs: ReclaimNeeds,
+  { vg, lv, tags }: LogicalVolume,
+  pools: readonly LogicalPool[],
+): Promise<void> {
+  const mark = readMark(tags);
+  if (mark.state !== 'filling') return;
+  const { fillId } = mark;
+  const pool = pools.find((one) => one.vg === vg && one.active);
+  try {
+    const outcome = await discardVolume(needs, { vg, fillId }, pool?.name);
+    needs.log.info({ fill: fillId, volume: `${vg}/${lv}`, outcome }, 'reclaimed an abandoned volume');
+  } catch (error) {
+    const problem = toProblem(error);
+    needs.log.warn({ fill: fillId, problem }, 'an abandoned volume could not be removed yet');
+  }
+}
+
+/** A sealed volume whose domain has gone before the last step: it gets its name, and people see that it is there. */
+async function finishOrphan(
+  needs: ReclaimNeeds,
+  { vg, lv }: LogicalVolume,
+  seal: Seal,
+  pools: readonly LogicalPool[],
+): Promise<void> {
+  const { fillId, target, domainUuid } = seal;
+  const pool = pools.find((one) => one.vg === vg && one.active);
+  if (pool === undefined) return;
+  try {
+    await publishVolume(needs, { vg, fillId, target, domainUuid }, seal, pool.name);
+    needs.log.info({ fill: fillId, volume: `${vg}/${target}` }, 'finished an abandoned volume');
+  } catch (error) {
+    const fields = { fill: fillId, volume: `${vg}/${lv}`, problem: toProblem(error) };
+    needs.log.warn(fields, 'an abandoned volume could not be finished yet');
+  }
+}

@@ -1,0 +1,57 @@
+/**
+ * Domains that the daemon starts itself, once, when their volumes are ready: because the annotation says so,
+ * or because their autostart at boot was refused, which libvirt does not try again.
+ */
+import { isPassing, toProblem } from '../core/errors.ts';
+import type { Plan } from '../core/plan.ts';
+import type { Domain } from '../core/request.ts';
+import type { Clock, Domains, KnownDomain, Ledger, LibvirtDomain, Log, StartWish } from './ports.ts';
+
+/** A start was refused while libvirtd took no clients: if that was its autostart, it is made good. */
+export function wishAutostart(
+  { clock, ledger }: { readonly clock: Clock; readonly ledger: Ledger },
+  domain: Domain,
+): void {
+  const known = ledger.domainOf(domain.uuid) ?? {
+    ...{ domain, origin: 'gate' as const, startWish: 'no' as const, seenAtMs: clock.nowMs() },
+  };
+  if (known.startWish === 'no') ledger.putDomain({ ...known, startWish: 'if-autostart' });
+}
+
+/** The wish after a plan is acted on; `known` is what the ledger said before. */
+export function startWishAfter(
+  known: KnownDomain | undefined,
+  planned: Plan,
+  seen: KnownDomain['origin'] | undefined,
+): StartWish {
+  const wish = known?.startWish ?? 'no';
+  if (seen !== 'libvirt') return wish;
+  const whenReady = planned.domain.annotation?.start === 'when-ready';
+  const begins = planned.problems.length === 0 && planned.disks.some(({ action }) => action === 'fill');
+  if (whenReady && begins) return 'yes';
+  // Taken out of the annotation during the fill.
+  return wish === 'yes' && !whenReady ? 'no' : wish;
+}
+
+/** Starts a domain whose volumes are ready, if that was wished for. */
+export async function startIfWished(
+  needs: { readonly domains: Domains; readonly ledger: Ledger; readonly log: Log },
+  found: LibvirtDomain,
+): Promise<void> {
+  const { domains, ledger, log } = needs;
+  const known = ledger.domainOf(found.uuid);
+  if (known === undefined || known.startWish === 'no') return;
+  const wanted = known.startWish === 'yes' || found.autostart;
+  // The wish is taken back before the start, so that a crash in between starts nothing twice.
+  ledger.putDomain({ ...known, startWish: 'no' });
+  if (!wanted || found.active) return;
+  const fields = { domain: found.uuid, name: found.name };
+  try {
+    await domains.start(found.uuid);
+    log.info(fields, 'started, its volumes being ready');
+  } catch (error) {
+    const problem = toProblem(error);
+    if (isPassing(problem)) ledger.putDomain(known);
+    log.error({ ...fields, problem }, 'its volumes are ready but it could not be started');
+  }
+}
