@@ -120,7 +120,9 @@ export class Judge {
     for (const record of ledger.fills()) {
       const { state, domainName, request, fillId, location } = record;
       const what = `the ledger's row of ${domainName} ${request.target} (${state})`;
-      if (state === 'waiting' || state === 'filling' || state === 'publishing') {
+      const isUnfinished = state === 'waiting' || state === 'filling' || state === 'publishing';
+      // What was cut off stays so while the domain may be arriving.
+      if (isUnfinished && !this.isIncoming(record.domainUuid)) {
         throw new Violation('in-agreement', `${what} is unfinished, and nobody works on it`);
       }
       if (record.problem?.code === 'INTERNAL')
@@ -211,7 +213,7 @@ export class Judge {
     }
   }
 
-  /** Somebody else has its name now, and only a person can say whose it is to be. */
+  /** Its domain may be arriving; or somebody else has its name now, and only a person can say whose it is to be. */
   #isStuckForGoodReason(volume: ModelVolume): boolean {
     const mark = readMark(volume.tags);
     // Made under a name in the moment between marking and renaming an earlier volume of that name, with the
@@ -219,6 +221,7 @@ export class Judge {
     if (mark.state === 'unmarked' && this.#group.bookOf(volume).madeBy === 'somebody') {
       return fillIdOf(volume.lv) !== undefined;
     }
+    if (mark.state === 'filling' && this.isIncoming(mark.domainUuid)) return true;
     const isHalfTaken = volume.tags.includes(ADOPTING_TAG);
     if (mark.state !== 'ready' && !(mark.state === 'filling' && isHalfTaken)) return false;
     return volume.lv !== mark.target && this.#group.model.find(mark.target) !== undefined;

@@ -348,6 +348,12 @@ export class Simulation {
       this.say(`lvp retry ${name}: ${problems.map(({ code }) => code).join(' ')}`);
       await this.#answer(() => verbs.retry(name));
     }
+    // First starts that were refused and never came back are remembered by the ledger alone.
+    for (const { domainUuid, domainName, problem } of this.#ledger.of(this.daemon.life).fills()) {
+      if (problem === undefined || isPassing(problem) || this.libvirt.domains.has(domainUuid)) continue;
+      this.say(`lvp retry ${domainName}: ${problem.code}`);
+      await this.#answer(() => verbs.retry(domainUuid));
+    }
   }
 
   #requireReady(): void {
