@@ -97,12 +97,14 @@ describe('with a running guest', () => {
     ['during-daemon-kill', KILL_DAEMON],
     ['during-helper-kill', KILL_HELPER],
   ])('ends a fill well: %s', async (name, disturbance) => {
-    await limitRate(host(), 8);
+    await limitRate(host(), 2);
     await define(host(), { name, image: 'large.raw' });
     await eventually('bytes flow', async () => {
       const [volume] = (await statusOf(host(), name)).volumes;
-      return (volume?.bytesDone ?? 0) > 4 * MIB ? true : undefined;
+      return (volume?.bytesDone ?? 0) > 0 ? true : undefined;
     });
+    // So slow that it cannot end before the disturbance, however busy this machine is.
+    await limitRate(host(), 0.125);
     expect(await privateVolumes(host())).toHaveLength(1);
     await host().sh(disturbance);
     // Nothing under the final name before its time, whatever was restarted.
