@@ -20,7 +20,7 @@ import { wishAutostart } from './start-wishes.ts';
 export interface AdmitNeeds extends ObserveNeeds {
   readonly reconciler: Reconciler;
   readonly log: Log;
-  /** How long a start may wait for its fill, in ms. */
+  /** How long a start may be held up altogether, in ms. */
   readonly graceMs: number;
   /** False while libvirt takes no clients, as during the autostart of domains at boot. */
   readonly isLibvirtReachable: () => boolean;
@@ -77,8 +77,11 @@ async function decide(needs: AdmitNeeds, operation: GateOperation, xml: string):
   const mayFill = operation === 'prepare' && !reconciler.incoming.has(domainUuid);
   // Somebody wants it now: a pause after a failure that may have passed ends here.
   if (mayFill) reconciler.endPauses(domainUuid);
+  const askedMs = needs.clock.monotonicMs();
   const first = await planOf(needs, domain);
-  const last = mayFill && !isStartable(first) ? await fillWithinGrace(needs, domain, first) : first;
+  // Whoever waits for libvirt meanwhile waits for our readings too: this one, and one as long after the wait.
+  const waitMs = Math.max(0, needs.graceMs - 2 * (needs.clock.monotonicMs() - askedMs));
+  const last = mayFill && !isStartable(first) ? await fillWithinGrace(needs, domain, first, waitMs) : first;
   if (isStartable(last)) {
     reconciler.admitted(domainUuid);
     return { allowed: true, problems: [], domainUuid };
@@ -92,12 +95,17 @@ async function decide(needs: AdmitNeeds, operation: GateOperation, xml: string):
 }
 
 /** Does what the plan says and plans again, until nothing is under way any more or the grace is over. */
-async function fillWithinGrace(needs: AdmitNeeds, domain: Domain, first: Plan): Promise<Plan> {
+async function fillWithinGrace(
+  needs: AdmitNeeds,
+  domain: Domain,
+  first: Plan,
+  waitMs: number,
+): Promise<Plan> {
   const { reconciler } = needs;
   let planned = first;
   const grace = new AbortController();
   const time = { isOver: false };
-  const graceOver = needs.clock.sleep(needs.graceMs, grace.signal).then(
+  const graceOver = needs.clock.sleep(waitMs, grace.signal).then(
     () => {
       time.isOver = true;
     },

@@ -2,7 +2,7 @@
  * Domains that the daemon starts itself, once, when their volumes are ready: because the annotation says so,
  * or because their autostart at boot was refused, which libvirt does not try again.
  */
-import { isPassing, toProblem } from '../core/errors.ts';
+import { toProblem } from '../core/errors.ts';
 import type { Plan } from '../core/plan.ts';
 import type { Domain } from '../core/request.ts';
 import type { Clock, Domains, KnownDomain, Ledger, LibvirtDomain, Log, StartWish } from './ports.ts';
@@ -51,7 +51,8 @@ export async function startIfWished(
     log.info(fields, 'started, its volumes being ready');
   } catch (error) {
     const problem = toProblem(error);
-    if (isPassing(problem)) ledger.putDomain(known);
+    // A start that libvirt refuses is not tried again by itself: each try is an event that would ask for the next.
+    if (problem.code === 'LIBVIRT_UNAVAILABLE') ledger.putDomain(known);
     log.error({ ...fields, problem }, 'its volumes are ready but it could not be started');
   }
 }
