@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { CONFIG_PATH, loadConfig } from '../adapters/config-file.ts';
 import { EXIT } from './exit-codes.ts';
+import { serviceEnvironment } from './service-environment.ts';
 import type { AddVerb } from './verb.ts';
 import { common, contextOf } from './verb.ts';
 
@@ -14,8 +15,8 @@ export const addConfig: AddVerb = (program, finish) => {
   common(check, ['sudo lvp config check', 'lvp config check --config ./config.yaml']).action(
     (options: { config: string }, self: Command) => {
       const { output } = contextOf(self, finish);
-      // A copy: what the daemon would take out of its environment stays in the caller's.
-      const { config: loaded, warnings } = loadConfig({ path: options.config, env: { ...process.env } });
+      const env = serviceEnvironment(options.config);
+      const { config: loaded, warnings } = loadConfig({ path: options.config, env });
       output.result({ path: options.config, warnings, config: loaded }, () =>
         [`${options.config} is in order.`, ...warnings.map((warning) => `Warning: ${warning}`)].join('\n'),
       );

@@ -20,6 +20,8 @@ export type ErrorCode =
   | 'IMAGE_TOO_LARGE'
   | 'DIGEST_MISSING'
   | 'DIGEST_MISMATCH'
+  | 'SIGNATURE_MISSING'
+  | 'SIGNATURE_INVALID'
   // The world around us
   | 'STORE_UNREACHABLE'
   | 'STORE_ACCESS_DENIED'
@@ -69,11 +71,14 @@ export class ProvisionError extends Error implements Problem {
   override readonly name = 'ProvisionError';
   readonly code: ErrorCode;
   readonly hint?: string | undefined;
+  /** The store asked not to be called again sooner. */
+  readonly retryAfterMs?: number | undefined;
 
-  constructor(problem: Problem & { readonly cause?: unknown }) {
+  constructor(problem: Problem & { readonly cause?: unknown; readonly retryAfterMs?: number | undefined }) {
     super(problem.message, problem.cause === undefined ? undefined : { cause: problem.cause });
     this.code = problem.code;
     this.hint = problem.hint;
+    this.retryAfterMs = problem.retryAfterMs;
   }
 }
 

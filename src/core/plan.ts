@@ -96,7 +96,9 @@ export function sameRequest(a: VolumeRequest, b: VolumeRequest): boolean {
   return (
     imageName(a.image) === imageName(b.image) &&
     a.format === b.format &&
+    a.compression === b.compression &&
     a.sha256 === b.sha256 &&
+    a.sha512 === b.sha512 &&
     a.version === b.version &&
     a.sizeBytes === b.sizeBytes &&
     a.generation === b.generation
@@ -107,7 +109,7 @@ export function sameRequest(a: VolumeRequest, b: VolumeRequest): boolean {
 export function planReclaim(input: Pick<PlanInput, 'volumes' | 'fills' | 'running'>): LogicalVolume[] {
   const alive = new Set([...input.running]);
   for (const fill of input.fills) {
-    if (isUnfinished(fill.state)) alive.add(fill.fillId);
+    if (goesOn(fill)) alive.add(fill.fillId);
   }
   return input.volumes.filter((volume) => {
     const fillId = fillIdOf(volume.lv);
@@ -150,7 +152,7 @@ function decideDisk(input: PlanInput, disk: LocatedVolume): Decided {
   if (unfinished !== undefined) {
     return [
       { action: 'fill', from: 'resume', fillId: unfinished.fillId },
-      'an interrupted fill left its private volume, which is filled again from the start',
+      'an interrupted fill left its private volume, in which it goes on',
     ];
   }
   return mark === undefined
@@ -167,7 +169,7 @@ function fillOfOtherDomain(input: PlanInput, disk: LocatedVolume): PlannedFill |
     (fill) =>
       fill.domainUuid !== input.domain.uuid &&
       volumeKey(fill.location) === volumeKey(disk.location) &&
-      (input.running.has(fill.fillId) || isUnfinished(fill.state)),
+      (input.running.has(fill.fillId) || goesOn(fill)),
   );
 }
 
@@ -232,10 +234,12 @@ function unfinishedVolume(
 /** An interrupted fill is resumed only if the ledger knows it and the request is still the same. */
 function isResumable(input: PlanInput, disk: LocatedVolume, fillId: string): boolean {
   const record = input.fills.find((fill) => fill.fillId === fillId);
-  return record !== undefined && isUnfinished(record.state) && sameRequest(record.request, disk.request);
+  return record !== undefined && goesOn(record) && sameRequest(record.request, disk.request);
 }
 
-function isUnfinished(state: FillState): boolean {
+/** Interrupted, or stopped because the store went away: its volume is kept for it. */
+function goesOn({ state, problem }: PlannedFill): boolean {
+  if (state === 'failed') return problem?.code === 'STORE_UNREACHABLE';
   return state === 'waiting' || state === 'filling' || state === 'publishing';
 }
 
