@@ -95,11 +95,14 @@ export class DomainVerbs implements ControlVerbs {
 
   async cancel(nameOrUuid: string, target?: string): Promise<DomainStatus> {
     const found = await this.#find(nameOrUuid);
-    const { fills } = this.#needs;
+    const { fills, ledger, reconciler } = this.#needs;
     for (const record of this.#records(found.domain, target)) {
       if (fills.running.has(record.fillId)) fills.cancel(record.fillId, 'cancelled by hand', 'kept');
+      // One that waits for its next try may have kept its volume: it is not tried again, and gives it back.
+      else if (record.state === 'failed') ledger.putFill({ ...record, state: 'cancelled' });
     }
     await fills.settled(found.domain.uuid);
+    await reconciler.reclaim();
     return this.domain(found.domain.uuid);
   }
 
