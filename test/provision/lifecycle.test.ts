@@ -210,6 +210,17 @@ describe('during a fill', () => {
 describe('a first start, before any define', () => {
   const first = domainXml(vm1);
 
+  /** The first try was refused and its fill stands still. */
+  async function refusedOnce(): Promise<World> {
+    const world = new World();
+    world.images.hold();
+    const answer = admitStart(world.admit, 'prepare', first);
+    await until('filling', () => privateNames(world).length === 1);
+    world.clock.advance(3_000);
+    expect(await answer).toMatchObject({ allowed: false });
+    return world;
+  }
+
   it('is filled from the XML of the gate and starts', async () => {
     const world = new World();
     world.volumes.add('vm1', Buffer.alloc(4 * MIB));
@@ -218,12 +229,7 @@ describe('a first start, before any define', () => {
   });
 
   it('is refused when slow, and the fill outlives the domain', async () => {
-    const world = new World();
-    world.images.hold();
-    const answer = admitStart(world.admit, 'prepare', first);
-    await until('filling', () => privateNames(world).length === 1);
-    world.clock.advance(3_000);
-    expect(await answer).toMatchObject({ allowed: false });
+    const world = await refusedOnce();
     // The transient domain has vanished; libvirt says so in every event.
     world.reconciler.request(uuid);
     world.images.letGo();
@@ -233,17 +239,6 @@ describe('a first start, before any define', () => {
 
   describe('comes back with another UUID, as tools do, and', () => {
     const again = domainXml({ ...vm1, uuid: other });
-
-    /** The first try was refused and its fill stands still. */
-    async function refusedOnce(): Promise<World> {
-      const world = new World();
-      world.images.hold();
-      const answer = admitStart(world.admit, 'prepare', first);
-      await until('filling', () => privateNames(world).length === 1);
-      world.clock.advance(3_000);
-      expect(await answer).toMatchObject({ allowed: false });
-      return world;
-    }
 
     it('starts once the fill of the first try has ended', async () => {
       const world = await refusedOnce();
@@ -301,12 +296,7 @@ describe('a first start, before any define', () => {
   });
 
   it('refused and cut off by a restart of the daemon is still filled', async () => {
-    const world = new World();
-    world.images.hold();
-    const answer = admitStart(world.admit, 'prepare', first);
-    await until('filling', () => privateNames(world).length === 1);
-    world.clock.advance(3_000);
-    expect(await answer).toMatchObject({ allowed: false });
+    const world = await refusedOnce();
     await world.fills.stop();
     world.images.letGo();
     world.restart();
