@@ -6,19 +6,24 @@ import { BlockDevices } from './adapters/block-device.ts';
 import { systemClock } from './adapters/clock.ts';
 import type { Config } from './adapters/config-file.ts';
 import { CONFIG_PATH, loadConfig } from './adapters/config-file.ts';
+import { SystemDecompressors } from './adapters/decompressors.ts';
 import { serveControl } from './adapters/control-socket.ts';
+import { JournalFolder } from './adapters/fill-journals.ts';
 import { openGateSocket } from './adapters/gate-socket.ts';
+import { ImageFolder } from './adapters/image-cache.ts';
 import { openLedger } from './adapters/ledger.ts';
 import { libvirtOverDbus } from './adapters/libvirt-dbus.ts';
 import { openLog } from './adapters/log.ts';
 import { LvmHelper } from './adapters/lvm-helper.ts';
 import { MinioImages } from './adapters/minio-images.ts';
 import { keepWatchdogFed, systemdNotify } from './adapters/systemd-notify.ts';
+import { WorkerThreads } from './adapters/threads.ts';
 import { describeProblem, toProblem } from './core/errors.ts';
 import { admitStart } from './provision/admit-start.ts';
 import { DomainVerbs } from './provision/control-verbs.ts';
 import { fillVolume } from './provision/fill-volume.ts';
 import { Fills } from './provision/fills.ts';
+import { CachedImageVerbs } from './provision/image-verbs.ts';
 import { KnownPools } from './provision/observe.ts';
 import type { LibvirtEvent, Log } from './provision/ports.ts';
 import { Reconciler } from './provision/reconcile.ts';
@@ -54,14 +59,10 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
   });
   const { domains, pools } = libvirt;
   const gatePools = new KnownPools(pools, clock, POOLS_LIMIT_MS);
-  const fillNeeds = {
-    ...{ images: openImages(config), devices: new BlockDevices(), pools, volumes, clock },
-    policy: {
-      requireDigest: config.integrity.requireDigest,
-      buckets: config.minio.buckets,
-      virtualSizeMaxBytes: config.limits.virtualSizeMaxBytes,
-    },
-  };
+  const stores = await openStores(config, log);
+  await stores.journals.keepOnly(new Set(ledger.fills().map(({ fillId }) => fillId)));
+  const fillNeeds = { ...stores, devices: new BlockDevices(), pools, volumes, clock };
+
   const fills = new Fills(
     { ledger, clock, log },
     (record, task, fill) => fillVolume(fillNeeds, record, task, fill),
@@ -74,6 +75,7 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
   const control = await serveControl({
     path: join(config.runtimeDir, 'control.sock'),
     verbs: new DomainVerbs({ ...needs, reconciler }),
+    images: new CachedImageVerbs({ ...fillNeeds, log }),
     log,
   });
   const gate = await openGateSocket({
@@ -102,6 +104,29 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
     await Promise.all([gate.close(), control.close(), reconciler.stop(), fills.stop()]);
     await libvirt.connection.close();
     ledger.close();
+  };
+}
+
+/** Where images come from and what is kept of them on this host. */
+async function openStores(config: Config, log: Log) {
+  const {
+    stateDir,
+    limits,
+    cache: { sizeMaxBytes: budgetBytes },
+  } = config;
+  const images = openImages(config);
+  const cache = new ImageFolder({ folder: join(stateDir, 'cache'), store: images, log, budgetBytes });
+  await cache.open();
+  return {
+    ...{ images, cache, journals: new JournalFolder(join(stateDir, 'journals')) },
+    decompressors: new SystemDecompressors(),
+    workshops: new WorkerThreads(),
+    policy: {
+      ...config.integrity,
+      buckets: config.minio.buckets,
+      virtualSizeMaxBytes: limits.virtualSizeMaxBytes,
+      expansion: { ratioMax: limits.expansionMax, timeMaxMs: limits.decompressionTimeMaxMs },
+    },
   };
 }
 

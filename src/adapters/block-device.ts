@@ -1,68 +1,106 @@
 /**
  * The device of a private volume, opened exclusively; and the same over a plain file, for tests and tools.
- * Node has no ioctl, so the size comes from sysfs and large ranges are zeroed by blkdiscard(8).
+ * Node has no ioctl, so the size comes from sysfs and large ranges are zeroed by fallocate(1) or
+ * blkdiscard(8).
  */
+import { execFile } from 'node:child_process';
 import type { FileHandle } from 'node:fs/promises';
 import { constants, open, readFile } from 'node:fs/promises';
-import { execa } from 'execa';
+import { alignedMemory } from '../core/aligned-memory.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { VolumeDevice, VolumeDevices } from '../provision/ports.ts';
+import type { Discard } from './block-volume.ts';
+import { OpenVolume } from './block-volume.ts';
 
 export interface BlockDeviceOptions {
   /** Where LVM puts its nodes. */
   readonly deviceFolder?: string;
-  readonly blkdiscardProgram?: string;
+  readonly zeroPrograms?: ZeroPrograms;
 }
 
-/** Below this it is quicker to write zeros than to start a program. */
-const DISCARD_MIN_BYTES = 16 * 1024 * 1024;
-/** Whole pages and whole physical sectors of any disk; also what thin pools allocate at least. */
-const DISCARD_ALIGNMENT_BYTES = 64 * 1024;
 /** For a range of a few GiB on a slow disk that writes the zeros itself. */
 const DISCARD_TIMEOUT_MS = 10 * 60 * 1000;
-const ZEROS = new Uint8Array(1024 * 1024);
 const SECTOR_BYTES = 512;
+const PAGE_BYTES = 4096;
 const LVM_NAME = /^[A-Za-z0-9_.+][A-Za-z0-9_.+-]*$/;
+
+/** Programs of util-linux that zero a range, in the order in which they are tried. */
+export interface ZeroPrograms {
+  readonly fallocate: string;
+  readonly blkdiscard: string;
+}
+
+const ZERO_PROGRAMS: ZeroPrograms = { fallocate: '/usr/bin/fallocate', blkdiscard: '/usr/sbin/blkdiscard' };
 
 /** Opens logical volumes by name. */
 export class BlockDevices implements VolumeDevices {
   readonly #folder: string;
-  readonly #program: string;
+  readonly #programs: ZeroPrograms;
 
   constructor(options: BlockDeviceOptions = {}) {
     this.#folder = options.deviceFolder ?? '/dev';
-    this.#program = options.blkdiscardProgram ?? '/usr/sbin/blkdiscard';
+    this.#programs = options.zeroPrograms ?? ZERO_PROGRAMS;
   }
 
   async open(vg: string, lv: string): Promise<VolumeDevice> {
     for (const name of [vg, lv]) {
       if (!LVM_NAME.test(name) || name === '.' || name === '..') throw badName(name);
     }
-    return openBlockDevice(`${this.#folder}/${vg}/${lv}`, this.#program);
+    return openBlockDevice(`${this.#folder}/${vg}/${lv}`, this.#programs);
   }
 }
 
 /** Opens a block device by path. O_EXCL without O_CREAT: fails while anybody else holds it (open(2)). */
 export async function openBlockDevice(
   path: string,
-  blkdiscardProgram = '/usr/sbin/blkdiscard',
+  programs: ZeroPrograms = ZERO_PROGRAMS,
 ): Promise<VolumeDevice> {
   // O_NONBLOCK: a name that leads to a fifo or a tape must not hang us; a disk ignores it.
   const flags = constants.O_RDWR | constants.O_EXCL | constants.O_NONBLOCK;
-  const handle = await open(path, flags).catch((error: unknown) => {
+  const { handle, isDirect } = await openDirect(path, flags).catch((error: unknown) => {
     throw cannotOpen(path, error);
   });
   try {
     const stat = await handle.stat();
     if (!stat.isBlockDevice()) throw notABlockDevice(path);
-    const sizeBytes = await deviceSizeBytes(path, stat.rdev);
-    return new OpenVolume(path, handle, sizeBytes, (offsetBytes, lengthBytes) =>
-      blkdiscard(blkdiscardProgram, handle, offsetBytes, lengthBytes),
-    );
+    return new OpenVolume({
+      path,
+      handle,
+      sizeBytes: await deviceSizeBytes(path, stat.rdev),
+      directBlockBytes: isDirect ? await directBlockBytes(handle, stat.rdev) : undefined,
+      discard: discardWith(programs, handle),
+    });
   } catch (error) {
     await handle.close();
     throw error;
   }
+}
+
+/** Without the page cache, or with it where that is refused. */
+async function openDirect(
+  path: string,
+  flags: number,
+): Promise<{ readonly handle: FileHandle; readonly isDirect: boolean }> {
+  try {
+    return { handle: await open(path, flags | constants.O_DIRECT), isDirect: true };
+  } catch (error) {
+    if (codeOf(error) !== 'EINVAL') throw error;
+    return { handle: await open(path, flags), isDirect: false };
+  }
+}
+
+/** What O_DIRECT wants of places, lengths and memory: proved by a read, so that no write fails for it. */
+async function directBlockBytes(handle: FileHandle, rdev: number): Promise<number> {
+  const { major, minor } = deviceNumbers(rdev);
+  const limits = ['logical_block_size', 'dma_alignment'].map(async (name) => {
+    const text = await readFile(`/sys/dev/block/${major}:${minor}/queue/${name}`, 'utf8').catch(() => '');
+    // dma_alignment is a mask, and not there before Linux 6.0, when it was the block size.
+    return name === 'dma_alignment' ? Number(text) + 1 : Number(text) || PAGE_BYTES;
+  });
+  const blockBytes = Math.max(...(await Promise.all(limits)));
+  const probe = new Uint8Array(alignedMemory(blockBytes), 0, blockBytes);
+  await handle.read(probe, 0, blockBytes, 0);
+  return blockBytes;
 }
 
 /** A plain file in place of a device; it keeps its length. */
@@ -71,120 +109,34 @@ export async function openVolumeFile(path: string): Promise<VolumeDevice> {
     throw cannotOpen(path, error);
   });
   const { size } = await handle.stat();
-  return new OpenVolume(path, handle, size, undefined);
-}
-
-type Discard = (offsetBytes: number, lengthBytes: number) => Promise<boolean>;
-
-class OpenVolume implements VolumeDevice {
-  readonly sizeBytes: number;
-  readonly #path: string;
-  readonly #handle: FileHandle;
-  /** Undefined, or switched off, where zeros must be written. */
-  #discard: Discard | undefined;
-  #lost: ProvisionError | undefined;
-
-  constructor(path: string, handle: FileHandle, sizeBytes: number, discard: Discard | undefined) {
-    this.#path = path;
-    this.#handle = handle;
-    this.sizeBytes = sizeBytes;
-    this.#discard = discard;
-  }
-
-  async write(bytes: Uint8Array, offsetBytes: number): Promise<void> {
-    this.#requireInside(offsetBytes, bytes.length);
-    try {
-      for (let at = 0; at < bytes.length;) {
-        const { bytesWritten } = await this.#handle.write(bytes, at, bytes.length - at, offsetBytes + at);
-        if (bytesWritten === 0) throw new Error('the kernel took no bytes');
-        at += bytesWritten;
-      }
-    } catch (error) {
-      throw this.#lose('write', offsetBytes, bytes.length, error);
-    }
-  }
-
-  async zero(offsetBytes: number, lengthBytes: number): Promise<void> {
-    this.#requireInside(offsetBytes, lengthBytes);
-    const endBytes = offsetBytes + lengthBytes;
-    const first = Math.ceil(offsetBytes / DISCARD_ALIGNMENT_BYTES) * DISCARD_ALIGNMENT_BYTES;
-    const last = Math.floor(endBytes / DISCARD_ALIGNMENT_BYTES) * DISCARD_ALIGNMENT_BYTES;
-    if (last - first >= DISCARD_MIN_BYTES && (await this.#tryDiscard(first, last - first))) {
-      await this.#writeZeros(offsetBytes, first);
-      await this.#writeZeros(last, endBytes);
-      return;
-    }
-    await this.#writeZeros(offsetBytes, endBytes);
-  }
-
-  async sync(): Promise<void> {
-    if (this.#lost !== undefined) throw this.#lost;
-    try {
-      await this.#handle.datasync();
-    } catch (error) {
-      throw this.#lose('sync', 0, this.sizeBytes, error);
-    }
-  }
-
-  async close(): Promise<void> {
-    await this.#handle.close();
-  }
-
-  /** After one refusal the device is not asked again: each try costs a process. */
-  async #tryDiscard(offsetBytes: number, lengthBytes: number): Promise<boolean> {
-    if (this.#discard === undefined) return false;
-    if (await this.#discard(offsetBytes, lengthBytes)) return true;
-    this.#discard = undefined;
-    return false;
-  }
-
-  async #writeZeros(offsetBytes: number, endBytes: number): Promise<void> {
-    for (let at = offsetBytes; at < endBytes; at += ZEROS.length) {
-      await this.write(ZEROS.subarray(0, Math.min(ZEROS.length, endBytes - at)), at);
-    }
-  }
-
-  #requireInside(offsetBytes: number, lengthBytes: number): void {
-    if (offsetBytes >= 0 && lengthBytes >= 0 && offsetBytes + lengthBytes <= this.sizeBytes) return;
-    throw new ProvisionError({
-      code: 'INTERNAL',
-      message: `A write of ${lengthBytes} bytes at ${offsetBytes} would leave ${this.#path}, which has ${this.sizeBytes} bytes.`,
-      hint: 'This is a defect of the provisioner; nothing was written there.',
-    });
-  }
-
-  #lose(verb: string, offsetBytes: number, lengthBytes: number, cause: unknown): ProvisionError {
-    this.#lost ??= new ProvisionError({
-      code: codeOf(cause) === 'ENOSPC' ? 'VG_FULL' : 'DEVICE_FAILED',
-      message: `Cannot ${verb} ${lengthBytes} bytes at ${offsetBytes} of ${this.#path}: ${textOf(cause)}.`,
-      hint: 'Look at the kernel log (dmesg) and at the physical volumes behind the volume group.',
-      cause,
-    });
-    return this.#lost;
-  }
+  return new OpenVolume({ path, handle, sizeBytes: size });
 }
 
 /**
- * False if the device or the program refuses; the caller then writes zeros. `--force`, because we hold the
- * device exclusively and blkdiscard would want to as well. The device is named by our own descriptor, so
- * that a rename meanwhile cannot lead to another one.
+ * First the way that lets the device forget the range, as qemu-img does: the kernel refuses it where the
+ * range would not read as zeros afterwards. Then the one that writes zeros where nothing else helps. Without
+ * the first a loop device over tmpfs, and any disk that can unmap but not write zeros, gets every byte.
  */
-async function blkdiscard(
-  program: string,
-  handle: FileHandle,
-  offsetBytes: number,
-  lengthBytes: number,
-): Promise<boolean> {
-  const range = ['--offset', String(offsetBytes), '--length', String(lengthBytes)];
-  const device = `/proc/${process.pid}/fd/${handle.fd}`;
-  const result = await execa(program, ['--zeroout', '--force', ...range, device], {
-    stdio: 'ignore',
-    timeout: DISCARD_TIMEOUT_MS,
-    reject: false,
-    extendEnv: false,
-    env: { LC_ALL: 'C.UTF-8' },
+function discardWith(programs: ZeroPrograms, handle: FileHandle): Discard {
+  let mayForget = true;
+  return async (offsetBytes, lengthBytes) => {
+    const range = ['--offset', String(offsetBytes), '--length', String(lengthBytes)];
+    // Named by our own descriptor, so that a rename meanwhile cannot lead to another device.
+    const device = `/proc/${process.pid}/fd/${handle.fd}`;
+    mayForget &&= await succeeds(programs.fallocate, ['--punch-hole', ...range, device]);
+    if (mayForget) return true;
+    // --force: we hold the device exclusively, and blkdiscard would want to as well.
+    return succeeds(programs.blkdiscard, ['--zeroout', '--force', ...range, device]);
+  };
+}
+
+function succeeds(program: string, words: readonly string[]): Promise<boolean> {
+  const options = { timeout: DISCARD_TIMEOUT_MS, env: { LC_ALL: 'C.UTF-8' } };
+  return new Promise((resolve) => {
+    execFile(program, words, options, (error) => {
+      resolve(error === null);
+    });
   });
-  return !result.failed;
 }
 
 /** Sysfs counts in 512-byte sectors whatever the device's own are. */

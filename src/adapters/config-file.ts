@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { LineCounter, parseDocument } from 'yaml';
 import { ProvisionError } from '../core/errors.ts';
+import type { MinisignKey } from '../core/minisign.ts';
 import type { SecretResult } from './config/credentials.ts';
 import { codeOf, readSecret } from './config/credentials.ts';
 import type { FromEnvironment } from './config/environment.ts';
@@ -30,10 +31,22 @@ export interface Config {
     readonly idleTimeoutMs: number;
   };
   readonly volumeGroups: readonly string[];
-  readonly integrity: { readonly requireDigest: boolean };
+  readonly integrity: {
+    readonly requireDigest: boolean;
+    readonly minisignKeys: readonly MinisignKey[];
+    /** What images whose BUCKET/KEY begins so must bring along; the first that fits counts. */
+    readonly rules: readonly { readonly prefix: string; readonly require: 'digest' | 'signature' }[];
+  };
   readonly gate: { readonly graceMs: number };
   readonly fills: { readonly concurrent: number };
-  readonly limits: { readonly virtualSizeMaxBytes: number };
+  /** 0: nothing is kept. */
+  readonly cache: { readonly sizeMaxBytes: number };
+  readonly limits: {
+    readonly virtualSizeMaxBytes: number;
+    /** Bytes of content for each byte of a compressed object. */
+    readonly expansionMax: number;
+    readonly decompressionTimeMaxMs: number;
+  };
   readonly reconcile: { readonly intervalMs: number };
   readonly stateDir: string;
   readonly runtimeDir: string;
@@ -194,10 +207,19 @@ function toConfig(file: ConfigFile, accessKey: Secret, secretKey: Secret, ca: st
       idleTimeoutMs: minio.timeouts.idle,
     },
     volumeGroups: file.volume_groups,
-    integrity: { requireDigest: file.integrity.require_digest },
+    integrity: {
+      requireDigest: file.integrity.require_digest,
+      minisignKeys: file.integrity.minisign_keys,
+      rules: file.integrity.rules,
+    },
     gate: { graceMs: file.gate.grace },
     fills: { concurrent: file.fills.concurrent },
-    limits: { virtualSizeMaxBytes: file.limits.virtual_size_max },
+    cache: { sizeMaxBytes: file.cache.size_max },
+    limits: {
+      virtualSizeMaxBytes: file.limits.virtual_size_max,
+      expansionMax: file.limits.expansion_max,
+      decompressionTimeMaxMs: file.limits.decompression_time_max,
+    },
     reconcile: { intervalMs: file.reconcile.interval },
     stateDir: file.state_dir,
     runtimeDir: file.runtime_dir,

@@ -7,13 +7,13 @@ import { createServer } from 'node:http';
 import { connect } from 'node:net';
 import { rm } from 'node:fs/promises';
 import { once } from 'node:events';
-import type { z } from 'zod';
 import { AnnotateRequest, TargetRequest } from '../core/control-protocol.ts';
-import type { ErrorCode, Problem } from '../core/errors.ts';
+import type { ErrorCode } from '../core/errors.ts';
 import { ProvisionError, toProblem } from '../core/errors.ts';
-import type { ControlVerbs, Log } from '../provision/ports.ts';
+import type { ControlVerbs, ImageVerbs, Log } from '../provision/ports.ts';
+import { readBody, usage } from './control-body.ts';
+import { isImageRead, readImage, routeImages } from './control-images.ts';
 
-const BODY_BYTES_MAX = 65_536;
 const HEADER_BYTES_MAX = 16_384;
 const CONNECTIONS_MAX = 64;
 const REQUEST_DEADLINE_MS = 10_000;
@@ -47,13 +47,15 @@ export interface ControlSocket {
 export interface ControlSocketOptions {
   readonly path: string;
   readonly verbs: ControlVerbs;
+  readonly images: ImageVerbs;
   readonly log: Log;
 }
 
-export async function serveControl({ path, verbs, log }: ControlSocketOptions): Promise<ControlSocket> {
+export async function serveControl(options: ControlSocketOptions): Promise<ControlSocket> {
+  const { path } = options;
   await removeStale(path);
   const server = createServer({ maxHeaderSize: HEADER_BYTES_MAX }, (request, response) => {
-    void reply(request, response, verbs, log);
+    void reply(request, response, options);
   });
   server.maxConnections = CONNECTIONS_MAX;
   server.headersTimeout = REQUEST_DEADLINE_MS;
@@ -102,12 +104,16 @@ async function listen(server: Server, path: string): Promise<void> {
 async function reply(
   request: IncomingMessage,
   response: ServerResponse,
-  verbs: ControlVerbs,
-  log: Log,
+  { verbs, images, log }: ControlSocketOptions,
 ): Promise<void> {
   try {
-    const result = await withinDeadline(route(request, verbs));
-    send(response, 200, result);
+    if (isImageRead(request)) {
+      await readImage(request, response, images);
+      return;
+    }
+    const isOfImages = request.url?.startsWith('/v1/images') === true;
+    const answer = isOfImages ? routeImages(request, response, images) : route(request, verbs);
+    send(response, 200, await withinDeadline(answer));
   } catch (error) {
     const problem = toProblem(error);
     if (problem.code === 'INTERNAL') log.error({ err: error, url: request.url }, 'a control request failed');
@@ -148,30 +154,6 @@ function decodeName(escaped: string | undefined): string | undefined {
   }
 }
 
-async function readBody<T>(request: IncomingMessage, schema: z.ZodType<T>): Promise<T> {
-  const chunks: Buffer[] = [];
-  let lengthBytes = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    lengthBytes += chunk.length;
-    if (lengthBytes > BODY_BYTES_MAX) throw usage(`The request is longer than ${BODY_BYTES_MAX} bytes.`);
-    chunks.push(chunk);
-  }
-  const parsed = schema.safeParse(parseJson(Buffer.concat(chunks).toString('utf8')));
-  if (parsed.success) return parsed.data;
-  const wrong = parsed.error.issues.map(
-    ({ path, message }) => `${path.join('.') || 'the request'}: ${message}`,
-  );
-  throw usage(`The request is not valid: ${wrong.join('; ')}.`);
-}
-
-function parseJson(body: string): unknown {
-  try {
-    return body === '' ? {} : JSON.parse(body);
-  } catch {
-    throw usage('The request is not JSON.');
-  }
-}
-
 async function withinDeadline<T>(work: Promise<T>): Promise<T> {
   const late = Promise.withResolvers<never>();
   const timer = setTimeout(() => {
@@ -191,9 +173,4 @@ function send(response: ServerResponse, status: number, body: unknown): void {
   if (!response.req.complete) response.setHeader('connection', 'close');
   response.writeHead(status, { 'content-type': 'application/json' });
   response.end(`${JSON.stringify(body)}\n`);
-}
-
-function usage(message: string): ProvisionError {
-  const problem: Problem = { code: 'USAGE', message, hint: 'Use the lvp of the same version.' };
-  return new ProvisionError(problem);
 }

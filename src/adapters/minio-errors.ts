@@ -7,6 +7,8 @@ export interface Asked {
   /** `BUCKET/KEY`. */
   readonly name: string;
   readonly endpoint: string;
+  /** The version that somebody asked for by name. */
+  readonly version?: string | undefined;
 }
 
 const MISSING = new Set(['NoSuchKey', 'NoSuchBucket', 'NoSuchVersion', 'NotFound', 'MethodNotAllowed']);
@@ -44,7 +46,9 @@ function refused(error: RefusedAnswer, asked: Asked): ProvisionError {
       cause: error,
     });
   }
-  if (status === 404 || status === 405 || MISSING.has(s3Code)) {
+  // What cannot be the id of any version there is a bad request (S3, versitygw); HEAD has no body to say more.
+  const isNoVersion = status === 400 && asked.version !== undefined;
+  if (status === 404 || status === 405 || isNoVersion || MISSING.has(s3Code)) {
     return new ProvisionError({
       code: 'IMAGE_NOT_FOUND',
       message: `There is no ${asked.name} at ${asked.endpoint}: ${error.message}.`,
@@ -60,6 +64,7 @@ function refused(error: RefusedAnswer, asked: Asked): ProvisionError {
       ? 'It redirects elsewhere, which is never followed: put the address of the store itself into the configuration.'
       : 'Look at the store, and at any proxy before it.',
     cause: error,
+    retryAfterMs: error.retryAfterMs,
   });
 }
 

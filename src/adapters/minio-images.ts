@@ -1,18 +1,19 @@
 /**
- * Images in a bucket store, over the minio client, which builds and signs the requests. Each is one HTTP
- * exchange with limits in time, no retry and no redirect: trying again is for the caller, who knows how far
- * it got. The region is always given, so the client never asks for a bucket's region (an extra request, and
- * the one place where it would follow what a store says about another).
+ * Images in a bucket store. Each call is one HTTP exchange with limits in time, no retry and no redirect:
+ * trying again is for the caller, who knows how far it got. Questions and texts go through the minio
+ * client; the bytes of images come over connections of our own, by requests which that client has signed.
  */
 import http from 'node:http';
 import https from 'node:https';
-import { Client } from 'minio';
 import { ProvisionError } from '../core/errors.ts';
 import type { ImageReference } from '../core/request.ts';
 import { imageName } from '../core/request.ts';
-import type { ImageObject, Images } from '../provision/ports.ts';
+import type { ImageObject, Images, ReadOptions } from '../provision/ports.ts';
 import type { Asked } from './minio-errors.ts';
-import { changed, storeError, wrongAnswer } from './minio-errors.ts';
+import { storeError, wrongAnswer } from './minio-errors.ts';
+import { RangeReader } from './minio-ranges.ts';
+import type { Ask, StoreAccess } from './minio-requests.ts';
+import { RequestSigner, clientRequest, isSecure, minioClient } from './minio-requests.ts';
 import { wasStale, watchedTransport } from './minio-transport.ts';
 
 export interface MinioOptions {
@@ -29,45 +30,40 @@ export interface MinioOptions {
   readonly caPem?: string | undefined;
   readonly connectTimeoutMs?: number | undefined;
   readonly idleTimeoutMs?: number | undefined;
+  /** An image that comes slower than this, over `rateWindowMs`, is a failure; by default 64 KiB/s over 30 s. */
+  readonly rateMinBytesPerS?: number | undefined;
+  readonly rateWindowMs?: number | undefined;
 }
 
 const TEXT_MAX_BYTES = 64 * 1024;
-/** Slower than this, a range is given up and asked for again from where it stood. */
-const RATE_MIN_BYTES_PER_MS = 32;
 const STALE_TRIES_MAX = 8;
 const BUCKET = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
 const KEY_MAX_BYTES = 1024;
 
-interface Ask {
-  readonly method: 'GET' | 'HEAD';
-  readonly image: ImageReference;
-  readonly version?: string | undefined;
-  readonly headers?: Readonly<Record<string, string>>;
-  readonly lengthBytes?: number;
-  readonly signal?: AbortSignal;
-}
-
 export class MinioImages implements Images {
-  readonly #options: MinioOptions;
-  readonly #endpoint: URL;
+  readonly #access: StoreAccess;
+  readonly #timeouts: { readonly connectTimeoutMs: number; readonly idleTimeoutMs: number };
   readonly #agent: http.Agent;
+  readonly #ranges: RangeReader;
 
   constructor(options: MinioOptions) {
-    this.#options = options;
-    this.#endpoint = parseEndpoint(options.endpoint);
-    const { caPem } = options;
-    this.#agent =
-      this.#endpoint.protocol === 'https:'
-        ? new https.Agent({
-            keepAlive: true,
-            minVersion: 'TLSv1.2',
-            ...(caPem === undefined ? {} : { ca: caPem }),
-          })
-        : new http.Agent({ keepAlive: true });
+    const { caPem, connectTimeoutMs = 10_000, idleTimeoutMs = 30_000 } = options;
+    const { rateMinBytesPerS = 64 * 1024, rateWindowMs = 30_000 } = options;
+    const access = { ...options, endpoint: parseEndpoint(options.endpoint) };
+    const secure = isSecure(access);
+    this.#access = access;
+    this.#timeouts = { connectTimeoutMs, idleTimeoutMs };
+    const ca = caPem === undefined ? {} : { ca: caPem };
+    this.#agent = secure
+      ? new https.Agent({ keepAlive: true, minVersion: 'TLSv1.2', ...ca })
+      : new http.Agent({ keepAlive: true });
+    this.#ranges = new RangeReader(new RequestSigner(access), {
+      ...{ secure, caPem, connectTimeoutMs, idleTimeoutMs, rateMinBytesPerS, rateWindowMs },
+    });
   }
 
   async stat(image: ImageReference, version?: string): Promise<ImageObject> {
-    const asked = this.#asked(image);
+    const asked = { ...this.#asked(image), version };
     try {
       const answer = await this.#send({ method: 'HEAD', image, version });
       answer.resume();
@@ -83,45 +79,27 @@ export class MinioImages implements Images {
     }
   }
 
-  async *read(
+  async readInto(
     object: ImageObject,
     offsetBytes: number,
-    lengthBytes: number,
-    signal: AbortSignal,
-  ): AsyncGenerator<Uint8Array> {
-    if (lengthBytes === 0) return;
+    target: Uint8Array,
+    options: ReadOptions,
+  ): Promise<void> {
+    if (target.length === 0) return;
     const asked = this.#asked(object.image);
-    const lastBytes = offsetBytes + lengthBytes - 1;
-    let gotBytes = 0;
     try {
-      const answer = await this.#send({
-        method: 'GET',
-        image: object.image,
-        version: object.version,
-        headers: { range: `bytes=${offsetBytes}-${lastBytes}`, 'if-match': `"${object.etag}"` },
-        lengthBytes,
-        signal,
-      });
-      try {
-        checkRange(answer, object, asked, offsetBytes, lastBytes);
-        for await (const bytes of answer as AsyncIterable<Buffer>) {
-          gotBytes += bytes.length;
-          yield bytes;
-        }
-      } finally {
-        if (!answer.readableEnded) answer.destroy();
-      }
+      checkName(object.image);
+      await this.#ranges.readInto(object, offsetBytes, target, options, asked);
     } catch (error) {
-      if (signal.aborted) throw cancelled(asked, signal, error);
+      if (options.signal.aborted) throw cancelled(asked, options.signal, error);
       throw storeError(error, asked);
     }
-    if (gotBytes !== lengthBytes) throw short(asked, offsetBytes + gotBytes, object);
   }
 
   async readText(image: ImageReference): Promise<string | undefined> {
     const asked = this.#asked(image);
     try {
-      const answer = await this.#send({ method: 'GET', image, lengthBytes: TEXT_MAX_BYTES });
+      const answer = await this.#send({ method: 'GET', image });
       const parts: Buffer[] = [];
       let gotBytes = 0;
       for await (const bytes of answer as AsyncIterable<Buffer>) {
@@ -141,6 +119,7 @@ export class MinioImages implements Images {
   /** Closes idle connections. */
   close(): void {
     this.#agent.destroy();
+    this.#ranges.close();
   }
 
   /** One exchange; rejects unless the status is 200 or 206. */
@@ -151,77 +130,23 @@ export class MinioImages implements Images {
         return await this.#exchange(ask);
       } catch (error) {
         // Each try takes one dead connection out of the agent's pool.
-        if (!wasStale(error) || tries === STALE_TRIES_MAX || ask.signal?.aborted === true) throw error;
+        if (!wasStale(error) || tries === STALE_TRIES_MAX) throw error;
       }
     }
   }
 
   #exchange(ask: Ask): Promise<http.IncomingMessage> {
-    const { accessKey, secretKey, region, pathStyle } = this.#options;
-    const { connectTimeoutMs = 10_000, idleTimeoutMs = 30_000 } = this.#options;
-    const secure = this.#endpoint.protocol === 'https:';
-    const totalTimeoutMs = 2 * idleTimeoutMs + (ask.lengthBytes ?? 0) / RATE_MIN_BYTES_PER_MS;
-    const client = new Client({
-      endPoint: this.#endpoint.hostname.replace(/^\[|\]$/g, ''),
-      port: Number(this.#endpoint.port) || (secure ? 443 : 80),
-      useSSL: secure,
-      accessKey,
-      secretKey,
-      region: region ?? 'us-east-1',
-      pathStyle: pathStyle ?? true,
-      transportAgent: this.#agent,
-      transport: watchedTransport(secure, {
-        connectTimeoutMs,
-        idleTimeoutMs,
-        totalTimeoutMs,
-        signal: ask.signal,
-      }),
-      retryOptions: { disableRetry: true },
-    });
-    return client.makeRequestAsync(
-      {
-        method: ask.method,
-        bucketName: ask.image.bucket,
-        objectName: ask.image.key,
-        headers: { 'accept-encoding': 'identity', ...ask.headers },
-        query: ask.version === undefined ? '' : `versionId=${encodeURIComponent(ask.version)}`,
-      },
-      '',
-      [200, 206],
+    const totalTimeoutMs = 2 * this.#timeouts.idleTimeoutMs;
+    const transport = watchedTransport(
+      isSecure(this.#access),
+      { ...this.#timeouts, totalTimeoutMs },
+      this.#agent,
     );
+    return minioClient(this.#access, transport).makeRequestAsync(clientRequest(ask), '', [200, 206]);
   }
 
   #asked(image: ImageReference): Asked {
-    return { name: imageName(image), endpoint: this.#endpoint.origin };
-  }
-}
-
-/** Exactly the bytes asked for, of exactly the object that was pinned. */
-function checkRange(
-  answer: http.IncomingMessage,
-  object: ImageObject,
-  asked: Asked,
-  firstBytes: number,
-  lastBytes: number,
-): void {
-  const etag = plainEtag(answer.headers.etag);
-  if (etag !== object.etag) throw changed(asked, `its ETag was ${object.etag} and is ${etag || 'missing'}`);
-  const version = versionOf(answer);
-  if (object.version !== undefined && version !== undefined && version !== object.version) {
-    throw changed(asked, `its version was ${object.version} and is ${version}`);
-  }
-  if (answer.statusCode !== 206) {
-    throw wrongAnswer(asked, `status ${answer.statusCode ?? 0} came instead of 206`);
-  }
-  const range = answer.headers['content-range'];
-  const expected = `bytes ${firstBytes}-${lastBytes}/${object.sizeBytes}`;
-  if (range !== expected) {
-    throw wrongAnswer(asked, `Content-Range is "${range ?? ''}" instead of "${expected}"`);
-  }
-  const lengthBytes = lastBytes - firstBytes + 1;
-  const length = answer.headers['content-length'];
-  if (length !== String(lengthBytes)) {
-    throw wrongAnswer(asked, `Content-Length is "${length ?? ''}" instead of "${lengthBytes}"`);
+    return { name: imageName(image), endpoint: this.#access.endpoint.origin };
   }
 }
 
@@ -269,14 +194,6 @@ function tooLong(asked: Asked): ProvisionError {
     code: 'IMAGE_TOO_LARGE',
     message: `${asked.name} is longer than ${TEXT_MAX_BYTES} bytes, too long for a text.`,
     hint: 'It should hold what sha256sum writes about one image.',
-  });
-}
-
-function short(asked: Asked, atBytes: number, object: ImageObject): ProvisionError {
-  return new ProvisionError({
-    code: 'IMAGE_TRUNCATED',
-    message: `The store ${asked.endpoint} ended ${asked.name} at byte ${atBytes} of ${object.sizeBytes}.`,
-    hint: 'The connection was cut, or the object is damaged: look at the store.',
   });
 }
 

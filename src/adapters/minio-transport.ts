@@ -7,6 +7,7 @@
 import http from 'node:http';
 import https from 'node:https';
 import type { ClientOptions } from 'minio';
+import { retryAfterMs } from './minio-head.ts';
 
 type Transport = NonNullable<ClientOptions['transport']>;
 
@@ -17,7 +18,6 @@ export interface RequestLimits {
   readonly idleTimeoutMs: number;
   /** The whole request; a store that drips bytes is no better than one that stands still. */
   readonly totalTimeoutMs: number;
-  readonly signal: AbortSignal | undefined;
 }
 
 /** An answer with a status that was not hoped for. */
@@ -26,11 +26,14 @@ export class RefusedAnswer extends Error {
   readonly status: number;
   /** S3's word for it (`NoSuchKey`), if it said one. */
   readonly s3Code: string | undefined;
+  /** The pause it asked for. */
+  readonly retryAfterMs: number | undefined;
 
-  constructor(status: number, s3Code: string | undefined) {
+  constructor(status: number, s3Code: string | undefined, retryAfterMs: number | undefined) {
     super(s3Code === undefined ? `status ${status}` : `status ${status} (${s3Code})`);
     this.status = status;
     this.s3Code = s3Code;
+    this.retryAfterMs = retryAfterMs;
   }
 }
 
@@ -50,10 +53,9 @@ export function wasStale(error: unknown): boolean {
 const ERROR_BODY_MAX_BYTES = 64 * 1024;
 
 /** A transport for one request. */
-export function watchedTransport(secure: boolean, limits: RequestLimits): Transport {
+export function watchedTransport(secure: boolean, limits: RequestLimits, agent: http.Agent): Transport {
   const request = (options: https.RequestOptions, onAnswer: (answer: http.IncomingMessage) => void) => {
-    const { signal } = limits;
-    const sent = (secure ? https : http).request({ ...options, ...(signal === undefined ? {} : { signal }) });
+    const sent = (secure ? https : http).request({ ...options, agent });
     const watch = new Watch(sent, limits);
     sent.on('response', (answer) => {
       watch.answered(answer);
@@ -146,5 +148,9 @@ async function readRefusal(answer: http.IncomingMessage): Promise<RefusedAnswer>
   }
   answer.destroy();
   const code = /<Code>([A-Za-z0-9.]{1,64})<\/Code>/.exec(text)?.[1];
-  return new RefusedAnswer(status, code ?? (typeof header === 'string' ? header : undefined));
+  return new RefusedAnswer(
+    status,
+    code ?? (typeof header === 'string' ? header : undefined),
+    retryAfterMs(answer.headers['retry-after'], Date.now()),
+  );
 }

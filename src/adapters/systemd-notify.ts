@@ -2,14 +2,17 @@
  * Tells systemd how the daemon is doing. Node has no unix datagram sockets, so systemd's own program speaks
  * for us (the unit has NotifyAccess=all for it). https://www.freedesktop.org/software/systemd/man/sd_notify.html
  */
-import { execa } from 'execa';
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
 import type { Log } from '../provision/ports.ts';
+
+const run = promisify(execFile);
 
 /** Ready, stopping, status line, or sign of life; does nothing when not run by systemd. */
 export async function systemdNotify(log: Log, ...words: readonly string[]): Promise<void> {
   if (process.env['NOTIFY_SOCKET'] === undefined) return;
   try {
-    await execa('systemd-notify', words, { stdin: 'ignore', timeout: 10_000 });
+    await run('systemd-notify', words, { timeout: 10_000 });
   } catch (error) {
     log.warn({ err: error }, 'systemd could not be told');
   }

@@ -3,14 +3,16 @@ import type { Command } from 'commander';
 import { Option } from 'commander';
 import { AnnotateRequest } from '../core/control-protocol.ts';
 import { ProvisionError } from '../core/errors.ts';
-import type { ImageFormat } from '../core/request.ts';
+import type { ImageFormat, OuterCompression } from '../core/request.ts';
 import { EXIT } from './exit-codes.ts';
 import type { AddVerb } from './verb.ts';
 import { common, contextOf } from './verb.ts';
 
 interface AnnotateOptions {
   readonly format?: ImageFormat;
+  readonly compression?: OuterCompression;
   readonly sha256?: string;
+  readonly sha512?: string;
   readonly imageVersion?: string;
   readonly size?: string;
   readonly generation?: string;
@@ -30,7 +32,14 @@ export const addAnnotate: AddVerb = (program, finish) => {
         'format of the image; without it, what .qcow2, .raw or .img at the end says',
       ).choices(['qcow2', 'raw']),
     )
-    .option('--sha256 <digest>', 'digest of the image; without it, that in the object KEY.sha256')
+    .addOption(
+      new Option(
+        '--compression <name>',
+        'what the whole object is compressed with; without it, what .gz, .zst or .xz at the end says',
+      ).choices(['gzip', 'zstd', 'xz']),
+    )
+    .option('--sha256 <digest>', 'digest of the object; without one, that beside it, such as KEY.sha256')
+    .option('--sha512 <digest>', 'another digest of the object')
     .option('--image-version <id>', 'S3 version id of the image; without it, the newest')
     .option('--size <size>', 'size of the volume if larger than the image, such as 20GiB')
     .option('--generation <number>', 'count it up to have the content made again')
@@ -45,14 +54,21 @@ export const addAnnotate: AddVerb = (program, finish) => {
   common(command, [
     'lvp annotate web1 vda images/debian-13.qcow2',
     'lvp annotate web1 vda images/debian-13.qcow2 --size 40GiB --start when-ready',
-    'lvp annotate web1 vda images/data --format raw --dry-run',
+    'lvp annotate web1 vdb images/data --format raw --compression zstd --dry-run',
   ]).action(async (vm: string, disk: string, image: string, options: AnnotateOptions, self: Command) => {
     const { client, output } = contextOf(self, finish);
+    const compression = options.compression ?? compressionByEnding(image);
     const format = options.format ?? formatByEnding(image);
-    if (options.format === undefined && !output.json) {
-      output.note(`Format ${format}, by the end of the image's name.`);
+    const guessed = [
+      ...(options.format === undefined ? [`format ${format}`] : []),
+      ...(options.compression === undefined && compression !== undefined
+        ? [`compression ${compression}`]
+        : []),
+    ].join(', ');
+    if (guessed !== '' && !output.json) {
+      output.note(`${guessed[0]?.toUpperCase() ?? ''}${guessed.slice(1)}, by the end of the image's name.`);
     }
-    const result = await client.annotate(vm, requestOf(disk, image, format, options));
+    const result = await client.annotate(vm, requestOf(disk, image, { ...options, format, compression }));
     output.result(result, () => result.xml);
     if (!output.json) {
       output.note(
@@ -64,8 +80,9 @@ export const addAnnotate: AddVerb = (program, finish) => {
 };
 
 function formatByEnding(image: string): ImageFormat {
-  if (/\.qcow2$/i.test(image)) return 'qcow2';
-  if (/\.(?:raw|img)$/i.test(image)) return 'raw';
+  const name = image.replace(/\.(?:gz|zst|xz)$/i, '');
+  if (/\.qcow2$/i.test(name)) return 'qcow2';
+  if (/\.(?:raw|img)$/i.test(name)) return 'raw';
   throw new ProvisionError({
     code: 'USAGE',
     message: `The name of the image ${image} does not say its format.`,
@@ -73,17 +90,25 @@ function formatByEnding(image: string): ImageFormat {
   });
 }
 
-function requestOf(
-  target: string,
-  image: string,
-  format: ImageFormat,
-  options: AnnotateOptions,
-): AnnotateRequest {
+function compressionByEnding(image: string): OuterCompression | undefined {
+  if (/\.gz$/i.test(image)) return 'gzip';
+  if (/\.zst$/i.test(image)) return 'zstd';
+  return /\.xz$/i.test(image) ? 'xz' : undefined;
+}
+
+type Stated = Omit<AnnotateOptions, 'format' | 'compression'> & {
+  readonly format: ImageFormat;
+  readonly compression: OuterCompression | undefined;
+};
+
+function requestOf(target: string, image: string, options: Stated): AnnotateRequest {
   const parsed = AnnotateRequest.safeParse({
     target,
     image,
-    format,
+    format: options.format,
+    compression: options.compression,
     sha256: options.sha256?.toLowerCase(),
+    sha512: options.sha512?.toLowerCase(),
     version: options.imageVersion,
     size: options.size,
     generation: options.generation === undefined ? undefined : Number(options.generation),

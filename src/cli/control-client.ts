@@ -26,69 +26,89 @@ export class ControlClient {
   }
 
   domains(): Promise<DomainStatus[]> {
-    return this.#call(DomainList, 'GET', '');
+    return this.call(DomainList, 'GET', '/v1/domains');
   }
 
   domain(name: string): Promise<DomainStatus> {
-    return this.#call(DomainStatus, 'GET', pathOf(name));
+    return this.call(DomainStatus, 'GET', pathOf(name));
   }
 
   explain(name: string): Promise<Explanation> {
-    return this.#call(Explanation, 'GET', pathOf(name, 'explain'));
+    return this.call(Explanation, 'GET', pathOf(name, 'explain'));
   }
 
   annotate(name: string, body: AnnotateRequest): Promise<AnnotateResult> {
-    return this.#call(AnnotateResult, 'POST', pathOf(name, 'annotate'), body);
+    return this.call(AnnotateResult, 'POST', pathOf(name, 'annotate'), body);
   }
 
   cancel(name: string, target: string | undefined): Promise<DomainStatus> {
-    return this.#call(DomainStatus, 'POST', pathOf(name, 'cancel'), { target });
+    return this.call(DomainStatus, 'POST', pathOf(name, 'cancel'), { target });
   }
 
   retry(name: string, target: string | undefined): Promise<DomainStatus> {
-    return this.#call(DomainStatus, 'POST', pathOf(name, 'retry'), { target });
+    return this.call(DomainStatus, 'POST', pathOf(name, 'retry'), { target });
   }
 
-  async #call<T>(schema: z.ZodType<T>, method: string, path: string, body?: object): Promise<T> {
-    const answer = parseJson(await this.#exchange(method, path, body));
-    const failed = ErrorBody.safeParse(answer);
-    if (failed.success) throw new ProvisionError(problemOf(failed.data));
-    const parsed = schema.safeParse(answer);
-    if (parsed.success) return parsed.data;
-    throw new ProvisionError({
-      code: 'INTERNAL',
-      message: 'The provisioner answered with something this lvp does not understand.',
-      hint: 'Restart it if lvp is newer: systemctl restart libvirt-volume-provisioner',
-      cause: parsed.error,
+  async call<T>(schema: z.ZodType<T>, method: string, path: string, body?: object): Promise<T> {
+    return understood(schema, await this.#exchange(method, path, body));
+  }
+
+  /** The lines of an answer that takes as long as it takes; each is understood as it comes. */
+  async lines<T>(schema: z.ZodType<T>, path: string, body: object, take: (line: T) => void): Promise<void> {
+    await this.#exchange('POST', path, body, (line) => {
+      take(understood(schema, line));
     });
   }
 
-  #exchange(method: string, path: string, body: object | undefined): Promise<string> {
+  /** The answer's text; with `onLine` it is given line by line, and nothing is left. */
+  #exchange(
+    method: string,
+    path: string,
+    body: object | undefined,
+    onLine?: (line: string) => void,
+  ): Promise<string> {
     const { promise, resolve, reject } = Promise.withResolvers<string>();
     const sent = request(
       {
         socketPath: this.#socket,
         method,
-        path: `/v1/domains${path}`,
+        path,
         headers: { 'content-type': 'application/json' },
-        signal: AbortSignal.timeout(ANSWER_DEADLINE_MS),
+        ...(onLine === undefined ? { signal: AbortSignal.timeout(ANSWER_DEADLINE_MS) } : {}),
       },
       (response) => {
         let text = '';
         response.setEncoding('utf8');
         response.on('data', (chunk: string) => {
           text += chunk;
+          if (onLine !== undefined && response.statusCode === 200) {
+            const lines = text.split('\n');
+            text = lines.pop() ?? '';
+            try {
+              for (const line of lines) onLine(line);
+            } catch (error) {
+              response.destroy();
+              reject(error);
+            }
+          }
           if (text.length > ANSWER_BYTES_MAX) response.destroy(new Error('the answer is too long'));
         });
         response.on('error', reject);
         response.on('end', () => {
-          resolve(text);
+          // An error before the first line is an answer like any other.
+          try {
+            if (onLine !== undefined && text !== '') onLine(text);
+            resolve(text);
+          } catch (error) {
+            reject(error);
+          }
         });
       },
     );
     sent.on('error', reject);
     sent.end(body === undefined ? undefined : JSON.stringify(body));
     return promise.catch((error: unknown) => {
+      if (error instanceof ProvisionError) throw error;
       throw this.#unreachable(error);
     });
   }
@@ -120,7 +140,21 @@ export class ControlClient {
 }
 
 function pathOf(name: string, verb?: string): string {
-  return `/${encodeURIComponent(name)}${verb === undefined ? '' : `/${verb}`}`;
+  return `/v1/domains/${encodeURIComponent(name)}${verb === undefined ? '' : `/${verb}`}`;
+}
+
+function understood<T>(schema: z.ZodType<T>, text: string): T {
+  const answer = parseJson(text);
+  const failed = ErrorBody.safeParse(answer);
+  if (failed.success) throw new ProvisionError(problemOf(failed.data));
+  const parsed = schema.safeParse(answer);
+  if (parsed.success) return parsed.data;
+  throw new ProvisionError({
+    code: 'INTERNAL',
+    message: 'The provisioner answered with something this lvp does not understand.',
+    hint: 'Restart it if lvp is newer: systemctl restart libvirt-volume-provisioner',
+    cause: parsed.error,
+  });
 }
 
 function parseJson(text: string): unknown {

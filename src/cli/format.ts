@@ -32,7 +32,7 @@ function volumeRow(domain: DomainStatus, volume: VolumeStatus): string[] {
   return [domain.name, volume.target, volume.state, percentOf(volume), place, volume.image];
 }
 
-function table(rows: readonly (readonly string[])[], colour: boolean): string {
+export function table(rows: readonly (readonly string[])[], colour: boolean): string {
   const widths = (rows[0] ?? []).map((_, column) =>
     Math.max(...rows.map((row) => (row[column] ?? '').length)),
   );
@@ -96,6 +96,13 @@ export function progressLine(volume: VolumeStatus, colour: boolean): string {
 /** Said only where it says more than the state. */
 function phaseOf({ phase, state }: VolumeStatus): string[] {
   return phase === undefined || phase === state ? [] : [phase];
+}
+
+/** `[#####-------] 45 %, 1.2 GiB of 2.7 GiB, 812 MiB/s` */
+export function barLine(done: number, total: number, rateBytesPerSecond: number | undefined): string {
+  const percent = total === 0 ? 100 : Math.floor((Math.min(done, total) / total) * 100);
+  const rate = rateBytesPerSecond === undefined ? '' : `, ${approximateSize(rateBytesPerSecond)}/s`;
+  return `${bar(done, total)} ${percent} %, ${approximateSize(done)} of ${approximateSize(total)}${rate}`;
 }
 
 function bar(done: number, total: number): string {

@@ -85,9 +85,15 @@ export const AnnotateRequest = z.strictObject({
   target: z.string().regex(/^[a-z][a-z0-9]{0,31}$/, 'is a disk target such as vda'),
   image: z.string().min(3).max(1100),
   format: z.enum(['raw', 'qcow2']),
+  /** Of the whole object; absent when it is not compressed. */
+  compression: z.enum(['gzip', 'zstd', 'xz']).optional(),
   sha256: z
     .string()
     .regex(/^[0-9a-f]{64}$/, 'is 64 lower-case hex digits')
+    .optional(),
+  sha512: z
+    .string()
+    .regex(/^[0-9a-f]{128}$/, 'is 128 lower-case hex digits')
     .optional(),
   version: z.string().min(1).max(1024).optional(),
   /** As in the annotation, e.g. `20GiB`. */

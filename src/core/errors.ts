@@ -20,6 +20,8 @@ export type ErrorCode =
   | 'IMAGE_TOO_LARGE'
   | 'DIGEST_MISSING'
   | 'DIGEST_MISMATCH'
+  | 'SIGNATURE_MISSING'
+  | 'SIGNATURE_INVALID'
   // The world around us
   | 'STORE_UNREACHABLE'
   | 'STORE_ACCESS_DENIED'
@@ -29,6 +31,7 @@ export type ErrorCode =
   | 'HELPER_FAILED'
   | 'DAEMON_UNREACHABLE'
   | 'DEVICE_FAILED'
+  | 'STATE_FOLDER_FAILED'
   | 'VG_FULL'
   | 'TIMEOUT'
   // The volume
@@ -52,6 +55,7 @@ const PASSING: ReadonlySet<ErrorCode> = new Set([
   'HELPER_UNAVAILABLE',
   'HELPER_FAILED',
   'DEVICE_FAILED',
+  'STATE_FOLDER_FAILED',
   'VG_FULL',
   'TIMEOUT',
   'IMAGE_CHANGED',
@@ -70,11 +74,14 @@ export class ProvisionError extends Error implements Problem {
   override readonly name = 'ProvisionError';
   readonly code: ErrorCode;
   readonly hint?: string | undefined;
+  /** The store asked not to be called again sooner. */
+  readonly retryAfterMs?: number | undefined;
 
-  constructor(problem: Problem & { readonly cause?: unknown }) {
+  constructor(problem: Problem & { readonly cause?: unknown; readonly retryAfterMs?: number | undefined }) {
     super(problem.message, problem.cause === undefined ? undefined : { cause: problem.cause });
     this.code = problem.code;
     this.hint = problem.hint;
+    this.retryAfterMs = problem.retryAfterMs;
   }
 }
 

@@ -111,7 +111,9 @@ export function sameRequest(a: VolumeRequest, b: VolumeRequest): boolean {
   return (
     imageName(a.image) === imageName(b.image) &&
     a.format === b.format &&
+    a.compression === b.compression &&
     a.sha256 === b.sha256 &&
+    a.sha512 === b.sha512 &&
     a.version === b.version &&
     a.sizeBytes === b.sizeBytes &&
     a.generation === b.generation
@@ -121,8 +123,13 @@ export function sameRequest(a: VolumeRequest, b: VolumeRequest): boolean {
 /** Volumes under construction that no ledger row and no running fill accounts for: left behind, and ours to remove. */
 export function planReclaim(input: Pick<PlanInput, 'volumes' | 'fills' | 'running'>): LogicalVolume[] {
   const alive = new Set([...input.running]);
+  // Another domain may have got the name while the store was away.
+  const published = new Set(
+    input.volumes.filter(({ tags }) => readMark(tags).state === 'ready').map(volumeKey),
+  );
   for (const fill of input.fills) {
-    if (isUnfinished(fill.state)) alive.add(fill.fillId);
+    const isLate = fill.state === 'failed' && published.has(volumeKey(fill.location));
+    if (goesOn(fill) && !isLate) alive.add(fill.fillId);
   }
   return input.volumes.filter((volume) => {
     const mark = readMark(volume.tags);
@@ -199,7 +206,7 @@ function decideDisk(input: PlanInput, disk: LocatedVolume): Decided {
   if (unfinished !== undefined) {
     return [
       { action: 'fill', from: 'resume', fillId: unfinished.fillId },
-      'an interrupted fill left its private volume, which is filled again from the start',
+      'an interrupted fill left its private volume, in which it goes on',
     ];
   }
   return mark === undefined
@@ -297,7 +304,13 @@ function unfinishedVolume(
 /** An interrupted fill is resumed only if the ledger knows it and the request is still the same. */
 function isResumable(input: PlanInput, disk: LocatedVolume, fillId: string): boolean {
   const record = input.fills.find((fill) => fill.fillId === fillId);
-  return record !== undefined && isUnfinished(record.state) && sameRequest(record.request, disk.request);
+  return record !== undefined && goesOn(record) && sameRequest(record.request, disk.request);
+}
+
+/** Interrupted, or stopped because the store went away: its volume is kept for it. */
+function goesOn({ state, problem }: PlannedFill): boolean {
+  if (state === 'failed') return problem?.code === 'STORE_UNREACHABLE';
+  return isUnfinished(state);
 }
 
 /** True for the row of a fill that is queued, runs, or was cut off by a crash. */

@@ -6,6 +6,9 @@
 /** Both image formats are always stated by the operator and never probed. */
 export type ImageFormat = 'raw' | 'qcow2';
 
+/** What the whole object was compressed with, around the image format; stated like the format. */
+export type OuterCompression = 'gzip' | 'zstd' | 'xz';
+
 /** An object in an S3 bucket, written `BUCKET/KEY` in annotations. */
 export interface ImageReference {
   readonly bucket: string;
@@ -18,8 +21,12 @@ export interface VolumeRequest {
   readonly target: string;
   readonly image: ImageReference;
   readonly format: ImageFormat;
-  /** 64 lower-case hex digits. */
+  /** Absent: the object is the image as it is. */
+  readonly compression?: OuterCompression | undefined;
+  /** Of the object as stored; 64 lower-case hex digits. */
   readonly sha256?: string | undefined;
+  /** Of the object as stored; 128 lower-case hex digits. */
+  readonly sha512?: string | undefined;
   /** S3 version id; without it the newest version is pinned when the fill begins. */
   readonly version?: string | undefined;
   /** The volume's size if it is to be larger than the image. */

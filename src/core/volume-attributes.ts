@@ -27,6 +27,11 @@ function matching(pattern: RegExp, mistake: string) {
   );
 }
 
+function digest(digits: 64 | 128) {
+  const pattern = digits === 64 ? /^[0-9A-Fa-f]{64}$/ : /^[0-9A-Fa-f]{128}$/;
+  return matching(pattern, `which is not ${digits} hexadecimal digits`).transform((hex) => hex.toLowerCase());
+}
+
 /** Rules common to all S3 servers: https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html */
 function bucketMistake(bucket: string): string | undefined {
   if (!/^[a-z0-9.-]{3,63}$/.test(bucket)) {
@@ -72,9 +77,9 @@ export const VolumeAttributes = z.object({
   target: matching(/^(fd|hd|sd|ubd|vd|xvd)[a-z]{1,8}[0-9]{0,8}$/, 'which is no name libvirt gives to a disk'),
   image: checked(imageMistake, splitImage),
   format: z.enum(['raw', 'qcow2'], { error: 'which is neither raw nor qcow2' }),
-  sha256: matching(/^[0-9A-Fa-f]{64}$/, 'which is not 64 hexadecimal digits')
-    .transform((digest) => digest.toLowerCase())
-    .optional(),
+  compression: z.enum(['gzip', 'zstd', 'xz'], { error: 'which is none of gzip, zstd, xz' }).optional(),
+  sha256: digest(64).optional(),
+  sha512: digest(128).optional(),
   version: matching(/^[!-~]{1,1024}$/, 'which is not the id of an object version').optional(),
   size: checked(sizeMistake, (text) => parseSize(text) ?? NaN).optional(),
   generation: matching(/^[1-9][0-9]{0,8}$/, 'which is not a whole number from 1 to 999999999')
@@ -94,7 +99,10 @@ export const ATTRIBUTE_REMEDY: Readonly<Record<VolumeAttributeName, string>> = {
   target: 'Write the <target dev> of the disk to be filled, such as target="vda".',
   image: 'Write BUCKET/KEY, such as image="images/debian-13.qcow2".',
   format: 'Write format="raw" or format="qcow2"; the format is never guessed from the image.',
-  sha256: 'Write the digest of the image as sha256sum prints it, or leave the attribute out.',
+  compression:
+    'Write compression="gzip", "zstd" or "xz" if the whole object is compressed so, or leave the attribute out; it is never guessed.',
+  sha256: 'Write the digest of the object as sha256sum prints it, or leave the attribute out.',
+  sha512: 'Write the digest of the object as sha512sum prints it, or leave the attribute out.',
   version: 'Write the version id as the object store lists it, or leave the attribute out.',
   size: `${SIZE_REMEDY} A volume is at most 64TiB.`,
   generation: 'Write generation="1", and one more each time the volume is to be made again.',

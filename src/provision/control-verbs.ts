@@ -180,8 +180,11 @@ function fromLibvirt(libvirts: LibvirtDomain): Found {
 
 /** The request's values under the names of the annotation's attributes. */
 function attributesOf(request: AnnotateRequest): Parameters<typeof readVolumeAttributes>[0] {
-  const { target, image, format, sha256, version, size, generation } = request;
-  return { target, image, format, sha256, version, size, generation: generation?.toString() };
+  const { target, image, format, compression, sha256, sha512, version, size, generation } = request;
+  return {
+    ...{ target, image, format, compression, sha256, sha512, version, size },
+    generation: generation?.toString(),
+  };
 }
 
 function noSuchDomain(nameOrUuid: string): ProvisionError {

@@ -11,9 +11,10 @@ export interface ImageSource {
   readonly onRetry?: ((problem: ProvisionError, pauseMs: number) => void) | undefined;
 }
 
-/** Tries in a row that may bring nothing. With the pauses below: about half a minute. */
+/** Tries in a row that may bring next to nothing. With the pauses below: about half a minute. */
 const FRUITLESS_TRIES_MAX = 6;
-/** Tries that brought something: a store that gives a few bytes at a time is no store. */
+/** What a try has to bring: a store that gives a few bytes at a time is no store. */
+const FRUITFUL_BYTES = 1024 * 1024;
 const TRIES_MAX = 100;
 const PAUSE_FIRST_MS = 250;
 const PAUSE_MAX_MS = 15_000;
@@ -30,20 +31,19 @@ export async function fetchRange(
     const gotBefore = gotBytes;
     try {
       const from = offsetBytes + gotBytes;
-      const wanted = target.length - gotBytes;
-      for await (const bytes of source.images.read(source.object, from, wanted, source.signal)) {
-        if (gotBytes + bytes.length > target.length) throw tooMuch(source.object);
-        target.set(bytes, gotBytes);
-        gotBytes += bytes.length;
-      }
-      if (gotBytes === target.length) return;
-      throw tooLittle(source.object, offsetBytes + gotBytes);
+      await source.images.readInto(source.object, from, target.subarray(gotBytes), {
+        signal: source.signal,
+        onBytes: (countBytes) => {
+          gotBytes += countBytes;
+        },
+      });
+      return;
     } catch (error) {
       source.signal.throwIfAborted();
-      fruitless = gotBytes > gotBefore ? 1 : fruitless + 1;
+      fruitless = gotBytes - gotBefore >= FRUITFUL_BYTES ? 1 : fruitless + 1;
       const mayGoOn = isBroken(error) && fruitless < FRUITLESS_TRIES_MAX && tries < TRIES_MAX;
       if (!mayGoOn) throw error;
-      const pauseMs = pauseAfter(fruitless);
+      const pauseMs = Math.max(pauseAfter(fruitless), error.retryAfterMs ?? 0);
       source.onRetry?.(error, pauseMs);
       await source.clock.sleep(pauseMs, source.signal);
     }
@@ -62,20 +62,4 @@ function isBroken(error: unknown): error is ProvisionError {
 function pauseAfter(fruitless: number): number {
   const pauseMs = Math.min(PAUSE_MAX_MS, PAUSE_FIRST_MS * 2 ** (fruitless - 1));
   return pauseMs * (0.5 + Math.random() / 2);
-}
-
-function tooMuch(object: ImageObject): ProvisionError {
-  return new ProvisionError({
-    code: 'IMAGE_CHANGED',
-    message: `The store sent more bytes of ${object.image.bucket}/${object.image.key} than were asked for.`,
-    hint: 'Look at the store and at any proxy before it.',
-  });
-}
-
-function tooLittle(object: ImageObject, atBytes: number): ProvisionError {
-  return new ProvisionError({
-    code: 'IMAGE_TRUNCATED',
-    message: `The store ended ${object.image.bucket}/${object.image.key} at byte ${atBytes} of ${object.sizeBytes}.`,
-    hint: 'The connection was cut, or the object is damaged: look at the store.',
-  });
 }

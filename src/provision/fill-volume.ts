@@ -3,25 +3,29 @@
  * power cut; tags and ledger then say where it stood (docs/design.md, "The life of a volume").
  */
 import { ProvisionError, toProblem } from '../core/errors.ts';
-import { imageName } from '../core/request.ts';
-import { imageTag, privateName } from '../core/volume.ts';
+import { imageTag } from '../core/volume.ts';
 import { discardVolume } from './discard-volume.ts';
 import type { FillRun, FillTask } from './fills.ts';
-import { FillsStopped } from './fills.ts';
+import { LeasedImage } from './leased-image.ts';
 import type {
   Clock,
+  Decompressors,
+  FillJournals,
   FillRecord,
+  ImageCache,
   Images,
   Log,
   Pools,
   PrivateVolume,
   VolumeDevices,
   Volumes,
+  Workshops,
 } from './ports.ts';
 import { publishVolume } from './publish-volume.ts';
-import type { ImagePolicy, ResolvedImage } from './resolve-image.ts';
-import { resolveImage, wantedSizeBytes } from './resolve-image.ts';
-import { streamImage } from './stream-image.ts';
+import type { ImagePolicy } from './resolve-image.ts';
+import { wantedSizeBytes } from './resolve-image.ts';
+import type { StreamShape } from './stream-shape.ts';
+import { goesOnLater, writeImage } from './write-image.ts';
 
 export interface FillNeeds {
   readonly images: Images;
@@ -29,9 +33,16 @@ export interface FillNeeds {
   readonly volumes: Volumes;
   readonly devices: VolumeDevices;
   readonly clock: Clock;
+  readonly decompressors: Decompressors;
+  /** Threads that hash and decompress; without them this one does. */
+  readonly workshops?: Workshops | undefined;
   readonly policy: ImagePolicy;
-  /** Memory for one fill, at least two ranges of it; by default each fill has its own. */
-  readonly memory?: (() => ArrayBufferLike) | undefined;
+  /** Without one, every fill reads from the store. */
+  readonly cache?: ImageCache | undefined;
+  /** Without them, an interrupted fill begins again. */
+  readonly journals?: FillJournals | undefined;
+  /** Only tests have another one than hosts. */
+  readonly shape?: StreamShape | undefined;
 }
 
 /** Fills and publishes one volume; resolves with the SHA-256 of the image it now holds. */
@@ -52,18 +63,15 @@ export async function fillVolume(
     await needs.volumes.claim(location.vg, task.seal, domainUuid);
     return task.seal.sha256;
   }
-  const image = await resolveImage(needs, request, run.signal);
-  run.log.info(
-    { image: imageName(request.image), etag: image.object.etag, version: image.object.version },
-    'image pinned',
-  );
+  const leased = new LeasedImage(needs, request, run);
   try {
-    const sizeBytes = wantedSizeBytes(request, image.layout);
-    await (task.from === 'adopt' ? adopt(needs, volume, sizeBytes) : needs.volumes.create(volume, sizeBytes));
+    const sizeBytes = await leased.use((image) => wantedSizeBytes(request, image.layout));
+    await makePrivateVolume(needs, task, volume, sizeBytes);
     run.log.debug({ sizeBytes, from: task.from }, 'private volume made');
     run.signal.throwIfAborted();
-    const sha256 = await writeImage(needs, volume, image, run);
-    run.log.debug({ sha256 }, 'written and synced');
+    const sha256 = await leased.use((image) => writeImage(needs, volume, image, run));
+    const cached = await leased.keep(sha256);
+    run.log.debug({ sha256, cached }, 'written and synced');
     // Nobody wants it any more, or wants it from another image.
     run.signal.throwIfAborted();
     run.phase('publishing');
@@ -74,12 +82,24 @@ export async function fillVolume(
       generation: request.generation,
     };
     await publishVolume(publishing, volume, seal, location.pool);
+    await forgetJournal(needs, fillId, run.log);
     return sha256;
   } catch (error) {
-    const goesOnLater = run.signal.reason instanceof FillsStopped;
-    if (!goesOnLater) await returnSpace(needs, volume, location.pool, run.log);
+    if (!goesOnLater(error, run.signal)) await returnSpace(needs, volume, location.pool, run.log);
     throw error;
+  } finally {
+    await leased.close();
   }
+}
+
+async function makePrivateVolume(
+  needs: FillNeeds,
+  task: FillTask,
+  volume: PrivateVolume,
+  sizeBytes: number,
+): Promise<void> {
+  if (task.from === 'adopt') await adopt(needs, volume, sizeBytes);
+  else await needs.volumes.create(volume, sizeBytes);
 }
 
 /** Checks the size before taking a volume over: one that is too small stays as it was. */
@@ -101,31 +121,6 @@ async function adopt(needs: FillNeeds, volume: PrivateVolume, sizeBytes: number)
   await needs.volumes.adopt(volume);
 }
 
-/** Streams, syncs, checks the digest, and closes the device again: publish wants nobody to have it open. */
-async function writeImage(
-  needs: FillNeeds,
-  volume: PrivateVolume,
-  image: ResolvedImage,
-  run: FillRun,
-): Promise<string> {
-  const device = await needs.devices.open(volume.vg, privateName(volume.fillId));
-  try {
-    run.phase('filling', image.object.sizeBytes);
-    const { sha256 } = await streamImage({
-      ...{ images: needs.images, clock: needs.clock, device, object: image.object, layout: image.layout },
-      expectedSha256: image.sha256,
-      memory: needs.memory?.(),
-      signal: run.signal,
-      onProgress: ({ objectBytes }) => {
-        run.progress(objectBytes);
-      },
-    });
-    return sha256;
-  } finally {
-    await device.close();
-  }
-}
-
 /** A volume that is already sealed is kept by discardVolume: then only its publishing is to be finished. */
 async function returnSpace(needs: FillNeeds, volume: PrivateVolume, pool: string, log: Log): Promise<void> {
   try {
@@ -135,5 +130,15 @@ async function returnSpace(needs: FillNeeds, volume: PrivateVolume, pool: string
       { problem: toProblem(error) },
       'the private volume could not be removed now; it will be reclaimed',
     );
+  }
+  await forgetJournal(needs, volume.fillId, log);
+}
+
+/** Its volume is finished or gone, and a journal names the UUID of its volume: what stays behind does no harm. */
+async function forgetJournal(needs: FillNeeds, fillId: string, log: Log): Promise<void> {
+  try {
+    await needs.journals?.remove(fillId);
+  } catch (error) {
+    log.warn({ problem: toProblem(error) }, 'a journal was left behind; the next start removes it');
   }
 }

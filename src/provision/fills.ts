@@ -6,6 +6,7 @@ import type { Problem } from '../core/errors.ts';
 import { isPassing, ProvisionError, toProblem } from '../core/errors.ts';
 import type { FillFrom } from '../core/plan.ts';
 import { RETRY_MAX_MS } from '../core/plan.ts';
+import { imageName } from '../core/request.ts';
 import type { Seal } from '../core/volume.ts';
 import type { Clock, FillRecord, Ledger, Log } from './ports.ts';
 
@@ -30,6 +31,8 @@ export interface FillProgress {
 export interface FillRun {
   readonly signal: AbortSignal;
   readonly log: Log;
+  /** Whether another fill, queued or running, reads the same object. */
+  isImageWanted(): boolean;
   phase(phase: 'filling' | 'publishing', bytesTotal?: number): void;
   progress(bytesDone: number): void;
 }
@@ -50,8 +53,9 @@ interface Entry {
   phase: FillProgress['phase'];
   bytesDone: number;
   bytesTotal: number;
-  /** Monotonic time at which bytes began to flow. */
+  /** Monotonic time at which bytes began to flow, and how many an interrupted fill had brought before. */
   streamedSinceMs: number;
+  streamedFromBytes: number;
 }
 
 interface FillNeeds {
@@ -103,6 +107,7 @@ export class Fills {
       bytesDone: 0,
       bytesTotal: 0,
       streamedSinceMs: 0,
+      streamedFromBytes: 0,
     });
     this.#waiting.push(record.fillId);
     this.#startNext();
@@ -129,7 +134,8 @@ export class Fills {
     if (entry === undefined) return undefined;
     const { phase, bytesDone, bytesTotal } = entry;
     const seconds = (this.#needs.clock.monotonicMs() - entry.streamedSinceMs) / 1000;
-    const rateBytesPerSecond = phase === 'filling' && seconds > 0 ? bytesDone / seconds : 0;
+    const rateBytesPerSecond =
+      phase === 'filling' && seconds > 0 ? (bytesDone - entry.streamedFromBytes) / seconds : 0;
     return {
       phase,
       bytesDone,
@@ -156,6 +162,18 @@ export class Fills {
     const entries = [...this.#entries.values()];
     for (const { abort } of entries) abort.abort(new FillsStopped());
     await Promise.all(entries.map((entry) => entry.done.promise));
+  }
+
+  #isImageWanted({ record }: Entry): boolean {
+    const { image, version } = record.request;
+    return [...this.#entries.values()].some(
+      ({ record: { fillId, request }, task, abort }) =>
+        fillId !== record.fillId &&
+        !abort.signal.aborted &&
+        task.from !== 'finish' &&
+        imageName(request.image) === imageName(image) &&
+        request.version === version,
+    );
   }
 
   #startNext(): void {
@@ -185,11 +203,14 @@ export class Fills {
       const sha256 = await this.#fillVolume(entry.record, entry.task, {
         signal: entry.abort.signal,
         log,
+        isImageWanted: () => this.#isImageWanted(entry),
         phase: (phase, bytesTotal) => {
           entry.phase = phase;
           if (bytesTotal !== undefined) entry.bytesTotal = bytesTotal;
-          if (phase === 'filling') entry.streamedSinceMs = clock.monotonicMs();
-          else this.#note(entry, { state: 'publishing' }, log);
+          if (phase === 'filling') {
+            entry.streamedSinceMs = clock.monotonicMs();
+            entry.streamedFromBytes = entry.bytesDone;
+          } else this.#note(entry, { state: 'publishing' }, log);
         },
         progress: (bytesDone) => {
           entry.bytesDone = bytesDone;

@@ -11,6 +11,10 @@ export class Lanes {
     this.#max = max;
   }
 
+  get hasFailed(): boolean {
+    return this.#failure !== undefined;
+  }
+
   /** Waits for a free lane, starts the task, and answers with its end, which never rejects. */
   async add(task: () => Promise<void>): Promise<{ readonly ended: Promise<void> }> {
     while (this.#running.size >= this.#max) await Promise.race(this.#running);

@@ -17,12 +17,13 @@ export async function* objectRanges(
   source: ImageSource,
   buffers: RangeBuffers,
   rangesInFlight: number,
+  fromBytes = 0,
 ): AsyncGenerator<ObjectRange> {
   const { sizeBytes } = source.object;
   const stop = new AbortController();
   const signal = AbortSignal.any([source.signal, stop.signal]);
   const coming: Promise<ObjectRange>[] = [];
-  let nextBytes = 0;
+  let nextBytes = fromBytes;
   // One buffer is asked for after the other: ranges that come later must not take those of earlier ones.
   let turn: Promise<unknown> = Promise.resolve();
   const ask = () => {

@@ -7,9 +7,13 @@
  */
 import type { AnnotateRequest, AnnotateResult, DomainStatus, Explanation } from '../core/control-protocol.ts';
 import type { Problem } from '../core/errors.ts';
+import type { CachedImages, GcResult, ImageFacts, ImageRequest, ReadImage } from '../core/image-protocol.ts';
 import type { Blankness, PlannedFill } from '../core/plan.ts';
-import type { Domain, ImageReference, LogicalPool } from '../core/request.ts';
+import type { CompressedExtent } from '../core/images/layout.ts';
+import type { Domain, ImageReference, LogicalPool, OuterCompression } from '../core/request.ts';
+import type { HashFrom } from '../core/resumable-sha256.ts';
 import type { LogicalVolume, Seal, VolumeGroup } from '../core/volume.ts';
+import type { Hasher } from './hasher.ts';
 
 export type { Blankness, FillState } from '../core/plan.ts';
 
@@ -97,22 +101,146 @@ export interface ImageObject {
   readonly version?: string | undefined;
 }
 
+export interface ReadOptions {
+  readonly signal: AbortSignal;
+  /** Told how many more bytes stand in `target`: a read that fails may have brought some. */
+  readonly onBytes?: ((countBytes: number) => void) | undefined;
+}
+
 /** The bucket store (MinIO, S3). */
 export interface Images {
   /** Pins the object as it is now; IMAGE_NOT_FOUND, STORE_ACCESS_DENIED, STORE_UNREACHABLE. */
   stat(image: ImageReference, version?: string): Promise<ImageObject>;
   /**
-   * The bytes [offsetBytes, offsetBytes + lengthBytes) of exactly that object, in order, in chunks of any
-   * size. Throws IMAGE_CHANGED if the object is another one by now, IMAGE_TRUNCATED if it ends early.
+   * Puts the bytes of exactly that object from `offsetBytes` on into `target`, front to back, until it is
+   * full. IMAGE_CHANGED if the object is another one by now, IMAGE_TRUNCATED if it ends early. Once the
+   * promise has settled, however it did, nothing writes to `target` any more.
    */
-  read(
-    object: ImageObject,
-    offsetBytes: number,
-    lengthBytes: number,
-    signal: AbortSignal,
-  ): AsyncIterable<Uint8Array>;
+  readInto(object: ImageObject, offsetBytes: number, target: Uint8Array, options: ReadOptions): Promise<void>;
   /** A small text object such as a sidecar digest; undefined if there is none. At most 64 KiB. */
   readText(image: ImageReference): Promise<string | undefined>;
+}
+
+/** Threads that work on the memory of one fill, beside the program's own. */
+export interface Workshop {
+  /** The fill's buffers; begins on a page, and is shared with the threads, so that nothing is copied. */
+  readonly memory: ArrayBufferLike;
+  /** SHA-256 over the fill's object. */
+  readonly hasher: Hasher;
+  /**
+   * Decompresses the clusters, all of one kind, in their order and without gaps, to the front of `target`:
+   * a part of `memory` with at least CLUSTER_OVERRUN_BYTES more than they need. IMAGE_MALFORMED if one is
+   * damaged or has another length than it must have.
+   */
+  decompress(clusters: readonly CompressedExtent[], target: Uint8Array): Promise<void>;
+  /** Resolves when no thread works on `memory` any more. */
+  close(): Promise<void>;
+}
+
+/** Where workshops come from; the threads are the same for all of them. */
+export interface Workshops {
+  /** With `hashFrom` the hasher goes on where an earlier one stood. */
+  open(memoryBytes: number, hashFrom?: HashFrom): Workshop;
+}
+
+/** What a thread may write behind a cluster that is too long, before it notices. */
+export const CLUSTER_OVERRUN_BYTES = 64;
+
+/** Takes the outer compression off an object. */
+export interface Decompressors {
+  /**
+   * The content of a compressed object. `stored` gives its bytes in order; the memory of each piece may be
+   * used again as soon as the next one is asked for. IMAGE_MALFORMED if they are damaged, cut short, or
+   * followed by anything else. Whoever stops early leaves nothing running; failures of `stored` pass through.
+   */
+  content(
+    compression: OuterCompression,
+    stored: AsyncIterable<Uint8Array>,
+    signal: AbortSignal,
+  ): AsyncIterable<Uint8Array>;
+}
+
+/**
+ * Objects on this host's disk, as stored in the bucket, so that one download serves many volumes. Entries
+ * are named by their SHA-256, and whoever reads one compares the digest again.
+ */
+export interface ImageCache {
+  /** How much may stay when nobody uses it; 0: nothing. */
+  readonly budgetBytes: number;
+  lease(object: ImageObject, options: LeaseOptions): Promise<ImageLease>;
+  list(): Promise<readonly CachedImage[]>;
+  /** Removes what is not in use: the least recently used beyond the budget, or everything. */
+  evict(what: 'over-budget' | 'all'): Promise<readonly CachedImage[]>;
+}
+
+export interface LeaseOptions {
+  /** If it is known, the object may come from the cache. */
+  readonly sha256?: string | undefined;
+  /** Others ask for the same object now or soon: it is fetched once for all of them. */
+  readonly isShared: boolean;
+}
+
+/** A way to the bytes of one pinned object. */
+export interface ImageLease {
+  readonly from: 'cache' | 'store';
+  /** Reads go through here. */
+  readonly images: Images;
+  /** The object has been read and has this digest: it may be kept under it. True if it is in the cache now. */
+  keep(sha256: string): Promise<boolean>;
+  /** The bytes that came from the cache were not those of its name: the entry goes. */
+  distrust(): Promise<void>;
+  /** As long as `isStillWanted` says so the entry stays, whatever the budget. */
+  close(isStillWanted: () => boolean): Promise<void>;
+}
+
+export interface CachedImage {
+  readonly sha256: string;
+  readonly sizeBytes: number;
+  /** `BUCKET/KEY` it was last read as. */
+  readonly image: string;
+  readonly usedAtMs: number;
+  readonly inUse: boolean;
+}
+
+/**
+ * How far a fill has come for sure: all that is said here is on stable storage. It may be further; what a
+ * later fill does again does no harm.
+ */
+export interface FillPosition {
+  /** Up to here the object is hashed, decoded and written; there the next range begins. */
+  readonly objectBytes: number;
+  /** SHA-256 of the object up to there, to be gone on with. */
+  readonly hashState: string;
+  /** Below this place of the volume all holes are zeroed. */
+  readonly zeroedToBytes: number;
+  /** For progress only. */
+  readonly writtenBytes: number;
+  readonly zeroedBytes: number;
+}
+
+/** A position, and all that must still be so for it to mean anything. */
+export interface FillCheckpoint extends FillPosition {
+  readonly volumeUuid: string;
+  readonly volumeSizeBytes: number;
+  /** `BUCKET/KEY`. */
+  readonly image: string;
+  readonly etag: string;
+  readonly version?: string | undefined;
+  readonly objectSizeBytes: number;
+  /** Of the image's layout. */
+  readonly fingerprint: string;
+}
+
+/** Checkpoints of unfinished fills, by fill id; they survive a power cut. */
+export interface FillJournals {
+  /** Undefined also for one that is damaged or cannot be read. */
+  read(fillId: string): Promise<FillCheckpoint | undefined>;
+  /** Durable when it resolves; the one before is replaced as a whole or not at all. */
+  write(fillId: string, checkpoint: FillCheckpoint): Promise<void>;
+  /** Gone for good when it resolves, also after a power cut; STATE_FOLDER_FAILED. */
+  remove(fillId: string): Promise<void>;
+  /** Removes all others, as far as that works. */
+  keepOnly(fillIds: ReadonlySet<string>): Promise<void>;
 }
 
 /** The device of a private LV, opened exclusively by the service user. */
@@ -213,4 +341,26 @@ export interface ControlVerbs {
   cancel(nameOrUuid: string, target?: string): Promise<DomainStatus>;
   /** Tries failed and cancelled fills of all disks or of one again, at once. */
   retry(nameOrUuid: string, target?: string): Promise<DomainStatus>;
+}
+
+/** What the control socket offers to `lvp image`. A caller that goes away aborts the signal. */
+export interface ImageVerbs {
+  /** What is in the cache. */
+  images(): Promise<CachedImages>;
+  /** What an image is, from its metadata; writes nothing. */
+  inspect(request: ImageRequest, signal: AbortSignal): Promise<ImageFacts>;
+  /** Reads all of it from the store and compares the digest. */
+  verify(
+    request: ImageRequest,
+    signal: AbortSignal,
+    onProgress: (bytesDone: number, bytesTotal: number) => void,
+  ): Promise<ReadImage>;
+  /** The same, and puts it into the cache; reads it from there if it is there already. */
+  prefetch(
+    request: ImageRequest,
+    signal: AbortSignal,
+    onProgress: (bytesDone: number, bytesTotal: number) => void,
+  ): Promise<ReadImage>;
+  /** Removes from the cache what is beyond its size, or all that is not in use. */
+  gc(all: boolean): Promise<GcResult>;
 }

@@ -14,9 +14,15 @@ export class RangeBuffers {
   readonly #waiting: ((bytes: Uint8Array) => void)[] = [];
   readonly bufferBytes: number;
 
-  constructor(memory: ArrayBufferLike, bufferBytes: number) {
+  /** Divides the part [fromBytes, endBytes) of the memory, or all of it. */
+  constructor(
+    memory: ArrayBufferLike,
+    bufferBytes: number,
+    fromBytes = 0,
+    endBytes: number = memory.byteLength,
+  ) {
     this.bufferBytes = bufferBytes;
-    for (let at = 0; at + bufferBytes <= memory.byteLength; at += bufferBytes) {
+    for (let at = fromBytes; at + bufferBytes <= endBytes; at += bufferBytes) {
       this.#free.push(new Uint8Array(memory, at, bufferBytes));
     }
     if (this.#free.length < 2) throw new RangeError('memory for at least two buffers is needed');

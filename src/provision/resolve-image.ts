@@ -1,50 +1,90 @@
 /**
  * Before a volume is touched: which bytes exactly, by what proof, and is the image one we accept?
  */
-import { readSidecar, sidecarKey } from '../core/digest.ts';
 import { ProvisionError } from '../core/errors.ts';
+import type { ExpansionLimits } from '../core/images/expansion.ts';
 import type { ImageLayout } from '../core/images/layout.ts';
+import type { ImageProof } from '../core/proof.ts';
+import { furtherAlgorithms } from '../core/proof.ts';
 import type { VolumeRequest } from '../core/request.ts';
 import { imageName } from '../core/request.ts';
-import type { Clock, ImageObject, Images } from './ports.ts';
+import { readCompressedLayout } from './compressed-image.ts';
+import type { OuterLayer } from './content-ranges.ts';
+import type { ProofPolicy } from './find-proof.ts';
+import { findProof } from './find-proof.ts';
+import type { Clock, Decompressors, ImageObject, Images } from './ports.ts';
 import { readLayout } from './stream-image.ts';
 
 /** What this host allows of images, from its configuration. */
-export interface ImagePolicy {
-  /** Without a digest from annotation or sidecar an image is refused. */
-  readonly requireDigest: boolean;
+export interface ImagePolicy extends ProofPolicy {
   /** Undefined: all buckets the credentials can read. */
   readonly buckets?: readonly string[] | undefined;
   readonly virtualSizeMaxBytes: number;
+  /** For compressed objects. */
+  readonly expansion: ExpansionLimits;
 }
 
 export interface ResolvedImage {
   readonly object: ImageObject;
+  /** Where its bytes are read. */
+  readonly images: Images;
+  /** Of the image; where the object is compressed, of the image inside. */
   readonly layout: ImageLayout;
-  /** What the object's SHA-256 must be; undefined only where the policy allows it. */
+  readonly outer?: OuterLayer | undefined;
+  /** What must be true of the object's bytes; empty only where the policy allows it. */
+  readonly proof: ImageProof;
+  /** What the object's SHA-256 must be, if that is known beforehand. */
   readonly sha256?: string | undefined;
 }
 
+export interface ResolveNeeds {
+  readonly images: Images;
+  readonly clock: Clock;
+  readonly decompressors: Decompressors;
+  readonly policy: ImagePolicy;
+}
+
+/** Another way to the bytes of an object than the store itself. */
+export type OpenObject = (object: ImageObject, sha256: string | undefined) => Promise<Images>;
+
 /** Pins the object, finds the proof of its content and reads its metadata. Writes nothing anywhere. */
 export async function resolveImage(
-  needs: { readonly images: Images; readonly clock: Clock; readonly policy: ImagePolicy },
+  needs: ResolveNeeds,
   request: VolumeRequest,
   signal: AbortSignal,
+  open?: OpenObject,
 ): Promise<ResolvedImage> {
   checkBucket(needs.policy, request);
   const object = await needs.images.stat(request.image, request.version);
-  const sha256 = request.sha256 ?? (await sidecarDigest(needs.images, request));
-  if (sha256 === undefined && needs.policy.requireDigest) {
-    throw new ProvisionError({
-      code: 'DIGEST_MISSING',
-      message: `Nothing says what the SHA-256 of ${imageName(request.image)} must be: the annotation has no sha256, and there is no object ${imageName(request.image)}.sha256.`,
-      hint: 'Add sha256="…" to the annotation, or upload the output of sha256sum as that object.',
-    });
-  }
-  const source = { images: needs.images, clock: needs.clock, object, signal };
-  const layout = await readLayout(source, request.format, needs.policy.virtualSizeMaxBytes);
+  const proof = await findProof(needs.images, needs.policy, request);
+  const images = (await open?.(object, proof.sha256)) ?? needs.images;
+  const source = { images, clock: needs.clock, object, signal };
+  const outer = outerLayer(needs, request);
+  const layout = await (outer === undefined
+    ? readLayout(source, request.format, needs.policy.virtualSizeMaxBytes)
+    : readCompressedLayout(source, outer, proof));
   signal.throwIfAborted();
-  return { object, layout, sha256 };
+  const isResumable = outer === undefined && furtherAlgorithms(proof).length === 0;
+  return {
+    ...{ object, images, outer, proof, sha256: proof.sha256 },
+    layout: isResumable ? layout : fromTheStart(layout),
+  };
+}
+
+function outerLayer(needs: ResolveNeeds, { compression, format }: VolumeRequest): OuterLayer | undefined {
+  if (compression === undefined) return undefined;
+  const { virtualSizeMaxBytes, expansion: limits } = needs.policy;
+  return { compression, format, decompressors: needs.decompressors, virtualSizeMaxBytes, limits };
+}
+
+/** Neither a decompressor nor a second digest can be taken up in the middle. */
+function fromTheStart(layout: ImageLayout): ImageLayout {
+  const { format, objectSizeBytes, virtualSizeBytes } = layout;
+  return {
+    ...{ format, objectSizeBytes, virtualSizeBytes },
+    holes: (volumeSizeBytes) => layout.holes(volumeSizeBytes),
+    decoder: () => layout.decoder(),
+  };
 }
 
 /** The size the volume must at least have, in bytes: the image's, or the larger one that was asked for. */
@@ -65,10 +105,4 @@ function checkBucket(policy: ImagePolicy, request: VolumeRequest): void {
     message: `Bucket ${request.image.bucket} is not among those this host may take images from: ${policy.buckets.join(', ')}.`,
     hint: 'Use an image from one of them, or have minio.buckets in the configuration extended.',
   });
-}
-
-async function sidecarDigest(images: Images, { image }: VolumeRequest): Promise<string | undefined> {
-  const sidecar = { bucket: image.bucket, key: sidecarKey(image.key) };
-  const text = await images.readText(sidecar);
-  return text === undefined ? undefined : readSidecar(text, image.key);
 }

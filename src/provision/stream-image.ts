@@ -5,21 +5,35 @@
  * The only memory that grows with the image is the layout's map. Everything in flight has ended, one way or
  * the other, when streamImage() returns or throws.
  */
-import { decompressCluster } from '../core/images/compressed-cluster.ts';
-import type { Extent, ImageDecoder, ImageLayout } from '../core/images/layout.ts';
+import type {
+  CompressedExtent,
+  DataExtent,
+  Extent,
+  ImageDecoder,
+  ImageLayout,
+} from '../core/images/layout.ts';
 import { openImage } from '../core/images/open-image.ts';
 import { ProvisionError } from '../core/errors.ts';
+import type { ImageProof } from '../core/proof.ts';
+import { checkProof } from '../core/proof.ts';
 import type { ImageFormat } from '../core/request.ts';
+import type { HashFrom } from '../core/resumable-sha256.ts';
 import { imageName } from '../core/request.ts';
+import { Checkpoints } from './checkpoints.ts';
+import { ClusterBatch, batchBufferBytes, batchWrites } from './cluster-batches.ts';
+import type { OuterLayer } from './content-ranges.ts';
+import { contentRanges } from './content-ranges.ts';
 import type { ImageSource } from './fetch-range.ts';
 import { fetchRange } from './fetch-range.ts';
-import type { Hasher } from './hasher.ts';
-import { InThreadHasher } from './hasher.ts';
+import { InThreadWorkshop } from './in-thread-workshop.ts';
 import { Lanes } from './lanes.ts';
 import type { ObjectRange } from './object-ranges.ts';
 import { objectRanges } from './object-ranges.ts';
-import type { Clock, ImageObject, Images, VolumeDevice } from './ports.ts';
+import type { Clock, FillPosition, ImageObject, Images, VolumeDevice, Workshop, Workshops } from './ports.ts';
+import { ProofHasher } from './proof-hasher.ts';
 import { RangeBuffers } from './range-buffers.ts';
+import type { StreamShape } from './stream-shape.ts';
+import { STREAM_SHAPE } from './stream-shape.ts';
 
 export interface StreamProgress {
   /** Bytes of the object hashed and handed to the device. */
@@ -39,11 +53,19 @@ export interface StreamOptions {
   readonly signal: AbortSignal;
   /** 64 lower-case hex digits; without it the digest is only reported. */
   readonly expectedSha256?: string | undefined;
+  /** What else must be true of the object's bytes. */
+  readonly proof?: ImageProof | undefined;
+  /** The compression around the image, which `layout` is then the layout inside of. */
+  readonly outer?: OuterLayer | undefined;
   readonly onProgress?: ((progress: StreamProgress) => void) | undefined;
   readonly onRetry?: ImageSource['onRetry'];
-  /** Hashing in another thread, and memory it shares; by default this thread and plain memory. */
-  readonly hasher?: Hasher | undefined;
-  readonly memory?: ArrayBufferLike | undefined;
+  /** Threads that hash and decompress; by default it is done in this one. */
+  readonly workshops?: Workshops | undefined;
+  /** Where an earlier run over the same object, layout and device stood. */
+  readonly resumeFrom?: FillPosition | undefined;
+  /** Told from time to time what a later run may resume from; only with a layout that has a fingerprint. */
+  readonly onCheckpoint?: ((position: FillPosition) => Promise<void>) | undefined;
+  readonly shape?: StreamShape | undefined;
 }
 
 export interface StreamedImage extends StreamProgress {
@@ -51,10 +73,8 @@ export interface StreamedImage extends StreamProgress {
   readonly sha256: string;
 }
 
-export const RANGE_BYTES = 4 * 1024 * 1024;
-/** Memory of a fill: with RANGE_BYTES each, 32 MiB. */
-export const RANGE_BUFFERS = 8;
-const RANGES_IN_FLIGHT = 3;
+/** Memory for what is decompressed. Clusters of 2 MiB, the largest, share it: two of them are at work then. */
+const BATCHES_BYTES = 6 * batchBufferBytes(0);
 const WRITES_IN_FLIGHT = 8;
 const ZEROINGS_IN_FLIGHT = 2;
 /** One call of device.zero(): so long is an abort not heard. */
@@ -80,37 +100,70 @@ export async function streamImage(options: StreamOptions): Promise<StreamedImage
   try {
     await run.all([(signal) => streamObject(run, signal), (signal) => zeroHoles(run, signal)]);
     await options.device.sync();
-    const sha256 = await run.hasher.digest();
-    requireDigest(options, sha256);
+    const sha256 = await run.workshop.hasher.digest();
+    const { object, proof, expectedSha256 = proof?.sha256 } = options;
+    checkProof(object.image, { ...proof, sha256: expectedSha256 }, run.proofHasher.digests(sha256));
     return { ...run.progress(), sha256 };
   } catch (error) {
     throw options.signal.aborted ? cancelled(options, error) : error;
   } finally {
-    await run.hasher.close();
+    await run.workshop.close();
   }
 }
 
 /** What the parts of one fill share. */
 class Run {
   readonly options: StreamOptions;
-  readonly hasher: Hasher;
+  readonly workshop: Workshop;
+  readonly proofHasher: ProofHasher;
   readonly buffers: RangeBuffers;
-  objectBytes = 0;
-  writtenBytes = 0;
-  zeroedBytes = 0;
+  readonly checkpoints: Checkpoints;
+  readonly shape: StreamShape;
+  readonly #rangesBytes: number;
+  #batchBuffers: RangeBuffers | undefined;
+  objectBytes: number;
+  writtenBytes: number;
+  zeroedBytes: number;
 
   constructor(options: StreamOptions) {
     this.options = options;
-    this.hasher = options.hasher ?? new InThreadHasher();
-    this.buffers = new RangeBuffers(
-      options.memory ?? new ArrayBuffer(RANGE_BYTES * RANGE_BUFFERS),
-      RANGE_BYTES,
+    const { resumeFrom: from, layout, device, shape = STREAM_SHAPE } = options;
+    this.shape = shape;
+    this.objectBytes = from?.objectBytes ?? 0;
+    this.writtenBytes = from?.writtenBytes ?? 0;
+    this.zeroedBytes = from?.zeroedBytes ?? 0;
+    const { rangeBytes, rangeBuffers } = this.shape;
+    this.#rangesBytes = rangeBytes * rangeBuffers;
+    const memoryBytes = this.#rangesBytes + BATCHES_BYTES;
+    this.workshop =
+      options.workshops?.open(memoryBytes, from && hashFrom(from)) ??
+      new InThreadWorkshop(memoryBytes, from && hashFrom(from));
+    this.checkpoints = new Checkpoints({
+      ...{ device, hasher: this.workshop.hasher, from, shape: this.shape },
+      save: layout.fingerprint === undefined ? undefined : options.onCheckpoint,
+    });
+    this.proofHasher = new ProofHasher(options.proof ?? {});
+    this.buffers = new RangeBuffers(this.workshop.memory, rangeBytes, 0, this.#rangesBytes);
+  }
+
+  /** Buffers for batches of decompressed clusters; all clusters of an image have one size. */
+  batchBuffers(clusterBytes: number): RangeBuffers {
+    this.#batchBuffers ??= new RangeBuffers(
+      ...([this.workshop.memory, batchBufferBytes(clusterBytes)] as const),
+      ...([this.#rangesBytes, this.#rangesBytes + BATCHES_BYTES] as const),
     );
+    return this.#batchBuffers;
   }
 
   progress(): StreamProgress {
     const { objectBytes, writtenBytes, zeroedBytes } = this;
-    return { objectBytes, objectSizeBytes: this.options.object.sizeBytes, writtenBytes, zeroedBytes };
+    return { objectBytes, objectSizeBytes: this.options.layout.objectSizeBytes, writtenBytes, zeroedBytes };
+  }
+
+  /** Takes the object's bytes as stored, in order. */
+  hash(bytes: Uint8Array): Promise<void> {
+    this.proofHasher.update(bytes);
+    return this.workshop.hasher.update(bytes);
   }
 
   /** Runs the parts side by side; the first that fails stops the others, and all have ended afterwards. */
@@ -133,15 +186,22 @@ class Run {
 
 /** Hashes, decodes and writes the object's ranges in order. */
 async function streamObject(run: Run, signal: AbortSignal): Promise<void> {
-  const { images, object, layout, clock, onRetry, onProgress } = run.options;
-  const decoder = layout.decoder();
-  const work = { hashes: new Lanes(RANGE_BUFFERS), writes: new Lanes(WRITES_IN_FLIGHT) };
+  const { images, object, layout, outer, clock, onRetry, onProgress } = run.options;
+  const decoder = layout.decoder(run.objectBytes);
+  const work = { hashes: new Lanes(run.shape.rangeBuffers), writes: new Lanes(WRITES_IN_FLIGHT) };
   const source = { images, object, clock, signal, onRetry };
   try {
-    for await (const range of objectRanges(source, run.buffers, RANGES_IN_FLIGHT)) {
+    const hash = (stored: Uint8Array) => run.hash(stored);
+    const ranges =
+      outer === undefined
+        ? objectRanges(source, run.buffers, run.shape.rangesInFlight, run.objectBytes)
+        : contentRanges(source, outer, { buffers: run.buffers, hash });
+    const isSound = () => !work.hashes.hasFailed && !work.writes.hasFailed;
+    for await (const range of ranges) {
       await takeRange(run, work, decoder, range, signal);
       run.objectBytes += range.bytes.length;
       onProgress?.(run.progress());
+      await run.checkpoints.handed({ ...run.progress(), safeBytes: decoder.safeBytes }, isSound);
     }
     await work.hashes.drain();
     await work.writes.drain();
@@ -149,6 +209,7 @@ async function streamObject(run: Run, signal: AbortSignal): Promise<void> {
   } finally {
     await work.hashes.settle();
     await work.writes.settle();
+    await run.checkpoints.settle();
   }
 }
 
@@ -162,13 +223,17 @@ async function takeRange(
 ): Promise<void> {
   const users: Promise<void>[] = [];
   try {
-    const hashing = await work.hashes.add(() => run.hasher.update(range.bytes));
-    users.push(hashing.ended);
-    for (const extent of decoder.push(range.bytes)) {
+    // Of a compressed object, the stored bytes were hashed before these came out of them.
+    if (run.options.outer === undefined) {
+      const hashing = await work.hashes.add(() => run.hash(range.bytes));
+      users.push(hashing.ended);
+    }
+    for (const write of writesOf(run, decoder.push(range.bytes))) {
       signal.throwIfAborted();
-      const writing = await work.writes.add(() => writeExtent(run, extent));
+      const writing = await work.writes.add(write);
       users.push(writing.ended);
     }
+    run.checkpoints.track(Promise.all(users).then(() => undefined));
   } finally {
     void Promise.all(users).then(() => {
       range.release();
@@ -176,25 +241,56 @@ async function takeRange(
   }
 }
 
-async function writeExtent(run: Run, extent: Extent): Promise<void> {
-  const bytes = extent.kind === 'data' ? extent.bytes : await decompressCluster(extent);
-  await run.options.device.write(bytes, extent.offsetBytes);
+/** What is to be done for the extents: one task for each piece of data, and for each batch of clusters. */
+function* writesOf(run: Run, extents: Iterable<Extent>): Generator<() => Promise<void>> {
+  let batch = new ClusterBatch();
+  for (const extent of extents) {
+    if (extent.kind === 'data') {
+      yield () => writeData(run, extent);
+    } else if (batch.add(extent)) {
+      const { clusters } = batch;
+      batch = new ClusterBatch();
+      yield () => writeClusters(run, clusters);
+    }
+  }
+  if (batch.clusters.length > 0) yield () => writeClusters(run, batch.clusters);
+}
+
+async function writeData(run: Run, { bytes, offsetBytes }: DataExtent): Promise<void> {
+  await run.options.device.write(bytes, offsetBytes);
   run.writtenBytes += bytes.length;
+}
+
+/** Decompresses clusters in another thread and writes what stands side by side in one piece. */
+async function writeClusters(run: Run, clusters: readonly CompressedExtent[]): Promise<void> {
+  const buffer = await run.batchBuffers(clusters[0]?.clusterBytes ?? 0).acquire();
+  try {
+    await run.workshop.decompress(clusters, buffer.bytes);
+    for (const { offsetBytes, start, end } of batchWrites(clusters)) {
+      await run.options.device.write(buffer.bytes.subarray(start, end), offsetBytes);
+      run.writtenBytes += end - start;
+    }
+  } finally {
+    buffer.release();
+  }
 }
 
 /** Makes everything read as zeros that the image does not cover: holes, and the tail of the volume. */
 async function zeroHoles(run: Run, signal: AbortSignal): Promise<void> {
-  const { layout, device } = run.options;
+  const { layout, device, resumeFrom } = run.options;
   const lanes = new Lanes(ZEROINGS_IN_FLIGHT);
   try {
     for (const hole of layout.holes(device.sizeBytes)) {
       const endBytes = hole.offsetBytes + hole.lengthBytes;
-      for (let offsetBytes = hole.offsetBytes; offsetBytes < endBytes; offsetBytes += ZERO_MAX_BYTES) {
+      const from = Math.max(hole.offsetBytes, resumeFrom?.zeroedToBytes ?? 0);
+      for (let offsetBytes = from; offsetBytes < endBytes; offsetBytes += ZERO_MAX_BYTES) {
         const lengthBytes = Math.min(ZERO_MAX_BYTES, endBytes - offsetBytes);
         signal.throwIfAborted();
         await lanes.add(async () => {
+          const done = run.checkpoints.zeroed.begin(offsetBytes, lengthBytes);
           await device.zero(offsetBytes, lengthBytes);
           run.zeroedBytes += lengthBytes;
+          done();
         });
       }
     }
@@ -204,21 +300,17 @@ async function zeroHoles(run: Run, signal: AbortSignal): Promise<void> {
   }
 }
 
+/** What the hasher of a resumed run begins with. */
+export function hashFrom({ hashState, objectBytes }: FillPosition): HashFrom {
+  return { state: hashState, doneBytes: objectBytes };
+}
+
 function requireRoom({ layout, device, object }: StreamOptions): void {
   if (layout.virtualSizeBytes <= device.sizeBytes) return;
   throw new ProvisionError({
     code: 'IMAGE_TOO_LARGE',
     message: `The image ${imageName(object.image)} is a disk of ${layout.virtualSizeBytes} bytes, the volume has ${device.sizeBytes}.`,
     hint: 'Make the volume larger, or use a smaller image.',
-  });
-}
-
-function requireDigest({ expectedSha256, object }: StreamOptions, sha256: string): void {
-  if (expectedSha256 === undefined || expectedSha256 === sha256) return;
-  throw new ProvisionError({
-    code: 'DIGEST_MISMATCH',
-    message: `The image ${imageName(object.image)} has the SHA-256 ${sha256}, expected is ${expectedSha256}.`,
-    hint: 'Either the object is not the image that was meant, or the annotation or sidecar names an old digest.',
   });
 }
 

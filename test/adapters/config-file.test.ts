@@ -69,10 +69,10 @@ describe('defaults', () => {
     expect(warnings).toEqual([]);
     expect(config).toMatchObject({
       volumeGroups: ['vg0'],
-      integrity: { requireDigest: true },
+      integrity: { requireDigest: true, minisignKeys: [], rules: [] },
       gate: { graceMs: 3_000 },
       fills: { concurrent: 2 },
-      limits: { virtualSizeMaxBytes: 2 ** 41 },
+      limits: { virtualSizeMaxBytes: 2 ** 41, expansionMax: 2000, decompressionTimeMaxMs: 3_600_000 },
       reconcile: { intervalMs: 60_000 },
       stateDir: '/var/lib/libvirt-volume-provisioner',
       runtimeDir: '/run/libvirt-volume-provisioner',
@@ -80,6 +80,38 @@ describe('defaults', () => {
     });
     expect(config.minio.endpoint.href).toBe('https://minio.test:9000/');
     expect(config.minio.secretKey.reveal()).toBe('SECRET');
+  });
+});
+
+describe('integrity', () => {
+  const KEY = 'RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3';
+
+  test('takes keys and rules', () => {
+    const text = `${minimal()}integrity:\n  minisign_keys: [${KEY}]\n  rules:\n    - {prefix: images/prod/, require: signature}\n`;
+    const { integrity } = loadConfig({ path: write(text), env: {} }).config;
+    expect(integrity.minisignKeys.map(({ id }) => id)).toEqual(['E7620F1842B4E81F']);
+    expect(integrity.rules).toEqual([{ prefix: 'images/prod/', require: 'signature' }]);
+  });
+
+  test('refuses what could never be met, or is none', () => {
+    const text = `${minimal()}integrity:
+  minisign_keys: [RWQ]
+  rules:
+    - {prefix: /images, require: trust}
+`;
+    expect(mistakesOf(text)).toMatchInlineSnapshot(`
+      [
+        "7: integrity.minisign_keys is ["RWQ"]; allowed is a list of minisign public keys, each the last line of a minisign.pub",
+        "9: integrity.rules.0.prefix is "/images"; allowed is the beginning of BUCKET/KEY, such as images/prod/",
+        "9: integrity.rules.0.require is "trust"; allowed is one of digest, signature",
+      ]
+    `);
+    expect(mistakesOf(`${minimal()}integrity:\n  rules:\n    - {prefix: images/, require: signature}\n`))
+      .toMatchInlineSnapshot(`
+      [
+        "8: integrity.rules.0.require is "signature"; allowed is signature only together with at least one key in integrity.minisign_keys",
+      ]
+    `);
   });
 });
 
@@ -230,7 +262,7 @@ describe('the environment of the Go provisioner', () => {
         "The environment variable MINIO_ACCESS_KEY holds a secret. Processes and the journal can see environments: use a systemd credential or a file of mode 0600 (minio.access_key_file, minio.secret_key_file).",
         "The environment variable MINIO_SECRET_KEY holds a secret. Processes and the journal can see environments: use a systemd credential or a file of mode 0600 (minio.access_key_file, minio.secret_key_file).",
         "The environment variable PORT is ignored: this provisioner has no network listener.",
-        "The environment variable CACHE_MAX_AGE is ignored: there is no image cache: images stream into the volume.",
+        "The environment variable CACHE_MAX_AGE is ignored: the image cache is set by cache.size_max in the configuration file.",
         "DB_PATH names the folder of the new ledger; the old job database is not read.",
       ]
     `);

@@ -8,18 +8,20 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { ControlSocket } from '../../src/adapters/control-socket.ts';
 import { serveControl } from '../../src/adapters/control-socket.ts';
-import { FakeVerbs, silent } from '../cli/fake-verbs.ts';
+import { FakeImageVerbs, FakeVerbs, silent } from '../cli/fake-verbs.ts';
 
 let folder: string;
 let socketPath: string;
 let server: ControlSocket;
 let verbs: FakeVerbs;
+let images: FakeImageVerbs;
 
 beforeEach(async () => {
   folder = await mkdtemp(path.join(tmpdir(), 'lvp-control-'));
   socketPath = path.join(folder, 'control.sock');
   verbs = new FakeVerbs();
-  server = await serveControl({ path: socketPath, verbs, log: silent });
+  images = new FakeImageVerbs();
+  server = await serveControl({ path: socketPath, verbs, images, log: silent });
 });
 
 afterEach(async () => {
@@ -54,12 +56,12 @@ describe('rights', () => {
   test('a socket left behind is replaced', async () => {
     await server.close();
     await writeFile(socketPath, '');
-    server = await serveControl({ path: socketPath, verbs, log: silent });
+    server = await serveControl({ path: socketPath, verbs, images, log: silent });
     expect((await ask('GET', '/v1/domains')).status).toBe(200);
   });
 
   test('a socket somebody answers on is left alone', async () => {
-    await expect(serveControl({ path: socketPath, verbs, log: silent })).rejects.toThrow(
+    await expect(serveControl({ path: socketPath, verbs, images, log: silent })).rejects.toThrow(
       'Another provisioner',
     );
     expect((await ask('GET', '/v1/domains')).status).toBe(200);
@@ -105,5 +107,23 @@ describe('requests', () => {
     const { status, body } = await ask('GET', '/v1/domains');
     expect(status).toBe(500);
     expect(JSON.stringify(body)).not.toContain('at ');
+  });
+});
+
+describe('images', () => {
+  test('a caller that goes away ends the reading', async () => {
+    const sent = request({ socketPath, method: 'POST', path: '/v1/images/verify' });
+    sent.on('error', () => undefined).end('{"image":"images/endless","format":"raw"}');
+    const [response] = (await once(sent, 'response')) as [NodeJS.ReadableStream];
+    await once(response, 'data');
+    sent.destroy();
+    await expect.poll(() => images.calls).toContain('aborted');
+  });
+
+  test('a request that is not one is refused before anything is read', async () => {
+    const answer = await ask('POST', '/v1/images/verify', '{"image":"images/x"}');
+    expect(answer).toEqual({ status: 400, body: codeOf('USAGE') });
+    expect(await ask('GET', '/v1/images/verify')).toEqual({ status: 400, body: codeOf('USAGE') });
+    expect(images.calls).toEqual([]);
   });
 });

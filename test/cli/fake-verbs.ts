@@ -6,7 +6,14 @@ import type {
   Explanation,
 } from '../../src/core/control-protocol.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
-import type { ControlVerbs, Log } from '../../src/provision/ports.ts';
+import type {
+  CachedImages,
+  GcResult,
+  ImageFacts,
+  ImageRequest,
+  ReadImage,
+} from '../../src/core/image-protocol.ts';
+import type { ControlVerbs, ImageVerbs, Log } from '../../src/provision/ports.ts';
 
 export const silent: Log = {
   debug: () => undefined,
@@ -147,5 +154,63 @@ export class FakeVerbs implements ControlVerbs {
         hint: 'See: virsh list --all',
       }),
     );
+  }
+}
+
+const CACHED: CachedImages['images'][number] = {
+  sha256: 'ab'.repeat(32),
+  sizeBytes: 300 * 2 ** 20,
+  image: 'images/debian-13.qcow2',
+  usedAt: '2026-11-22T08:00:00.000Z',
+  inUse: false,
+};
+
+/** One image in a cache of 1 GiB; images/bad has another digest than it should. */
+export class FakeImageVerbs implements ImageVerbs {
+  readonly calls: unknown[] = [];
+
+  images(): Promise<CachedImages> {
+    return Promise.resolve({ sizeMaxBytes: 2 ** 30, images: [CACHED] });
+  }
+
+  inspect(request: ImageRequest): Promise<ImageFacts> {
+    return Promise.resolve({
+      ...{ image: request.image, format: request.format, sizeBytes: 300 * 2 ** 20, etag: '0123abcd' },
+      ...{ virtualSizeBytes: 3 * 2 ** 30, dataBytes: 2 ** 30, sha256: 'ab'.repeat(32) },
+      ...{ proofs: ['sha256' as const], cached: true },
+    });
+  }
+
+  async verify(
+    request: ImageRequest,
+    signal: AbortSignal,
+    onProgress: (bytesDone: number, bytesTotal: number) => void,
+  ): Promise<ReadImage> {
+    this.calls.push(['verify', request]);
+    onProgress(50, 100);
+    if (request.image === 'images/endless') {
+      await new Promise((resolve) => {
+        signal.addEventListener('abort', resolve);
+      });
+      this.calls.push('aborted');
+    }
+    if (request.image === 'images/bad') {
+      throw new ProvisionError({
+        code: 'DIGEST_MISMATCH',
+        message: 'The image images/bad has another digest.',
+        hint: 'Upload it again.',
+      });
+    }
+    const { image } = request;
+    return { image, sizeBytes: 100, sha256: 'cd'.repeat(32), proven: true, from: 'store', cached: false };
+  }
+
+  async prefetch(...call: Parameters<FakeImageVerbs['verify']>): Promise<ReadImage> {
+    return { ...(await this.verify(...call)), cached: true };
+  }
+
+  gc(all: boolean): Promise<GcResult> {
+    this.calls.push(['gc', all]);
+    return Promise.resolve({ evicted: all ? [CACHED] : [] });
   }
 }

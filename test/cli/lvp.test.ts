@@ -9,13 +9,14 @@ import { execa } from 'execa';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { ControlSocket } from '../../src/adapters/control-socket.ts';
 import { serveControl } from '../../src/adapters/control-socket.ts';
-import { FakeVerbs, silent, WEB } from './fake-verbs.ts';
+import { FakeImageVerbs, FakeVerbs, silent, WEB } from './fake-verbs.ts';
 
 const cli = path.resolve(import.meta.dirname, '../../src/cli.ts');
 let folder: string;
 let socket: string;
 let server: ControlSocket;
 let verbs: FakeVerbs;
+let images: FakeImageVerbs;
 
 async function lvp(args: string, env: Record<string, string> = {}) {
   const { stdout, stderr, exitCode } = await execa(process.execPath, [cli, ...args.split(' ')], {
@@ -33,7 +34,8 @@ beforeAll(async () => {
 
 beforeEach(async () => {
   verbs = new FakeVerbs();
-  server = await serveControl({ path: socket, verbs, log: silent });
+  images = new FakeImageVerbs();
+  server = await serveControl({ path: socket, verbs, images, log: silent });
   return () => server.close();
 });
 
@@ -163,9 +165,16 @@ describe('lvp annotate', () => {
     ]);
   });
 
+  test('takes the compression from the ending too, and says so', async () => {
+    const { stderr } = await lvp('annotate web1 vda images/debian-13.raw.zst');
+    expect(stderr).toContain("Format raw, compression zstd, by the end of the image's name.");
+    const request = { target: 'vda', image: 'images/debian-13.raw.zst', format: 'raw', compression: 'zstd' };
+    expect(verbs.calls).toEqual([['annotate', 'web1', request]]);
+  });
+
   test('hands every option on', async () => {
     const digest = 'ab'.repeat(32);
-    const options = `--format raw --sha256 ${digest} --image-version v1 --size 20GiB --generation 2 --start when-ready --dry-run`;
+    const options = `--format raw --compression xz --sha256 ${digest} --sha512 ${digest}${digest} --image-version v1 --size 20GiB --generation 2 --start when-ready --dry-run`;
     const { stderr, exitCode } = await lvp(`annotate web1 vdb images/data ${options}`);
     expect({ stderr, exitCode }).toEqual({ stderr: 'Nothing was written.', exitCode: 0 });
     expect(verbs.calls).toEqual([
@@ -176,7 +185,9 @@ describe('lvp annotate', () => {
           target: 'vdb',
           image: 'images/data',
           format: 'raw',
+          compression: 'xz',
           sha256: digest,
+          sha512: digest + digest,
           version: 'v1',
           size: '20GiB',
           generation: 2,
@@ -275,6 +286,13 @@ describe('help', () => {
     'explain --help',
     'cancel --help',
     'retry --help',
+    'image --help',
+    'image ls --help',
+    'image inspect --help',
+    'image verify --help',
+    'image prefetch --help',
+    'image gc --help',
+    'image write --help',
     'config check --help',
   ])('lvp %s', async (args) => {
     const { stdout, exitCode } = await lvp(args, { COLUMNS: '100' });

@@ -41,6 +41,8 @@ export const anyRequest: fc.Arbitrary<VolumeRequest> = fc.record({
     key: fc.array(keyPart, { minLength: 1, maxLength: 4 }).map((parts) => parts.join('/')),
   }),
   format: fc.constantFrom('raw', 'qcow2'),
+  compression: fc.option(fc.constantFrom('gzip', 'zstd', 'xz'), { nil: undefined }),
+  sha512: fc.option(fc.stringMatching(/^[0-9a-f]{128}$/), { nil: undefined }),
   sha256: fc.option(fc.stringMatching(/^[0-9a-f]{64}$/), { nil: undefined }),
   version: fc.option(fc.stringMatching(/^[!-~]{1,40}$/), { nil: undefined }),
   sizeBytes: fc.option(

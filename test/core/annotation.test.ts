@@ -115,6 +115,8 @@ describe('a wrong attribute of <volume>', () => {
     ['sha256', '', 'has sha256="", which is not 64 hexadecimal digits', 'as sha256sum prints it'],
     ['sha256', 'a'.repeat(63), 'which is not 64 hexadecimal digits', 'as sha256sum prints it'],
     ['sha256', 'g'.repeat(64), `sha256="${'g'.repeat(60)}…", which is not 64`, 'as sha256sum prints it'],
+    ['sha512', 'a'.repeat(64), 'which is not 128 hexadecimal digits', 'as sha512sum prints it'],
+    ['compression', 'gz', 'has compression="gz", which is none of gzip, zstd, xz', 'never guessed'],
     ['version', '', 'has version="", which is not the id of an object version', 'leave the attribute out'],
     ['version', 'a b', 'has version="a b", which is not the id of an object version', 'leave the'],
     ['size', '', 'has size="", which is not a size.', SIZE_REMEDY],
@@ -131,12 +133,7 @@ describe('a wrong attribute of <volume>', () => {
     ['generation', '1.0', 'which is not a whole number from 1', 'one more each time'],
     ['generation', '1e3', 'which is not a whole number from 1', 'one more each time'],
     ['generation', '99999999999999999999', 'which is not a whole number from 1', 'one more each time'],
-    [
-      'sha512',
-      'x',
-      'has sha512="x", which is not an attribute we know.',
-      'known here: target, image, format',
-    ],
+    ['sha1', 'x', 'has sha1="x", which is not an attribute we know.', 'known here: target, image, format'],
     ['__proto__', 'x', 'has __proto__="x", which is not an attribute we know.', 'known here: target'],
     ['constructor', 'x', 'has constructor="x", which is not an attribute we know.', 'known here: target'],
   ])('%s=%j', (name, value, says, remedy) => {

@@ -123,6 +123,8 @@ describe('the schemas', () => {
           `images/${'x'.repeat(1100)}`,
         ].map((value) => ['image', value] as const),
         ...['', 'a'.repeat(63), 'a'.repeat(65), 'g'.repeat(64)].map((value) => ['sha256', value] as const),
+        ...['', 'a'.repeat(127), 'a'.repeat(129), 'g'.repeat(128)].map((value) => ['sha512', value] as const),
+        ...['', 'none', 'gz', 'GZIP', 'xz ', 'bzip2'].map((value) => ['compression', value] as const),
         ...['', 'a b', 'é', 'a'.repeat(1025)].map((value) => ['version', value] as const),
         ...['', '0', '-1', '1.5GiB', '20 GiB', '20GB', '20gib', '020G', '1G '].map(
           (value) => ['size', value] as const,
@@ -130,7 +132,7 @@ describe('the schemas', () => {
         ...['', '0', '-1', '+1', '1.0', '01', '1000000000', ' 1'].map(
           (value) => ['generation', value] as const,
         ),
-        ['sha512', 'x'] as const,
+        ['sha1', 'x'] as const,
       ] as const
     ).map(([name, value]): [string, string] => [
       value === undefined ? `no ${name}` : `${name}="${value.slice(0, 30)}"`,

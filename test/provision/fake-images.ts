@@ -4,7 +4,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { ProvisionError } from '../../src/core/errors.ts';
 import type { ErrorCode } from '../../src/core/errors.ts';
 import type { ImageReference } from '../../src/core/request.ts';
-import type { Clock, ImageObject, Images, VolumeDevice } from '../../src/provision/ports.ts';
+import type { Clock, ImageObject, Images, ReadOptions, VolumeDevice } from '../../src/provision/ports.ts';
 
 export const IMAGE: ImageReference = { bucket: 'images', key: 'disk.img' };
 
@@ -47,28 +47,31 @@ export class FakeImages implements Images {
     return Promise.resolve(undefined);
   }
 
-  async *read(
+  async readInto(
     _object: ImageObject,
     offsetBytes: number,
-    lengthBytes: number,
-    signal: AbortSignal,
-  ): AsyncGenerator<Uint8Array> {
-    this.reads.push({ offsetBytes, lengthBytes });
+    target: Uint8Array,
+    { signal, onBytes }: ReadOptions,
+  ): Promise<void> {
+    this.reads.push({ offsetBytes, lengthBytes: target.length });
     this.readingMax = Math.max(this.readingMax, ++this.reading);
     try {
-      const end = offsetBytes + lengthBytes;
+      const end = offsetBytes + target.length;
       for (let at = offsetBytes; at < end;) {
         signal.throwIfAborted();
         await this.beforeChunk(at);
         let next = Math.min(end, at + this.#chunkBytes);
         const broken = this.breaks.find((b) => b.times > 0 && b.atBytes >= at && b.atBytes < next);
         if (broken !== undefined) next = broken.atBytes;
-        if (next > at) yield this.bytes.subarray(at, next);
+        target.set(this.bytes.subarray(at, next), at - offsetBytes);
+        onBytes?.(next - at);
         at = next;
         if (broken === undefined) continue;
         broken.times--;
-        if (broken.code === 'end') return;
-        throw new ProvisionError({ code: broken.code, message: 'broken as the test wants' });
+        throw new ProvisionError({
+          code: broken.code === 'end' ? 'IMAGE_TRUNCATED' : broken.code,
+          message: 'broken as the test wants',
+        });
       }
     } finally {
       this.reading--;

@@ -171,6 +171,35 @@ describe('during a fill', () => {
     expect(later.problems.map(({ code }) => code)).toEqual(['VOLUME_OF_OTHER_DOMAIN']);
   });
 
+  it.each(['comes back', 'is not waited for'])(
+    'what is there is kept while the store is away, and it %s',
+    async (how) => {
+      const world = await midFill();
+      const names = privateNames(world);
+      world.images.isAway = true;
+      world.images.letGo();
+      await until('failed', () => {
+        world.clock.advance(15_000);
+        return recordOf(world)?.problem?.code === 'STORE_UNREACHABLE' && world.fills.running.size === 0;
+      });
+      await world.reconciler.requestAll();
+      expect(privateNames(world)).toEqual(names);
+      if (how === 'comes back') {
+        world.images.isAway = false;
+        await until('published', () => {
+          world.clock.advance(15_000);
+          return isReady(world);
+        });
+        expect(readMark(world.volume('vm1')?.tags ?? [])).toMatchObject({ fillId: names[0]?.slice(-16) });
+      } else {
+        world.undefine(uuid);
+        await until('forgotten', () => recordOf(world) === undefined);
+        await world.reconciler.requestAll();
+        expect(privateNames(world)).toEqual([]);
+      }
+    },
+  );
+
   it('a killed daemon takes it up again on the same private volume', async () => {
     const world = await midFill();
     const names = privateNames(world);

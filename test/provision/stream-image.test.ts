@@ -1,11 +1,14 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import type { ImageLayout } from '../../src/core/images/layout.ts';
-import { RANGE_BUFFERS, RANGE_BYTES, readLayout, streamImage } from '../../src/provision/stream-image.ts';
+import { readLayout, streamImage } from '../../src/provision/stream-image.ts';
+import { STREAM_SHAPE } from '../../src/provision/stream-shape.ts';
 import type { StreamOptions } from '../../src/provision/stream-image.ts';
 import { HOSTILE_HEADERS, HOSTILE_TABLES, VIRTUAL_BYTES } from '../core/images/hostile.ts';
 import { compressedImage, goodImage } from '../core/images/hostile.ts';
 import { FakeClock, FakeDevice, FakeImages } from './fake-images.ts';
+
+const { rangeBytes: RANGE_BYTES, rangeBuffers: RANGE_BUFFERS } = STREAM_SHAPE;
 
 const LIMIT_BYTES = 2 ** 40;
 

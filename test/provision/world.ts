@@ -4,6 +4,7 @@
  * that no real host produces on demand.
  */
 import { createHash } from 'node:crypto';
+import { SystemDecompressors } from '../../src/adapters/decompressors.ts';
 import { openLedger } from '../../src/adapters/ledger.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
 import type { ErrorCode, Problem } from '../../src/core/errors.ts';
@@ -26,6 +27,7 @@ import type {
   Log,
   Pools,
   PrivateVolume,
+  ReadOptions,
   VolumeDevices,
   Volumes,
 } from '../../src/provision/ports.ts';
@@ -191,12 +193,12 @@ class FakeImages implements Images {
     return Promise.resolve({ image, sizeBytes: bytes.length, etag: 'etag' });
   }
 
-  async *read(
+  async readInto(
     object: ImageObject,
     offsetBytes: number,
-    lengthBytes: number,
-    signal: AbortSignal,
-  ): AsyncIterable<Uint8Array> {
+    target: Uint8Array,
+    { signal, onBytes }: ReadOptions,
+  ): Promise<void> {
     const aborted = new Promise<never>((_, reject) => {
       signal.addEventListener('abort', () => {
         reject(signal.reason as Error);
@@ -204,10 +206,12 @@ class FakeImages implements Images {
     });
     aborted.catch(() => undefined);
     // Short reads are of the image's metadata, before there is a volume.
-    if (lengthBytes >= MIB) await Promise.race([this.#held?.promise, aborted]);
+    if (target.length >= MIB) await Promise.race([this.#held?.promise, aborted]);
     signal.throwIfAborted();
+    if (this.isAway) throw refused('STORE_UNREACHABLE', imageName(object.image));
     const bytes = this.objects.get(imageName(object.image)) ?? Buffer.alloc(0);
-    yield bytes.subarray(offsetBytes, offsetBytes + lengthBytes);
+    target.set(bytes.subarray(offsetBytes, offsetBytes + target.length));
+    onBytes?.(target.length);
   }
 
   readText(image: ImageReference): Promise<string | undefined> {
@@ -321,7 +325,12 @@ export class World {
     const { clock, ledger, images, volumes } = this;
     const fillNeeds: FillNeeds = {
       ...{ images, pools, volumes, devices: volumes, clock },
-      policy: { requireDigest: true, virtualSizeMaxBytes: 2 ** 40 },
+      policy: {
+        requireDigest: true,
+        virtualSizeMaxBytes: 2 ** 40,
+        expansion: { ratioMax: 1000, timeMaxMs: 60_000 },
+      },
+      decompressors: new SystemDecompressors(),
     };
     this.fills = new Fills({ ledger, clock, log: silent }, (...fill) => fillVolume(fillNeeds, ...fill), 2);
     const firstStarts = new Map<string, string>();

@@ -5,22 +5,45 @@ import { DomainVerbs } from '../../src/provision/control-verbs.ts';
 import { fillVolume } from '../../src/provision/fill-volume.ts';
 import { Fills } from '../../src/provision/fills.ts';
 import { KnownPools } from '../../src/provision/observe.ts';
-import type { LibvirtEvent, Log, VolumeDevice, VolumeDevices } from '../../src/provision/ports.ts';
+import type {
+  Decompressors,
+  LibvirtEvent,
+  Log,
+  VolumeDevice,
+  VolumeDevices,
+  Workshops,
+} from '../../src/provision/ports.ts';
+import type { ImagePolicy } from '../../src/provision/resolve-image.ts';
 import { Reconciler } from '../../src/provision/reconcile.ts';
-import { RANGE_BYTES } from '../../src/provision/stream-image.ts';
+import { InThreadWorkshop } from '../../src/provision/in-thread-workshop.ts';
+import type { StreamShape } from '../../src/provision/stream-shape.ts';
 import type { Faults } from './faults.ts';
 import type { Group, Opener } from './group.ts';
 import type { Helper } from './helper.ts';
 import type { Libvirt } from './libvirt.ts';
 import type { Life } from './life.ts';
+import type { MemoryJournals } from './memory-journals.ts';
 import type { MemoryLedger } from './memory-ledger.ts';
 import type { Store } from './store.ts';
 
 export const GRACE_MS = 3_000;
+const NO_DECOMPRESSORS: Decompressors = {
+  content() {
+    throw new TypeError('no image of a run is compressed');
+  },
+};
 const POOLS_LIMIT_MS = 1_000;
 const FILLS_AT_ONCE = 2;
+/** Images are up to 30 KiB: several ranges, several checkpoints, and fills that go on where they stood. */
+const SHAPE: StreamShape = {
+  rangeBytes: 4096,
+  rangeBuffers: 3,
+  rangesInFlight: 2,
+  checkpointBytes: 4096,
+  fetchedTwiceMaxBytes: 16_384,
+};
 /** One more than can be in use: allocating it anew for each fill would be most of the work of a run. */
-const MEMORIES = Array.from({ length: FILLS_AT_ONCE + 1 }, () => new ArrayBuffer(2 * RANGE_BYTES));
+const MEMORIES: (ArrayBuffer | undefined)[] = Array.from({ length: FILLS_AT_ONCE + 1 }, () => undefined);
 
 export interface Host {
   readonly group: Group;
@@ -28,6 +51,7 @@ export interface Host {
   readonly libvirt: Libvirt;
   readonly store: Store;
   readonly ledger: MemoryLedger;
+  readonly journals: MemoryJournals;
   readonly faults: Faults;
   readonly log: Log;
   readonly intervalMs: number;
@@ -52,10 +76,15 @@ export class Daemon {
     const volumes = host.helper.volumes(life);
     const devices = openDevices(host, life);
     const { log } = host;
-    const policy = { requireDigest: true, virtualSizeMaxBytes: 2 ** 40 };
-    let fillsBegun = 0;
-    const memory = () => MEMORIES[fillsBegun++ % MEMORIES.length] ?? new ArrayBuffer(2 * RANGE_BYTES);
-    const fillNeeds = { memory, images: host.store.images(life), devices, pools, volumes, clock, policy };
+    const policy: ImagePolicy = {
+      ...{ requireDigest: true, virtualSizeMaxBytes: 2 ** 40 },
+      expansion: { ratioMax: 2000, timeMaxMs: 3_600_000 },
+    };
+    const fillNeeds = {
+      ...{ images: host.store.images(life), devices, pools, volumes, clock, policy },
+      ...{ decompressors: NO_DECOMPRESSORS, workshops: openWorkshops(), shape: SHAPE },
+      journals: host.journals.of(life),
+    };
     this.fills = new Fills(
       { ledger, clock, log },
       (...fill) => fillVolume(fillNeeds, ...fill),
@@ -109,6 +138,17 @@ export class Daemon {
   #lookAtEverything(): void {
     this.reconciler.requestAll().catch(() => undefined);
   }
+}
+
+/** Whoever opens one has memory that no other fill is using. */
+function openWorkshops(): Workshops {
+  let opened = 0;
+  return {
+    open(memoryBytes, hashFrom) {
+      const index = opened++ % MEMORIES.length;
+      return new InThreadWorkshop((MEMORIES[index] ??= new ArrayBuffer(memoryBytes)), hashFrom);
+    },
+  };
 }
 
 function openDevices({ group, faults }: Host, life: Life): VolumeDevices {

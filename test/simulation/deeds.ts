@@ -229,7 +229,7 @@ const changeSpace: Deed = (run, random) => {
 const killDaemon: Deed = (run, random) => {
   if (random.chance(0.4))
     run.killDaemonAtWrite(random.between(1, 4), random.pick(['before', 'after'] as const));
-  else run.killDaemon(random.chance(0.15) ? 'ledger lost' : '');
+  else run.killDaemon(random.pick(['ledger lost', 'journals lost', '', '', '', '', '', '', '', '']));
 };
 
 const killHelper: Deed = (run) => {

@@ -7,6 +7,7 @@ import type { Random } from './random.ts';
 export const FAULTS = [
   ...['helperGone', 'helperAnswerLost', 'lvmFails', 'storeFails', 'storeTruncates', 'storeCorrupts'],
   ...['storeStalls', 'writeFails', 'syncFails', 'ledgerFails', 'libvirtFails', 'eventLost', 'eventTwice'],
+  'journalFails',
 ] as const;
 export type Fault = (typeof FAULTS)[number];
 

@@ -20,6 +20,7 @@ import { askHook } from './hook.ts';
 import { Judge } from './judge.ts';
 import { Libvirt } from './libvirt.ts';
 import { Life } from './life.ts';
+import { MemoryJournals } from './memory-journals.ts';
 import { MemoryLedger } from './memory-ledger.ts';
 import { Random } from './random.ts';
 import { Store } from './store.ts';
@@ -86,6 +87,7 @@ export class Simulation {
   violation: Violation | undefined;
   readonly #seed: number;
   readonly #ledger: MemoryLedger;
+  readonly #journals: MemoryJournals;
   readonly #judge: Judge;
   readonly #host: Host;
   readonly #pace: { slowness: number; delayMaxMs: number };
@@ -108,6 +110,7 @@ export class Simulation {
     this.store = new Store(this.faults, nowMs);
     for (const name of IMAGE_NAMES) this.store.put(name, newImage(random), { sidecar: true });
     this.#ledger = new MemoryLedger(this.faults);
+    this.#journals = new MemoryJournals(this.faults);
     this.#judge = new Judge(this.group, this.store, nowMs);
     const { agenda, faults, group } = this;
     this.libvirt = new Libvirt({ agenda, random: new Random(seed, STREAM.libvirt), faults, group, trace });
@@ -152,6 +155,7 @@ export class Simulation {
       faults,
       intervalMs,
       ledger: this.#ledger,
+      journals: this.#journals,
       log: this.#log(),
     };
     this.daemon = new Daemon(this.#host, this.#newLife(STREAM.daemon));
@@ -224,6 +228,7 @@ export class Simulation {
     this.daemon.life.end();
     this.#judge.daemonHasEnded();
     if (how === 'ledger lost') this.#ledger.lose();
+    if (how === 'journals lost') this.#journals.lose();
     const { life } = this.daemon;
     this.agenda.after(new Random(this.#seed, STREAM.power + this.#lives).skewed(30_000), () => {
       if (this.daemon.life === life) this.#startDaemon();

@@ -89,8 +89,19 @@ export class Store {
         await reach(image);
         return this.sidecarOf(imageName(image).replace(/\.sha256$/, ''));
       },
-      read: (object, offsetBytes, lengthBytes, signal) =>
-        this.#read(daemon, object, { offsetBytes, lengthBytes, signal }),
+      readInto: async (object, offsetBytes, target, { signal, onBytes }) => {
+        let gotBytes = 0;
+        for await (const bytes of this.#read(daemon, object, {
+          offsetBytes,
+          lengthBytes: target.length,
+          signal,
+        })) {
+          target.set(bytes, gotBytes);
+          gotBytes += bytes.length;
+          onBytes?.(bytes.length);
+        }
+        if (gotBytes < target.length) throw failure('IMAGE_TRUNCATED', object.image);
+      },
     };
   }
 

@@ -31,7 +31,7 @@ const WITHOUT_MEANING: readonly (readonly [RegExp, string])[] = [
     'this provisioner has no network listener',
   ],
   [/^(MINIO|LVM)_RETRY_/, 'failures that pass are tried again by themselves'],
-  [/^CACHE_/, 'there is no image cache: images stream into the volume'],
+  [/^CACHE_(?!DIRECTORY$)/, 'the image cache is set by cache.size_max in the configuration file'],
 ];
 
 const ACCESS_KEY_NAMES = ['MINIO_ACCESS_KEY', 'MINIO_ACCESS_KEY_ID'];

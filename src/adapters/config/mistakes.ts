@@ -14,7 +14,8 @@ const HINTS: Readonly<Record<string, string>> = {
   logging: 'the key is log',
   server: 'this provisioner has no network listener',
   libvirt: 'libvirt is always reached as org.libvirt on the system bus',
-  cache: 'there is no image cache',
+  'cache.max_bytes': 'the key is cache.size_max',
+  'cache.enabled': 'the cache is on when cache.size_max is a size',
 };
 
 /** Where the settings came from, to name it in mistakes. */

@@ -5,6 +5,8 @@
  */
 import { isIP } from 'node:net';
 import { z } from 'zod';
+import type { MinisignKey } from '../../core/minisign.ts';
+import { parseMinisignKey } from '../../core/minisign.ts';
 import { parseSize } from '../../core/size.ts';
 
 const DURATION_UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
@@ -98,20 +100,65 @@ const Minio = z
     });
   });
 
+const Integrity = z
+  .strictObject({
+    require_digest: flag.default(true),
+    minisign_keys: leaf(
+      'a list of minisign public keys, each the last line of a minisign.pub',
+      (value): readonly MinisignKey[] | undefined => {
+        if (!Array.isArray(value)) return undefined;
+        const keys = value.map((key) => (typeof key === 'string' ? parseMinisignKey(key) : undefined));
+        return keys.every((key) => key !== undefined) ? keys : undefined;
+      },
+    ).default([]),
+    rules: z
+      .array(
+        z.strictObject({
+          prefix: leaf('the beginning of BUCKET/KEY, such as images/prod/', (value) =>
+            typeof value === 'string' && /^[a-z0-9.-]{3,63}\/[^\p{Cc}]{0,1024}$/u.test(value)
+              ? value
+              : undefined,
+          ),
+          require: oneOf('digest', 'signature'),
+        }),
+      )
+      .max(1000)
+      .default([]),
+  })
+  .superRefine(({ rules, minisign_keys: keys }, context) => {
+    const index = rules.findIndex(({ require }) => require === 'signature');
+    if (index < 0 || keys.length > 0) return;
+    context.addIssue({
+      code: 'custom',
+      path: ['rules', index, 'require'],
+      message: 'signature only together with at least one key in integrity.minisign_keys',
+    });
+  });
+
 export const ConfigFile = z.strictObject({
   minio: Minio,
   volume_groups: names(
     'letters, digits and + _ . -, not beginning with -',
     /^[A-Za-z0-9+_.][A-Za-z0-9+_.-]{0,126}$/,
   ),
-  integrity: z.strictObject({ require_digest: flag.default(true) }).prefault({}),
+  integrity: Integrity.prefault({}),
   gate: z.strictObject({ grace: duration(0, 30_000).default(3_000) }).prefault({}),
   fills: z.strictObject({ concurrent: whole(1, 16).default(2) }).prefault({}),
+  cache: z
+    .strictObject({
+      size_max: leaf('off, or a size such as 50GiB', (value) => {
+        if (value === 'off') return 0;
+        return typeof value === 'string' ? parseSize(value) : undefined;
+      }).default(0),
+    })
+    .prefault({}),
   limits: z
     .strictObject({
       virtual_size_max: leaf('a size such as 500GiB or 2TiB', (value) =>
         typeof value === 'string' ? parseSize(value) : undefined,
       ).default(2 * 2 ** 40),
+      expansion_max: whole(1, 1_000_000).default(2_000),
+      decompression_time_max: duration(1_000, 86_400_000).default(3_600_000),
     })
     .prefault({}),
   reconcile: z.strictObject({ interval: duration(5_000, 3_600_000).default(60_000) }).prefault({}),

@@ -8,6 +8,7 @@
  * 128 MiB (256 with subclusters), 32 MiB and 128 MiB.
  */
 import { CompressedList } from './compressed-list.ts';
+import { DiskEdges } from './disk-edges.ts';
 import type { ByteRange } from './layout.ts';
 import { hex, malformed, tooLarge, truncated } from './refusal.ts';
 
@@ -36,6 +37,7 @@ export class ClusterMap {
   /** The smallest part of the disk that can have data of its own: a cluster, or a subcluster. */
   readonly unitBytes: number;
   readonly compressed = new CompressedList();
+  readonly edges: DiskEdges;
   readonly #owners: Uint32Array;
   readonly #masks: Uint32Array | undefined;
   readonly #units: Uint8Array;
@@ -48,6 +50,7 @@ export class ClusterMap {
     this.#unitCount = Math.ceil(shape.virtualSizeBytes / this.unitBytes);
     checkCount('the number of clusters in the object', hostClusters, HOST_CLUSTERS_MAX);
     checkCount('the number of clusters of the disk', this.#unitCount, UNITS_MAX);
+    this.edges = new DiskEdges(shape.clusterBytes, shape.virtualSizeBytes);
     this.#owners = new Uint32Array(hostClusters);
     this.#masks = shape.extendedL2 ? new Uint32Array(hostClusters) : undefined;
     this.#units = new Uint8Array(Math.ceil(this.#unitCount / 8));
@@ -89,6 +92,7 @@ export class ClusterMap {
     const cluster = offsetBytes / clusterBytes;
     this.#own('a data cluster', cluster, guest + FIRST_GUEST, entryOffsetBytes);
     if (this.#masks !== undefined) this.#masks[cluster] = mask;
+    this.edges.note({ guest, kind: 'data', offsetBytes, lengthBytes: clusterBytes, mask });
     this.#mark(guest, mask);
   }
 
@@ -115,6 +119,7 @@ export class ClusterMap {
       }
     }
     this.compressed.add(guest, offsetBytes, lengthBytes);
+    this.edges.note({ guest, kind: 'compressed', offsetBytes, lengthBytes, mask: ALL });
     this.#mark(guest, ALL);
   }
 

@@ -67,7 +67,8 @@ function reason(error: unknown): string {
   return `not readable (${error instanceof Error ? error.message : String(error)})`;
 }
 
-function damaged(extent: CompressedExtent, found: string): Error {
+/** Why a cluster is refused. */
+export function damaged(extent: CompressedExtent, found: string): Error {
   return malformed({
     check: `the ${extent.compression}-compressed cluster of disk offset ${extent.offsetBytes}`,
     offsetBytes: extent.objectOffsetBytes,

@@ -1,7 +1,8 @@
 /**
- * A raw image whose first bytes look like another format is refused: a program that probes (QEMU without a
- * stated format, and everything built on it) would take it for that format and follow the file names in it
- * (CVE-2024-40767). The list is that of the bdrv_probe functions in QEMU's block/.
+ * A disk whose first bytes look like an image format is refused, be it a raw image or the disk inside a
+ * qcow2 one: a program that probes (QEMU without a stated format, and everything built on it) would take
+ * the volume for that format and follow the file names in it (CVE-2024-40767, CVE-2026-24708). The list is
+ * that of the bdrv_probe functions in QEMU's block/.
  */
 import { forbidden } from './refusal.ts';
 
@@ -52,19 +53,40 @@ function match(text: string, magics: readonly Magic[]): Magic | undefined {
   return magics.find((magic) => text.startsWith(magic.text, magic.offsetBytes));
 }
 
-/** Throws if a raw image begins or ends like an image of another format. */
-export function refuseForeignMagic(head: Uint8Array, tail: Uint8Array, tailOffsetBytes: number): void {
+/** What the bytes that are looked at belong to, and what to do about it. */
+export interface Disk {
+  readonly name: string;
+  readonly hint: string;
+}
+
+export const RAW_IMAGE: Disk = {
+  name: 'a raw image',
+  hint: 'The annotation says format="raw": state the right format, or convert the image with "qemu-img convert -O raw" before the upload.',
+};
+
+export const DISK_INSIDE: Disk = {
+  name: 'the disk inside the image',
+  hint: 'It is an image within an image: upload the inner one. If the guest writes such a header itself, put a partition table before it.',
+};
+
+/** Throws if a disk begins or ends like an image of another format. */
+export function refuseForeignMagic(
+  head: Uint8Array,
+  tail: Uint8Array,
+  tailOffsetBytes: number,
+  disk: Disk = RAW_IMAGE,
+): void {
   const text = latin1(head);
   const header = match(text, HEADERS) ?? (isVmdkDescriptor(text) ? VMDK_DESCRIPTOR : undefined);
   const trailer = header === undefined ? match(latin1(tail), TRAILERS) : undefined;
   const found = header ?? trailer;
   if (found === undefined) return;
   throw forbidden({
-    check: header === undefined ? 'the trailer of a raw image' : 'the magic of a raw image',
+    check: `the ${header === undefined ? 'trailer' : 'magic'} of ${disk.name}`,
     offsetBytes: header === undefined ? tailOffsetBytes : found.offsetBytes,
     found: `that of a ${found.format} image`,
     allowed: 'none of another image format',
-    hint: 'The annotation says format="raw": state the right format, or convert the image with "qemu-img convert -O raw" before the upload.',
+    hint: disk.hint,
   });
 }
 

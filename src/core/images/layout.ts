@@ -46,6 +46,11 @@ export type Extent = DataExtent | CompressedExtent;
 
 export interface ImageDecoder {
   /**
+   * Where another decoder of the same metadata may begin: everything before has been yielded and compared.
+   * At most a few MiB behind what was pushed. Absent where a decoder can only begin at the first byte.
+   */
+  readonly safeBytes?: number;
+  /**
    * Takes the next bytes of the object and yields what they mean. The iterable must be used up before the
    * next push; extents may refer to `bytes`, so these must stay as they are until the extents are written.
    */
@@ -63,6 +68,11 @@ export interface ImageLayout {
   readonly virtualSizeBytes: number;
   /** The ranges of a volume that no extent covers, in order, coalesced, up to the volume's end. */
   holes(volumeSizeBytes: number): Iterable<ByteRange>;
-  /** A new decoder, at the object's first byte. */
-  decoder(): ImageDecoder;
+  /**
+   * Digest of all metadata that was parsed. Two layouts with one fingerprint give the same decoders. Absent
+   * where a decoder can only begin at the first byte.
+   */
+  readonly fingerprint?: string;
+  /** A new decoder at the object's first byte, or, given a fingerprint, where an earlier one was safe. */
+  decoder(fromBytes?: number): ImageDecoder;
 }

@@ -27,10 +27,18 @@ export class Qcow2Decoder implements ImageDecoder {
   /** The bytes that have come of it, up to the present position. */
   #carry = new Uint8Array();
 
-  constructor(map: ClusterMap, compression: Compression, tables: readonly Witnessed[]) {
+  constructor(map: ClusterMap, compression: Compression, tables: readonly Witnessed[], fromBytes = 0) {
     this.#map = map;
     this.#compression = compression;
-    this.#witnesses = tables.map((table) => new Witness(table));
+    this.#witnesses = tables.map((table) => new Witness(table, fromBytes));
+    this.#positionBytes = fromBytes;
+    // What begins before that has been written by an earlier decoder (see safeBytes).
+    while (map.compressed.offsetOf(this.#compressedNext) < fromBytes) this.#compressedNext++;
+  }
+
+  get safeBytes(): number {
+    const unfinished = this.#map.compressed.offsetOf(this.#compressedNext);
+    return Math.min(this.#positionBytes, unfinished, ...this.#witnesses.map((witness) => witness.safeBytes));
   }
 
   *push(bytes: Uint8Array): Generator<Extent> {

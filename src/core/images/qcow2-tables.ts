@@ -1,7 +1,7 @@
 /** Reads tables that lie scattered in the object, in ascending order and few, large requests. */
-import { createHash } from 'node:crypto';
 import type { ReadRange } from './layout.ts';
 import type { Witnessed } from './witness.ts';
+import { WitnessWriter } from './witness.ts';
 
 /** Tables closer together than this are fetched in one request, with what lies between them. */
 const GAP_MAX_BYTES = 256 * 1024;
@@ -23,7 +23,7 @@ export async function readTables(
   tableBytes: number,
   visit: (index: number, table: DataView) => void,
 ): Promise<Witnessed> {
-  const hash = createHash('sha256');
+  const witness = new WitnessWriter(offsets, tableBytes);
   const groups = groupTables(offsets, tableBytes);
   for (let at = 0; at < groups.length; at += REQUESTS_IN_FLIGHT) {
     const batch = groups.slice(at, at + REQUESTS_IN_FLIGHT);
@@ -33,12 +33,12 @@ export async function readTables(
       for (let index = group.first; index < group.end; index++) {
         const start = (offsets[index] ?? 0) - group.offsetBytes;
         const table = bytes.subarray(start, start + tableBytes);
-        hash.update(table);
+        witness.add(table);
         visit(index, new DataView(table.buffer, table.byteOffset, table.byteLength));
       }
     }
   }
-  return { offsets, lengthBytes: tableBytes, sha256: hash.digest('hex') };
+  return witness.done();
 }
 
 function groupTables(offsets: Float64Array, tableBytes: number): Group[] {

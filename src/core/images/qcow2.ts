@@ -3,6 +3,7 @@
  * judged, and entered into a map that says for every cluster of the object what it is.
  */
 import { ClusterMap } from './cluster-map.ts';
+import { judgeDiskEdges } from './qcow2-edges.ts';
 import type { ImageLayout, ImageLimits, ReadRange } from './layout.ts';
 import { Qcow2Decoder } from './qcow2-decoder.ts';
 import { checkQcow2Extensions } from './qcow2-extensions.ts';
@@ -12,7 +13,7 @@ import { l2Entries, mapL2Table } from './qcow2-l2.ts';
 import { readTables } from './qcow2-tables.ts';
 import { malformed } from './refusal.ts';
 import type { Witnessed } from './witness.ts';
-import { witnessed } from './witness.ts';
+import { fingerprintOf, witnessed } from './witness.ts';
 
 /** Header and extensions: QEMU keeps them in the first cluster, and nobody has needed more than this. */
 const HEAD_BYTES = 64 * 1024;
@@ -38,12 +39,14 @@ export async function openQcow2(
     ...(await mapL1(header, map, readRange)),
   ];
   map.compressed.close();
+  tables.push(...(await judgeDiskEdges(map, header.compression, readRange)));
   return {
     format: 'qcow2',
     objectSizeBytes: sizeBytes,
     virtualSizeBytes: header.virtualSizeBytes,
     holes: (volumeSizeBytes) => map.holes(volumeSizeBytes),
-    decoder: () => new Qcow2Decoder(map, header.compression, tables),
+    fingerprint: fingerprintOf(tables),
+    decoder: (fromBytes) => new Qcow2Decoder(map, header.compression, tables, fromBytes),
   };
 }
 

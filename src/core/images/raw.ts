@@ -1,4 +1,5 @@
 /** A raw image: the object is the disk. */
+import { createHash } from 'node:crypto';
 import { ProvisionError } from '../errors.ts';
 import { PROBE_BYTES, TRAILER_BYTES, refuseForeignMagic } from './foreign-magic.ts';
 import type { ByteRange, Extent, ImageDecoder, ImageLayout, ImageLimits, ReadRange } from './layout.ts';
@@ -9,9 +10,14 @@ class RawDecoder implements ImageDecoder {
   readonly #head: Uint8Array;
   #positionBytes = 0;
 
-  constructor(sizeBytes: number, head: Uint8Array) {
+  constructor(sizeBytes: number, head: Uint8Array, fromBytes: number) {
     this.#sizeBytes = sizeBytes;
     this.#head = head;
+    this.#positionBytes = fromBytes;
+  }
+
+  get safeBytes(): number {
+    return this.#positionBytes;
   }
 
   *push(bytes: Uint8Array): Generator<Extent> {
@@ -64,7 +70,8 @@ export async function openRaw(
         yield { offsetBytes: sizeBytes, lengthBytes: volumeSizeBytes - sizeBytes };
       }
     },
-    decoder: () => new RawDecoder(sizeBytes, head),
+    fingerprint: createHash('sha256').update(head).digest('hex'),
+    decoder: (fromBytes = 0) => new RawDecoder(sizeBytes, head, fromBytes),
   };
 }
 

@@ -101,6 +101,18 @@ describe('a raw image that looks like another format is refused', () => {
     expect(error.message).toContain(format);
   });
 
+  it.each(FOREIGN.filter(([format]) => format !== 'qcow'))(
+    '%s %j at %i, stated as qcow2',
+    async (_format, magic, at) => {
+      const image = Buffer.alloc(8192, 1);
+      image.write(magic, at, 'latin1');
+      expect(await refusal(image, 'qcow2')).toMatchObject({
+        code: 'IMAGE_MALFORMED',
+        message: expect.stringContaining('the magic') as string,
+      });
+    },
+  );
+
   it('but not a boot sector, a partition table or a short image', async () => {
     for (const image of [Buffer.alloc(1, 1), Buffer.alloc(512, 0x90), Buffer.from('# a script\necho hi\n')]) {
       const { volume } = await decode('raw', image, { chunkBytes: 100, tailBytes: 1000 });
@@ -113,6 +125,24 @@ describe('a raw image that looks like another format is refused', () => {
     const image = Buffer.alloc(1024);
     const opened = openImage('raw', image.length, { virtualSizeMaxBytes: 1023 }, rangeReader(image));
     await expect(opened).rejects.toMatchObject({ code: 'IMAGE_TOO_LARGE' });
+  });
+});
+
+describe('a disk inside a qcow2 image', () => {
+  it('may hold such bytes anywhere else', async () => {
+    const image = goodImage();
+    image.write('QFI\xfb', DATA + 512, 'latin1');
+    image.write('conectix', DATA + 2 * CLUSTER - 512, 'latin1');
+    const { volume } = await decode('qcow2', image, { chunkBytes: CLUSTER, tailBytes: 0 });
+    expect(Buffer.from(volume.bytes.subarray(512, 516)).toString('latin1')).toBe('QFI\xfb');
+  });
+
+  it('is judged by the bytes that are written', async () => {
+    const image = goodImage();
+    const layout = await openImage('qcow2', image.length, LIMITS, rangeReader(image));
+    image.write('QFI\xfb', DATA, 'latin1');
+    const volume = new MemoryVolume(layout.virtualSizeBytes);
+    await expect(write(layout, image, volume, 999)).rejects.toMatchObject({ code: 'IMAGE_CHANGED' });
   });
 });
 

@@ -207,6 +207,53 @@ export const HOSTILE_TABLES: readonly Hostile[] = [
     u64(i, 1, L2 + 8);
     u64(i, 0, L2 + 16);
   }),
+  entry('a qcow2 image on the disk', 'magic of the disk', (i) => i.write('QFI\xfb', DATA, 'latin1'), F),
+  entry(
+    'a vmdk descriptor on the disk',
+    'magic of the disk',
+    (i) => i.write('version=1\n', DATA, 'latin1'),
+    F,
+  ),
+  entry(
+    'a vdi image on the disk',
+    'magic of the disk',
+    (i) => i.write('\x7f\x10\xda\xbe', DATA + 64, 'latin1'),
+    F,
+  ),
+  entry(
+    'a vhd footer in the last sector of the disk',
+    'trailer of the disk',
+    (i) => {
+      u64(i, COPIED | BigInt(DATA + CLUSTER), L2 + 24);
+      u64(i, 0, L2 + 16);
+      i.write('conectix', DATA + 2 * CLUSTER - 512, 'latin1');
+    },
+    F,
+  ),
+  packed(
+    'a qcow2 image on the disk, compressed',
+    'magic of the disk',
+    (i) => {
+      i.fill(0, DATA + CLUSTER);
+      const content = Buffer.alloc(CLUSTER, 3);
+      content.write('QFI\xfb', 0, 'latin1');
+      deflateRawSync(content).copy(i, DATA + CLUSTER);
+      u64(i, compressedEntry(DATA + CLUSTER, 1), L2);
+      u64(i, 0, L2 + 8);
+    },
+    F,
+  ),
+  entry(
+    'a qed image in the first subcluster of the disk',
+    'magic of the disk',
+    (i) => {
+      u64(i, 16, 72);
+      u64(i, 1, L2 + 8);
+      u64(i, 0, L2 + 16);
+      i.write('QED\0', DATA, 'latin1');
+    },
+    F,
+  ),
   packed('compressed with bit 63', 'bit 63', (i) =>
     u64(i, compressedEntry(DATA + CLUSTER, 1) | COPIED, L2 + 8),
   ),

@@ -1,40 +1,56 @@
-# Builds what all test hosts share: a Debian root tree with a User-Mode Linux kernel, and MinIO.
+# Builds what all test hosts share: a Debian root tree with a User-Mode Linux kernel, and MinIO. And, for
+# contract tests on this machine itself, a second S3 server by other people.
 # shellcheck shell=bash disable=SC2154  # the files share their variables
 
 # Each part is keyed by what it is made of, so a changed list makes a new folder and
 # an unchanged one costs nothing.
 short_hash() { sha256sum | cut -c1-12; }
 minio_path() { echo "$state/minio-$(echo "$minio_version $go_version" | short_hash)"; }
+# Not among versions.sh: no host holds it. Its go.mod asks for a newer Go than MinIO was tried with.
+versitygw_version=v1.8.0
+versitygw_go_version=1.26.8
+versitygw_path() { echo "$state/versitygw-$(echo "$versitygw_version $versitygw_go_version" | short_hash)"; }
 tree_path() { echo "$state/tree-$(cat "$here/host-packages" "$here/lib/versions.sh" "$here/lib/tree.sh" | short_hash)"; }
 
 build() {
   need_root
   make_state_folder
   # The usual case comes first: everything is there, and nothing is locked or asked of apt.
-  [ -d "$(tree_path)" ] || with_lock build build_all
+  [ -d "$(tree_path)" ] && [ -e "$(versitygw_path)" ] || with_lock build build_all
 }
 
 build_all() {
-  local minio tree
-  minio=$(minio_path) tree=$(tree_path)
+  local minio tree versitygw
+  minio=$(minio_path) tree=$(tree_path) versitygw=$(versitygw_path)
   # Whoever had the lock before us may have built it.
-  [ ! -d "$tree" ] || return 0
+  [ ! -d "$tree" ] || [ ! -e "$versitygw" ] || return 0
   need_packages ca-certificates debian-archive-keyring mmdebstrap
-  [ -e "$minio" ] || { command -v go >/dev/null || need_packages golang-go; }
-  # Compiling and unpacking overlap well: MinIO takes minutes.
-  local minio_build=
-  [ -e "$minio" ] || { build_minio "$minio" & minio_build=$!; }
-  build_tree "$tree.part"
-  [ -z "$minio_build" ] || wait "$minio_build" || die "building MinIO failed; see $state/logs/minio-build.log"
-  cp "$minio" "$tree.part/usr/local/bin/minio"
-  mv "$tree.part" "$tree"
-  say "ready: $tree"
-  forget_old_builds "$minio" "$tree"
+  { [ -e "$minio" ] && [ -e "$versitygw" ]; } || command -v go >/dev/null || need_packages golang-go
+  # Compiling and unpacking overlap well: the S3 servers take minutes.
+  local servers_build=
+  build_servers "$minio" "$versitygw" & servers_build=$!
+  [ -d "$tree" ] || build_tree "$tree.part"
+  wait "$servers_build" || die "building the S3 servers failed; see $state/logs/*-build.log"
+  if [ ! -d "$tree" ]; then
+    cp "$minio" "$tree.part/usr/local/bin/minio"
+    mv "$tree.part" "$tree"
+    say "ready: $tree"
+  fi
+  forget_old_builds "$minio" "$tree" "$versitygw"
 }
 
-build_minio() {
-  local target=$1 module gopath=$state/go version=v0.0.1-go$go_version.linux-amd64
-  say "building MinIO $minio_version with Go $go_version"
+# One after the other: each keeps all processors busy.
+build_servers() {
+  [ -e "$1" ] || build_go_program "$1" minio "github.com/minio/minio@$minio_version" "$go_version" || return
+  [ -e "$2" ] || build_go_program "$2" versitygw \
+    "github.com/versity/versitygw/cmd/versitygw@$versitygw_version" "$versitygw_go_version"
+}
+
+# build_go_program TARGET PROGRAM PACKAGE@VERSION GO-VERSION
+build_go_program() {
+  local target=$1 program=$2 package=$3 module gopath=$state/go version=v0.0.1-go$4.linux-amd64
+  local log=$state/logs/$program-build.log
+  say "building $package with Go $4"
   # Outside of any module, and deaf to settings that belong to other work on this machine.
   mkdir -p "$gopath" && cd "$gopath" || return
   export GOPATH=$gopath GOCACHE=$gopath/cache GOBIN=$gopath/bin GOTOOLCHAIN=local CGO_ENABLED=0 GOFLAGS=-modcacherw
@@ -43,17 +59,17 @@ build_minio() {
     go mod download "golang.org/toolchain@$version" &&
       # An older go unpacks the module without knowing that it holds programs.
       chmod +x "$module"/bin/* "$module"/pkg/tool/*/* &&
-      GOROOT='' "$module/bin/go" install -trimpath -ldflags '-s -w' "github.com/minio/minio@$minio_version"
-  } >"$state/logs/minio-build.log" 2>&1 || { tail -n 20 "$state/logs/minio-build.log" >&2; return 1; }
-  mv "$gopath/bin/minio" "$target"
+      GOROOT='' "$module/bin/go" install -trimpath -ldflags '-s -w' "$package"
+  } >"$log" 2>&1 || { tail -n 20 "$log" >&2; return 1; }
+  mv "$gopath/bin/$program" "$target"
   cd / && rm -rf "$gopath"
-  say 'MinIO is built'
+  say "$program is built"
 }
 
 # Old builds go, but not a tree that a host stands on, be it up or off.
 forget_old_builds() {
   local old
-  for old in "$state"/tree-* "$state"/minio-*; do
-    [[ $old = "$1" || $old = "$2" ]] || grep -qsxF "$old" "$state"/run/*/tree || rm -rf --one-file-system "$old"
+  for old in "$state"/tree-* "$state"/minio-* "$state"/versitygw-*; do
+    [[ $old = "$1" || $old = "$2" || $old = "$3" ]] || grep -qsxF "$old" "$state"/run/*/tree || rm -rf --one-file-system "$old"
   done
 }

@@ -1,0 +1,36 @@
+/** What a request to the control socket carries, or why it is refused. */
+import type { IncomingMessage } from 'node:http';
+import type { z } from 'zod';
+import type { Problem } from '../core/errors.ts';
+import { ProvisionError } from '../core/errors.ts';
+
+const BODY_BYTES_MAX = 65_536;
+
+export async function readBody<T>(request: IncomingMessage, schema: z.ZodType<T>): Promise<T> {
+  const chunks: Buffer[] = [];
+  let lengthBytes = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    lengthBytes += chunk.length;
+    if (lengthBytes > BODY_BYTES_MAX) throw usage(`The request is longer than ${BODY_BYTES_MAX} bytes.`);
+    chunks.push(chunk);
+  }
+  const parsed = schema.safeParse(parseJson(Buffer.concat(chunks).toString('utf8')));
+  if (parsed.success) return parsed.data;
+  const wrong = parsed.error.issues.map(
+    ({ path, message }) => `${path.join('.') || 'the request'}: ${message}`,
+  );
+  throw usage(`The request is not valid: ${wrong.join('; ')}.`);
+}
+
+function parseJson(body: string): unknown {
+  try {
+    return body === '' ? {} : JSON.parse(body);
+  } catch {
+    throw usage('The request is not JSON.');
+  }
+}
+
+export function usage(message: string): ProvisionError {
+  const problem: Problem = { code: 'USAGE', message, hint: 'Use the lvp of the same version.' };
+  return new ProvisionError(problem);
+}

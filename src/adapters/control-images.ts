@@ -1,0 +1,67 @@
+/** The routes of the control socket about images; core/image-protocol.ts names them. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { ImageStep, ReadImage } from '../core/image-protocol.ts';
+import { GcRequest, ImageRequest } from '../core/image-protocol.ts';
+import { toProblem } from '../core/errors.ts';
+import type { ImageVerbs } from '../provision/ports.ts';
+import { readBody, usage } from './control-body.ts';
+
+/** A line of progress at most this often. */
+const PROGRESS_MS = 200;
+
+/** Whether the request is one that takes as long as an image does, and answers line by line. */
+export function isImageRead({ method, url }: IncomingMessage): boolean {
+  return method === 'POST' && (url === '/v1/images/verify' || url === '/v1/images/prefetch');
+}
+
+export async function routeImages(
+  request: IncomingMessage,
+  response: ServerResponse,
+  verbs: ImageVerbs,
+): Promise<unknown> {
+  const { method = '', url = '' } = request;
+  switch (`${method} ${url}`) {
+    case 'GET /v1/images':
+      return verbs.images();
+    case 'POST /v1/images/inspect':
+      return verbs.inspect(await readBody(request, ImageRequest), untilGone(response));
+    case 'POST /v1/images/gc':
+      return verbs.gc((await readBody(request, GcRequest)).all ?? false);
+    default:
+      throw usage(`There is no ${method} ${url}.`);
+  }
+}
+
+/** Answers with steps, of which the last is the result or an error. */
+export async function readImage(
+  request: IncomingMessage,
+  response: ServerResponse,
+  verbs: ImageVerbs,
+): Promise<void> {
+  const body = await readBody(request, ImageRequest);
+  const step = (value: ImageStep) => response.destroyed || response.write(`${JSON.stringify(value)}\n`);
+  let toldMs = 0;
+  const onProgress = (bytesDone: number, bytesTotal: number) => {
+    const nowMs = performance.now();
+    if (nowMs - toldMs < PROGRESS_MS) return;
+    toldMs = nowMs;
+    step({ bytesDone, bytesTotal });
+  };
+  const read = request.url === '/v1/images/verify' ? 'verify' : 'prefetch';
+  response.writeHead(200, { 'content-type': 'application/x-ndjson' });
+  try {
+    const result: ReadImage = await verbs[read](body, untilGone(response), onProgress);
+    step({ result });
+  } catch (error) {
+    step({ error: toProblem(error) });
+  }
+  response.end();
+}
+
+function untilGone(response: ServerResponse): AbortSignal {
+  const gone = new AbortController();
+  response.once('close', () => {
+    gone.abort();
+  });
+  return gone.signal;
+}

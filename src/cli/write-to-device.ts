@@ -1,0 +1,93 @@
+/** The work of `lvp image write`, apart from its options: what it needs takes time to load. */
+import { stat } from 'node:fs/promises';
+import { openBlockDevice, openVolumeFile } from '../adapters/block-device.ts';
+import { systemClock } from '../adapters/clock.ts';
+import type { Config } from '../adapters/config-file.ts';
+import { loadConfig } from '../adapters/config-file.ts';
+import { SystemDecompressors } from '../adapters/decompressors.ts';
+import { MinioImages } from '../adapters/minio-images.ts';
+import { WorkerThreads } from '../adapters/threads.ts';
+import type { ImageRequest } from '../core/image-protocol.ts';
+import { volumeRequestOf } from '../provision/image-verbs.ts';
+import type { VolumeDevice } from '../provision/ports.ts';
+import { resolveImage } from '../provision/resolve-image.ts';
+import { streamImage } from '../provision/stream-image.ts';
+import { refuseUnlessBlank } from './blank-target.ts';
+import type { Progress } from './progress.ts';
+import { serviceEnvironment } from './service-environment.ts';
+
+export interface WriteRequest {
+  readonly image: ImageRequest;
+  readonly device: string;
+  readonly overwrite: boolean;
+  readonly configFile: string;
+}
+
+export async function writeToDevice(request: WriteRequest, progress: Progress) {
+  const volume = volumeRequestOf(request.image);
+  const { configFile } = request;
+  const { config } = loadConfig({ path: configFile, env: serviceEnvironment(configFile) });
+  const needs = needsOf(config);
+  const stop = new AbortController();
+  const onInterrupt = () => {
+    stop.abort();
+  };
+  process.once('SIGINT', onInterrupt);
+  const device = await openTarget(request.device);
+  try {
+    if (!request.overwrite) await refuseUnlessBlank(request.device, device.sizeBytes);
+    const { object, layout, proof, outer } = await resolveImage(needs, volume, stop.signal);
+    const streamed = await streamImage({
+      ...{ ...needs, object, layout, proof, outer, device, signal: stop.signal },
+      onProgress: ({ objectBytes, objectSizeBytes }) => {
+        progress.show(objectBytes, objectSizeBytes);
+      },
+    });
+    const { sha256, writtenBytes, zeroedBytes } = streamed;
+    const proven = Object.values(proof).some((stated) => stated !== undefined);
+    return {
+      ...{
+        image: request.image.image,
+        device: request.device,
+        sha256,
+        proven,
+        objectBytes: object.sizeBytes,
+      },
+      ...{ writtenBytes, zeroedBytes, seconds: progress.seconds },
+    };
+  } finally {
+    process.off('SIGINT', onInterrupt);
+    await device.close();
+    needs.images.close();
+  }
+}
+
+function needsOf(config: Config) {
+  const { minio, limits } = config;
+  const images = new MinioImages({
+    endpoint: minio.endpoint.href,
+    region: minio.region,
+    accessKey: minio.accessKey.reveal(),
+    secretKey: minio.secretKey.reveal(),
+    caPem: minio.ca,
+    connectTimeoutMs: minio.connectTimeoutMs,
+    idleTimeoutMs: minio.idleTimeoutMs,
+  });
+  return {
+    images,
+    clock: systemClock,
+    decompressors: new SystemDecompressors(),
+    workshops: new WorkerThreads(),
+    policy: {
+      ...config.integrity,
+      buckets: minio.buckets,
+      virtualSizeMaxBytes: limits.virtualSizeMaxBytes,
+      expansion: { ratioMax: limits.expansionMax, timeMaxMs: limits.decompressionTimeMaxMs },
+    },
+  };
+}
+
+async function openTarget(path: string): Promise<VolumeDevice> {
+  const found = await stat(path).catch(() => undefined);
+  return found?.isFile() === true ? openVolumeFile(path) : openBlockDevice(path);
+}

@@ -1,0 +1,85 @@
+/**
+ * The control socket's part about images, for `lvp image`. As in control-protocol.ts, these names are also
+ * those of `--json`, so they are stable.
+ *
+ *   GET  /v1/images            CachedImages
+ *   POST /v1/images/inspect    ImageRequest → ImageFacts
+ *   POST /v1/images/verify     ImageRequest → ImageStep, one a line
+ *   POST /v1/images/prefetch   ImageRequest → ImageStep, one a line
+ *   POST /v1/images/gc         GcRequest → GcResult
+ *
+ * The steps end with a result or an error; a caller that goes away ends the work.
+ */
+import { z } from 'zod';
+import { AnnotateRequest, ErrorBody } from './control-protocol.ts';
+
+const text = z.string().max(4096);
+const count = z.number().nonnegative();
+
+export const CachedImages = z.object({
+  /** 0: nothing is kept. */
+  sizeMaxBytes: count,
+  images: z.array(
+    z.object({
+      sha256: text,
+      sizeBytes: count,
+      /** `BUCKET/KEY` it was last read as. */
+      image: text,
+      /** RFC 3339. */
+      usedAt: text,
+      inUse: z.boolean(),
+    }),
+  ),
+});
+export type CachedImages = z.infer<typeof CachedImages>;
+
+export const ImageRequest = z.strictObject({
+  image: AnnotateRequest.shape.image,
+  format: AnnotateRequest.shape.format,
+  compression: AnnotateRequest.shape.compression,
+  sha256: AnnotateRequest.shape.sha256,
+  sha512: AnnotateRequest.shape.sha512,
+  version: AnnotateRequest.shape.version,
+});
+export type ImageRequest = z.infer<typeof ImageRequest>;
+
+export const ImageFacts = z.object({
+  image: text,
+  format: AnnotateRequest.shape.format,
+  sizeBytes: count,
+  etag: text,
+  version: text.optional(),
+  /** What a volume must at least have. */
+  virtualSizeBytes: count,
+  /** Of them, holding data; the rest reads as zeros. */
+  dataBytes: count,
+  /** What the digest must be; not compared here. */
+  sha256: text.optional(),
+  /** What else has to be right before a volume is published. */
+  proofs: z.array(z.enum(['sha256', 'sha512', 'signature'])),
+  cached: z.boolean(),
+});
+export type ImageFacts = z.infer<typeof ImageFacts>;
+
+export const ReadImage = z.object({
+  image: text,
+  sizeBytes: count,
+  sha256: text,
+  /** Whether there was anything to compare with. */
+  proven: z.boolean(),
+  from: z.enum(['cache', 'store']),
+  cached: z.boolean(),
+});
+export type ReadImage = z.infer<typeof ReadImage>;
+
+export const ImageStep = z.union([
+  z.object({ bytesDone: count, bytesTotal: count }),
+  z.object({ result: ReadImage }),
+  ErrorBody,
+]);
+export type ImageStep = z.infer<typeof ImageStep>;
+
+export const GcRequest = z.strictObject({ all: z.boolean().optional() });
+
+export const GcResult = z.object({ evicted: CachedImages.shape.images });
+export type GcResult = z.infer<typeof GcResult>;

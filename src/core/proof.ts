@@ -1,0 +1,55 @@
+/**
+ * What must be true of an object's bytes before they are published: digests that somebody stated, and a
+ * signature. The bytes are hashed while they stream; the comparison comes before the volume gets its name.
+ */
+import { ProvisionError } from './errors.ts';
+import type { MinisignSignature } from './minisign.ts';
+import { isSignatureOf, signatureKey } from './minisign.ts';
+import type { ImageReference } from './request.ts';
+import { imageName } from './request.ts';
+
+export interface ImageProof {
+  readonly sha256?: string | undefined;
+  readonly sha512?: string | undefined;
+  readonly signature?: MinisignSignature | undefined;
+}
+
+export type HashAlgorithm = 'sha256' | 'sha512' | 'blake2b512';
+
+/** Hex digests of all bytes of an object. The SHA-256 is always there: the seal names it. */
+export type Digests = Readonly<Record<'sha256', string> & Partial<Record<HashAlgorithm, string>>>;
+
+/** What has to be hashed besides SHA-256. */
+export function furtherAlgorithms(proof: ImageProof): readonly HashAlgorithm[] {
+  return [
+    ...(proof.sha512 === undefined ? [] : (['sha512'] as const)),
+    ...(proof.signature === undefined ? [] : (['blake2b512'] as const)),
+  ];
+}
+
+/** Throws unless the bytes with these digests are the ones that were proven. */
+export function checkProof(image: ImageReference, proof: ImageProof, digests: Digests): void {
+  requireDigest(image, 'SHA-256', proof.sha256, digests.sha256);
+  requireDigest(image, 'SHA-512', proof.sha512, digests.sha512);
+  const { signature } = proof;
+  if (signature === undefined || isSignatureOf(signature, digests.blake2b512 ?? '')) return;
+  throw new ProvisionError({
+    code: 'SIGNATURE_INVALID',
+    message: `The image ${imageName(image)} is not the one that was signed with key ${signature.signer.id}.`,
+    hint: `Either the object or ${signatureKey(image.key)} was replaced: sign the object that is meant, and upload both.`,
+  });
+}
+
+function requireDigest(
+  image: ImageReference,
+  name: string,
+  expected: string | undefined,
+  found: string | undefined,
+): void {
+  if (expected === undefined || expected === found) return;
+  throw new ProvisionError({
+    code: 'DIGEST_MISMATCH',
+    message: `The image ${imageName(image)} has the ${name} ${found ?? '(not computed)'}, expected is ${expected}.`,
+    hint: 'Either the object is not the image that was meant, or the annotation or sidecar names an old digest.',
+  });
+}

@@ -1,0 +1,179 @@
+/** The verbs behind `lvp image`: what an image is, whether it is whole, and having it on this host beforehand. */
+import { readVolumeAttributes } from '../core/annotation.ts';
+import { AnnotationError } from '../core/annotation-error.ts';
+import { ProvisionError } from '../core/errors.ts';
+import type { CachedImages, GcResult, ImageFacts, ImageRequest, ReadImage } from '../core/image-protocol.ts';
+import type { ImageProof } from '../core/proof.ts';
+import type { VolumeRequest } from '../core/request.ts';
+import { imageName } from '../core/request.ts';
+import { LeasedImage } from './leased-image.ts';
+import type { CachedImage, ImageCache, ImageVerbs, Log, VolumeDevice, Workshops } from './ports.ts';
+import type { ResolvedImage, ResolveNeeds } from './resolve-image.ts';
+import { streamImage } from './stream-image.ts';
+
+/** Images read by hand at the same time: each takes the memory of a fill. */
+const READS_MAX = 2;
+
+export interface ImageNeeds extends ResolveNeeds {
+  readonly cache: ImageCache;
+  readonly workshops?: Workshops | undefined;
+  readonly log: Log;
+}
+
+export class CachedImageVerbs implements ImageVerbs {
+  readonly #needs: ImageNeeds;
+  #reads = 0;
+
+  constructor(needs: ImageNeeds) {
+    this.#needs = needs;
+  }
+
+  async images(): Promise<CachedImages> {
+    const { cache } = this.#needs;
+    return { sizeMaxBytes: cache.budgetBytes, images: (await cache.list()).map(shown) };
+  }
+
+  inspect(request: ImageRequest, signal: AbortSignal): Promise<ImageFacts> {
+    return this.#with(request, this.#needs, signal, (image) => this.#facts(image));
+  }
+
+  /** From the store, not from the cache: it is the store that is doubted. */
+  verify(request: ImageRequest, signal: AbortSignal, onProgress: OnProgress): Promise<ReadImage> {
+    const needs = { ...this.#needs, cache: undefined };
+    return this.#with(request, needs, signal, (image) => this.#read(image, signal, onProgress));
+  }
+
+  prefetch(request: ImageRequest, signal: AbortSignal, onProgress: OnProgress): Promise<ReadImage> {
+    const { cache } = this.#needs;
+    if (cache.budgetBytes === 0) throw cacheIsOff();
+    return this.#with(request, this.#needs, signal, async (image, leased) => {
+      if (image.object.sizeBytes > cache.budgetBytes) throw tooLargeFor(cache, image);
+      const read = await this.#read(image, signal, onProgress);
+      const cached = await leased.keep(read.sha256);
+      if (!cached) throw noRoom(image);
+      return { ...read, from: leased.from, cached };
+    });
+  }
+
+  async gc(all: boolean): Promise<GcResult> {
+    const evicted = await this.#needs.cache.evict(all ? 'all' : 'over-budget');
+    return { evicted: evicted.map(shown) };
+  }
+
+  async #facts({ object, layout, proof }: ResolvedImage): Promise<ImageFacts> {
+    const cached = await this.#needs.cache.list();
+    let holesBytes = 0;
+    for (const hole of layout.holes(layout.virtualSizeBytes)) holesBytes += hole.lengthBytes;
+    return {
+      image: imageName(object.image),
+      format: layout.format,
+      sizeBytes: object.sizeBytes,
+      etag: object.etag,
+      version: object.version,
+      virtualSizeBytes: layout.virtualSizeBytes,
+      dataBytes: layout.virtualSizeBytes - holesBytes,
+      sha256: proof.sha256,
+      proofs: proofsOf(proof),
+      cached: cached.some(({ sha256 }) => sha256 === proof.sha256),
+    };
+  }
+
+  /** Reads, hashes and decodes everything, as a fill would, and writes nothing. */
+  async #read(image: ResolvedImage, signal: AbortSignal, onProgress: OnProgress): Promise<ReadImage> {
+    const { clock, workshops } = this.#needs;
+    const { images, object, layout, proof, outer } = image;
+    if (this.#reads >= READS_MAX) throw tooMany();
+    this.#reads += 1;
+    try {
+      const { sha256 } = await streamImage({
+        ...{ images, object, layout, proof, outer, clock, signal, workshops },
+        device: nowhere(layout.virtualSizeBytes),
+        onProgress: ({ objectBytes, objectSizeBytes }) => {
+          onProgress(objectBytes, objectSizeBytes);
+        },
+      });
+      return {
+        ...{ image: imageName(object.image), sizeBytes: object.sizeBytes, sha256 },
+        ...{ proven: proofsOf(proof).length > 0, from: 'store', cached: false },
+      };
+    } finally {
+      this.#reads -= 1;
+    }
+  }
+
+  async #with<T>(
+    request: ImageRequest,
+    needs: ResolveNeeds & { readonly cache: ImageCache | undefined },
+    signal: AbortSignal,
+    work: (image: ResolvedImage, leased: LeasedImage) => Promise<T>,
+  ): Promise<T> {
+    const run = { signal, log: this.#needs.log, isImageWanted: () => false };
+    const leased = new LeasedImage(needs, volumeRequestOf(request), run);
+    try {
+      return await leased.use((image) => work(image, leased));
+    } finally {
+      await leased.close();
+    }
+  }
+}
+
+type OnProgress = (bytesDone: number, bytesTotal: number) => void;
+
+/** The request as an annotation would have it, with the same checks. */
+export function volumeRequestOf(request: ImageRequest): VolumeRequest {
+  const { image, format, compression, sha256, sha512, version } = request;
+  const attributes = { target: 'vda', image, format, compression, sha256, sha512, version };
+  const reading = readVolumeAttributes(attributes, 'lvp image');
+  if (reading.value === undefined) throw new AnnotationError(reading.problems);
+  return reading.value;
+}
+
+function nowhere(sizeBytes: number): VolumeDevice {
+  return {
+    sizeBytes,
+    write: () => Promise.resolve(),
+    zero: () => Promise.resolve(),
+    sync: () => Promise.resolve(),
+    close: () => Promise.resolve(),
+  };
+}
+
+function proofsOf(proof: ImageProof): ImageFacts['proofs'] {
+  return (['sha256', 'sha512', 'signature'] as const).filter((kind) => proof[kind] !== undefined);
+}
+
+function shown({ sha256, sizeBytes, image, usedAtMs, inUse }: CachedImage): CachedImages['images'][number] {
+  return { sha256, sizeBytes, image, usedAt: new Date(usedAtMs).toISOString(), inUse };
+}
+
+function cacheIsOff(): ProvisionError {
+  return new ProvisionError({
+    code: 'POLICY_REFUSED',
+    message: 'This host keeps no images: cache.size_max is off.',
+    hint: 'Set cache.size_max in the configuration, for instance to 50GiB, and restart the provisioner.',
+  });
+}
+
+function tooLargeFor({ budgetBytes }: ImageCache, { object }: ResolvedImage): ProvisionError {
+  return new ProvisionError({
+    code: 'POLICY_REFUSED',
+    message: `The image ${imageName(object.image)} has ${object.sizeBytes} bytes, the whole cache has ${budgetBytes}.`,
+    hint: 'Raise cache.size_max in the configuration.',
+  });
+}
+
+function noRoom({ object }: ResolvedImage): ProvisionError {
+  return new ProvisionError({
+    code: 'POLICY_REFUSED',
+    message: `The image ${imageName(object.image)} was read and is right, but there was no room to keep it.`,
+    hint: 'See lvp image ls for what is in use, and df for the free space below state_dir: 1 GiB is left to others.',
+  });
+}
+
+function tooMany(): ProvisionError {
+  return new ProvisionError({
+    code: 'POLICY_REFUSED',
+    message: `${READS_MAX} images are being read by hand already.`,
+    hint: 'Try again when one of them has ended.',
+  });
+}

@@ -1,0 +1,169 @@
+/** Goal: what `lvp image` prints and how it exits. Method: as in lvp.test.ts; `write` has a store of its own. */
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { execa } from 'execa';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { ControlSocket } from '../../src/adapters/control-socket.ts';
+import { serveControl } from '../../src/adapters/control-socket.ts';
+import { FakeImageVerbs, FakeVerbs, silent } from './fake-verbs.ts';
+
+const cli = path.resolve(import.meta.dirname, '../../src/cli.ts');
+let folder: string;
+let socket: string;
+let server: ControlSocket;
+const images = new FakeImageVerbs();
+
+async function lvp(args: string) {
+  const { stdout, stderr, exitCode } = await execa(process.execPath, [cli, ...args.split(' ')], {
+    env: { LVP_SOCKET: socket, TZ: 'UTC' },
+    reject: false,
+  });
+  expect(stderr).not.toMatch(/^\s+at |ExperimentalWarning/m);
+  return { stdout, stderr, exitCode };
+}
+
+beforeAll(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), 'lvp-image-'));
+  socket = path.join(folder, 'control.sock');
+  server = await serveControl({ path: socket, verbs: new FakeVerbs(), images, log: silent });
+});
+afterAll(async () => {
+  await server.close();
+  await rm(folder, { recursive: true });
+});
+
+describe('lvp image', () => {
+  test('ls shows the cache', async () => {
+    expect((await lvp('image ls')).stdout).toMatchInlineSnapshot(`
+      "IMAGE                   SIZE     LAST USE          SHA256
+      images/debian-13.qcow2  300 MiB  2026-11-22 08:00  abababababababab
+      At most 1.0 GiB, in use 300 MiB."
+    `);
+  });
+
+  test('inspect shows what an image is', async () => {
+    expect((await lvp('image inspect images/debian-13.qcow2 --format qcow2')).stdout).toMatchInlineSnapshot(`
+      "images/debian-13.qcow2 (qcow2)
+        object       300 MiB (314572800 bytes)
+        disk         3.0 GiB (3221225472 bytes), 1.0 GiB of it data
+        etag         0123abcd
+        sha256       abababababababababababababababababababababababababababababababab
+        proven by    sha256
+        in cache     yes"
+    `);
+  });
+
+  test.each([
+    ['verify', false],
+    ['prefetch', true],
+  ])('%s tells how far it is, and its result', async (verb, cached) => {
+    const read = await lvp(`image ${verb} images/good --format raw`);
+    expect(read.stdout).toContain(`images/good is what it should be.\n  sha256 ${'cd'.repeat(32)}`);
+    expect(read.stderr).toContain('50 %');
+    expect(read.exitCode).toBe(0);
+    const { stdout } = await lvp(`image ${verb} images/good --format raw --json`);
+    expect(JSON.parse(stdout)).toMatchObject({ proven: true, cached });
+  });
+
+  test('verify of a wrong image says so, and ends with 1', async () => {
+    const wrong = await lvp('image verify images/bad --format raw');
+    expect(wrong.stderr).toContain('lvp: The image images/bad has another digest.\nUpload it again.');
+    expect(wrong.exitCode).toBe(1);
+    const json = await lvp('image verify images/bad --format raw --json');
+    expect(JSON.parse(json.stdout)).toMatchObject({ error: { code: 'DIGEST_MISMATCH' } });
+  });
+
+  test('gc tells what is gone', async () => {
+    expect((await lvp('image gc')).stdout).toBe('Removed 0, 0 B.');
+    expect((await lvp('image gc --all')).stdout).toBe('Removed 1, 300 MiB.');
+    expect(images.calls).toContainEqual(['gc', true]);
+  });
+
+  test.each(['image inspect images/x', 'image inspect images/x --format vmdk', 'image verify --format raw'])(
+    'lvp %s is a wrong command line',
+    async (args) => {
+      expect((await lvp(args)).exitCode).toBe(2);
+    },
+  );
+});
+
+describe('lvp image write', () => {
+  const image = randomBytes(5_000_000);
+  const sha256 = createHash('sha256').update(image).digest('hex');
+  const store = createServer((request, response) => {
+    const [, first = '0', last = String(image.length - 1)] =
+      /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? '') ?? [];
+    if (request.url?.startsWith('/images/disk.raw') !== true || request.url.includes('.sha')) {
+      response.writeHead(404).end();
+      return;
+    }
+    const part = image.subarray(Number(first), Number(last) + 1);
+    response.writeHead(request.headers.range === undefined ? 200 : 206, {
+      'content-length': part.length,
+      'content-range': `bytes ${first}-${last}/${image.length}`,
+      etag: '"e"',
+    });
+    response.end(request.method === 'HEAD' ? undefined : part);
+  });
+  let options: string;
+
+  beforeAll(async () => {
+    await new Promise<void>((ready) => store.listen(0, '127.0.0.1', ready));
+    const config = path.join(folder, 'config.yaml');
+    const key = path.join(folder, 'key');
+    await writeFile(key, 'a-key', { mode: 0o600 });
+    const { port } = store.address() as AddressInfo;
+    await writeFile(
+      config,
+      `minio:\n  endpoint: http://127.0.0.1:${port}\n  access_key_file: ${key}\n  secret_key_file: ${key}\nvolume_groups: [vg0]\n`,
+    );
+    options = `--format raw --sha256 ${sha256} --config ${config}`;
+  });
+  afterAll(() => {
+    store.closeAllConnections();
+    store.close();
+  });
+
+  async function target(name: string, sizeBytes: number): Promise<string> {
+    const file = path.join(folder, name);
+    await writeFile(file, '');
+    await truncate(file, sizeBytes);
+    return file;
+  }
+
+  test('writes the image and zeros, and tells rate and digest', async () => {
+    const file = await target('disk', 6_000_000);
+    const written = await lvp(`image write images/disk.raw ${file} ${options}`);
+    expect(written.stderr).toContain('100 %');
+    expect(written.stdout).toContain(`images/disk.raw is on ${file}.\n  sha256 ${sha256}`);
+    const bytes = await readFile(file);
+    expect(bytes.subarray(0, image.length).equals(image)).toBe(true);
+    expect(bytes.subarray(image.length).every((byte) => byte === 0)).toBe(true);
+  });
+
+  test('refuses a device with something on it, unless told', async () => {
+    const file = await target('used', 6_000_000);
+    await writeFile(file, 'x', { flag: 'r+' });
+    const refused = await lvp(`image write images/disk.raw ${file} ${options}`);
+    expect(refused.stderr).toContain('is not blank: byte 0 is not zero');
+    expect(refused.exitCode).toBe(5);
+    expect((await readFile(file)).subarray(1).every((byte) => byte === 0)).toBe(true);
+    const { stdout, exitCode } = await lvp(
+      `image write images/disk.raw ${file} ${options} --overwrite --json`,
+    );
+    expect(JSON.parse(stdout)).toMatchObject({ sha256, proven: true, writtenBytes: image.length });
+    expect(exitCode).toBe(0);
+  });
+
+  test('refuses a wrong digest', async () => {
+    const file = await target('other', 6_000_000);
+    const other = options.replace(sha256, '0'.repeat(64));
+    const wrong = await lvp(`image write images/disk.raw ${file} ${other}`);
+    expect(wrong.stderr).toContain(sha256);
+    expect(wrong.exitCode).toBe(1);
+  });
+});
