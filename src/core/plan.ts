@@ -308,7 +308,7 @@ function isResumable(input: PlanInput, disk: LocatedVolume, fillId: string): boo
 }
 
 /** Interrupted, or stopped because the store went away: its volume is kept for it. */
-function goesOn({ state, problem }: PlannedFill): boolean {
+export function goesOn({ state, problem }: PlannedFill): boolean {
   if (state === 'failed') return problem?.code === 'STORE_UNREACHABLE';
   return isUnfinished(state);
 }

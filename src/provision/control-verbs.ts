@@ -6,10 +6,12 @@ import { readDomainXml } from '../core/domain-xml.ts';
 import { ProvisionError } from '../core/errors.ts';
 import { locateVolumes } from '../core/locate.ts';
 import type { Plan } from '../core/plan.ts';
+import { goesOn } from '../core/plan.ts';
 import type { Domain } from '../core/request.ts';
 import { explanationOf, statusOf } from './domain-status.ts';
 import { observe } from './observe.ts';
 import type { ControlVerbs, FillRecord, LibvirtDomain } from './ports.ts';
+import { reclaim } from './reclaim.ts';
 import type { ReconcileNeeds, Reconciler } from './reconcile.ts';
 
 export interface ControlNeeds extends ReconcileNeeds {
@@ -101,11 +103,14 @@ export class DomainVerbs implements ControlVerbs {
 
   async cancel(nameOrUuid: string, target?: string): Promise<DomainStatus> {
     const found = await this.#find(nameOrUuid);
-    const { fills } = this.#needs;
+    const { fills, ledger } = this.#needs;
     for (const record of this.#records(found.domain, target)) {
       if (fills.running.has(record.fillId)) fills.cancel(record.fillId, 'cancelled by hand', 'kept');
+      // One that waits for its next try may have kept its volume: it is not tried again, and gives it back.
+      else if (record.state === 'failed') ledger.putFill({ ...record, state: 'cancelled' });
     }
     await fills.settled(fills.runningFor(found.domain.uuid));
+    await reclaim(this.#needs);
     return this.domain(found.domain.uuid);
   }
 
@@ -114,7 +119,9 @@ export class DomainVerbs implements ControlVerbs {
     const { fills, ledger, reconciler } = this.#needs;
     for (const record of this.#records(found.domain, target)) {
       // The row of a published volume goes too: if the volume is there, its seal brings the row back.
-      if (!fills.running.has(record.fillId)) ledger.removeFill(record.domainUuid, record.request.target);
+      if (fills.running.has(record.fillId)) continue;
+      if (goesOn(record)) ledger.putFill({ ...record, attempts: 0, retryAtMs: 0 });
+      else ledger.removeFill(record.domainUuid, record.request.target);
     }
     const observation = await observe(this.#needs, [found.domain]);
     if (found.domain.annotation !== undefined) reconciler.act(observation.plan(found.domain), found.seen);

@@ -171,7 +171,7 @@ describe('during a fill', () => {
     expect(later.problems.map(({ code }) => code)).toEqual(['VOLUME_OF_OTHER_DOMAIN']);
   });
 
-  it.each(['comes back', 'is not waited for'])(
+  it.each(['comes back', 'is not waited for', 'is given up by hand'])(
     'what is there is kept while the store is away, and it %s',
     async (how) => {
       const world = await midFill();
@@ -191,6 +191,9 @@ describe('during a fill', () => {
           return isReady(world);
         });
         expect(readMark(world.volume('vm1')?.tags ?? [])).toMatchObject({ fillId: names[0]?.slice(-16) });
+      } else if (how === 'is given up by hand') {
+        expect(await world.verbs.cancel('vm1')).toMatchObject({ volumes: [{ state: 'cancelled' }] });
+        expect(privateNames(world)).toEqual([]);
       } else {
         world.undefine(uuid);
         await until('forgotten', () => recordOf(world) === undefined);
