@@ -1,6 +1,8 @@
 /**
  * An open volume. Where the kernel allows it, bytes go to the disk without a copy in the page cache
- * (O_DIRECT): a fill would only push everything else out of it, and its own bytes are never read back.
+ * (O_DIRECT): a fill would only push everything else out of it, and what is read back must come from the
+ * disk, not from this host's memory of what it wrote. Where O_DIRECT is refused, and over a plain file, a
+ * read may be served from the page cache, and then proves less: all the way to the disk is left out.
  */
 import type { FileHandle } from 'node:fs/promises';
 import { alignedMemory, isAligned } from '../core/aligned-memory.ts';
@@ -50,7 +52,7 @@ export class OpenVolume implements VolumeDevice {
   }
 
   async write(bytes: Uint8Array, offsetBytes: number): Promise<void> {
-    this.#requireInside(offsetBytes, bytes.length);
+    this.#requireInside('write', offsetBytes, bytes.length);
     try {
       await this.#writeAnywhere(bytes, offsetBytes);
     } catch (error) {
@@ -59,7 +61,7 @@ export class OpenVolume implements VolumeDevice {
   }
 
   async zero(offsetBytes: number, lengthBytes: number): Promise<void> {
-    this.#requireInside(offsetBytes, lengthBytes);
+    this.#requireInside('write', offsetBytes, lengthBytes);
     const endBytes = offsetBytes + lengthBytes;
     const first = Math.ceil(offsetBytes / DISCARD_ALIGNMENT_BYTES) * DISCARD_ALIGNMENT_BYTES;
     const last = Math.floor(endBytes / DISCARD_ALIGNMENT_BYTES) * DISCARD_ALIGNMENT_BYTES;
@@ -69,6 +71,17 @@ export class OpenVolume implements VolumeDevice {
       return;
     }
     await this.#writeZeros(offsetBytes, endBytes);
+  }
+
+  /** From the disk itself only on a handle opened with O_DIRECT; else the page cache may answer. */
+  async read(target: Uint8Array, offsetBytes: number): Promise<void> {
+    this.#requireInside('read', offsetBytes, target.length);
+    try {
+      await this.#readAnywhere(target, offsetBytes);
+    } catch (error) {
+      // Not remembered as lost: nothing that was written is in doubt for it.
+      throw this.#failure('read', offsetBytes, target.length, error);
+    }
   }
 
   async sync(): Promise<void> {
@@ -86,29 +99,59 @@ export class OpenVolume implements VolumeDevice {
 
   /** Whole blocks from where they stand, if that is aligned; the rest by way of memory that is. */
   async #writeAnywhere(bytes: Uint8Array, offsetBytes: number): Promise<void> {
-    const endBytes = offsetBytes + bytes.length;
-    const first = Math.ceil(offsetBytes / this.#blockBytes) * this.#blockBytes;
-    const last = Math.floor(endBytes / this.#blockBytes) * this.#blockBytes;
-    if (first >= last) {
+    const blocks = this.#wholeBlocks(bytes, offsetBytes);
+    if (blocks === undefined) {
       await this.#writePieces(bytes, offsetBytes);
       return;
     }
-    const blocks = bytes.subarray(first - offsetBytes, last - offsetBytes);
-    if (this.#blockBytes > 1 && !isAligned(blocks, this.#blockBytes)) {
-      await this.#writePieces(bytes, offsetBytes);
-      return;
-    }
-    await this.#writeAll(blocks, first);
-    await this.#writePieces(bytes.subarray(0, first - offsetBytes), offsetBytes);
-    await this.#writePieces(bytes.subarray(last - offsetBytes), last);
+    const { first, last } = blocks;
+    await this.#writeAll(bytes.subarray(first, last), offsetBytes + first);
+    await this.#writePieces(bytes.subarray(0, first), offsetBytes);
+    await this.#writePieces(bytes.subarray(last), offsetBytes + last);
   }
 
-  async #writePieces(bytes: Uint8Array, offsetBytes: number): Promise<void> {
+  /** As #writeAnywhere, the other way round. */
+  async #readAnywhere(target: Uint8Array, offsetBytes: number): Promise<void> {
+    const blocks = this.#wholeBlocks(target, offsetBytes);
+    if (blocks === undefined) {
+      await this.#readPieces(target, offsetBytes);
+      return;
+    }
+    const { first, last } = blocks;
+    await this.#readAll(target.subarray(first, last), offsetBytes + first);
+    await this.#readPieces(target.subarray(0, first), offsetBytes);
+    await this.#readPieces(target.subarray(last), offsetBytes + last);
+  }
+
+  /** Which part [first, last) of the bytes is whole blocks of the device in memory that is fit for them. */
+  #wholeBlocks(bytes: Uint8Array, offsetBytes: number): { first: number; last: number } | undefined {
+    const first = Math.ceil(offsetBytes / this.#blockBytes) * this.#blockBytes - offsetBytes;
+    const endBytes = offsetBytes + bytes.length;
+    const last = Math.floor(endBytes / this.#blockBytes) * this.#blockBytes - offsetBytes;
+    if (first >= last) return undefined;
+    const isFit = this.#blockBytes === 1 || isAligned(bytes.subarray(first, last), this.#blockBytes);
+    return isFit ? { first, last } : undefined;
+  }
+
+  #writePieces(bytes: Uint8Array, offsetBytes: number): Promise<void> {
+    return this.#inPieces(bytes, offsetBytes, (part, place) => this.#writePiece(part, place));
+  }
+
+  #readPieces(target: Uint8Array, offsetBytes: number): Promise<void> {
+    return this.#inPieces(target, offsetBytes, (part, place) => this.#readPiece(part, place));
+  }
+
+  /** One part after the other, and no other part of this device meanwhile: all go through the same memory. */
+  async #inPieces(
+    bytes: Uint8Array,
+    offsetBytes: number,
+    move: (part: Uint8Array, place: number) => Promise<void>,
+  ): Promise<void> {
     for (let at = 0; at < bytes.length;) {
       const place = offsetBytes + at;
       const room = PIECE_BYTES - (place % this.#blockBytes);
       const part = bytes.subarray(at, at + room);
-      const turn = this.#pieceTurn.then(() => this.#writePiece(part, place));
+      const turn = this.#pieceTurn.then(() => move(part, place));
       this.#pieceTurn = turn.catch(() => undefined);
       await turn;
       at += part.length;
@@ -117,11 +160,8 @@ export class OpenVolume implements VolumeDevice {
 
   /** A block of which only a part is to be written is read first. Nobody else does so meanwhile. */
   async #writePiece(part: Uint8Array, place: number): Promise<void> {
-    this.#piece ??= new Uint8Array(alignedMemory(PIECE_BYTES));
-    const before = place % this.#blockBytes;
-    const lengthBytes = Math.ceil((before + part.length) / this.#blockBytes) * this.#blockBytes;
-    const piece = this.#piece.subarray(0, lengthBytes);
-    const start = place - before;
+    const { piece, before, start } = this.#pieceFor(part, place);
+    const lengthBytes = piece.length;
     if (before > 0) await this.#readBlock(piece, 0, start);
     const lastBlock = lengthBytes - this.#blockBytes;
     const isLastRead = before > 0 && lastBlock === 0;
@@ -130,9 +170,30 @@ export class OpenVolume implements VolumeDevice {
     await this.#writeAll(piece, start);
   }
 
+  async #readPiece(part: Uint8Array, place: number): Promise<void> {
+    const { piece, before, start } = this.#pieceFor(part, place);
+    await this.#readAll(piece, start);
+    part.set(piece.subarray(before, before + part.length));
+  }
+
+  /** Aligned memory for the whole blocks from `start` on that the part lies in, `before` bytes into them. */
+  #pieceFor(part: Uint8Array, place: number): { piece: Uint8Array; before: number; start: number } {
+    this.#piece ??= new Uint8Array(alignedMemory(PIECE_BYTES));
+    const before = place % this.#blockBytes;
+    const lengthBytes = Math.ceil((before + part.length) / this.#blockBytes) * this.#blockBytes;
+    return { piece: this.#piece.subarray(0, lengthBytes), before, start: place - before };
+  }
+
   async #readBlock(piece: Uint8Array, at: number, start: number): Promise<void> {
-    const { bytesRead } = await this.#handle.read(piece, at, this.#blockBytes, start + at);
-    if (bytesRead !== this.#blockBytes) throw new Error('a block could not be read as a whole');
+    await this.#readAll(piece.subarray(at, at + this.#blockBytes), start + at);
+  }
+
+  async #readAll(target: Uint8Array, offsetBytes: number): Promise<void> {
+    for (let at = 0; at < target.length;) {
+      const { bytesRead } = await this.#handle.read(target, at, target.length - at, offsetBytes + at);
+      if (bytesRead === 0) throw new Error('the device ends before its size');
+      at += bytesRead;
+    }
   }
 
   async #writeAll(bytes: Uint8Array, offsetBytes: number): Promise<void> {
@@ -163,24 +224,28 @@ export class OpenVolume implements VolumeDevice {
     }
   }
 
-  #requireInside(offsetBytes: number, lengthBytes: number): void {
+  #requireInside(verb: 'read' | 'write', offsetBytes: number, lengthBytes: number): void {
     if (offsetBytes >= 0 && lengthBytes >= 0 && offsetBytes + lengthBytes <= this.sizeBytes) return;
     throw new ProvisionError({
       code: 'INTERNAL',
-      message: `A write of ${lengthBytes} bytes at ${offsetBytes} would leave ${this.#path}, which has ${this.sizeBytes} bytes.`,
-      hint: 'This is a defect of the provisioner; nothing was written there.',
+      message: `A ${verb} of ${lengthBytes} bytes at ${offsetBytes} would leave ${this.#path}, which has ${this.sizeBytes} bytes.`,
+      hint: 'This is a defect of the provisioner; nothing was read or written there.',
     });
   }
 
   #lose(verb: string, offsetBytes: number, lengthBytes: number, cause: unknown): ProvisionError {
+    this.#lost ??= this.#failure(verb, offsetBytes, lengthBytes, cause);
+    return this.#lost;
+  }
+
+  #failure(verb: string, offsetBytes: number, lengthBytes: number, cause: unknown): ProvisionError {
     const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
     const text = cause instanceof Error ? cause.message : String(cause);
-    this.#lost ??= new ProvisionError({
+    return new ProvisionError({
       code: code === 'ENOSPC' ? 'VG_FULL' : 'DEVICE_FAILED',
       message: `Cannot ${verb} ${lengthBytes} bytes at ${offsetBytes} of ${this.#path}: ${text}.`,
       hint: 'Look at the kernel log (dmesg) and at the physical volumes behind the volume group.',
       cause,
     });
-    return this.#lost;
   }
 }

@@ -37,6 +37,8 @@ export interface Config {
     /** What images whose BUCKET/KEY begins so must bring along; the first that fits counts. */
     readonly rules: readonly { readonly prefix: string; readonly require: 'digest' | 'signature' }[];
   };
+  /** Whether every volume is read back from the disk and compared before it is published. */
+  readonly verify: { readonly readBack: boolean };
   readonly gate: { readonly graceMs: number };
   readonly fills: { readonly concurrent: number };
   /** 0: nothing is kept. */
@@ -212,6 +214,7 @@ function toConfig(file: ConfigFile, accessKey: Secret, secretKey: Secret, ca: st
       minisignKeys: file.integrity.minisign_keys,
       rules: file.integrity.rules,
     },
+    verify: { readBack: file.verify.read_back },
     gate: { graceMs: file.gate.grace },
     fills: { concurrent: file.fills.concurrent },
     cache: { sizeMaxBytes: file.cache.size_max },

@@ -15,6 +15,8 @@ import type { Reply, Task, Work } from './threads/messages.ts';
 
 const THREADS_MAX = 4;
 const IDLE_END_MS = 30_000;
+/** Memory of workshops that were closed, for the next ones: what JavaScript gives back of it comes late. */
+const SPARE_MAX = 2;
 /** A thread's own garbage: it works on the workshops' memory. */
 const RESOURCE_LIMITS = { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 64 };
 
@@ -23,6 +25,7 @@ export class WorkerThreads implements Workshops {
   #open = 0;
   #workshops = 0;
   #ending: NodeJS.Timeout | undefined;
+  #spare: { readonly memoryBytes: number; readonly memory: SharedArrayBuffer }[] = [];
 
   constructor(threads = Math.min(availableParallelism(), THREADS_MAX)) {
     this.#threads = new Array<Thread | undefined>(threads).fill(undefined);
@@ -31,11 +34,15 @@ export class WorkerThreads implements Workshops {
   open(memoryBytes: number, hashFrom?: HashFrom): Workshop {
     clearTimeout(this.#ending);
     this.#open++;
-    return new SharedWorkshop(this.#workshops++, alignedMemory(memoryBytes), hashFrom, {
+    const at = this.#spare.findIndex((spare) => spare.memoryBytes === memoryBytes);
+    const [spare] = at < 0 ? [] : this.#spare.splice(at, 1);
+    const memory = spare?.memory ?? alignedMemory(memoryBytes);
+    return new SharedWorkshop(this.#workshops++, memory, hashFrom, {
       hashThread: (workshop) => this.#thread(workshop % this.#threads.length),
       idlest: () => this.#idlest(),
-      closed: () => {
+      closed: (isUnused) => {
         this.#open--;
+        if (isUnused && this.#spare.length < SPARE_MAX) this.#spare.push({ memoryBytes, memory });
         if (this.#open > 0) return;
         this.#ending = setTimeout(() => void this.end(), IDLE_END_MS).unref();
       },
@@ -44,6 +51,7 @@ export class WorkerThreads implements Workshops {
 
   /** Ends the threads; the next workshop starts new ones. */
   async end(): Promise<void> {
+    this.#spare = [];
     const threads = this.#threads.splice(0);
     this.#threads.push(...threads.map(() => undefined));
     await Promise.all(threads.map(async (thread) => thread?.end()));
@@ -130,7 +138,8 @@ class Thread {
 interface Owner {
   hashThread(workshop: number): Thread;
   idlest(): Thread;
-  closed(): void;
+  /** `isUnused`: no thread can touch its memory any more. */
+  closed(isUnused: boolean): void;
 }
 
 class SharedWorkshop implements Workshop {
@@ -186,8 +195,8 @@ class SharedWorkshop implements Workshop {
     this.#isClosed = true;
     // A thread works in order: when it has answered this, it has done all before.
     const closing = [...this.#threads].map((thread) => thread.ask(this.#id, { kind: 'close' }));
-    await Promise.allSettled(closing);
-    this.#owner.closed();
+    const ended = await Promise.allSettled(closing);
+    this.#owner.closed(ended.every(({ status }) => status === 'fulfilled'));
   }
 
   /** A thread that never heard of this workshop gets its memory first. */

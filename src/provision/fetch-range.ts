@@ -9,6 +9,8 @@ export interface ImageSource {
   readonly signal: AbortSignal;
   /** Told about each new try, for logs and metrics. */
   readonly onRetry?: ((problem: ProvisionError, pauseMs: number) => void) | undefined;
+  /** The bytes behind each range are wanted next. */
+  readonly goesOn?: boolean | undefined;
 }
 
 /** Tries in a row that may bring next to nothing. With the pauses below: about half a minute. */
@@ -32,7 +34,7 @@ export async function fetchRange(
     try {
       const from = offsetBytes + gotBytes;
       await source.images.readInto(source.object, from, target.subarray(gotBytes), {
-        signal: source.signal,
+        ...{ signal: source.signal, goesOn: source.goesOn },
         onBytes: (countBytes) => {
           gotBytes += countBytes;
         },

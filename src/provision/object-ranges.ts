@@ -32,7 +32,9 @@ export async function* objectRanges(
     nextBytes += lengthBytes;
     const buffer = turn.then(() => buffers.acquire());
     turn = buffer;
-    const range = buffer.then((held) => fetchInto({ ...source, signal }, offsetBytes, lengthBytes, held));
+    const range = buffer.then((held) =>
+      fetchInto({ ...source, signal, goesOn: true }, offsetBytes, lengthBytes, held),
+    );
     // It is awaited in its turn; until then a failure is nobody's unhandled rejection.
     range.catch(() => undefined);
     coming.push(range);

@@ -105,6 +105,8 @@ export interface ReadOptions {
   readonly signal: AbortSignal;
   /** Told how many more bytes stand in `target`: a read that fails may have brought some. */
   readonly onBytes?: ((countBytes: number) => void) | undefined;
+  /** The bytes behind these are wanted next: the store may be asked for them along with these. */
+  readonly goesOn?: boolean | undefined;
 }
 
 /** The bucket store (MinIO, S3). */

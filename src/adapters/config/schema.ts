@@ -142,6 +142,7 @@ export const ConfigFile = z.strictObject({
     /^[A-Za-z0-9+_.][A-Za-z0-9+_.-]{0,126}$/,
   ),
   integrity: Integrity.prefault({}),
+  verify: z.strictObject({ read_back: flag.default(false) }).prefault({}),
   gate: z.strictObject({ grace: duration(0, 30_000).default(3_000) }).prefault({}),
   fills: z.strictObject({ concurrent: whole(1, 16).default(2) }).prefault({}),
   cache: z
