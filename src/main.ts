@@ -61,7 +61,10 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
   const gatePools = new KnownPools(pools, clock, POOLS_LIMIT_MS);
   const stores = await openStores(config, log);
   await stores.journals.keepOnly(new Set(ledger.fills().map(({ fillId }) => fillId)));
-  const fillNeeds = { ...stores, devices: new BlockDevices(), pools, volumes, clock };
+  const { readBack } = config.verify;
+  const { workshops } = stores;
+  const devices = new BlockDevices({ zero: (...range) => workshops.zero(...range) });
+  const fillNeeds = { ...stores, devices, pools, volumes, clock, readBack };
 
   const fills = new Fills(
     { ledger, clock, log },

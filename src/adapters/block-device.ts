@@ -16,8 +16,14 @@ export interface BlockDeviceOptions {
   /** Where LVM puts its nodes. */
   readonly deviceFolder?: string;
   readonly zeroPrograms?: ZeroPrograms;
+  readonly zero?: ZeroRange | undefined;
 }
 
+/** Makes a range of an open file read as zeros without a process, in another thread; false if it cannot. */
+export type ZeroRange = (fd: number, offsetBytes: number, lengthBytes: number) => Promise<boolean>;
+
+/** Below this, writing zeros is no more work than asking a thread. */
+const ZERO_MIN_BYTES = 128 * 1024;
 /** For a range of a few GiB on a slow disk that writes the zeros itself. */
 const DISCARD_TIMEOUT_MS = 10 * 60 * 1000;
 const SECTOR_BYTES = 512;
@@ -36,24 +42,26 @@ const ZERO_PROGRAMS: ZeroPrograms = { fallocate: '/usr/bin/fallocate', blkdiscar
 export class BlockDevices implements VolumeDevices {
   readonly #folder: string;
   readonly #programs: ZeroPrograms;
+  readonly #zero: ZeroRange | undefined;
 
   constructor(options: BlockDeviceOptions = {}) {
     this.#folder = options.deviceFolder ?? '/dev';
     this.#programs = options.zeroPrograms ?? ZERO_PROGRAMS;
+    this.#zero = options.zero;
   }
 
   async open(vg: string, lv: string): Promise<VolumeDevice> {
     for (const name of [vg, lv]) {
       if (!LVM_NAME.test(name) || name === '.' || name === '..') throw badName(name);
     }
-    return openBlockDevice(`${this.#folder}/${vg}/${lv}`, this.#programs);
+    return openBlockDevice(`${this.#folder}/${vg}/${lv}`, { zero: this.#zero, zeroPrograms: this.#programs });
   }
 }
 
 /** Opens a block device by path. O_EXCL without O_CREAT: fails while anybody else holds it (open(2)). */
 export async function openBlockDevice(
   path: string,
-  programs: ZeroPrograms = ZERO_PROGRAMS,
+  options: Omit<BlockDeviceOptions, 'deviceFolder'> = {},
 ): Promise<VolumeDevice> {
   // O_NONBLOCK: a name that leads to a fifo or a tape must not hang us; a disk ignores it.
   const flags = constants.O_RDWR | constants.O_EXCL | constants.O_NONBLOCK;
@@ -68,7 +76,8 @@ export async function openBlockDevice(
       handle,
       sizeBytes: await deviceSizeBytes(path, stat.rdev),
       directBlockBytes: isDirect ? await directBlockBytes(handle, stat.rdev) : undefined,
-      discard: discardWith(programs, handle),
+      discard: discardWith(options.zeroPrograms ?? ZERO_PROGRAMS, handle, options.zero),
+      discardMinBytes: options.zero === undefined ? undefined : ZERO_MIN_BYTES,
     });
   } catch (error) {
     await handle.close();
@@ -117,9 +126,10 @@ export async function openVolumeFile(path: string): Promise<VolumeDevice> {
  * range would not read as zeros afterwards. Then the one that writes zeros where nothing else helps. Without
  * the first a loop device over tmpfs, and any disk that can unmap but not write zeros, gets every byte.
  */
-function discardWith(programs: ZeroPrograms, handle: FileHandle): Discard {
+function discardWith(programs: ZeroPrograms, handle: FileHandle, zero: ZeroRange | undefined): Discard {
   let mayForget = true;
   return async (offsetBytes, lengthBytes) => {
+    if (await zero?.(handle.fd, offsetBytes, lengthBytes)) return true;
     const range = ['--offset', String(offsetBytes), '--length', String(lengthBytes)];
     // Named by our own descriptor, so that a rename meanwhile cannot lead to another device.
     const device = `/proc/${process.pid}/fd/${handle.fd}`;

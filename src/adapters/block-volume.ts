@@ -9,7 +9,6 @@ import { alignedMemory, isAligned } from '../core/aligned-memory.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { VolumeDevice } from '../provision/ports.ts';
 
-/** Below this it is quicker to write zeros than to start a program. */
 const DISCARD_MIN_BYTES = 16 * 1024 * 1024;
 /** Whole pages and whole physical sectors of any disk; also what thin pools allocate at least. */
 const DISCARD_ALIGNMENT_BYTES = 64 * 1024;
@@ -26,6 +25,8 @@ export interface OpenVolumeOptions {
   /** For a handle opened with O_DIRECT: places, lengths and memory are multiples of this. */
   readonly directBlockBytes?: number | undefined;
   readonly discard?: Discard | undefined;
+  /** Below this it is quicker to write zeros than to call `discard`; by default where it starts a program. */
+  readonly discardMinBytes?: number | undefined;
 }
 
 let zeros: Uint8Array | undefined;
@@ -38,6 +39,7 @@ export class OpenVolume implements VolumeDevice {
   readonly #blockBytes: number;
   /** Undefined, or switched off, where zeros must be written. */
   #discard: Discard | undefined;
+  readonly #discardMinBytes: number;
   /** Aligned memory for bytes that are not; used by one at a time. */
   #piece: Uint8Array | undefined;
   #pieceTurn: Promise<unknown> = Promise.resolve();
@@ -49,6 +51,7 @@ export class OpenVolume implements VolumeDevice {
     this.sizeBytes = options.sizeBytes;
     this.#blockBytes = options.directBlockBytes ?? 1;
     this.#discard = options.discard;
+    this.#discardMinBytes = options.discardMinBytes ?? DISCARD_MIN_BYTES;
   }
 
   async write(bytes: Uint8Array, offsetBytes: number): Promise<void> {
@@ -65,7 +68,7 @@ export class OpenVolume implements VolumeDevice {
     const endBytes = offsetBytes + lengthBytes;
     const first = Math.ceil(offsetBytes / DISCARD_ALIGNMENT_BYTES) * DISCARD_ALIGNMENT_BYTES;
     const last = Math.floor(endBytes / DISCARD_ALIGNMENT_BYTES) * DISCARD_ALIGNMENT_BYTES;
-    if (last - first >= DISCARD_MIN_BYTES && (await this.#tryDiscard(first, last - first))) {
+    if (last - first >= this.#discardMinBytes && (await this.#tryDiscard(first, last - first))) {
       await this.#writeZeros(offsetBytes, first);
       await this.#writeZeros(last, endBytes);
       return;

@@ -17,6 +17,9 @@ const THREADS_MAX = 4;
 const IDLE_END_MS = 30_000;
 /** Memory of workshops that were closed, for the next ones: what JavaScript gives back of it comes late. */
 const SPARE_MAX = 2;
+const NO_WORKSHOP = -1;
+/** A disk that writes the zeros itself needs its time, and keeps a thread from hashing meanwhile. */
+const ZERO_PIECE_BYTES = 64 * 1024 * 1024;
 /** A thread's own garbage: it works on the workshops' memory. */
 const RESOURCE_LIMITS = { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 64 };
 
@@ -47,6 +50,20 @@ export class WorkerThreads implements Workshops {
         this.#ending = setTimeout(() => void this.end(), IDLE_END_MS).unref();
       },
     });
+  }
+
+  /**
+   * Makes a range of an open device or file read as zeros; false where the kernel has no way to, and the range
+   * may then hold anything. The file must stay open until then.
+   */
+  async zero(fd: number, offsetBytes: number, lengthBytes: number): Promise<boolean> {
+    for (let at = 0; at < lengthBytes; at += ZERO_PIECE_BYTES) {
+      const pieceBytes = Math.min(ZERO_PIECE_BYTES, lengthBytes - at);
+      const task = { kind: 'zero', fd, offsetBytes: offsetBytes + at, lengthBytes: pieceBytes } as const;
+      const { zeroed } = await this.#idlest().ask(NO_WORKSHOP, task);
+      if (zeroed !== true) return false;
+    }
+    return true;
   }
 
   /** Ends the threads; the next workshop starts new ones. */

@@ -15,12 +15,14 @@ import { common, contextOf } from './verb.ts';
 interface WriteOptions extends ImageOptions {
   readonly config: string;
   readonly overwrite?: boolean;
+  readonly readBack?: boolean;
 }
 
 export const addImageWrite: AddVerb = (image, finish) => {
   const command = ofImage(image.command('write'))
     .argument('<device>', 'a block device, or a file that is there and has its size already')
     .option('--overwrite', 'also if the device is not blank')
+    .option('--read-back', 'then read the device back and compare all of it; reads the image once more')
     .option('--config <path>', 'the configuration with the store and its keys', CONFIG_PATH)
     .description('write an image to a device, here and now, without the daemon');
   common(command, [
@@ -30,9 +32,10 @@ export const addImageWrite: AddVerb = (image, finish) => {
     const { output } = contextOf(self, finish);
     const image = requestOf(name, options);
     const { writeToDevice } = await import('./write-to-device.ts');
+    const { overwrite = false, readBack = false, config: configFile } = options;
     const written = await writeToDevice(
-      { image, device, overwrite: options.overwrite ?? false, configFile: options.config },
-      new Progress(output),
+      { image, device, overwrite, readBack, configFile },
+      () => new Progress(output),
     );
     output.result(written, () =>
       [
@@ -40,6 +43,7 @@ export const addImageWrite: AddVerb = (image, finish) => {
         `  sha256 ${written.sha256}`,
         `  ${approximateSize(written.objectBytes)} read, ${approximateSize(written.writtenBytes)} written, ${approximateSize(written.zeroedBytes)} zeroed`,
         `  ${written.seconds.toFixed(2)} s, ${approximateSize(written.objectBytes / written.seconds)}/s`,
+        ...(written.readBack ? ['  read back, and all of it is right'] : []),
       ].join('\n'),
     );
     finish(EXIT.ok);

@@ -10,7 +10,9 @@ import { WorkerThreads } from '../adapters/threads.ts';
 import type { ImageRequest } from '../core/image-protocol.ts';
 import { volumeRequestOf } from '../provision/image-verbs.ts';
 import type { VolumeDevice } from '../provision/ports.ts';
+import { readBack } from '../provision/read-back.ts';
 import { resolveImage } from '../provision/resolve-image.ts';
+import type { StreamProgress } from '../provision/stream-image.ts';
 import { streamImage } from '../provision/stream-image.ts';
 import { refuseUnlessBlank } from './blank-target.ts';
 import type { Progress } from './progress.ts';
@@ -20,10 +22,13 @@ export interface WriteRequest {
   readonly image: ImageRequest;
   readonly device: string;
   readonly overwrite: boolean;
+  /** Whether the device is then read and compared; the configuration's verify.read_back is for fills. */
+  readonly readBack: boolean;
   readonly configFile: string;
 }
 
-export async function writeToDevice(request: WriteRequest, progress: Progress) {
+export async function writeToDevice(request: WriteRequest, begin: () => Progress) {
+  const progress = begin();
   const volume = volumeRequestOf(request.image);
   const { configFile } = request;
   const { config } = loadConfig({ path: configFile, env: serviceEnvironment(configFile) });
@@ -37,13 +42,13 @@ export async function writeToDevice(request: WriteRequest, progress: Progress) {
   try {
     if (!request.overwrite) await refuseUnlessBlank(request.device, device.sizeBytes);
     const { object, layout, proof, outer } = await resolveImage(needs, volume, stop.signal);
-    const streamed = await streamImage({
-      ...{ ...needs, object, layout, proof, outer, device, signal: stop.signal },
-      onProgress: ({ objectBytes, objectSizeBytes }) => {
-        progress.show(objectBytes, objectSizeBytes);
-      },
-    });
+    const way = { ...needs, object, layout, outer, device, signal: stop.signal };
+    const streamed = await streamImage({ ...way, proof, onProgress: showing(progress) });
+    const { seconds } = progress;
     const { sha256, writtenBytes, zeroedBytes } = streamed;
+    if (request.readBack) {
+      await readBack({ ...way, sha256, deviceName: request.device, onProgress: showing(begin()) });
+    }
     const proven = Object.values(proof).some((stated) => stated !== undefined);
     return {
       ...{
@@ -53,13 +58,19 @@ export async function writeToDevice(request: WriteRequest, progress: Progress) {
         proven,
         objectBytes: object.sizeBytes,
       },
-      ...{ writtenBytes, zeroedBytes, seconds: progress.seconds },
+      ...{ writtenBytes, zeroedBytes, seconds, readBack: request.readBack },
     };
   } finally {
     process.off('SIGINT', onInterrupt);
     await device.close();
     needs.images.close();
   }
+}
+
+function showing(progress: Progress): (streamed: StreamProgress) => void {
+  return ({ objectBytes, objectSizeBytes }) => {
+    progress.show(objectBytes, objectSizeBytes);
+  };
 }
 
 function needsOf(config: Config) {

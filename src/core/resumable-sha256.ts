@@ -6,6 +6,7 @@
  * believed after it has passed a test against node:crypto, and without it everything works but this.
  */
 import { createHash } from 'node:crypto';
+import { nativeFunctions } from './native.ts';
 
 /** The eight words of the state after a whole number of blocks, as 64 hex digits. */
 export type Sha256State = string;
@@ -36,11 +37,6 @@ interface Calls {
   SHA256_Init(context: Uint8Array): number;
   SHA256_Update(context: Uint8Array, bytes: Uint8Array, lengthBytes: bigint): number;
   SHA256_Final(digest: Uint8Array, context: Uint8Array): number;
-}
-
-/** The part of node:ffi used here; the types of Node 24 do not know it. */
-interface Ffi {
-  dlopen(path: null, signatures: object): { readonly functions: Calls };
 }
 
 let calls: Calls | false | undefined;
@@ -123,27 +119,15 @@ function openssl(): Calls | undefined {
 }
 
 function loadOpenssl(): Calls | false {
+  const found = nativeFunctions({
+    SHA256_Init: { arguments: ['buffer'], return: 'i32' },
+    SHA256_Update: { arguments: ['buffer', 'buffer', 'u64'], return: 'i32' },
+    SHA256_Final: { arguments: ['buffer', 'buffer'], return: 'i32' },
+  }) as Calls | undefined;
   try {
-    const ffi = quietly(() => process.getBuiltinModule('node:ffi') as Ffi | undefined);
-    const found = ffi?.dlopen(null, {
-      SHA256_Init: { arguments: ['buffer'], return: 'i32' },
-      SHA256_Update: { arguments: ['buffer', 'buffer', 'u64'], return: 'i32' },
-      SHA256_Final: { arguments: ['buffer', 'buffer'], return: 'i32' },
-    });
-    return found !== undefined && isRight(found.functions) ? found.functions : false;
+    return found !== undefined && isRight(found) ? found : false;
   } catch {
     return false;
-  }
-}
-
-/** Without the line on standard error that says the module is experimental: we know, and lvp's users need not. */
-function quietly<T>(load: () => T): T {
-  const emitWarning = process.emitWarning.bind(process);
-  process.emitWarning = () => undefined;
-  try {
-    return load();
-  } finally {
-    process.emitWarning = emitWarning;
   }
 }
 

@@ -194,5 +194,6 @@ function describeProgress(needs: AdmitNeeds, fillId: string): string | undefined
     progress.secondsLeft === undefined
       ? 'time left not known yet'
       : `${Math.ceil(progress.secondsLeft)} s left`;
-  return `${percent} % of ${approximateSize(progress.bytesTotal)}, ${left}`;
+  const what = progress.phase === 'verifying' ? 'read back, ' : '';
+  return `${what}${percent} % of ${approximateSize(progress.bytesTotal)}, ${left}`;
 }

@@ -37,6 +37,8 @@ export interface FillNeeds {
   /** Threads that hash and decompress; without them this one does. */
   readonly workshops?: Workshops | undefined;
   readonly policy: ImagePolicy;
+  /** Whether every volume is read back from the disk and compared before it is sealed. */
+  readonly readBack?: boolean | undefined;
   /** Without one, every fill reads from the store. */
   readonly cache?: ImageCache | undefined;
   /** Without them, an interrupted fill begins again. */

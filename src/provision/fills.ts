@@ -17,9 +17,12 @@ export type FillTask =
   /** The seal names another domain, which this one takes the place of. */
   | { readonly from: 'claim'; readonly seal: Seal };
 
-/** How far a fill is. `bytesTotal` counts bytes of the image object, so that 100 % is the end. */
+/**
+ * How far a fill is. `bytesTotal` counts bytes of the image object, so that 100 % is the end; while a volume
+ * is read back (`verifying`), they are counted from the first again.
+ */
 export interface FillProgress {
-  readonly phase: 'waiting' | 'resolving' | 'filling' | 'publishing';
+  readonly phase: 'waiting' | 'resolving' | 'filling' | 'verifying' | 'publishing';
   readonly bytesDone: number;
   readonly bytesTotal: number;
   readonly rateBytesPerSecond: number;
@@ -33,7 +36,7 @@ export interface FillRun {
   readonly log: Log;
   /** Whether another fill, queued or running, reads the same object. */
   isImageWanted(): boolean;
-  phase(phase: 'filling' | 'publishing', bytesTotal?: number): void;
+  phase(phase: 'filling' | 'verifying' | 'publishing', bytesTotal?: number): void;
   progress(bytesDone: number): void;
 }
 
@@ -135,7 +138,7 @@ export class Fills {
     const { phase, bytesDone, bytesTotal } = entry;
     const seconds = (this.#needs.clock.monotonicMs() - entry.streamedSinceMs) / 1000;
     const rateBytesPerSecond =
-      phase === 'filling' && seconds > 0 ? (bytesDone - entry.streamedFromBytes) / seconds : 0;
+      isStreaming(phase) && seconds > 0 ? (bytesDone - entry.streamedFromBytes) / seconds : 0;
     return {
       phase,
       bytesDone,
@@ -207,7 +210,7 @@ export class Fills {
         phase: (phase, bytesTotal) => {
           entry.phase = phase;
           if (bytesTotal !== undefined) entry.bytesTotal = bytesTotal;
-          if (phase === 'filling') {
+          if (isStreaming(phase)) {
             entry.streamedSinceMs = clock.monotonicMs();
             entry.streamedFromBytes = entry.bytesDone;
           } else this.#note(entry, { state: 'publishing' }, log);
@@ -269,6 +272,11 @@ export class Fills {
     entry.record = { ...entry.record, ...change, updatedAtMs: this.#needs.clock.nowMs() };
     this.#needs.ledger.putFill(entry.record);
   }
+}
+
+/** Whether the object flows, so that there is a rate. */
+function isStreaming(phase: FillProgress['phase']): boolean {
+  return phase === 'filling' || phase === 'verifying';
 }
 
 /** Why a fill ends when the daemon does: neither a failure nor a cancellation; it is taken up again later. */

@@ -133,6 +133,10 @@ function nowhere(sizeBytes: number): VolumeDevice {
     sizeBytes,
     write: () => Promise.resolve(),
     zero: () => Promise.resolve(),
+    read: (target) => {
+      target.fill(0);
+      return Promise.resolve();
+    },
     sync: () => Promise.resolve(),
     close: () => Promise.resolve(),
   };

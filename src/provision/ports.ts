@@ -252,6 +252,12 @@ export interface VolumeDevice {
   write(bytes: Uint8Array, offsetBytes: number): Promise<void>;
   /** Makes a range read as zeros, whatever an earlier owner left there. */
   zero(offsetBytes: number, lengthBytes: number): Promise<void>;
+  /**
+   * Fills `target` from a position; any length, any alignment, though only whole blocks in aligned memory come
+   * without a copy. What is read is what the disk says, not what this host remembers of it, wherever the
+   * kernel gives a way around its page cache. DEVICE_FAILED if not all of it can be read.
+   */
+  read(target: Uint8Array, offsetBytes: number): Promise<void>;
   /** Resolves when everything written is on stable storage; fails if any write was lost. */
   sync(): Promise<void>;
   close(): Promise<void>;

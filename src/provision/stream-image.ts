@@ -66,6 +66,8 @@ export interface StreamOptions {
   /** Told from time to time what a later run may resume from; only with a layout that has a fingerprint. */
   readonly onCheckpoint?: ((position: FillPosition) => Promise<void>) | undefined;
   readonly shape?: StreamShape | undefined;
+  /** The device is known to read as zeros everywhere, such as a new thin volume: holes are left alone. */
+  readonly isDeviceZero?: boolean | undefined;
 }
 
 export interface StreamedImage extends StreamProgress {
@@ -247,6 +249,8 @@ function* writesOf(run: Run, extents: Iterable<Extent>): Generator<() => Promise
   for (const extent of extents) {
     if (extent.kind === 'data') {
       yield () => writeData(run, extent);
+    } else if (extent.kind === 'zero') {
+      yield () => zero(run, extent.offsetBytes, extent.lengthBytes);
     } else if (batch.add(extent)) {
       const { clusters } = batch;
       batch = new ClusterBatch();
@@ -259,6 +263,11 @@ function* writesOf(run: Run, extents: Iterable<Extent>): Generator<() => Promise
 async function writeData(run: Run, { bytes, offsetBytes }: DataExtent): Promise<void> {
   await run.options.device.write(bytes, offsetBytes);
   run.writtenBytes += bytes.length;
+}
+
+async function zero(run: Run, offsetBytes: number, lengthBytes: number): Promise<void> {
+  if (run.options.isDeviceZero !== true) await run.options.device.zero(offsetBytes, lengthBytes);
+  run.zeroedBytes += lengthBytes;
 }
 
 /** Decompresses clusters in another thread and writes what stands side by side in one piece. */
@@ -288,8 +297,7 @@ async function zeroHoles(run: Run, signal: AbortSignal): Promise<void> {
         signal.throwIfAborted();
         await lanes.add(async () => {
           const done = run.checkpoints.zeroed.begin(offsetBytes, lengthBytes);
-          await device.zero(offsetBytes, lengthBytes);
-          run.zeroedBytes += lengthBytes;
+          await zero(run, offsetBytes, lengthBytes);
           done();
         });
       }

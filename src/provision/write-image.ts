@@ -13,8 +13,10 @@ import type {
   Volumes,
   Workshops,
 } from './ports.ts';
+import { readBack } from './read-back.ts';
 import type { ResolvedImage } from './resolve-image.ts';
 import { FillJournal } from './resume-fill.ts';
+import type { StreamOptions } from './stream-image.ts';
 import { streamImage } from './stream-image.ts';
 import type { StreamShape } from './stream-shape.ts';
 
@@ -24,13 +26,15 @@ export interface WriteNeeds {
   readonly clock: Clock;
   readonly workshops?: Workshops | undefined;
   readonly journals?: FillJournals | undefined;
+  /** Whether all of the volume is read back from the disk and compared. */
+  readonly readBack?: boolean | undefined;
   /** Only tests have another one than hosts. */
   readonly shape?: StreamShape | undefined;
 }
 
 /**
- * Streams, syncs, checks the digest, and closes the device again: publish wants nobody to have it open.
- * Resolves with the object's SHA-256.
+ * Streams, syncs, checks the digest, reads back where that is wanted, and closes the device again: publish
+ * wants nobody to have it open. Resolves with the object's SHA-256.
  */
 export async function writeImage(
   needs: WriteNeeds,
@@ -45,14 +49,14 @@ export async function writeImage(
     // One that was written for another state of the object must not come to life again.
     if (journal === undefined) await needs.journals?.remove(volume.fillId);
     try {
-      return await stream(needs, image, run, { device, journal, resumeFrom });
+      return await writeAndVerify(needs, image, run, { device, volume, journal, resumeFrom });
     } catch (error) {
       if (goesOnLater(error, run.signal)) throw error;
       // What is wrong may stand before the checkpoint, where no later try would look.
       await needs.journals?.remove(volume.fillId);
       if (resumeFrom === undefined || run.signal.aborted) throw error;
       run.log.warn({ problem: toProblem(error) }, 'the resumed fill failed and begins again');
-      return await stream(needs, image, run, { device, journal, resumeFrom: undefined });
+      return await writeAndVerify(needs, image, run, { device, volume, journal, resumeFrom: undefined });
     }
   } finally {
     await device.close();
@@ -65,29 +69,70 @@ export function goesOnLater(error: unknown, signal: AbortSignal): boolean {
   return error instanceof ProvisionError && error.code === 'STORE_UNREACHABLE';
 }
 
-async function stream(
-  { clock, workshops, shape }: WriteNeeds,
-  { images, object, layout, proof, outer }: ResolvedImage,
+/** The volume as one try of the fill finds it. */
+interface Target {
+  readonly device: VolumeDevice;
+  readonly volume: PrivateVolume;
+  readonly journal: FillJournal | undefined;
+  readonly resumeFrom: FillPosition | undefined;
+}
+
+async function writeAndVerify(
+  needs: WriteNeeds,
+  image: ResolvedImage,
   run: FillRun,
-  to: {
-    readonly device: VolumeDevice;
-    readonly journal: FillJournal | undefined;
-    readonly resumeFrom: FillPosition | undefined;
-  },
+  target: Target,
 ): Promise<string> {
-  const { device, journal, resumeFrom } = to;
+  const sha256 = await stream(needs, image, run, target);
+  if (needs.readBack === true) await verify(needs, image, run, target, sha256);
+  return sha256;
+}
+
+async function stream(
+  needs: WriteNeeds,
+  image: ResolvedImage,
+  run: FillRun,
+  { device, journal, resumeFrom }: Target,
+): Promise<string> {
   run.progress(resumeFrom?.objectBytes ?? 0);
-  run.phase('filling', layout.objectSizeBytes);
+  run.phase('filling', image.layout.objectSizeBytes);
   const { sha256 } = await streamImage({
-    ...{ images, clock, workshops, shape, device, object, layout, proof, outer, resumeFrom },
-    signal: run.signal,
+    ...streaming(needs, image, run),
+    ...{ device, proof: image.proof, resumeFrom },
     onCheckpoint: journal?.save,
+  });
+  return sha256;
+}
+
+/** Also what an interrupted fill had written before: the device is read from its first byte on. */
+async function verify(
+  needs: WriteNeeds,
+  image: ResolvedImage,
+  run: FillRun,
+  { device, volume }: Target,
+  sha256: string,
+): Promise<void> {
+  run.progress(0);
+  run.phase('verifying', image.layout.objectSizeBytes);
+  const deviceName = `The volume ${volume.vg}/${privateName(volume.fillId)} for ${volume.target}`;
+  await readBack({ ...streaming(needs, image, run), device, deviceName, sha256 });
+  run.log.debug({}, 'read back');
+}
+
+/** What both ways of streaming have in common. */
+function streaming(
+  { clock, workshops, shape }: WriteNeeds,
+  { images, object, layout, outer }: ResolvedImage,
+  run: FillRun,
+): Omit<StreamOptions, 'device'> {
+  return {
+    ...{ images, clock, workshops, shape, object, layout, outer },
+    signal: run.signal,
     onRetry: (problem, pauseMs) => {
       run.log.warn({ problem: toProblem(problem), pauseMs: Math.round(pauseMs) }, 'a range is fetched again');
     },
     onProgress: ({ objectBytes }) => {
       run.progress(objectBytes);
     },
-  });
-  return sha256;
+  };
 }

@@ -1,12 +1,16 @@
 import { execFileSync } from 'node:child_process';
 import {
+  closeSync,
   mkdtempSync,
   mkdirSync,
+  openSync,
   readFileSync,
+  readSync,
   rmSync,
   symlinkSync,
   truncateSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -17,6 +21,8 @@ import {
   openBlockDevice,
   openVolumeFile,
 } from '../../src/adapters/block-device.ts';
+import { WorkerThreads } from '../../src/adapters/threads.ts';
+import { alignedMemory } from '../../src/core/aligned-memory.ts';
 import type { VolumeDevice } from '../../src/provision/ports.ts';
 
 const MIB = 1024 * 1024;
@@ -50,6 +56,44 @@ async function exercise(device: VolumeDevice, expected: Buffer): Promise<void> {
   await zero(100, 50);
   await zero(60 * MIB, SIZE_BYTES - 60 * MIB);
   await device.sync();
+  await expectToRead(device, expected);
+}
+
+/** Any place, length and memory: within a block, over the edges of blocks, and in large pieces. */
+async function expectToRead(device: VolumeDevice, expected: Buffer): Promise<void> {
+  const memory = new Uint8Array(alignedMemory(3 * MIB));
+  const ranges: (readonly [offsetBytes: number, lengthBytes: number])[] = [
+    ...([
+      [0, 2 * MIB],
+      [4096, 512],
+      [511, 2],
+      [5 * MIB + 100, 0],
+      [5 * MIB + 1, 2000],
+    ] as const),
+    ...([
+      [5 * MIB - 1, MIB + 4098],
+      [46 * MIB + 3, 600_001],
+      [SIZE_BYTES - 700, 700],
+    ] as const),
+    [SIZE_BYTES - 1, 1],
+  ];
+  for (const [at, lengthBytes] of ranges) {
+    const targets = [
+      memory.subarray(0, lengthBytes),
+      // So that the whole blocks of the range can go where they belong without a copy.
+      memory.subarray(at % 4096, (at % 4096) + lengthBytes),
+      memory.subarray(13, 13 + lengthBytes),
+      new Uint8Array(lengthBytes),
+    ];
+    for (const target of targets) {
+      memory.fill(0x77);
+      await device.read(target, at);
+      expect(Buffer.compare(target, expected.subarray(at, at + lengthBytes))).toBe(0);
+    }
+    // Nothing beside the target is touched.
+    await device.read(memory.fill(0x77).subarray(4096, 4096 + lengthBytes), at);
+    expect([memory[4095], memory[4096 + lengthBytes]]).toEqual([0x77, 0x77]);
+  }
 }
 
 describe('a plain file as a volume', () => {
@@ -68,8 +112,21 @@ describe('a plain file as a volume', () => {
     await expect(device.write(Buffer.alloc(2), SIZE_BYTES - 1)).rejects.toMatchObject({ code: 'INTERNAL' });
     await expect(device.write(Buffer.alloc(2), -1)).rejects.toMatchObject({ code: 'INTERNAL' });
     await expect(device.zero(0, SIZE_BYTES + 1)).rejects.toMatchObject({ code: 'INTERNAL' });
+    await expect(device.read(Buffer.alloc(2), SIZE_BYTES - 1)).rejects.toMatchObject({ code: 'INTERNAL' });
     await device.close();
     expect(readFileSync(path).every((byte) => byte === 0xa5)).toBe(true);
+  });
+
+  it('says which device cannot be read, and where', async () => {
+    const path = oldFile('short');
+    const device = await openVolumeFile(path);
+    truncateSync(path, MIB);
+    await expect(device.read(new Uint8Array(100), MIB - 50)).rejects.toMatchObject({
+      code: 'DEVICE_FAILED',
+      message: `Cannot read 100 bytes at ${MIB - 50} of ${path}: the device ends before its size.`,
+    });
+    await device.sync();
+    await device.close();
   });
 });
 
@@ -112,6 +169,26 @@ describe('a block device', () => {
     if (loop !== undefined) execFileSync('losetup', ['--detach', loop]);
   });
 
+  it('is zeroed by a thread, exactly as far as it is asked to', async ({ skip }) => {
+    if (loop === undefined) return skip('no loop devices here');
+    const threads = new WorkerThreads(1);
+    let zeroedBytes = 0;
+    const device = await openBlockDevice(loop, {
+      zeroPrograms: { fallocate: '/bin/false', blkdiscard: '/bin/false' },
+      zero: async (fd, offsetBytes, lengthBytes) => {
+        const isZeroed = await threads.zero(fd, offsetBytes, lengthBytes);
+        if (isZeroed) zeroedBytes += lengthBytes;
+        return isZeroed;
+      },
+    });
+    const expected = readFileSync(path);
+    await exercise(device, expected);
+    await device.close();
+    await threads.end();
+    expect(Buffer.compare(readFileSync(loop), expected)).toBe(0);
+    expect(zeroedBytes).toBeGreaterThan(0);
+  });
+
   it.for([
     ['/usr/bin/fallocate', '/bin/false'],
     ['/bin/false', '/usr/sbin/blkdiscard'],
@@ -126,6 +203,33 @@ describe('a block device', () => {
     await exercise(device, expected);
     await device.close();
     expect(Buffer.compare(readFileSync(loop), expected)).toBe(0);
+  });
+
+  it('is read from the disk, whatever this host remembers of it', async ({ skip }) => {
+    if (loop === undefined) return skip('no loop devices here');
+    const remembering = openSync(loop, 'r');
+    const device = await openBlockDevice(loop);
+    try {
+      const place = 7 * MIB;
+      await device.write(Buffer.alloc(8192, 0x11), place);
+      await device.sync();
+      const remembered = Buffer.alloc(8192);
+      readSync(remembering, remembered, 0, 8192, place);
+      // Behind the device's back, as a bad disk would.
+      const file = openSync(path, 'r+');
+      writeSync(file, Buffer.alloc(1, 0x99), 0, 1, place + 5000);
+      closeSync(file);
+      readSync(remembering, remembered, 0, 8192, place);
+      if (remembered[5000] !== 0x11) return skip('nothing is remembered here');
+      const found = new Uint8Array(8192);
+      await device.read(found, place);
+      expect(found[5000]).toBe(0x99);
+      await device.read(found.subarray(0, 3), place + 4999);
+      expect([...found.subarray(0, 3)]).toEqual([0x11, 0x99, 0x11]);
+    } finally {
+      await device.close();
+      closeSync(remembering);
+    }
   });
 
   it('is opened by one at a time', async ({ skip }) => {

@@ -70,6 +70,7 @@ describe('defaults', () => {
     expect(config).toMatchObject({
       volumeGroups: ['vg0'],
       integrity: { requireDigest: true, minisignKeys: [], rules: [] },
+      verify: { readBack: false },
       gate: { graceMs: 3_000 },
       fills: { concurrent: 2 },
       limits: { virtualSizeMaxBytes: 2 ** 41, expansionMax: 2000, decompressionTimeMaxMs: 3_600_000 },
@@ -80,6 +81,19 @@ describe('defaults', () => {
     });
     expect(config.minio.endpoint.href).toBe('https://minio.test:9000/');
     expect(config.minio.secretKey.reveal()).toBe('SECRET');
+  });
+});
+
+describe('verify', () => {
+  test('has volumes read back when asked to', () => {
+    const file = write(`${minimal()}verify: {read_back: true}\n`);
+    expect(loadConfig({ path: file, env: {} }).config.verify).toEqual({ readBack: true });
+  });
+
+  test('refuses anything but true and false', () => {
+    expect(mistakesOf(`${minimal()}verify: {read_back: sometimes}\n`)).toEqual([
+      '6: verify.read_back is "sometimes"; allowed is true or false',
+    ]);
   });
 });
 

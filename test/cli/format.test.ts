@@ -16,6 +16,11 @@ describe('the line of a fill', () => {
     expect(line).toContain('[############------------] 50 %');
   });
 
+  it('says when the volume is being read back', () => {
+    const line = progressLine({ ...filling, phase: 'verifying', bytesDone: 512, bytesTotal: 1024 }, false);
+    expect(line).toMatch(/^vda filling .* 50 %, .*, verifying$/);
+  });
+
   it('shows no full bar before that', () => {
     const line = progressLine({ ...filling, phase: 'resolving', bytesDone: 0, bytesTotal: 0 }, false);
     expect(line).toBe('vda filling, resolving');

@@ -159,6 +159,16 @@ describe('lvp image write', () => {
     expect(exitCode).toBe(0);
   });
 
+  test('reads back and compares when asked to', async () => {
+    const file = await target('compared', 6_000_000);
+    const written = await lvp(`image write images/disk.raw ${file} ${options} --read-back`);
+    expect(written.stdout).toContain('read back, and all of it is right');
+    // Once for each of the two passes.
+    expect(written.stderr.match(/100 %/g)).toHaveLength(2);
+    const again = await lvp(`image write images/disk.raw ${file} ${options} --read-back --overwrite --json`);
+    expect(JSON.parse(again.stdout)).toMatchObject({ sha256, readBack: true });
+  });
+
   test('refuses a wrong digest', async () => {
     const file = await target('other', 6_000_000);
     const other = options.replace(sha256, '0'.repeat(64));

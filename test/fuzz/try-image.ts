@@ -2,10 +2,10 @@
  * Opens and decodes one image and sees to it that the program keeps its promises: it refuses in its own
  * words or fills the volume exactly, reads no byte outside the object, and writes none outside the volume.
  */
-import { decompressCluster } from '../../src/core/images/compressed-cluster.ts';
 import type { ImageLayout, ReadRange } from '../../src/core/images/layout.ts';
 import { openImage } from '../../src/core/images/open-image.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
+import { bytesOf } from '../core/images/memory-volume.ts';
 
 /** Small, so that a case costs microseconds; every now and then much larger, for the reader's own bounds. */
 const VIRTUAL_MAX_BYTES = 2 ** 20;
@@ -49,7 +49,7 @@ async function decodeAll(layout: ImageLayout, object: Buffer, chunkBytes: number
   const decoder = layout.decoder();
   for (let at = 0; at < object.length; at += chunkBytes) {
     for (const extent of decoder.push(object.subarray(at, at + chunkBytes))) {
-      const bytes = extent.kind === 'data' ? extent.bytes : await decompressCluster(extent);
+      const bytes = await bytesOf(extent);
       cover(extent.offsetBytes, bytes.length, layout.virtualSizeBytes);
     }
   }

@@ -115,6 +115,12 @@ export class FakeDevice implements VolumeDevice {
     return Promise.resolve();
   }
 
+  read(target: Uint8Array, offsetBytes: number): Promise<void> {
+    if (offsetBytes + target.length > this.sizeBytes) throw new RangeError('outside the volume');
+    target.set(this.bytes.subarray(offsetBytes, offsetBytes + target.length));
+    return Promise.resolve();
+  }
+
   sync(): Promise<void> {
     this.log.push('sync');
     return Promise.resolve();

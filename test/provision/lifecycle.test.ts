@@ -90,6 +90,70 @@ describe('a defined domain', () => {
   });
 });
 
+describe('a host whose volumes are read back', () => {
+  const spoil = (bytes: Buffer) => {
+    bytes[MIB] = 0x24;
+  };
+
+  it('says so while it does, and publishes what is right', async () => {
+    const world = new World({ readBack: true });
+    // From here on the image is read for the second time.
+    world.volumes.onSync = () => {
+      world.images.hold();
+    };
+    world.define(vm1);
+    const phaseOf = () => world.fills.progressOf(recordOf(world)?.fillId ?? '')?.phase;
+    await until('verifying', () => phaseOf() === 'verifying');
+    expect((await world.verbs.domain('vm1')).volumes).toMatchObject([
+      { state: 'filling', phase: 'verifying', bytesDone: 0, bytesTotal: world.image.length },
+    ]);
+    expect(world.names()).not.toContain('vg0/vm1');
+    world.images.letGo();
+    await until('published', () => isReady(world));
+    expect(world.isFilled('vm1')).toBe(true);
+  });
+
+  it('does not publish what the disk did not keep, gives the space back, and tries again', async () => {
+    const world = new World({ readBack: true });
+    world.volumes.onSync = spoil;
+    world.define(vm1);
+    await until('failed', () => recordOf(world)?.problem?.code === 'DEVICE_FAILED');
+    expect(recordOf(world)?.problem?.message).toContain(`from byte ${MIB} on it reads 24 42 42 42`);
+    await until('space returned', () => world.names().length === 0);
+    world.volumes.onSync = () => undefined;
+    world.clock.advance(6_000);
+    world.reconciler.request(uuid);
+    await until('published', () => isReady(world));
+    expect(world.isFilled('vm1')).toBe(true);
+  });
+
+  it('is what it takes to notice that', async () => {
+    const world = new World();
+    world.volumes.onSync = spoil;
+    world.define(vm1);
+    await until('published', () => isReady(world));
+    expect(world.isFilled('vm1')).toBe(false);
+  });
+
+  it('is read back by the next life of the daemon when one ended while it read', async () => {
+    const world = new World({ readBack: true });
+    world.volumes.onSync = () => {
+      world.images.hold();
+    };
+    world.define(vm1);
+    const phaseOf = () => world.fills.progressOf(recordOf(world)?.fillId ?? '')?.phase;
+    await until('verifying', () => phaseOf() === 'verifying');
+    await world.fills.stop();
+    expect(privateNames(world)).toHaveLength(1);
+    world.images.letGo();
+    world.volumes.onSync = spoil;
+    world.restart();
+    world.reconciler.request(uuid);
+    await until('failed', () => recordOf(world)?.problem?.code === 'DEVICE_FAILED');
+    expect(world.names()).not.toContain('vg0/vm1');
+  });
+});
+
 describe('during a fill', () => {
   it('a start is refused after the grace, with the progress', async () => {
     const world = await midFill();

@@ -8,12 +8,12 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { JournalFolder } from '../../src/adapters/fill-journals.ts';
-import { decompressCluster } from '../../src/core/images/compressed-cluster.ts';
 import type { ImageLayout } from '../../src/core/images/layout.ts';
 import type { FillCheckpoint, FillPosition } from '../../src/provision/ports.ts';
 import { readLayout, streamImage } from '../../src/provision/stream-image.ts';
 import { STREAM_SHAPE } from '../../src/provision/stream-shape.ts';
 import { compressedImage, goodImage, VIRTUAL_BYTES } from '../core/images/hostile.ts';
+import { bytesOf } from '../core/images/memory-volume.ts';
 import { FakeClock, FakeDevice, FakeImages } from './fake-images.ts';
 
 const MIB = 1 << 20;
@@ -108,26 +108,20 @@ describe.each([
     const first = layout.decoder();
     for (let at = 0; at < cut; at += step) {
       for (const extent of first.push(bytes.subarray(at, Math.min(at + step, cut)))) {
-        if (extent.kind === 'data') await device.write(extent.bytes, extent.offsetBytes);
-        else await device.write(await inflated(extent), extent.offsetBytes);
+        await device.write(await bytesOf(extent), extent.offsetBytes);
       }
     }
     const safeBytes = first.safeBytes ?? 0;
     expect(safeBytes).toBeLessThanOrEqual(cut);
     const second = layout.decoder(safeBytes);
     for (const extent of second.push(bytes.subarray(safeBytes))) {
-      if (extent.kind === 'data') await device.write(extent.bytes, extent.offsetBytes);
-      else await device.write(await inflated(extent), extent.offsetBytes);
+      await device.write(await bytesOf(extent), extent.offsetBytes);
     }
     second.finish();
     expect(images.reads).toEqual([]);
     return Buffer.from(device.bytes);
   }
 });
-
-async function inflated(extent: Parameters<typeof decompressCluster>[0]): Promise<Uint8Array> {
-  return (await decompressCluster(extent)).subarray(0, extent.lengthBytes);
-}
 
 describe('the journal', () => {
   let folder: string;

@@ -79,6 +79,8 @@ class FakeVolumes implements Volumes, VolumeDevices {
   isAway = false;
   /** Volumes whose examination fails, by LV name. */
   readonly unexaminable = new Set<string>();
+  /** What the disk makes of the bytes it was told to keep. */
+  onSync: (bytes: Buffer) => void = () => undefined;
 
   add(lv: string, bytes: Buffer, tags: string[] = []): void {
     const content = bytes.every((byte) => byte === 0) ? 'blank' : 'data';
@@ -140,7 +142,14 @@ class FakeVolumes implements Volumes, VolumeDevices {
         bytes.fill(0, offsetBytes, offsetBytes + lengthBytes);
         return Promise.resolve();
       },
-      sync: () => Promise.resolve(),
+      read: (target, offsetBytes) => {
+        target.set(bytes.subarray(offsetBytes, offsetBytes + target.length));
+        return Promise.resolve();
+      },
+      sync: () => {
+        this.onSync(bytes);
+        return Promise.resolve();
+      },
       close: () => {
         volume.openLooks = 0;
         return Promise.resolve();
@@ -296,7 +305,10 @@ export class World {
   admit!: AdmitNeeds;
   verbs!: DomainVerbs;
 
-  constructor() {
+  readonly #readBack: boolean;
+
+  constructor({ readBack = false } = {}) {
+    this.#readBack = readBack;
     this.images.objects.set('images/small.raw', this.image);
     this.images.objects.set(
       'images/small.raw.sha256',
@@ -331,6 +343,7 @@ export class World {
         expansion: { ratioMax: 1000, timeMaxMs: 60_000 },
       },
       decompressors: new SystemDecompressors(),
+      readBack: this.#readBack,
     };
     this.fills = new Fills({ ledger, clock, log: silent }, (...fill) => fillVolume(fillNeeds, ...fill), 2);
     const firstStarts = new Map<string, string>();

@@ -42,8 +42,8 @@ const SHAPE: StreamShape = {
   checkpointBytes: 4096,
   fetchedTwiceMaxBytes: 16_384,
 };
-/** One more than can be in use: allocating it anew for each fill would be most of the work of a run. */
-const MEMORIES: (ArrayBuffer | undefined)[] = Array.from({ length: FILLS_AT_ONCE + 1 }, () => undefined);
+/** Memory that no workshop has: allocating it anew for each fill would be most of the work of a run. */
+const spareMemory: ArrayBuffer[] = [];
 
 export interface Host {
   readonly group: Group;
@@ -55,6 +55,8 @@ export interface Host {
   readonly faults: Faults;
   readonly log: Log;
   readonly intervalMs: number;
+  /** Whether volumes are read back before they are sealed. */
+  readonly readBack: boolean;
 }
 
 export class Daemon {
@@ -82,8 +84,8 @@ export class Daemon {
     };
     const fillNeeds = {
       ...{ images: host.store.images(life), devices, pools, volumes, clock, policy },
-      ...{ decompressors: NO_DECOMPRESSORS, workshops: openWorkshops(), shape: SHAPE },
-      journals: host.journals.of(life),
+      ...{ decompressors: NO_DECOMPRESSORS, workshops: openWorkshops(life), shape: SHAPE },
+      ...{ journals: host.journals.of(life), readBack: host.readBack },
     };
     this.fills = new Fills(
       { ledger, clock, log },
@@ -140,13 +142,23 @@ export class Daemon {
   }
 }
 
-/** Whoever opens one has memory that no other fill is using. */
-function openWorkshops(): Workshops {
-  let opened = 0;
+/** Whoever opens one has memory that no other fill is using, until it is closed or its life is over. */
+function openWorkshops(life: Life): Workshops {
   return {
     open(memoryBytes, hashFrom) {
-      const index = opened++ % MEMORIES.length;
-      return new InThreadWorkshop((MEMORIES[index] ??= new ArrayBuffer(memoryBytes)), hashFrom);
+      const memory = spareMemory.pop() ?? new ArrayBuffer(memoryBytes);
+      let isMine = true;
+      const giveBack = () => {
+        if (isMine) spareMemory.push(memory);
+        isMine = false;
+      };
+      life.atEnd(giveBack);
+      const workshop = new InThreadWorkshop(memory, hashFrom);
+      return {
+        ...{ memory, hasher: workshop.hasher },
+        decompress: (...work) => workshop.decompress(...work),
+        close: () => workshop.close().finally(giveBack),
+      };
     },
   };
 }
@@ -171,13 +183,17 @@ function openDevices({ group, faults }: Host, life: Life): VolumeDevices {
       const write = async (bytes: Uint8Array, offsetBytes: number): Promise<void> => {
         await life.step();
         if (faults.strikes('writeFails')) throw deviceFailed(`EIO writing to ${lv}`);
-        group.write(volume, bytes, offsetBytes);
+        group.write(volume, faults.strikes('diskCorrupts') ? spoilt(bytes) : bytes, offsetBytes);
         await life.step();
       };
       return {
         sizeBytes: volume.sizeBytes,
         write,
         zero: (offsetBytes, lengthBytes) => write(Buffer.alloc(lengthBytes), offsetBytes),
+        async read(target, offsetBytes) {
+          await life.step();
+          target.set(disk.bytes.subarray(offsetBytes, offsetBytes + target.length));
+        },
         async sync() {
           await life.step();
           if (faults.strikes('syncFails')) throw deviceFailed(`EIO syncing ${lv}`);
@@ -191,6 +207,12 @@ function openDevices({ group, faults }: Host, life: Life): VolumeDevices {
       };
     },
   };
+}
+
+/** The bytes with another one in the middle. */
+function spoilt(bytes: Uint8Array): Uint8Array {
+  const middle = bytes.length >>> 1;
+  return bytes.map((byte, at) => (at === middle ? byte ^ 0x21 : byte));
 }
 
 function deviceFailed(message: string): ProvisionError {

@@ -9,7 +9,8 @@ export const FAULTS = [
   ...['storeStalls', 'writeFails', 'syncFails', 'ledgerFails', 'libvirtFails', 'eventLost', 'eventTwice'],
   'journalFails',
 ] as const;
-export type Fault = (typeof FAULTS)[number];
+/** A disk that spoils what it is told to keep is only noticed where volumes are read back. */
+export type Fault = (typeof FAULTS)[number] | 'diskCorrupts';
 
 const LIKELY = 0.12;
 
@@ -24,6 +25,11 @@ export class Faults {
     for (const fault of FAULTS) {
       if (random.chance(0.35)) this.#rates.set(fault, random.next() * LIKELY);
     }
+  }
+
+  /** A fault that not every run can bear. */
+  add(fault: Fault, random: Random): void {
+    if (this.#rates.size > 0) this.#rates.set(fault, random.next() * LIKELY);
   }
 
   strikes(fault: Fault): boolean {

@@ -47,6 +47,7 @@ const STREAM = {
   libvirt: 5,
   power: 6,
   jitter: 7,
+  readBack: 8,
   each: 1000,
 } as const;
 
@@ -102,6 +103,9 @@ export class Simulation {
     this.#seed = seed;
     const random = new Random(seed, STREAM.faults);
     this.faults = new Faults(random);
+    const readBackRandom = new Random(seed, STREAM.readBack);
+    const readBack = readBackRandom.chance(0.3);
+    if (readBack) this.faults.add('diskCorrupts', readBackRandom);
     this.#pace = { slowness: random.pick([0.05, 0.2, 0.5]), delayMaxMs: random.pick([20, 200, 3_000]) };
     const nowMs = () => this.agenda.nowMs;
     const trace = (line: string) => {
@@ -154,12 +158,14 @@ export class Simulation {
       store,
       faults,
       intervalMs,
+      readBack,
       ledger: this.#ledger,
       journals: this.#journals,
       log: this.#log(),
     };
     this.daemon = new Daemon(this.#host, this.#newLife(STREAM.daemon));
-    this.say(`seed ${seed}; faults: ${faults.toString()}; pace ${JSON.stringify(this.#pace)}`);
+    const pace = `${JSON.stringify(this.#pace)}${readBack ? ', volumes are read back' : ''}`;
+    this.say(`seed ${seed}; faults: ${faults.toString()}; pace ${pace}`);
   }
 
   /** Does the deeds, ends the faults and asks for the promises; resolves with the number of deeds there were. */

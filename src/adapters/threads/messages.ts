@@ -10,6 +10,13 @@ export type Task =
   | { readonly kind: 'hash'; readonly offsetBytes: number; readonly lengthBytes: number }
   | { readonly kind: 'state' }
   | { readonly kind: 'digest' }
+  /** Of an open file, and of no workshop. */
+  | {
+      readonly kind: 'zero';
+      readonly fd: number;
+      readonly offsetBytes: number;
+      readonly lengthBytes: number;
+    }
   | Decompress
   | { readonly kind: 'close' };
 
@@ -30,6 +37,8 @@ export interface Reply {
   /** Of 'state'; undefined where it cannot be had. */
   readonly state?: Sha256State | undefined;
   readonly digest?: string;
+  /** Of 'zero': whether the range reads as zeros now. */
+  readonly zeroed?: boolean;
   /** Of 'decompress': the cluster that is damaged, and how. */
   readonly damaged?: { readonly index: number; readonly found: string };
   /** Anything else that went wrong. */

@@ -7,6 +7,7 @@ import { CLUSTER_OVERRUN_BYTES } from '../../provision/ports.ts';
 import type { DecompressCluster } from './inflater.ts';
 import { DamagedCluster, clusterDecompressor } from './inflater.ts';
 import type { Decompress, Reply, Work } from './messages.ts';
+import { zeroRange } from './zero-range.ts';
 
 interface Bench {
   readonly memory: Uint8Array;
@@ -21,6 +22,9 @@ function work(message: Work): Omit<Reply, 'id'> {
     const hash = resumableSha256(message.hashFrom);
     benches.set(message.workshop, { memory: new Uint8Array(message.memory), hash });
     return {};
+  }
+  if (message.kind === 'zero') {
+    return { zeroed: zeroRange(message.fd, message.offsetBytes, message.lengthBytes) };
   }
   const bench = benches.get(message.workshop);
   if (bench === undefined) throw new Error(`workshop ${message.workshop} is not open`);

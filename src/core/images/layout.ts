@@ -41,8 +41,15 @@ export interface CompressedExtent {
   readonly bytes: Uint8Array;
 }
 
+/** A part of the disk that the object holds as nothing but zeros: there are quicker ways than writing them. */
+export interface ZeroExtent {
+  readonly kind: 'zero';
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+}
+
 export type Compression = 'zlib' | 'zstd';
-export type Extent = DataExtent | CompressedExtent;
+export type Extent = DataExtent | CompressedExtent | ZeroExtent;
 
 export interface ImageDecoder {
   /**

@@ -5,6 +5,10 @@ import { PROBE_BYTES, TRAILER_BYTES, refuseForeignMagic } from './foreign-magic.
 import type { ByteRange, Extent, ImageDecoder, ImageLayout, ImageLimits, ReadRange } from './layout.ts';
 import { malformed, tooLarge } from './refusal.ts';
 
+const ZERO_BLOCK_BYTES = 64 * 1024;
+const ZERO_RUN_MIN_BYTES = 256 * 1024;
+const ZEROS = Buffer.alloc(ZERO_BLOCK_BYTES);
+
 class RawDecoder implements ImageDecoder {
   readonly #sizeBytes: number;
   readonly #head: Uint8Array;
@@ -26,7 +30,7 @@ class RawDecoder implements ImageDecoder {
     if (offsetBytes + bytes.length > this.#sizeBytes) throw pastTheEnd(this.#sizeBytes);
     this.#compareHead(bytes);
     this.#positionBytes += bytes.length;
-    yield { kind: 'data', offsetBytes, bytes };
+    yield* withoutZeros(bytes, offsetBytes);
   }
 
   finish(): void {
@@ -39,6 +43,36 @@ class RawDecoder implements ImageDecoder {
     const length = Math.min(rest.length, bytes.length);
     if (Buffer.compare(rest.subarray(0, length), bytes.subarray(0, length)) !== 0) throw metadataChanged();
   }
+}
+
+/** Sparse disks are uploaded with their holes: what is long enough is not written but zeroed. */
+function* withoutZeros(bytes: Uint8Array, offsetBytes: number): Generator<Extent> {
+  let dataFrom = 0;
+  for (let at = 0; at < bytes.length;) {
+    const zeroBytes = zerosAt(bytes, at);
+    if (zeroBytes < ZERO_RUN_MIN_BYTES) {
+      at += zeroBytes + ZERO_BLOCK_BYTES;
+      continue;
+    }
+    if (at > dataFrom) {
+      yield { kind: 'data', offsetBytes: offsetBytes + dataFrom, bytes: bytes.subarray(dataFrom, at) };
+    }
+    yield { kind: 'zero', offsetBytes: offsetBytes + at, lengthBytes: zeroBytes };
+    at += zeroBytes;
+    dataFrom = at;
+  }
+  if (dataFrom < bytes.length) {
+    yield { kind: 'data', offsetBytes: offsetBytes + dataFrom, bytes: bytes.subarray(dataFrom) };
+  }
+}
+
+/** How many bytes from there on are zeros, in whole blocks. */
+function zerosAt(bytes: Uint8Array, from: number): number {
+  let at = from;
+  while (at + ZERO_BLOCK_BYTES <= bytes.length && ZEROS.equals(bytes.subarray(at, at + ZERO_BLOCK_BYTES))) {
+    at += ZERO_BLOCK_BYTES;
+  }
+  return at - from;
 }
 
 /** Reads and checks what there is to check of a raw image. */

@@ -1,5 +1,5 @@
 /** A volume in memory, full of an earlier tenant's bytes, that refuses to be written outside. */
-import type { ImageLayout, ReadRange } from '../../../src/core/images/layout.ts';
+import type { Extent, ImageLayout, ReadRange } from '../../../src/core/images/layout.ts';
 import { decompressCluster } from '../../../src/core/images/compressed-cluster.ts';
 import type { ImageFormat } from '../../../src/core/request.ts';
 import { openImage } from '../../../src/core/images/open-image.ts';
@@ -39,6 +39,13 @@ export class MemoryVolume {
   }
 }
 
+/** The bytes of the disk that an extent stands for. */
+export async function bytesOf(extent: Extent): Promise<Uint8Array> {
+  if (extent.kind === 'data') return extent.bytes;
+  if (extent.kind === 'zero') return new Uint8Array(extent.lengthBytes);
+  return (await decompressCluster(extent)).subarray(0, extent.lengthBytes);
+}
+
 /** Decodes an object in chunks of the given size into a volume of `tailBytes` more than the disk. */
 export async function decode(
   format: ImageFormat,
@@ -66,7 +73,7 @@ export async function write(
     const chunk = memory.subarray(0, Math.min(chunkBytes, object.length - at));
     chunk.set(object.subarray(at, at + chunk.length));
     for (const extent of decoder.push(chunk)) {
-      const bytes = extent.kind === 'data' ? extent.bytes : await decompressCluster(extent);
+      const bytes = await bytesOf(extent);
       volume.write(bytes, extent.offsetBytes);
     }
     memory.fill(0xee);
