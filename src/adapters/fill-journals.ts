@@ -15,6 +15,7 @@ const FILL_ID = /^[0-9a-f]{16}$/;
 const count = z.int().nonnegative();
 
 const Checkpoint = z.strictObject({
+  engine: count,
   volumeUuid: z.string(),
   volumeSizeBytes: count,
   image: z.string(),

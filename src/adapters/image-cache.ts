@@ -135,14 +135,16 @@ export class ImageFolder implements ImageCache {
     const path = join(this.#folder, sha256);
     const file = await open(path, 'r').catch(() => undefined);
     if (file === undefined) return undefined;
-    if ((await file.stat()).size !== object.sizeBytes) {
+    const found = await file.stat().catch(() => undefined);
+    if (found?.size !== object.sizeBytes) {
       // The digest in the request and the object cannot belong together: the fill will say so.
       await file.close();
       return undefined;
     }
+    // For people and for the order of eviction: a full disk does not keep anybody from reading.
     const now = new Date();
-    await utimes(path, now, now);
-    await this.#describe(sha256, object);
+    await utimes(path, now, now).catch(() => undefined);
+    await this.#describe(sha256, object).catch(() => undefined);
     this.#inUse.set(sha256, (this.#inUse.get(sha256) ?? 0) + 1);
     return {
       from: 'cache',
@@ -169,7 +171,9 @@ export class ImageFolder implements ImageCache {
     if (!isShared && !isKept) return undefined;
     if (isKept) await this.#evictTo(this.budgetBytes - object.sizeBytes);
     const { bavail, bsize } = await statfs(this.#folder);
-    if (bavail * bsize < object.sizeBytes + FREE_MIN_BYTES) return undefined;
+    // Others have been promised room that they have not used yet.
+    const promisedBytes = [...this.#spools.values()].reduce((sum, { spool }) => sum + spool.missingBytes, 0);
+    if (bavail * bsize - promisedBytes < object.sizeBytes + FREE_MIN_BYTES) return undefined;
     const path = join(this.#folder, `${randomBytes(8).toString('hex')}.part`);
     const file = await open(path, 'wx+', 0o600);
     const shared: SharedSpool = {

@@ -7,6 +7,8 @@ import type { FileHandle } from 'node:fs/promises';
 import type { ImageObject, Images, ReadOptions } from '../provision/ports.ts';
 
 const BLOCK_BYTES = 4 * 1024 * 1024;
+/** Never where a read begins, so nothing is added behind it. */
+const LOST = -1;
 
 interface Block {
   /** Bytes that stand in the file, from the block's begin. */
@@ -30,6 +32,14 @@ export class Spool {
     this.#blocks = Array.from({ length: count }, () => ({ doneBytes: 0, coming: undefined }));
   }
 
+  /** How much is still to be written to the file. */
+  get missingBytes(): number {
+    if (this.#isFull) return 0;
+    return (
+      this.#object.sizeBytes - this.#blocks.reduce((sum, { doneBytes }) => sum + Math.max(0, doneBytes), 0)
+    );
+  }
+
   get isComplete(): boolean {
     return this.#blocks.every(({ doneBytes }, index) => doneBytes === this.#lengthOf(index));
   }
@@ -51,9 +61,16 @@ export class Spool {
     const offsetBytes = index * BLOCK_BYTES + inBlock;
     const thereBytes = Math.min(target.length, (block?.doneBytes ?? 0) - inBlock);
     if (thereBytes > 0) {
-      await readFully(this.#file, offsetBytes, target.subarray(0, thereBytes));
-      options.onBytes?.(thereBytes);
-      return thereBytes;
+      const isRead = await readFully(this.#file, offsetBytes, target.subarray(0, thereBytes)).then(
+        () => true,
+        () => false,
+      );
+      if (isRead) {
+        options.onBytes?.(thereBytes);
+        return thereBytes;
+      }
+      // A disk that does not give back what it took: from here on this block comes from the store alone.
+      if (block !== undefined) block.doneBytes = LOST;
     }
     if (block?.coming !== undefined) {
       await untilAborted(block.coming, options.signal);

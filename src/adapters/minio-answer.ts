@@ -243,7 +243,9 @@ export class Answer {
       this.#stash.from += countBytes;
       this.#advance(reading, countBytes);
     }
-    if (this.completed !== undefined) this.#stopTimers();
+    if (this.completed === undefined) return;
+    this.#stopTimers();
+    this.#stash.memory = undefined;
   }
 
   /** Moves what is put aside to the front. The socket must not have been told of a place behind it. */

@@ -22,6 +22,8 @@ const REQUEST_MAX_BYTES = 64 * 1024 * 1024;
 /** Answers that are being read; more are those of readers who went away without a word. */
 const OPEN_MAX = 32;
 
+const SHOWN_MAX = 100;
+
 interface Idle {
   /** `HOST:PORT`; with the bucket in the host name there are several. */
   readonly place: string;
@@ -45,6 +47,8 @@ export class RangeReader {
   readonly #limits: Omit<ConnectionOptions, 'host' | 'port'>;
   #idle: Idle[] = [];
   #open: Open[] = [];
+  /** Takes off what listens for the abort of whoever began it. */
+  readonly #stopWatching = new WeakMap<Open, () => void>();
 
   constructor(signer: RequestSigner, limits: Omit<ConnectionOptions, 'host' | 'port'>) {
     this.#signer = signer;
@@ -59,18 +63,23 @@ export class RangeReader {
     options: ReadOptions,
     asked: Asked,
   ): Promise<void> {
+    const endBytes = offsetBytes + target.length;
+    // What came before a connection was lost stays, and has been told of.
+    let gotBytes = 0;
     for (let tries = 1; ; tries++) {
-      const endBytes = offsetBytes + target.length;
+      const nextBytes = offsetBytes + gotBytes;
       const open =
-        this.#find(object, offsetBytes, endBytes) ??
-        this.#begin(object, offsetBytes, endBytes, options, asked);
+        this.#find(object, nextBytes, endBytes) ?? this.#begin(object, nextBytes, endBytes, options, asked);
       // Claimed at once: whoever reads on behind this one may ask before the answer is there.
       open.nextBytes = endBytes;
       try {
         const { answer, connection, place } = await open.asked;
-        await answer.read(offsetBytes, target, {
+        await answer.read(nextBytes, target.subarray(gotBytes), {
           signal: options.signal,
-          onBytes: (countBytes) => options.onBytes?.(countBytes),
+          onBytes: (countBytes) => {
+            gotBytes += countBytes;
+            options.onBytes?.(countBytes);
+          },
         });
         if (connection.finish(answer)) this.#keep(place, connection);
         if (open.nextBytes === open.endBytes) this.#forget(open);
@@ -118,14 +127,14 @@ export class RangeReader {
       asked: this.#ask(object, offsetBytes, untilBytes, asked),
     };
     // Whoever stops reading does not leave the store waiting.
-    options.signal.addEventListener(
-      'abort',
-      () => {
-        this.#forget(open);
-        drop(open);
-      },
-      { once: true },
-    );
+    const aborted = () => {
+      this.#forget(open);
+      drop(open);
+    };
+    options.signal.addEventListener('abort', aborted);
+    this.#stopWatching.set(open, () => {
+      options.signal.removeEventListener('abort', aborted);
+    });
     this.#open.push(open);
     if (this.#open.length > OPEN_MAX) for (const old of this.#open.splice(0, 1)) drop(old);
     return open;
@@ -162,6 +171,7 @@ export class RangeReader {
   }
 
   #forget(open: Open): void {
+    this.#stopWatching.get(open)?.();
     const at = this.#open.indexOf(open);
     if (at >= 0) this.#open.splice(at, 1);
   }
@@ -212,22 +222,36 @@ function checkRange(
   lastBytes: number,
 ): void {
   const etag = (fields.get('etag') ?? '').replace(/^"|"$/g, '');
-  if (etag !== object.etag) throw changed(asked, `its ETag was ${object.etag} and is ${etag || 'missing'}`);
+  if (etag !== object.etag)
+    throw changed(
+      asked,
+      `its ETag was ${shown(object.etag)} and is ${etag === '' ? 'missing' : shown(etag)}`,
+    );
   const version = fields.get('x-amz-version-id') ?? '';
   if (object.version !== undefined && version !== '' && version !== object.version) {
-    throw changed(asked, `its version was ${object.version} and is ${version}`);
+    throw changed(asked, `its version was ${shown(object.version)} and is ${shown(version)}`);
   }
   if (status !== 206) throw wrongAnswer(asked, `status ${status} came instead of 206`);
-  const encoding = fields.get('transfer-encoding') ?? fields.get('content-encoding');
-  if (encoding !== undefined && encoding !== 'identity') {
-    throw wrongAnswer(asked, `it came encoded (${encoding}), without Content-Length of its own`);
+  const transfer = fields.get('transfer-encoding');
+  if (transfer !== undefined)
+    throw wrongAnswer(asked, `it came as Transfer-Encoding ${shown(transfer)}, without Content-Length`);
+  const content = fields.get('content-encoding');
+  if (content !== undefined && content !== 'identity') {
+    throw wrongAnswer(asked, `it came as Content-Encoding ${shown(content)}`);
   }
   const range = fields.get('content-range') ?? '';
   const expected = `bytes ${firstBytes}-${lastBytes}/${object.sizeBytes}`;
-  if (range !== expected) throw wrongAnswer(asked, `Content-Range is "${range}" instead of "${expected}"`);
+  if (range !== expected)
+    throw wrongAnswer(asked, `Content-Range is "${shown(range)}" instead of "${expected}"`);
   const length = fields.get('content-length') ?? '';
   const expectedLength = String(lastBytes - firstBytes + 1);
   if (length !== expectedLength) {
-    throw wrongAnswer(asked, `Content-Length is "${length}" instead of "${expectedLength}"`);
+    throw wrongAnswer(asked, `Content-Length is "${shown(length)}" instead of "${expectedLength}"`);
   }
+}
+
+/** What a store has said, as it can stand in a message. */
+function shown(field: string): string {
+  const plain = field.replace(/[^\x20-\x7e]/g, '?');
+  return plain.length > SHOWN_MAX ? `${plain.slice(0, SHOWN_MAX)}…` : plain;
 }

@@ -29,7 +29,8 @@ export class RefusedAnswer extends Error {
   /** The pause it asked for. */
   readonly retryAfterMs: number | undefined;
 
-  constructor(status: number, s3Code: string | undefined, retryAfterMs: number | undefined) {
+  constructor(status: number, said: string | undefined, retryAfterMs: number | undefined) {
+    const s3Code = said !== undefined && /^[A-Za-z0-9.]{1,64}$/.test(said) ? said : undefined;
     super(s3Code === undefined ? `status ${status}` : `status ${status} (${s3Code})`);
     this.status = status;
     this.s3Code = s3Code;

@@ -1,14 +1,14 @@
 /** Whether there is something on the target of `lvp image write` that would be lost. */
-import { open } from 'node:fs/promises';
 import { execa } from 'execa';
 import { ProvisionError } from '../core/errors.ts';
+import type { VolumeDevice } from '../provision/ports.ts';
 
 /** Stricter than for volumes LVM made: both ends, where every file system and partition table has something. */
 const END_BYTES = 1024 * 1024;
 const PROBE_TIMEOUT_MS = 60_000;
 
-export async function refuseUnlessBlank(path: string, sizeBytes: number): Promise<void> {
-  const why = (await whyNotZero(path, sizeBytes)) ?? (await whySigned(path));
+export async function refuseUnlessBlank(path: string, device: VolumeDevice): Promise<void> {
+  const why = (await whyNotZero(device)) ?? (await whySigned(path));
   if (why === undefined) return;
   throw new ProvisionError({
     code: 'VOLUME_NOT_BLANK',
@@ -17,18 +17,16 @@ export async function refuseUnlessBlank(path: string, sizeBytes: number): Promis
   });
 }
 
-async function whyNotZero(path: string, sizeBytes: number): Promise<string | undefined> {
-  const handle = await open(path, 'r');
-  try {
-    for (const offsetBytes of new Set([0, Math.max(0, sizeBytes - END_BYTES)])) {
-      const { buffer, bytesRead } = await handle.read(Buffer.alloc(END_BYTES), 0, END_BYTES, offsetBytes);
-      const at = buffer.subarray(0, bytesRead).findIndex((byte) => byte !== 0);
-      if (at >= 0) return `byte ${offsetBytes + at} is not zero`;
-    }
-    return undefined;
-  } finally {
-    await handle.close();
+/** Reads what is held open, and from the disk: the name may lead elsewhere by now. */
+async function whyNotZero(device: VolumeDevice): Promise<string | undefined> {
+  const lengthBytes = Math.min(END_BYTES, device.sizeBytes);
+  const bytes = Buffer.alloc(lengthBytes);
+  for (const offsetBytes of new Set([0, device.sizeBytes - lengthBytes])) {
+    await device.read(bytes, offsetBytes);
+    const at = bytes.findIndex((byte) => byte !== 0);
+    if (at >= 0) return `byte ${offsetBytes + at} is not zero`;
   }
+  return undefined;
 }
 
 /** blkid ends with 2 when it finds nothing. */

@@ -40,10 +40,15 @@ export async function writeToDevice(request: WriteRequest, begin: () => Progress
   process.once('SIGINT', onInterrupt);
   const device = await openTarget(request.device);
   try {
-    if (!request.overwrite) await refuseUnlessBlank(request.device, device.sizeBytes);
-    const { object, layout, proof, outer } = await resolveImage(needs, volume, stop.signal);
+    if (!request.overwrite) await refuseUnlessBlank(request.device, device);
+    const { object, layout, proof, outer, judgedSha256 } = await resolveImage(needs, volume, stop.signal);
+    // Judging the image may have taken an hour, and QEMU does not claim what it writes to.
+    if (!request.overwrite) await refuseUnlessBlank(request.device, device);
     const way = { ...needs, object, layout, outer, device, signal: stop.signal };
-    const streamed = await streamImage({ ...way, proof, onProgress: showing(progress) });
+    const streamed = await streamImage({
+      ...{ ...way, proof, expectedSha256: judgedSha256 },
+      onProgress: showing(progress),
+    });
     const { seconds } = progress;
     const { sha256, writtenBytes, zeroedBytes } = streamed;
     if (request.readBack) {

@@ -56,7 +56,10 @@ export class Checkpoints {
     const { shape, hasher } = this.#options;
     const { rangeBytes } = shape;
     if (!this.#isOn || handed.objectBytes % rangeBytes !== 0) return;
-    this.#states.set(handed.objectBytes, hasher.state());
+    const state = hasher.state();
+    // It may never be asked for: a thread that failed is said by the hash itself.
+    state.catch(() => undefined);
+    this.#states.set(handed.objectBytes, state);
     const objectBytes = Math.floor((handed.safeBytes ?? 0) / rangeBytes) * rangeBytes;
     for (const boundary of this.#states.keys()) if (boundary < objectBytes) this.#states.delete(boundary);
     if (this.#saving === undefined && objectBytes - this.#savedBytes >= shape.checkpointBytes) {

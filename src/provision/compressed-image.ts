@@ -28,25 +28,27 @@ interface Measured {
   readonly digests: Digests;
 }
 
-/** The layout of the image inside; its "object" is the content. Refuses what openImage() refuses. */
+/** The layout of the image inside, whose "object" is the content, and the SHA-256 of the bytes as stored. */
 export async function readCompressedLayout(
   source: ImageSource,
   layer: OuterLayer,
   proof: ImageProof,
-): Promise<ImageLayout> {
+): Promise<{ readonly layout: ImageLayout; readonly sha256: string }> {
   const measured = await measure(source, layer, proof);
   checkProof(source.object.image, proof, measured.digests);
-  const { sizeBytes, head, tail } = measured;
+  const { sizeBytes, head, tail, digests } = measured;
   const reader = new ContentReader(() => contentOf(source, layer, { buffers: newBuffers() }), head);
   const { virtualSizeMaxBytes } = layer;
   try {
-    return await openImage(layer.format, sizeBytes, { virtualSizeMaxBytes }, (offsetBytes, lengthBytes) => {
+    const limits = { virtualSizeMaxBytes };
+    const layout = await openImage(layer.format, sizeBytes, limits, (offsetBytes, lengthBytes) => {
       const inTail = offsetBytes - (sizeBytes - tail.length);
       // The trailer of a raw image is asked for last; a pass for it alone would be one too many.
       return inTail >= 0
         ? Promise.resolve(tail.slice(inTail, inTail + lengthBytes))
         : reader.read(offsetBytes, lengthBytes);
     });
+    return { layout, sha256: digests.sha256 };
   } finally {
     await reader.close();
   }

@@ -37,19 +37,28 @@ export async function* contentOf(
   const { decompressors, compression, format, virtualSizeMaxBytes, limits } = layer;
   const expansion = new Expansion(format, source.object.sizeBytes, virtualSizeMaxBytes, limits);
   const startMs = source.clock.monotonicMs();
-  const stored = storedBytes(source, options);
+  const elapsedMs = () => source.clock.monotonicMs() - startMs;
+  // Also where nothing comes out, such as of a million empty members.
+  const stored = storedBytes(source, options, () => {
+    expansion.add(0, elapsedMs());
+  });
   for await (const bytes of decompressors.content(compression, stored, source.signal)) {
-    expansion.add(bytes.length, source.clock.monotonicMs() - startMs);
+    expansion.add(bytes.length, elapsedMs());
     yield bytes;
   }
 }
 
-async function* storedBytes(source: ImageSource, options: ContentOptions): AsyncGenerator<Uint8Array> {
+async function* storedBytes(
+  source: ImageSource,
+  options: ContentOptions,
+  onRange: () => void,
+): AsyncGenerator<Uint8Array> {
   for await (const range of objectRanges(source, options.buffers, STORED_RANGES_IN_FLIGHT)) {
     const hashing = options.hash?.(range.bytes) ?? Promise.resolve();
     // Awaited below, while the decompressor has the same bytes; until then nobody's unhandled rejection.
     hashing.catch(() => undefined);
     try {
+      onRange();
       yield range.bytes;
       await hashing;
     } finally {

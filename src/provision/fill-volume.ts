@@ -3,7 +3,7 @@
  * power cut; tags and ledger then say where it stood (docs/design.md, "The life of a volume").
  */
 import { ProvisionError, toProblem } from '../core/errors.ts';
-import { imageTag } from '../core/volume.ts';
+import { imageTag, privateName } from '../core/volume.ts';
 import { discardVolume } from './discard-volume.ts';
 import type { FillRun, FillTask } from './fills.ts';
 import { LeasedImage } from './leased-image.ts';
@@ -67,13 +67,13 @@ export async function fillVolume(
   }
   const leased = new LeasedImage(needs, request, run);
   try {
-    const sizeBytes = await leased.use((image) => wantedSizeBytes(request, image.layout));
-    await makePrivateVolume(needs, task, volume, sizeBytes);
+    const layout = await leased.use((image) => image.layout);
+    const sizeBytes = wantedSizeBytes(request, layout);
+    await makePrivateVolume(needs, task, volume, sizeBytes, location.pool);
     run.log.debug({ sizeBytes, from: task.from }, 'private volume made');
     run.signal.throwIfAborted();
     const sha256 = await leased.use((image) => writeImage(needs, volume, image, run));
-    const cached = await leased.keep(sha256);
-    run.log.debug({ sha256, cached }, 'written and synced');
+    run.log.debug({ sha256 }, 'written and synced');
     // Nobody wants it any more, or wants it from another image.
     run.signal.throwIfAborted();
     run.phase('publishing');
@@ -85,6 +85,7 @@ export async function fillVolume(
     };
     await publishVolume(publishing, volume, seal, location.pool);
     await forgetJournal(needs, fillId, run.log);
+    run.log.debug({ cached: await leased.keep(sha256) }, 'published; the image may be kept');
     return sha256;
   } catch (error) {
     if (!goesOnLater(error, run.signal)) await returnSpace(needs, volume, location.pool, run.log);
@@ -99,9 +100,27 @@ async function makePrivateVolume(
   task: FillTask,
   volume: PrivateVolume,
   sizeBytes: number,
+  pool: string,
 ): Promise<void> {
-  if (task.from === 'adopt') await adopt(needs, volume, sizeBytes);
-  else await needs.volumes.create(volume, sizeBytes);
+  if (task.from === 'adopt') {
+    await adopt(needs, volume, sizeBytes);
+    return;
+  }
+  if (task.from === 'resume') await discardIfTooSmall(needs, volume, sizeBytes, pool);
+  await needs.volumes.create(volume, sizeBytes);
+}
+
+/** The object may have been replaced by a larger one since the fill was interrupted: it begins again. */
+async function discardIfTooSmall(
+  needs: FillNeeds,
+  volume: PrivateVolume,
+  sizeBytes: number,
+  pool: string,
+): Promise<void> {
+  const name = privateName(volume.fillId);
+  const { volumes } = await needs.volumes.list();
+  const held = volumes.find(({ vg, lv }) => vg === volume.vg && lv === name);
+  if (held !== undefined && held.sizeBytes < sizeBytes) await discardVolume(needs, volume, pool);
 }
 
 /** Checks the size before taking a volume over: one that is too small stays as it was. */

@@ -23,6 +23,10 @@ export interface LeaseRun {
 }
 
 /** What damaged bytes look like. */
+export function isOfContent(error: unknown): boolean {
+  return error instanceof ProvisionError && OF_CONTENT.has(error.code);
+}
+
 const OF_CONTENT: ReadonlySet<ErrorCode> = new Set([
   'DIGEST_MISMATCH',
   'SIGNATURE_INVALID',
@@ -100,6 +104,6 @@ export class LeasedImage {
   }
 
   #isDoubtful(error: unknown): boolean {
-    return this.#lease?.from === 'cache' && error instanceof ProvisionError && OF_CONTENT.has(error.code);
+    return this.#lease?.from === 'cache' && isOfContent(error);
   }
 }

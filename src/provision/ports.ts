@@ -222,6 +222,8 @@ export interface FillPosition {
 
 /** A position, and all that must still be so for it to mean anything. */
 export interface FillCheckpoint extends FillPosition {
+  /** Of the program that wrote the bytes. */
+  readonly engine: number;
   readonly volumeUuid: string;
   readonly volumeSizeBytes: number;
   /** `BUCKET/KEY`. */

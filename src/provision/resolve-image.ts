@@ -33,6 +33,8 @@ export interface ResolvedImage {
   readonly outer?: OuterLayer | undefined;
   /** What must be true of the object's bytes; empty only where the policy allows it. */
   readonly proof: ImageProof;
+  /** The SHA-256 of the bytes that were judged, where that took a whole pass: those written must have it too. */
+  readonly judgedSha256?: string | undefined;
   /** What the object's SHA-256 must be, if that is known beforehand. */
   readonly sha256?: string | undefined;
 }
@@ -60,13 +62,20 @@ export async function resolveImage(
   const images = (await open?.(object, proof.sha256)) ?? needs.images;
   const source = { images, clock: needs.clock, object, signal };
   const outer = outerLayer(needs, request);
-  const layout = await (outer === undefined
-    ? readLayout(source, request.format, needs.policy.virtualSizeMaxBytes)
-    : readCompressedLayout(source, outer, proof));
+  if (outer !== undefined) {
+    const { layout, sha256 } = await readCompressedLayout(source, outer, proof);
+    signal.throwIfAborted();
+    // What was judged is what is written, also where nobody has said what it must be.
+    return {
+      ...{ object, images, outer, proof, sha256: proof.sha256 },
+      ...{ layout: fromTheStart(layout), judgedSha256: sha256 },
+    };
+  }
+  const layout = await readLayout(source, request.format, needs.policy.virtualSizeMaxBytes);
   signal.throwIfAborted();
-  const isResumable = outer === undefined && furtherAlgorithms(proof).length === 0;
+  const isResumable = furtherAlgorithms(proof).length === 0;
   return {
-    ...{ object, images, outer, proof, sha256: proof.sha256 },
+    ...{ object, images, proof, sha256: proof.sha256 },
     layout: isResumable ? layout : fromTheStart(layout),
   };
 }

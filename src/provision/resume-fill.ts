@@ -25,6 +25,9 @@ interface JournalNeeds {
   readonly shape?: StreamShape | undefined;
 }
 
+/** To be raised when bytes that an earlier program has written may not be what this one would write. */
+const ENGINE = 1;
+
 type Binding = Omit<FillCheckpoint, keyof FillPosition>;
 
 export class FillJournal {
@@ -54,6 +57,7 @@ export class FillJournal {
     const found = volumes.find(({ vg, lv }) => vg === volume.vg && lv === name);
     if (found === undefined) return undefined;
     return new FillJournal(needs.journals, volume, {
+      engine: ENGINE,
       volumeUuid: found.uuid,
       volumeSizeBytes: device.sizeBytes,
       image: imageName(object.image),
@@ -93,6 +97,7 @@ export class FillJournal {
 }
 
 const BOUND = [
+  'engine',
   'volumeUuid',
   'volumeSizeBytes',
   'image',

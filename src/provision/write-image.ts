@@ -3,6 +3,7 @@ import { ProvisionError, toProblem } from '../core/errors.ts';
 import { privateName } from '../core/volume.ts';
 import type { FillRun } from './fills.ts';
 import { FillsStopped } from './fills.ts';
+import { isOfContent } from './leased-image.ts';
 import type {
   Clock,
   FillJournals,
@@ -54,7 +55,7 @@ export async function writeImage(
       if (goesOnLater(error, run.signal)) throw error;
       // What is wrong may stand before the checkpoint, where no later try would look.
       await needs.journals?.remove(volume.fillId);
-      if (resumeFrom === undefined || run.signal.aborted) throw error;
+      if (resumeFrom === undefined || run.signal.aborted || !isOfContent(error)) throw error;
       run.log.warn({ problem: toProblem(error) }, 'the resumed fill failed and begins again');
       return await writeAndVerify(needs, image, run, { device, volume, journal, resumeFrom: undefined });
     }
@@ -98,7 +99,7 @@ async function stream(
   run.phase('filling', image.layout.objectSizeBytes);
   const { sha256 } = await streamImage({
     ...streaming(needs, image, run),
-    ...{ device, proof: image.proof, resumeFrom },
+    ...{ device, proof: image.proof, expectedSha256: image.judgedSha256, resumeFrom },
     onCheckpoint: journal?.save,
   });
   return sha256;

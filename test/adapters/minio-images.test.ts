@@ -24,7 +24,7 @@ afterEach(async () => {
 function connect(endpoint: string): MinioImages {
   return new MinioImages({
     ...{ endpoint, accessKey: 'access', secretKey: SECRET },
-    ...{ connectTimeoutMs: 300, idleTimeoutMs: 300 },
+    ...{ connectTimeoutMs: 1_000, idleTimeoutMs: 1_000 },
   });
 }
 
@@ -162,18 +162,18 @@ const READ_CASES: readonly Case[] = [
   [
     'a stall in the body',
     'STORE_UNREACHABLE',
-    'no byte within 300 ms',
+    'no byte within 1000 ms',
     (_, a) => {
       a.writeHead(206, { etag: ETAG, 'content-length': 100_000, 'content-range': 'bytes 0-99999/300000' });
       a.write(BODY.subarray(0, 5000));
       return true;
     },
   ],
-  ['no answer', 'STORE_UNREACHABLE', 'no answer within 300 ms', () => true],
+  ['no answer', 'STORE_UNREACHABLE', 'no answer within 1000 ms', () => true],
   [
     'headers that drip',
     'STORE_UNREACHABLE',
-    'no answer within 300 ms',
+    'no answer within 1000 ms',
     (_, a) => {
       const drip = setInterval(() => a.socket?.write('X'), 50);
       a.socket?.write('HTTP/1.1 206 Partial Content\r\nX-Drip: ');

@@ -38,7 +38,7 @@ beforeEach(async () => {
   images = new MinioImages({
     endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     ...{ accessKey: 'access', secretKey: 'secret-key' },
-    ...{ connectTimeoutMs: 300, idleTimeoutMs: 300, rateMinBytesPerS: 10_000, rateWindowMs: 150 },
+    ...{ connectTimeoutMs: 1_000, idleTimeoutMs: 1_000, rateMinBytesPerS: 10_000, rateWindowMs: 1_000 },
   });
 });
 afterEach(async () => {
@@ -188,7 +188,14 @@ const CASES: readonly (readonly [name: string, code: string, says: string, answe
   ],
   ['a switch of protocols', 'STORE_UNREACHABLE', 'status 101', sends('HTTP/1.1 101 Switching\r\n\r\n')],
   ['chunks', 'STORE_UNREACHABLE', 'chunked', sends(headOf({ 'transfer-encoding': 'chunked' }))],
+  ['no chunks', 'STORE_UNREACHABLE', 'identity', sends(headOf({ 'transfer-encoding': 'identity' }))],
   ['compression', 'STORE_UNREACHABLE', 'gzip', sends(headOf({ 'content-encoding': 'gzip' }))],
+  [
+    'compression, sent as it is',
+    'STORE_UNREACHABLE',
+    'Transfer-Encoding identity',
+    sends(headOf({ 'transfer-encoding': 'identity', 'content-encoding': 'gzip' })),
+  ],
   ['another length', 'STORE_UNREACHABLE', 'Content-Length', sends(headOf({ 'content-length': '49999' }))],
   ['no length', 'STORE_UNREACHABLE', 'Content-Length', sends(headOf({ 'content-length': undefined }))],
   [
@@ -203,7 +210,7 @@ const CASES: readonly (readonly [name: string, code: string, says: string, answe
   ['an early end', 'STORE_UNREACHABLE', 'closed before', closes(headOf() + 'x')],
   ['an end in the head', 'STORE_UNREACHABLE', 'closed before', closes('HTTP/1.1 206 OK\r\nETag')],
   ['an end at once', 'STORE_UNREACHABLE', 'closed before', closes('')],
-  ['silence', 'STORE_UNREACHABLE', 'no answer within 300 ms', sends('')],
+  ['silence', 'STORE_UNREACHABLE', 'no answer within 1000 ms', sends('')],
   ['silence in the body', 'STORE_UNREACHABLE', 'within', sends(headOf() + 'x'.repeat(2000))],
   [
     'a redirect',
@@ -228,6 +235,63 @@ const CASES: readonly (readonly [name: string, code: string, says: string, answe
   ],
 ];
 
+describe('what a store says is not repeated as it stands', () => {
+  const REFUSED = '404 No';
+  const SAYS: readonly (readonly [field: string, before: string, status?: string])[] = [
+    ['etag', 'its ETag'],
+    ['x-amz-version-id', 'its version'],
+    ['content-range', 'Content-Range'],
+    ['content-length', 'Content-Length'],
+    ['content-encoding', 'Content-Encoding'],
+    ['transfer-encoding', 'Transfer-Encoding'],
+    ['x-minio-error-code', 'status 404', REFUSED],
+  ];
+  /** All that the head of an answer may hold: others end it before. */
+  const TEXTS = [
+    ['long', 'a'.repeat(12_000)],
+    ['no ASCII', '\x9b31mred\x85\xa0\xff\t\x80'],
+  ] as const;
+  const PLAIN = /^[\x20-\x7e…]{1,400}$/;
+
+  const cases = SAYS.flatMap(([field, before, status]) =>
+    TEXTS.map(([name, text]) => ({ field, before, status, name, text })),
+  );
+  it.each(cases)('$field, $name', async ({ field, before, status, text }) => {
+    answer = (socket) => void socket.write(headOf({ [field]: text }, status), 'latin1');
+    const { message, hint } = await failure();
+    expect(message).toContain(before);
+    expect(message).toMatch(PLAIN);
+    expect(hint).toMatch(PLAIN);
+  });
+
+  it.each(TEXTS)('x-minio-error-code of an answer to HEAD, %s', async (_name, text) => {
+    answer = (socket) =>
+      void socket.end(headOf({ 'x-minio-error-code': text, 'content-length': '0' }, REFUSED), 'latin1');
+    const error: unknown = await images.stat(IMAGE).catch((reason: unknown) => reason);
+    expect(error).toMatchObject({
+      code: 'IMAGE_NOT_FOUND',
+      message: expect.stringMatching(PLAIN) as string,
+    });
+  });
+
+  it.each(TEXTS)('ETag and version of an answer to HEAD, %s', async (_name, text) => {
+    const fields = { etag: text.slice(0, 6000), 'x-amz-version-id': text.slice(0, 6000) };
+    answer = (socket) => void socket.end(headOf(fields, '200 OK'), 'latin1');
+    const object = await images.stat(IMAGE);
+    for (const changes of [{ etag: 'other' }, { etag: fields.etag, 'x-amz-version-id': 'other' }]) {
+      answer = (socket) => void socket.write(headOf(changes), 'latin1');
+      const reading = images.readInto(object, 10, Buffer.alloc(BODY.length), new AbortController());
+      await expect(reading).rejects.toMatchObject({ message: expect.stringMatching(PLAIN) as string });
+    }
+  });
+
+  it('but what it usually says is', async () => {
+    answer = (socket) =>
+      void socket.write(headOf({ 'x-minio-error-code': 'NoSuchKey', 'content-length': '0' }, REFUSED));
+    expect((await failure()).message).toContain('status 404 (NoSuchKey)');
+  });
+});
+
 describe('a range does not arrive', () => {
   it.each(CASES)('%s', async (_, code, says, misbehave) => {
     answer = misbehave;
@@ -251,7 +315,7 @@ describe('a range does not arrive', () => {
     };
     const error = await failure();
     expect(error.code).toBe('STORE_UNREACHABLE');
-    expect(error.message).toMatch(/only \d+ bytes came within 150 ms, at least 10000 bytes a second/);
+    expect(error.message).toMatch(/only \d+ bytes came within 1000 ms, at least 10000 bytes a second/);
   });
 
   it('when the store asks for a pause', async () => {

@@ -5,6 +5,7 @@ import { WorkerThreads } from '../../src/adapters/threads.ts';
 import { DamagedCluster, clusterDecompressor } from '../../src/adapters/threads/inflater.ts';
 import { isAligned } from '../../src/core/aligned-memory.ts';
 import type { Compression, CompressedExtent } from '../../src/core/images/layout.ts';
+import { FRAMES_MAX } from '../../src/core/images/zstd-frame.ts';
 import { InThreadWorkshop } from '../../src/provision/in-thread-workshop.ts';
 import type { Workshop } from '../../src/provision/ports.ts';
 import { CLUSTER_OVERRUN_BYTES } from '../../src/provision/ports.ts';
@@ -28,6 +29,12 @@ function extent(compression: Compression, index: number, bytes: Uint8Array): Com
     ...{ kind: 'compressed', compression, bytes },
     ...{ offsetBytes: index * CLUSTER, lengthBytes: CLUSTER, clusterBytes: CLUSTER, objectOffsetBytes: 77 },
   };
+}
+
+/** One cluster in so many zstd frames. */
+function framed(bytes: Buffer, count: number): Buffer {
+  const ends = Array.from({ length: count }, (_, index) => Math.floor((CLUSTER * (index + 1)) / count));
+  return Buffer.concat(ends.map((end, index) => zstdCompressSync(bytes.subarray(ends[index - 1] ?? 0, end))));
 }
 
 const WORKSHOPS: readonly (readonly [string, () => Workshop])[] = [
@@ -97,6 +104,30 @@ describe.each(WORKSHOPS)('a workshop in %s', (_, open) => {
     }
     await workshop.decompress([good], target);
     expect(clusterOf(1).equals(target.subarray(0, CLUSTER))).toBe(true);
+    await workshop.close();
+  });
+});
+
+describe.each(WORKSHOPS)('a zstd cluster of several frames in %s', (_, open) => {
+  it('is decompressed up to 64 of them, and refused with more', async () => {
+    const workshop = open();
+    const target = new Uint8Array(workshop.memory, 0, CLUSTER + CLUSTER_OVERRUN_BYTES);
+    const bytes = clusterOf(6);
+    for (const count of [2, 63, FRAMES_MAX]) {
+      target.fill(0);
+      await workshop.decompress([extent('zstd', 0, framed(bytes, count))], target);
+      expect(bytes.equals(target.subarray(0, CLUSTER))).toBe(true);
+    }
+    // Each of them whole and right.
+    for (const count of [FRAMES_MAX + 1, 1000]) {
+      const decompressing = workshop.decompress([extent('zstd', 41, framed(bytes, count))], target);
+      await expect(decompressing).rejects.toMatchObject({
+        code: 'IMAGE_MALFORMED',
+        message: expect.stringMatching(
+          `disk offset ${41 * CLUSTER} at byte 77 is .*more than 64 zstd frames`,
+        ) as string,
+      });
+    }
     await workshop.close();
   });
 });

@@ -11,7 +11,7 @@ import { WorkerThreads } from '../../src/adapters/threads.ts';
 import { EXPANSION_FREE_BYTES } from '../../src/core/images/expansion.ts';
 import type { ImageFormat, OuterCompression, VolumeRequest } from '../../src/core/request.ts';
 import type { Workshops } from '../../src/provision/ports.ts';
-import type { ImagePolicy } from '../../src/provision/resolve-image.ts';
+import type { ImagePolicy, ResolvedImage } from '../../src/provision/resolve-image.ts';
 import { resolveImage } from '../../src/provision/resolve-image.ts';
 import { streamImage } from '../../src/provision/stream-image.ts';
 import { compressedImage, goodImage, HOSTILE_HEADERS, HOSTILE_TABLES } from '../core/images/hostile.ts';
@@ -60,6 +60,11 @@ function resolve(object: Uint8Array, { format = 'raw', compression, policy, more
   return resolveImage(needs(images, policy), request(format, { compression, ...more }), signal);
 }
 
+/** As a fill streams it (src/provision/write-image.ts). */
+function way({ images, object, layout, outer, proof, judgedSha256 }: ResolvedImage) {
+  return { images, object, layout, outer, proof, expectedSha256: judgedSha256, clock: new FakeClock() };
+}
+
 /** Resolves and writes an object to a volume of `tailBytes` more than the disk. */
 async function fill(
   object: Uint8Array,
@@ -68,15 +73,15 @@ async function fill(
   const images = new FakeImages(object);
   const { signal } = new AbortController();
   const asked = request(options.format ?? 'raw', { compression: options.compression, ...options.more });
-  const { layout, outer, proof } = await resolveImage(needs(images, options.policy), asked, signal);
-  const device = new FakeDevice(layout.virtualSizeBytes + (options.tailBytes ?? 0));
-  const streamed = await streamImage({
-    ...{ images, object: images.object(), layout, outer, proof, device, clock: new FakeClock(), signal },
-    workshops: options.workshops,
-  });
+  const resolved = await resolveImage(needs(images, options.policy), asked, signal);
+  const device = new FakeDevice(resolved.layout.virtualSizeBytes + (options.tailBytes ?? 0));
+  const streamed = await streamImage({ ...way(resolved), device, signal, workshops: options.workshops });
   return { images, device, streamed };
 }
 
+/** The same bytes each time, which no program makes smaller. */
+const noise = (seed: string, outputLength: number) =>
+  createHash('shake256', { outputLength }).update(seed).digest();
 const sha512 = (bytes: Uint8Array) => createHash('sha512').update(bytes).digest('hex');
 
 describe.each(COMPRESSIONS)('an object compressed with %s', { timeout: 60_000 }, (compression) => {
@@ -167,6 +172,29 @@ describe.each(COMPRESSIONS)('an object compressed with %s', { timeout: 60_000 },
     });
   });
 
+  it('is written only with the bytes that were judged, also without any proof', async () => {
+    // Noise is stored as it is: both objects have one size.
+    const judged = noise('judged', 3 * MIB);
+    const other = Buffer.from(judged);
+    other.set(noise('other', 5000), MIB);
+    const [first, second] = [compress(judged), compress(other)];
+    expect(second.length).toBe(first.length);
+    const images = new FakeImages(first);
+    const { signal } = new AbortController();
+    const resolved = await resolveImage(needs(images), request('raw', { compression }), signal);
+    images.bytes = second;
+    const write = async () => {
+      const device = new FakeDevice(resolved.layout.virtualSizeBytes);
+      await streamImage({ ...way(resolved), device, signal });
+      return device.bytes;
+    };
+    await expect(write()).rejects.toMatchObject({
+      code: expect.stringMatching(/^(DIGEST_MISMATCH|IMAGE_CHANGED)$/) as string,
+    });
+    images.bytes = first;
+    expect(Buffer.compare(await write(), judged)).toBe(0);
+  });
+
   it('stops when it is cancelled, and leaves nothing running', async () => {
     const images = new FakeImages(compress(randomBytes(12 * MIB)));
     const abort = new AbortController();
@@ -215,6 +243,26 @@ describe('bombs', () => {
     });
   });
 
+  it('of members that hold nothing are stopped by the clock', async () => {
+    const empty = gzipSync(Buffer.alloc(0));
+    const images = new FakeImages(Buffer.alloc(Math.ceil((6 * MIB) / empty.length) * empty.length, empty));
+    const slow = needs(images, { expansion: { ratioMax: 1000, timeMaxMs: 10_000 } });
+    let nowMs = 0;
+    slow.clock.monotonicMs = () => nowMs;
+    images.beforeChunk = (offsetBytes) => {
+      if (offsetBytes % MIB === 0) nowMs += 4000;
+      return Promise.resolve();
+    };
+    const { signal } = new AbortController();
+    await expect(resolveImage(slow, request('raw', { compression: 'gzip' }), signal)).rejects.toMatchObject({
+      code: 'IMAGE_TOO_LARGE',
+      message: expect.stringContaining('at most 10 s (limits.decompression_time_max)') as string,
+    });
+    // Not only at its end.
+    expect(images.reads.length).toBeLessThan(6);
+    expect(images.reading).toBe(0);
+  });
+
   it('of xz that want much memory are refused', async () => {
     const object = xz(Buffer.alloc(1000), '--lzma2=dict=1GiB');
     await expect(resolve(object, { compression: 'xz' })).rejects.toMatchObject({
@@ -230,21 +278,21 @@ describe('bombs', () => {
   });
 });
 
-describe('a qcow2 image inside whose tables', () => {
-  /** Random data between the parts, so that tables lie behind what is kept of the beginning. */
-  function farImage(l1: number, l2: number, data: number): Buffer {
-    const good = goodImage();
-    const image = Buffer.concat([good.subarray(0, L1), Buffer.alloc(400 * CLUSTER)]);
-    good.copy(image, l1, L1, L1 + CLUSTER);
-    good.copy(image, l2, L2, L2 + CLUSTER);
-    good.copy(image, data, DATA, DATA + 2 * CLUSTER);
-    image.writeBigUInt64BE(BigInt(l1), 40);
-    image.writeBigUInt64BE(BigInt(l2), l1);
-    image.writeBigUInt64BE(BigInt(data), l2);
-    image.writeBigUInt64BE(BigInt(data + CLUSTER), l2 + 16);
-    return image;
-  }
+/** Random data between the parts, so that tables lie behind what is kept of the beginning. */
+function farImage(l1: number, l2: number, data: number): Buffer {
+  const good = goodImage();
+  const image = Buffer.concat([good.subarray(0, L1), Buffer.alloc(400 * CLUSTER)]);
+  good.copy(image, l1, L1, L1 + CLUSTER);
+  good.copy(image, l2, L2, L2 + CLUSTER);
+  good.copy(image, data, DATA, DATA + 2 * CLUSTER);
+  image.writeBigUInt64BE(BigInt(l1), 40);
+  image.writeBigUInt64BE(BigInt(l2), l1);
+  image.writeBigUInt64BE(BigInt(data), l2);
+  image.writeBigUInt64BE(BigInt(data + CLUSTER), l2 + 16);
+  return image;
+}
 
+describe('a qcow2 image inside whose tables', () => {
   it.each([
     ['lie in the kept beginning', L1, L2, DATA, 1],
     ['lie behind it in order', 200 * CLUSTER, 300 * CLUSTER, 380 * CLUSTER, 2],
@@ -259,6 +307,46 @@ describe('a qcow2 image inside whose tables', () => {
     // One pass more writes the volume.
     expect(starts).toHaveLength(passes + 1);
   });
+});
+
+describe('a qcow2 image inside whose tables lie behind what is kept', () => {
+  /** Not of the same length in general, so neither is compressed. */
+  const store = (content: Uint8Array) => gzipSync(content, { level: 0 });
+  const judged = farImage(200 * CLUSTER, 300 * CLUSTER, 380 * CLUSTER);
+  const other = Buffer.from(judged);
+  other.writeBigUInt64BE(0n, 300 * CLUSTER + 16);
+
+  /** Resolves and writes it without any proof; `wrong` are the passes over it that get the other one. */
+  async function fillWith(wrong: readonly number[]): Promise<{ passes: number }> {
+    const [right, changed] = [store(judged), store(other)];
+    expect(changed.length).toBe(right.length);
+    const images = new FakeImages(right);
+    let passes = 0;
+    images.beforeChunk = (offsetBytes) => {
+      if (offsetBytes === 0) images.bytes = wrong.includes(++passes) ? changed : right;
+      return Promise.resolve();
+    };
+    const { signal } = new AbortController();
+    const asked = request('qcow2', { compression: 'gzip' });
+    const resolved = await resolveImage(needs(images), asked, signal);
+    const device = new FakeDevice(resolved.layout.virtualSizeBytes);
+    await streamImage({ ...way(resolved), device, signal });
+    return { passes };
+  }
+
+  it('is written when all passes give the same', async () => {
+    expect(await fillWith([])).toEqual({ passes: 3 });
+    expect(await fillWith([1, 2, 3])).toEqual({ passes: 3 });
+  });
+
+  it.each([[[1]], [[2]], [[3]], [[1, 2]], [[1, 3]], [[2, 3]]])(
+    'is refused without any proof when only passes %j give other bytes',
+    async (wrong) => {
+      await expect(fillWith(wrong)).rejects.toMatchObject({
+        code: expect.stringMatching(/^(DIGEST_MISMATCH|IMAGE_CHANGED)$/) as string,
+      });
+    },
+  );
 });
 
 describe('a hostile qcow2 image within zstd is refused before a volume is touched', () => {

@@ -2,6 +2,7 @@
  * Goal: whatever the order of define, start, undefine, failure and restart, a volume gets its final name
  * only when finished, and nothing is left behind. Method: the real verbs over a world in memory.
  */
+import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { ProvisionError } from '../../src/core/errors.ts';
 import { ADOPTING_TAG, fillTags, readMark, sealTags } from '../../src/core/volume.ts';
@@ -76,6 +77,22 @@ describe('a defined domain', () => {
     world.define(vm1);
     await until('failed', () => recordOf(world)?.problem?.code === 'DIGEST_MISSING');
     expect(world.names()).toEqual([]);
+  });
+
+  it('is refused, without any digest, bytes that were not judged, and the space comes back', async () => {
+    const world = new World({ requireDigest: false });
+    const { objects } = world.images;
+    objects.delete('images/small.raw.sha256');
+    // Not made smaller, so that both have one size.
+    objects.set('images/small.raw', gzipSync(world.image, { level: 0 }));
+    const other = Buffer.from(world.image).fill('other', MIB, MIB + 5000);
+    world.volumes.onCreate = () => {
+      objects.set('images/small.raw', gzipSync(other, { level: 0 }));
+    };
+    world.define({ ...vm1, attributes: "compression='gzip'" });
+    await until('failed', () => recordOf(world)?.problem !== undefined);
+    expect(recordOf(world)?.problem?.code).toMatch(/^(DIGEST_MISMATCH|IMAGE_CHANGED)$/);
+    await until('space returned', () => world.names().length === 0);
   });
 
   it('is filled by itself after the bucket came back', async () => {

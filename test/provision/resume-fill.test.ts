@@ -132,7 +132,14 @@ describe('the journal', () => {
 
   const fillId = '00112233445566aa';
   const checkpoint: FillCheckpoint = {
-    ...{ volumeUuid: 'u', volumeSizeBytes: 10, image: 'images/x', etag: 'e', objectSizeBytes: 200 },
+    ...{
+      engine: 1,
+      volumeUuid: 'u',
+      volumeSizeBytes: 10,
+      image: 'images/x',
+      etag: 'e',
+      objectSizeBytes: 200,
+    },
     ...{ fingerprint: 'f', objectBytes: 128, hashState: 'ab'.repeat(32) },
     ...{ zeroedToBytes: 0, writtenBytes: 1, zeroedBytes: 2 },
   };

@@ -79,6 +79,8 @@ class FakeVolumes implements Volumes, VolumeDevices {
   isAway = false;
   /** Volumes whose examination fails, by LV name. */
   readonly unexaminable = new Set<string>();
+  /** There is a private volume: the image has been judged. */
+  onCreate: () => void = () => undefined;
   /** What the disk makes of the bytes it was told to keep. */
   onSync: (bytes: Buffer) => void = () => undefined;
 
@@ -107,6 +109,7 @@ class FakeVolumes implements Volumes, VolumeDevices {
   }
 
   create(volume: PrivateVolume, sizeBytes: number): ReturnType<Volumes['create']> {
+    this.onCreate();
     return this.#ask({ verb: 'create', volume, sizeBytes });
   }
 
@@ -306,9 +309,11 @@ export class World {
   verbs!: DomainVerbs;
 
   readonly #readBack: boolean;
+  readonly #requireDigest: boolean;
 
-  constructor({ readBack = false } = {}) {
+  constructor({ readBack = false, requireDigest = true } = {}) {
     this.#readBack = readBack;
+    this.#requireDigest = requireDigest;
     this.images.objects.set('images/small.raw', this.image);
     this.images.objects.set(
       'images/small.raw.sha256',
@@ -338,7 +343,7 @@ export class World {
     const fillNeeds: FillNeeds = {
       ...{ images, pools, volumes, devices: volumes, clock },
       policy: {
-        requireDigest: true,
+        requireDigest: this.#requireDigest,
         virtualSizeMaxBytes: 2 ** 40,
         expansion: { ratioMax: 1000, timeMaxMs: 60_000 },
       },

@@ -13,7 +13,7 @@ import {
   zstdDecompressSync,
 } from 'node:zlib';
 import type { Compression } from '../../core/images/layout.ts';
-import { zstdFrameBytes } from '../../core/images/zstd-frame.ts';
+import { FRAMES_MAX, zstdFrameBytes } from '../../core/images/zstd-frame.ts';
 import { CLUSTER_OVERRUN_BYTES } from '../../provision/ports.ts';
 
 /** Puts at most `room.length` bytes into `room`, and answers how many there were. */
@@ -61,12 +61,14 @@ export function clusterDecompressor(compression: Compression, isHandleUsed = tru
 function zstdFrames(inflateFrame: Inflate): DecompressCluster {
   return (input, room) => {
     let outBytes = 0;
+    let frames = 0;
     for (let at = 0; outBytes < room.length - CLUSTER_OVERRUN_BYTES;) {
       const lengthBytes = zstdFrameBytes(input, at);
       if (lengthBytes === undefined) throw new DamagedCluster('holds no whole zstd frame');
       const frameBytes = inflateFrame(input.subarray(at, at + lengthBytes), room.subarray(outBytes));
       // An empty frame is legal zstd, but a cluster of them would only waste time.
       if (frameBytes === 0) throw new DamagedCluster('holds an empty zstd frame');
+      if (++frames > FRAMES_MAX) throw new DamagedCluster(`holds more than ${FRAMES_MAX} zstd frames`);
       outBytes += frameBytes;
       at += lengthBytes;
     }

@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import { inflateRaw, zstdDecompress } from 'node:zlib';
 import type { CompressedExtent } from './layout.ts';
 import { malformed } from './refusal.ts';
-import { zstdFrameBytes } from './zstd-frame.ts';
+import { FRAMES_MAX, zstdFrameBytes } from './zstd-frame.ts';
 
 const inflate = promisify(inflateRaw);
 const unzstd = promisify(zstdDecompress);
@@ -42,6 +42,7 @@ async function unzstdCluster(extent: CompressedExtent): Promise<Uint8Array> {
     // An empty frame is legal zstd, but a cluster of them would only waste time.
     if (frame.length === 0) throw damaged(extent, 'holds an empty zstd frame');
     frames.push(frame);
+    if (frames.length > FRAMES_MAX) throw damaged(extent, `holds more than ${FRAMES_MAX} zstd frames`);
     outBytes += frame.length;
     at += lengthBytes;
   }

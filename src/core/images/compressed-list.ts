@@ -1,4 +1,5 @@
 /** The compressed clusters of an image, in the order in which their bytes come by. */
+import { ascendingOrder } from './ascending.ts';
 import { hex, malformed, tooLarge } from './refusal.ts';
 
 export const COMPRESSED_CLUSTERS_MAX = 2 ** 23;
@@ -47,12 +48,17 @@ export class CompressedList {
    * compressed cluster may map to the tail of the final sector used by this compressed cluster", not more.
    */
   close(): void {
-    const offsets = this.#offsets;
-    const order = Uint32Array.from({ length: this.#count }, (_, index) => index);
-    order.sort((a, b) => (offsets[a] ?? 0) - (offsets[b] ?? 0));
-    this.#lengths = order.map((index) => this.#lengths[index] ?? 0);
-    this.#guests = order.map((index) => this.#guests[index] ?? 0);
-    this.#offsets = Float64Array.from(order, (index) => offsets[index] ?? 0);
+    const [offsets, lengths, guests] = [this.#offsets, this.#lengths, this.#guests];
+    const order = ascendingOrder(offsets.subarray(0, this.#count));
+    this.#offsets = new Float64Array(this.#count);
+    this.#lengths = new Uint32Array(this.#count);
+    this.#guests = new Uint32Array(this.#count);
+    for (let at = 0; at < this.#count; at++) {
+      const index = order[at] ?? 0;
+      this.#offsets[at] = offsets[index] ?? 0;
+      this.#lengths[at] = lengths[index] ?? 0;
+      this.#guests[at] = guests[index] ?? 0;
+    }
     for (let index = 1; index < this.#count; index++) {
       const lastSector = Math.floor((this.endOf(index - 1) - 1) / SECTOR_BYTES) * SECTOR_BYTES;
       const offset = this.offsetOf(index);

@@ -43,4 +43,13 @@ export function checkQcow2Extensions(head: Uint8Array, header: Qcow2Header): voi
     }
     at += 8 + Math.ceil(lengthBytes / 8) * 8;
   }
+  // QEMU goes on to the end of the cluster: what it would find there, nobody has looked at.
+  if (endBytes < header.clusterBytes) {
+    throw malformed({
+      check: 'the header extensions',
+      offsetBytes: at,
+      found: `no end within the first ${endBytes} bytes`,
+      allowed: 'an extension of type 0 before that',
+    });
+  }
 }

@@ -2,6 +2,7 @@
  * Opens a qcow2 image: header, extensions, refcount table, L1 and L2 tables, each read by range, each
  * judged, and entered into a map that says for every cluster of the object what it is.
  */
+import { ascendingOrder } from './ascending.ts';
 import { ClusterMap } from './cluster-map.ts';
 import { judgeDiskEdges } from './qcow2-edges.ts';
 import type { ImageLayout, ImageLimits, ReadRange } from './layout.ts';
@@ -79,9 +80,7 @@ async function mapL1(header: Qcow2Header, map: ClusterMap, readRange: ReadRange)
       if (index < needed) places[index] = place;
     }
   });
-  const order = Uint32Array.from({ length: needed }, (_, index) => index)
-    .filter((index) => places[index] !== 0)
-    .sort((a, b) => (places[a] ?? 0) - (places[b] ?? 0));
+  const order = ascendingOrder(places).filter((index) => places[index] !== 0);
   const offsets = Float64Array.from(order, (index) => places[index] ?? 0);
   const l2 = await readTables(readRange, offsets, clusterBytes, (position, table) => {
     mapL2Table(header, map, table, offsets[position] ?? 0, (order[position] ?? 0) * perTable);

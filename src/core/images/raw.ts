@@ -1,9 +1,10 @@
 /** A raw image: the object is the disk. */
-import { createHash } from 'node:crypto';
 import { ProvisionError } from '../errors.ts';
 import { PROBE_BYTES, TRAILER_BYTES, refuseForeignMagic } from './foreign-magic.ts';
 import type { ByteRange, Extent, ImageDecoder, ImageLayout, ImageLimits, ReadRange } from './layout.ts';
 import { malformed, tooLarge } from './refusal.ts';
+import type { Witnessed } from './witness.ts';
+import { Witness, fingerprintOf, witnessed } from './witness.ts';
 
 const ZERO_BLOCK_BYTES = 64 * 1024;
 const ZERO_RUN_MIN_BYTES = 256 * 1024;
@@ -11,37 +12,30 @@ const ZEROS = Buffer.alloc(ZERO_BLOCK_BYTES);
 
 class RawDecoder implements ImageDecoder {
   readonly #sizeBytes: number;
-  readonly #head: Uint8Array;
-  #positionBytes = 0;
+  readonly #witnesses: readonly Witness[];
+  #positionBytes: number;
 
-  constructor(sizeBytes: number, head: Uint8Array, fromBytes: number) {
+  constructor(sizeBytes: number, judged: readonly Witnessed[], fromBytes: number) {
     this.#sizeBytes = sizeBytes;
-    this.#head = head;
+    this.#witnesses = judged.map((part) => new Witness(part, fromBytes));
     this.#positionBytes = fromBytes;
   }
 
   get safeBytes(): number {
-    return this.#positionBytes;
+    return Math.min(this.#positionBytes, ...this.#witnesses.map(({ safeBytes }) => safeBytes));
   }
 
   *push(bytes: Uint8Array): Generator<Extent> {
     if (bytes.length === 0) return;
     const offsetBytes = this.#positionBytes;
     if (offsetBytes + bytes.length > this.#sizeBytes) throw pastTheEnd(this.#sizeBytes);
-    this.#compareHead(bytes);
+    for (const witness of this.#witnesses) witness.push(bytes, offsetBytes);
     this.#positionBytes += bytes.length;
     yield* withoutZeros(bytes, offsetBytes);
   }
 
   finish(): void {
     if (this.#positionBytes !== this.#sizeBytes) throw endedEarly(this.#positionBytes, this.#sizeBytes);
-  }
-
-  /** The magic was checked on bytes read earlier: the stream must begin with the same ones. */
-  #compareHead(bytes: Uint8Array): void {
-    const rest = this.#head.subarray(this.#positionBytes);
-    const length = Math.min(rest.length, bytes.length);
-    if (Buffer.compare(rest.subarray(0, length), bytes.subarray(0, length)) !== 0) throw metadataChanged();
   }
 }
 
@@ -94,7 +88,9 @@ export async function openRaw(
   }
   const head = await readRange(0, Math.min(PROBE_BYTES, sizeBytes));
   const tailOffsetBytes = Math.max(0, sizeBytes - TRAILER_BYTES);
-  refuseForeignMagic(head, await readRange(tailOffsetBytes, sizeBytes - tailOffsetBytes), tailOffsetBytes);
+  const tail = await readRange(tailOffsetBytes, sizeBytes - tailOffsetBytes);
+  refuseForeignMagic(head, tail, tailOffsetBytes);
+  const judged = [witnessed(0, head), witnessed(tailOffsetBytes, tail)];
   return {
     format: 'raw',
     objectSizeBytes: sizeBytes,
@@ -104,8 +100,8 @@ export async function openRaw(
         yield { offsetBytes: sizeBytes, lengthBytes: volumeSizeBytes - sizeBytes };
       }
     },
-    fingerprint: createHash('sha256').update(head).digest('hex'),
-    decoder: (fromBytes = 0) => new RawDecoder(sizeBytes, head, fromBytes),
+    fingerprint: fingerprintOf(judged),
+    decoder: (fromBytes = 0) => new RawDecoder(sizeBytes, judged, fromBytes),
   };
 }
 
@@ -123,14 +119,5 @@ export function endedEarly(positionBytes: number, sizeBytes: number): ProvisionE
     code: 'IMAGE_TRUNCATED',
     message: `The image ended after ${positionBytes} of ${sizeBytes} bytes.`,
     hint: 'Look at the store: the object is damaged or the connection was cut.',
-  });
-}
-
-/** What was parsed and what was hashed must be the same bytes. */
-export function metadataChanged(): ProvisionError {
-  return new ProvisionError({
-    code: 'IMAGE_CHANGED',
-    message: 'The metadata of the image were other bytes when the image was opened than when it was read.',
-    hint: 'The store answered two reads of one pinned object differently: look at the store.',
   });
 }

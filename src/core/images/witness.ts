@@ -5,11 +5,12 @@
  */
 import type { Hash } from 'node:crypto';
 import { createHash } from 'node:crypto';
-import { metadataChanged } from './raw.ts';
+import { ProvisionError } from '../errors.ts';
 
 const SHA256_BYTES = 32;
 /** Small parts share a digest: 4 million tables of 512 bytes need 1 MiB of them. */
 const GROUP_MIN_BYTES = 64 * 1024;
+const GROUP_SPAN_MAX_BYTES = 16 * 1024 * 1024;
 
 /** Parsed parts of the object: all of one length, in ascending order, not overlapping. */
 export interface Witnessed {
@@ -114,6 +115,21 @@ export function fingerprintOf(parts: readonly Witnessed[]): string {
   return hash.digest('hex');
 }
 
+/**
+ * A group is compared as a whole, and a fill can be resumed only at its begin: L2 tables, which have an entry of
+ * 8 bytes for each cluster, come that far apart.
+ */
 function partsInGroup(lengthBytes: number): number {
-  return Math.max(1, Math.floor(GROUP_MIN_BYTES / lengthBytes));
+  const betweenBytes = (lengthBytes / 8) * lengthBytes;
+  const near = Math.floor(GROUP_SPAN_MAX_BYTES / betweenBytes);
+  return Math.max(1, Math.min(Math.floor(GROUP_MIN_BYTES / lengthBytes), near));
+}
+
+/** What was parsed and what was hashed must be the same bytes. */
+function metadataChanged(): ProvisionError {
+  return new ProvisionError({
+    code: 'IMAGE_CHANGED',
+    message: 'The metadata of the image were other bytes when the image was opened than when it was read.',
+    hint: 'The store answered two reads of one pinned object differently: look at the store.',
+  });
 }

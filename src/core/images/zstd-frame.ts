@@ -4,6 +4,9 @@
  * sector: its first bytes would be taken for a second frame, and fail.
  */
 
+/** QEMU writes one frame for each cluster. More are legal, but thousands of tiny ones only cost time and memory. */
+export const FRAMES_MAX = 64;
+
 const MAGIC = 0xfd2fb528;
 const FRAME_CONTENT_SIZE_BYTES = [0, 2, 4, 8] as const;
 const DICTIONARY_ID_BYTES = [0, 1, 2, 4] as const;

@@ -4,7 +4,8 @@ import { describe, expect, it } from 'vitest';
 import { ProvisionError } from '../../../src/core/errors.ts';
 import { openImage } from '../../../src/core/images/open-image.ts';
 import { CLUSTER, DATA, HOSTILE_HEADERS, HOSTILE_TABLES, L2, VIRTUAL_BYTES } from './hostile.ts';
-import { compressedEntry, compressedImage, goodImage } from './hostile.ts';
+import { compressedEntry, compressedImage, goodImage, scatteredImage } from './hostile.ts';
+import { wideImage, withExtension } from './hostile.ts';
 import { decode, MemoryVolume, rangeReader, write } from './memory-volume.ts';
 import { seededRandom } from './random.ts';
 
@@ -31,6 +32,40 @@ describe('the images the hostile ones are made of are good', () => {
   it('decodes a compressed cluster', async () => {
     const { volume } = await decode('qcow2', compressedImage(), { chunkBytes: 700, tailBytes: 0 });
     expect(volume.bytes.subarray(CLUSTER + 600, 2 * CLUSTER).every((byte) => byte === 7)).toBe(true);
+  });
+
+  it.each([
+    ['with small clusters, up to their end', goodImage, CLUSTER - 120],
+    ['with large clusters, up to what is read', wideImage, CLUSTER - 128],
+    ['with large clusters', wideImage, 1000],
+  ])('skips header extensions nobody knows, %s', async (_name, make, lengthBytes) => {
+    const read = async (object: Buffer) =>
+      (await decode('qcow2', object, { chunkBytes: CLUSTER, tailBytes: 0 })).volume.bytes;
+    const image = withExtension(make(), lengthBytes);
+    expect(Buffer.compare(await read(image), await read(make()))).toBe(0);
+  });
+});
+
+describe('an image whose tables and compressed data lie in another order than on the disk', () => {
+  const random = seededRandom(77);
+  const ORDERS: readonly (readonly [string, (numbers: number[]) => number[]])[] = [
+    ['the same', (numbers) => numbers],
+    ['the opposite', (numbers) => numbers.reverse()],
+    ...Array.from({ length: 5 }, (_, index): [string, (numbers: number[]) => number[]] => [
+      `random ${index}`,
+      (numbers) =>
+        numbers
+          .map((number) => ({ number, key: random() }))
+          .sort((a, b) => a.key - b.key)
+          .map(({ number }) => number),
+    ]),
+  ];
+  it.each(ORDERS)('is the same disk: %s', async (_name, shuffle) => {
+    const { image, disk } = scatteredImage(shuffle);
+    for (const chunkBytes of [700, image.length]) {
+      const { volume } = await decode('qcow2', image, { chunkBytes, tailBytes: 0 });
+      expect(Buffer.compare(volume.bytes, disk)).toBe(0);
+    }
   });
 });
 
@@ -78,6 +113,7 @@ const FOREIGN: readonly (readonly [string, string, number])[] = [
   ['qed', 'QED\0', 0],
   ['vmdk', 'KDMV', 0],
   ['vmdk', 'COWD', 0],
+  ['vmdk (SE sparse)', '\xbe\xba\xfe\xca', 0],
   ['vmdk', '# Disk DescriptorFile\nversion=1\n', 0],
   ['vmdk', '# anything\n\n  version=3\n', 0],
   ['vhdx', 'vhdxfile', 0],
@@ -88,6 +124,8 @@ const FOREIGN: readonly (readonly [string, string, number])[] = [
   ['parallels', 'WithoutFreeSpace', 0],
   ['parallels', 'WithouFreSpacExt', 0],
   ['bochs', 'Bochs Virtual HD Image', 0],
+  ['cloop', '#!/bin/sh\n#V2.0 Format\nmodprobe cloop', 0],
+  ['dmg', 'koly', 0],
   ['vhd', 'conectix', 8192 - 512],
   ['dmg', 'koly', 8192 - 512],
 ];

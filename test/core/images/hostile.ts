@@ -53,6 +53,71 @@ export function compressedImage(): Buffer {
   return image;
 }
 
+/** The good image with clusters of 128 KiB: only half of its first cluster is read with the header. */
+export function wideImage(): Buffer {
+  const good = goodImage();
+  const image = Buffer.alloc(2 * OBJECT_BYTES);
+  for (let at = 0; at < OBJECT_BYTES; at += CLUSTER) good.copy(image, 2 * at, at, at + CLUSTER);
+  image.writeUInt32BE(17, 20);
+  u64(image, 2 * VIRTUAL_BYTES, 24);
+  u64(image, 2 * L1, 40);
+  u64(image, 2 * REFCOUNT_TABLE, 48);
+  u64(image, 2 * REFCOUNT_BLOCK, 2 * REFCOUNT_TABLE);
+  u64(image, COPIED | BigInt(2 * L2), 2 * L1);
+  u64(image, COPIED | BigInt(2 * DATA), 2 * L2);
+  u64(image, COPIED | BigInt(2 * (DATA + CLUSTER)), 2 * L2 + 16);
+  return image;
+}
+
+/** A header extension nobody knows, from byte 112 on, and perhaps the begin of another one behind it. */
+export function withExtension(image: Buffer, lengthBytes: number, next?: number): Buffer {
+  extension(image, 0x12345678, lengthBytes);
+  if (next !== undefined) {
+    image.writeUInt32BE(next, 120 + lengthBytes);
+    image.writeUInt32BE(8, 124 + lengthBytes);
+  }
+  return image;
+}
+
+const SMALL_CLUSTER = 512;
+const SMALL_ENTRIES = SMALL_CLUSTER / 8;
+const SMALL_TABLES = 12;
+
+/**
+ * A good image of compressed clusters alone, 512 bytes each, whose L2 tables and compressed data lie in the
+ * order that `shuffle` makes of them; and the disk in it.
+ */
+export function scatteredImage(shuffle: (numbers: number[]) => number[]): { image: Buffer; disk: Buffer } {
+  const guests = SMALL_TABLES * SMALL_ENTRIES;
+  const numbers = (count: number) => shuffle(Array.from({ length: count }, (_, index) => index));
+  const disk = Buffer.alloc(guests * SMALL_CLUSTER);
+  const head = Buffer.alloc((4 + SMALL_TABLES) * SMALL_CLUSTER);
+  goodImage().copy(head, 0, 0, SMALL_CLUSTER);
+  head.writeUInt32BE(9, 20);
+  u64(head, disk.length, 24);
+  head.writeUInt32BE(SMALL_TABLES, 36);
+  u64(head, 3 * SMALL_CLUSTER, 40);
+  u64(head, SMALL_CLUSTER, 48);
+  u64(head, 2 * SMALL_CLUSTER, SMALL_CLUSTER);
+  const tables = numbers(SMALL_TABLES).map((place) => (4 + place) * SMALL_CLUSTER);
+  for (const [index, table] of tables.entries()) {
+    u64(head, COPIED | BigInt(table), 3 * SMALL_CLUSTER + index * 8);
+  }
+  const packed: Buffer[] = [];
+  let at = head.length;
+  for (const guest of numbers(guests)) {
+    const content = disk.subarray(guest * SMALL_CLUSTER, (guest + 1) * SMALL_CLUSTER);
+    const data = deflateRawSync(content.fill(`cluster ${guest} of the disk, `));
+    const table = tables[Math.floor(guest / SMALL_ENTRIES)] ?? 0;
+    const sectors = Math.floor((at + data.length - 1) / 512) - Math.floor(at / 512);
+    const entry = COMPRESSED | (BigInt(sectors) << 61n) | BigInt(at);
+    u64(head, entry, table + (guest % SMALL_ENTRIES) * 8);
+    packed.push(data);
+    at += data.length;
+  }
+  return { image: Buffer.concat([head, ...packed]), disk };
+}
+
 export function compressedEntry(offsetBytes: number, sectors: number): bigint {
   return COMPRESSED | (BigInt(sectors) << SECTORS_SHIFT) | BigInt(offsetBytes);
 }
@@ -141,6 +206,13 @@ export const HOSTILE_HEADERS: readonly Hostile[] = [
   header('an extension past the cluster', M, 'header extension', (i) => {
     extension(i, 0x12345678, CLUSTER);
   }),
+  {
+    name: 'extensions past what is read with the header',
+    code: M,
+    says: 'the header extensions at byte 65536 is no end within the first 65536 bytes, allowed is an extension of type 0 before that.',
+    // QEMU would go on, and find the name of an external data file.
+    make: () => withExtension(wideImage(), CLUSTER - 120, 0x44415441),
+  },
   header('extended L2 with small clusters', M, 'cluster_bits with extended', (i) => {
     u64(i, 16, 72);
     i.writeUInt32BE(13, 20);
@@ -257,6 +329,16 @@ export const HOSTILE_TABLES: readonly Hostile[] = [
   packed('compressed with bit 63', 'bit 63', (i) =>
     u64(i, compressedEntry(DATA + CLUSTER, 1) | COPIED, L2 + 8),
   ),
+  packed('compressed with data in a subcluster', 'no subcluster bits', (i) => {
+    u64(i, 16, 72);
+    u64(i, compressedEntry(DATA + CLUSTER, 1), L2);
+    u64(i, 1n << 31n, L2 + 8);
+  }),
+  packed('compressed with zeros in a subcluster', 'no subcluster bits', (i) => {
+    u64(i, 16, 72);
+    u64(i, compressedEntry(DATA + CLUSTER, 1), L2);
+    u64(i, 1n << 32n, L2 + 8);
+  }),
   packed('compressed at 0', 'compressed data', (i) => u64(i, compressedEntry(0, 1), L2 + 8)),
   packed('compressed outside', 'compressed data', (i) => u64(i, compressedEntry(OBJECT_BYTES, 1), L2 + 8)),
   packed('compressed over L2', 'used already', (i) => u64(i, compressedEntry(L2 + 100, 1), L2 + 8)),

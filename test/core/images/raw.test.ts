@@ -3,14 +3,16 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Extent } from '../../../src/core/images/layout.ts';
 import { openImage } from '../../../src/core/images/open-image.ts';
-import { decode, rangeReader } from './memory-volume.ts';
+import { decode, MemoryVolume, rangeReader, write } from './memory-volume.ts';
 
 const KIB = 1024;
 const BLOCK = 64 * KIB;
 
+const open = (object: Uint8Array) =>
+  openImage('raw', object.length, { virtualSizeMaxBytes: 2 ** 40 }, rangeReader(object));
+
 async function extentsOf(object: Uint8Array): Promise<Extent[]> {
-  const limits = { virtualSizeMaxBytes: 2 ** 40 };
-  const layout = await openImage('raw', object.length, limits, rangeReader(object));
+  const layout = await open(object);
   return [...layout.decoder().push(object)];
 }
 
@@ -71,5 +73,56 @@ describe('a raw image', () => {
       }),
       { numRuns: 100, seed: 1 },
     );
+  });
+});
+
+describe('a store that answers the judging reads of a raw image with other bytes than it streams', () => {
+  const SIZE = 8192;
+  const TAIL = SIZE - 512;
+  const good = Buffer.alloc(SIZE, 7);
+  function disguised(magic: string, at: number): Buffer {
+    const image = Buffer.from(good);
+    image.write(magic, at, 'latin1');
+    return image;
+  }
+
+  it.each([
+    ['the header of another format', 'QFI\xfb', 0],
+    ['a vmdk descriptor', 'version=1\n', 0],
+    ['the last byte of its head', 'x', 2047],
+    ['the trailer of another format', 'conectix', TAIL],
+    ['the last byte of its tail', 'x', SIZE - 1],
+  ])('is found out by %s', async (_name, text, at) => {
+    const layout = await open(good);
+    for (const chunkBytes of [SIZE, 1000, 511]) {
+      const volume = new MemoryVolume(SIZE);
+      await expect(write(layout, disguised(text, at), volume, chunkBytes)).rejects.toMatchObject({
+        code: 'IMAGE_CHANGED',
+      });
+    }
+  });
+
+  it('is found out where an interrupted fill goes on, wherever that is', async () => {
+    const layout = await open(good);
+    const wrong = disguised('conectix', TAIL);
+    for (const cut of [1, 2047, 2048, 5000, TAIL - 1, TAIL, TAIL + 3]) {
+      const first = layout.decoder();
+      // The tail's own first bytes are still the right ones.
+      expect([...first.push(good.subarray(0, cut))]).toHaveLength(1);
+      const { safeBytes = 0 } = first;
+      // What has come in part is to come again: nobody else compares the whole of it.
+      expect(safeBytes).toBe(cut < 2048 ? 0 : Math.min(cut, TAIL));
+      const resume = (object: Buffer) => [...layout.decoder(safeBytes).push(object.subarray(safeBytes))];
+      expect(resume(good)).toHaveLength(1);
+      expect(() => resume(wrong)).toThrow(expect.objectContaining({ code: 'IMAGE_CHANGED' }));
+    }
+  });
+
+  it('is none where head and tail are the same bytes', async () => {
+    for (const sizeBytes of [1, 511, 512, 600, 2048, 2049, 2559]) {
+      const object = good.subarray(0, sizeBytes);
+      const { volume } = await decode('raw', object, { chunkBytes: 300, tailBytes: 0 });
+      expect(Buffer.compare(volume.bytes, object)).toBe(0);
+    }
   });
 });
