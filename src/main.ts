@@ -143,6 +143,7 @@ function openImages(config: Config): MinioImages {
     caPem: minio.ca,
     connectTimeoutMs: minio.connectTimeoutMs,
     idleTimeoutMs: minio.idleTimeoutMs,
+    rateMinBytesPerS: minio.rateMinBytesPerS,
   });
 }
 

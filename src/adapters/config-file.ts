@@ -29,6 +29,7 @@ export interface Config {
     readonly secretKey: Secret;
     readonly connectTimeoutMs: number;
     readonly idleTimeoutMs: number;
+    readonly rateMinBytesPerS: number;
   };
   readonly volumeGroups: readonly string[];
   readonly integrity: {
@@ -207,6 +208,7 @@ function toConfig(file: ConfigFile, accessKey: Secret, secretKey: Secret, ca: st
       secretKey,
       connectTimeoutMs: minio.timeouts.connect,
       idleTimeoutMs: minio.timeouts.idle,
+      rateMinBytesPerS: minio.rate_min,
     },
     volumeGroups: file.volume_groups,
     integrity: {

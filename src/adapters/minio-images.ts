@@ -65,7 +65,10 @@ export class MinioImages implements Images {
   async stat(image: ImageReference, version?: string): Promise<ImageObject> {
     const asked = { ...this.#asked(image), version };
     try {
-      const answer = await this.#send({ method: 'HEAD', image, version });
+      const answer = await this.#send({
+        ...{ method: 'HEAD', image, version },
+        headers: { 'x-amz-checksum-mode': 'ENABLED' },
+      });
       answer.resume();
       const sizeBytes = Number(answer.headers['content-length'] ?? Number.NaN);
       const etag = plainEtag(answer.headers.etag);
@@ -73,7 +76,12 @@ export class MinioImages implements Images {
         throw wrongAnswer(asked, 'the answer to HEAD has no Content-Length or no ETag');
       }
       const pinned = versionOf(answer) ?? version;
-      return { image, sizeBytes, etag, ...(pinned === undefined ? {} : { version: pinned }) };
+      const storeSha256 = checksumOf(answer);
+      return {
+        ...{ image, sizeBytes, etag },
+        ...(pinned === undefined ? {} : { version: pinned }),
+        ...(storeSha256 === undefined ? {} : { storeSha256 }),
+      };
     } catch (error) {
       throw storeError(error, asked);
     }
@@ -158,6 +166,13 @@ function plainEtag(etag: string | undefined): string {
 function versionOf(answer: http.IncomingMessage): string | undefined {
   const version = answer.headers['x-amz-version-id'];
   return typeof version === 'string' && version !== '' ? version : undefined;
+}
+
+/** Of the whole object: one that was uploaded in parts has a checksum of their checksums, `…-PARTS`. */
+function checksumOf(answer: http.IncomingMessage): string | undefined {
+  const checksum = answer.headers['x-amz-checksum-sha256'];
+  if (typeof checksum !== 'string' || !/^[A-Za-z0-9+/]{43}=$/.test(checksum)) return undefined;
+  return Buffer.from(checksum, 'base64').toString('hex');
 }
 
 function parseEndpoint(text: string): URL {

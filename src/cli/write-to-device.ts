@@ -88,6 +88,7 @@ function needsOf(config: Config) {
     caPem: minio.ca,
     connectTimeoutMs: minio.connectTimeoutMs,
     idleTimeoutMs: minio.idleTimeoutMs,
+    rateMinBytesPerS: minio.rateMinBytesPerS,
   });
   return {
     images,

@@ -99,6 +99,11 @@ export interface ImageObject {
   readonly etag: string;
   /** Present when the bucket is versioned. */
   readonly version?: string | undefined;
+  /**
+   * What the store says of the SHA-256, where whoever uploaded it asked for that. It proves nothing, for it comes
+   * from where the bytes come from; but it can tell early that they are others than those that are meant.
+   */
+  readonly storeSha256?: string | undefined;
 }
 
 export interface ReadOptions {

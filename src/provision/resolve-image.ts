@@ -59,6 +59,7 @@ export async function resolveImage(
   checkBucket(needs.policy, request);
   const object = await needs.images.stat(request.image, request.version);
   const proof = await findProof(needs.images, needs.policy, request);
+  warnEarly(object, proof);
   const images = (await open?.(object, proof.sha256)) ?? needs.images;
   const source = { images, clock: needs.clock, object, signal };
   const outer = outerLayer(needs, request);
@@ -78,6 +79,16 @@ export async function resolveImage(
     ...{ object, images, proof, sha256: proof.sha256 },
     layout: isResumable ? layout : fromTheStart(layout),
   };
+}
+
+/** Before anything is downloaded: the store itself knows that this is another object. Its word is no proof. */
+function warnEarly({ image, storeSha256 }: ImageObject, { sha256 }: ImageProof): void {
+  if (sha256 === undefined || storeSha256 === undefined || sha256 === storeSha256) return;
+  throw new ProvisionError({
+    code: 'DIGEST_MISMATCH',
+    message: `The store says that ${imageName(image)} has the SHA-256 ${storeSha256}, expected is ${sha256}.`,
+    hint: 'Either the object is not the image that was meant, or the annotation or sidecar names an old digest.',
+  });
 }
 
 function outerLayer(needs: ResolveNeeds, { compression, format }: VolumeRequest): OuterLayer | undefined {

@@ -66,6 +66,21 @@ describe('a store that behaves', () => {
     expect(sent?.headers.authorization).toMatch(/^AWS4-HMAC-SHA256 Credential=access\//);
   });
 
+  it.each([
+    ['of the whole object', Buffer.alloc(32, 7).toString('base64'), Buffer.alloc(32, 7).toString('hex')],
+    ['of its parts', `${Buffer.alloc(32, 7).toString('base64')}-3`, undefined],
+    ['that is none', 'x'.repeat(44), undefined],
+  ])("passes the store's checksum on, %s", async (_, checksum, expected) => {
+    let mode: unknown;
+    store.misbehave = (request, answer, range) => {
+      mode = request.headers['x-amz-checksum-mode'];
+      answerWell(request, answer, range, { 'x-amz-checksum-sha256': checksum });
+      return true;
+    };
+    expect((await images.stat(IMAGE)).storeSha256).toBe(expected);
+    expect(mode).toBe('ENABLED');
+  });
+
   it('keeps to the version', async () => {
     const versions: (string | null)[] = [];
     store.misbehave = (request, answer, range) => {

@@ -1,112 +1,173 @@
-/**
- * npm run bench [-- --case NAME] [--runs N] [--folder DIR] [--write]: how fast volumes are filled, beside what
- * a person would type instead. Needs root, loop devices, qemu-img and 6 GB of memory; nbdkit if it is there.
- */
-import { spawnSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+/** npm run bench: how fast volumes are filled, beside what a person would type instead; see --help. */
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import type { CaseName, Place, Way } from './cases.ts';
-import { CASES, download, imageOf, nbdkit, ours, thenQemuImg, write } from './cases.ts';
-import { attachDevice, makeLink } from './devices.ts';
-import type { BenchImage, ImageName } from './images.ts';
-import { diskPath, makeImages } from './images.ts';
+import { format, resolveConfig } from 'prettier';
+import type { Case } from './cases.ts';
+import { CASES } from './cases.ts';
+import { attachDevice } from './devices.ts';
+import type { BenchImage } from './images.ts';
+import { ImageSources } from './images.ts';
 import { measure } from './measure.ts';
+import { installNbdkit } from './packages.ts';
 import type { CaseResult } from './report.ts';
-import { reportText } from './report.ts';
-import { Cleanup, run, timed } from './shell.ts';
+import { reportText, section } from './report.ts';
+import { findRoom } from './room.ts';
+import { Cleanup, endAll, timed } from './shell.ts';
 import { KEYS, startStore } from './store.ts';
+import type { Way } from './ways.ts';
+import { downloadedFile } from './ways.ts';
 
-const PORT = 19_400;
-const VOLUMES_AT_ONCE = 8;
 const REPORT = join(import.meta.dirname, '../../docs/performance.md');
+const USAGE = `Usage: npm run bench -- [OPTIONS]
+
+Fills volumes on loop devices from a MinIO on this machine, by our program and by what people would type, and
+prints a report. Needs root, loop devices, qemu-img, e2fsprogs and curl; installs nbdkit and libnbd-bin (Debian)
+where they are missing.
+
+  --case NAME     only this case; may be given more than once
+  --runs N        counted runs of each way (5)
+  --folder DIR    made for what is measured, best in a tmpfs (/dev/shm/lvp-bench)
+  --disk DIR      made for the images, and for cases that memory has no room for (/var/tmp/lvp-bench)
+  --port N        of MinIO; the next one is used as well (19400)
+  --write         write the report to docs/performance.md, too
+  --list          print the cases and their goals
+  --help          print this
+`;
 
 const { values } = parseArgs({
   options: {
     case: { type: 'string', multiple: true },
     runs: { type: 'string', default: '5' },
     folder: { type: 'string', default: '/dev/shm/lvp-bench' },
+    disk: { type: 'string', default: '/var/tmp/lvp-bench' },
+    port: { type: 'string', default: '19400' },
     write: { type: 'boolean', default: false },
+    list: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
   },
 });
 
-type Images = Record<ImageName, BenchImage>;
+interface Bench {
+  readonly folders: readonly string[];
+  readonly sources: ImageSources;
+  readonly port: number;
+  readonly runs: number;
+  readonly hasNbdkit: boolean;
+  readonly cleanup: Cleanup;
+}
 
-async function bench(names: readonly CaseName[], runs: number, folder: string): Promise<string> {
-  const cleanup = new Cleanup();
+async function benchAll(cases: readonly Case[], runs: number, cleanup: Cleanup): Promise<string> {
+  const { folder, disk, port } = values;
+  for (const made of [folder, disk]) makeFolder(made, cleanup);
+  const sources = new ImageSources(disk);
+  const hasNbdkit = await installNbdkit();
+  const bench = { folders: [folder, disk], sources, port: Number(port), runs, hasNbdkit, cleanup };
+  const results: CaseResult[] = [];
+  for (const theCase of cases) {
+    const result = await benchCase(theCase, bench);
+    // Already now: a later case may fail.
+    process.stderr.write(section(result));
+    results.push(result);
+  }
+  const command = ['npm run bench', ...process.argv.slice(2)].join(' ').replace('bench -', 'bench -- -');
+  return reportText(results, command, runs);
+}
+
+/** Sets the stage, measures, looks whether the volume is right, and takes everything away again. */
+async function benchCase(theCase: Case, bench: Bench): Promise<CaseResult> {
+  const cleanup = bench.cleanup.part();
   try {
-    mkdirSync(folder, { recursive: true });
-    const images = makeImages(folder);
-    const { port } = await startStore(folder, PORT, Object.values(images), false, cleanup);
-    const place: Place = {
-      ...{ folder, url: `http://127.0.0.1:${port}`, caPath: '', prefix: '' },
-      devices: [attachDevice(folder, 'volume0', cleanup)],
-    };
-    const results: CaseResult[] = [];
-    for (const name of names) {
-      process.stderr.write(`${name} `);
-      const ways = await waysOf(name, images, place, cleanup);
-      await verify(name, images, place);
-      results.push({ name, measured: await measure(ways, runs) });
-    }
-    const command = ['npm run bench', ...process.argv.slice(2)].join(' ').replace('bench -', 'bench -- -');
-    return reportText(results, images, command, runs);
+    const images = [theCase.image, 'tiny' as const, ...(theCase.others ?? [])];
+    const [image, tiny, ...others] = await Promise.all(images.map((name) => bench.sources.image(name)));
+    if (image === undefined || tiny === undefined) throw new Error('a case has an image');
+    const place = findRoom(bench.folders, theCase.roomBytes);
+    const folder = join(place.folder, theCase.name);
+    makeFolder(folder, cleanup);
+    process.stderr.write(`${theCase.name} in ${folder} `);
+    const store = await startStore(folder, bench.port, [image, tiny, ...others], false, cleanup);
+    const volume = attachDevice(folder, 'volume0', image.virtualBytes, cleanup);
+    const warm = { image: tiny, device: attachDevice(folder, 'warm', tiny.virtualBytes, cleanup) };
+    const scene = { folder, store, url: store.url, prefix: '', devices: [volume], warm };
+    const ways = await theCase.ways({ image, others, scene, hasNbdkit: bench.hasNbdkit, cleanup });
+    const removing = `rm -f ${downloadedFile(scene)}`;
+    const before = theCase.isTrimmed === true ? `${removing}; blkdiscard --force ${volume} 2>&1` : removing;
+    const measured = await measure(ways, bench.runs, before);
+    await timed(before);
+    await verify(ways[0], image);
+    return { theCase, image, place, measured };
   } finally {
     await cleanup.all();
   }
 }
 
-async function waysOf(name: CaseName, images: Images, place: Place, cleanup: Cleanup): Promise<Way[]> {
-  const image = images[imageOf(name)];
-  const dataBytes = name === 'raw' ? image.sizeBytes : images.qcow2.sizeBytes;
-  const limits = [download(image, place), write(dataBytes, place)];
-  if (name === 'tls') {
-    const folder = join(place.folder, 'tls');
-    mkdirSync(folder, { recursive: true });
-    const { port, caPath } = await startStore(folder, PORT + 1, [image], true, cleanup);
-    const secure = { ...place, url: `https://127.0.0.1:${port}`, caPath };
-    return [ours(image, secure), download(image, secure), ours(image, place, 'lvp without TLS')];
+/** What was measured must be right: the volumes' bytes are the disk's, also where there was something else. */
+async function verify(way: Way | undefined, { path, format: kind, virtualBytes }: BenchImage): Promise<void> {
+  const { line = '', devices = [] } = way ?? {};
+  const place = virtualBytes / 2 ** 22 - 32;
+  for (const device of devices) {
+    await timed(`dd if=/dev/urandom of=${device} bs=4M count=16 seek=${place} oflag=direct status=none`);
   }
-  if (name === 'gigabit') {
-    const { prefix, host } = makeLink(cleanup);
-    const far = { ...place, prefix, url: `http://${host}:${PORT}` };
-    return [ours(image, far), download(image, far), ...thenQemuImg(image, far)];
-  }
-  if (name === 'eight') {
-    const more = Array.from({ length: VOLUMES_AT_ONCE - 1 }, (_, index) =>
-      attachDevice(place.folder, `volume${index + 1}`, cleanup),
-    );
-    const many = { ...place, devices: [...place.devices, ...more] };
-    return [ours(image, many), ours(image, place, 'lvp, one volume'), ...limits];
-  }
-  const isThere = spawnSync('nbdkit', ['--version']).status === 0;
-  return [
-    ...[ours(image, place), ...limits, ...thenQemuImg(image, place)],
-    ...(isThere ? [nbdkit(image, place)] : []),
-  ];
+  await timed(line, KEYS);
+  for (const device of devices) await timed(`qemu-img compare -f ${kind} -F raw ${path} ${device}`);
 }
 
-/** What is measured must be right: the volume's bytes are the disk's, or zeros behind it. */
-async function verify(name: CaseName, images: Images, place: Place): Promise<void> {
-  const image = images[imageOf(name)];
-  const [device = ''] = place.devices;
-  await timed(`dd if=/dev/urandom of=${device} bs=4M count=16 seek=2000 oflag=direct status=none`, {});
-  await timed(ours(image, place).line, KEYS);
-  const expected = image.format === 'raw' ? image.path : diskPath(place.folder);
-  run('bash', [
-    '-c',
-    `cmp "$0" <(cat "$1"; head -c $(( $(blockdev --getsize64 "$0") - $(stat -c %s "$1") )) /dev/zero)`,
-    device,
-    expected,
-  ]);
+/** A folder that is there belongs to another bench, or to one that was killed: that is for a person to see. */
+function makeFolder(folder: string, cleanup: Cleanup): void {
+  mkdirSync(folder);
+  cleanup.add(() => {
+    rmSync(folder, { recursive: true, force: true });
+  });
 }
 
-function isCase(name: string): name is CaseName {
-  return (CASES as readonly string[]).includes(name);
+function listText(): string {
+  const lines = CASES.map(({ name, title, goals }) => {
+    const wanted = goals.map(({ way, kind, max }) => `${kind} ${max} (${way})`).join(', ');
+    return `${name.padEnd(8)}  ${title}${wanted === '' ? '' : `: ${wanted}`}\n`;
+  });
+  return lines.join('');
 }
 
-const names = values.case ?? CASES;
-if (!names.every(isCase)) throw new Error(`there are the cases ${CASES.join(', ')}`);
-const text = await bench(names, Number(values.runs), values.folder);
-process.stdout.write(text);
-if (values.write) writeFileSync(REPORT, text);
+function chosenCases(): readonly Case[] {
+  const names = values.case ?? CASES.map(({ name }) => name);
+  return names.map((name) => {
+    const found = CASES.find((theCase) => theCase.name === name);
+    if (found === undefined) throw new Error(`there is no case ${name}: see --list`);
+    return found;
+  });
+}
+
+async function main(): Promise<void> {
+  const runs = Number(values.runs);
+  if (!Number.isInteger(runs) || runs < 1) throw new Error('--runs wants a number of 1 or more');
+  const cases = chosenCases();
+  if (process.getuid?.() !== 0) throw new Error('loop devices and namespaces need root');
+  const cleanup = new Cleanup();
+  const stopped = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      if (stopped.signal.aborted) return;
+      stopped.abort();
+      void endAll()
+        .then(() => cleanup.all())
+        .finally(() => process.exit(128 + constants.signals[signal]));
+    });
+  }
+  try {
+    const text = await benchAll(cases, runs, cleanup);
+    const style = await resolveConfig(REPORT);
+    const formatted = await format(text, { ...style, parser: 'markdown' });
+    process.stdout.write(formatted);
+    if (values.write) writeFileSync(REPORT, formatted);
+  } catch (error) {
+    // What a signal has ended is no failure of its own.
+    if (!stopped.signal.aborted) throw error;
+  } finally {
+    await cleanup.all();
+  }
+}
+
+if (values.help) process.stdout.write(USAGE);
+else if (values.list) process.stdout.write(listText());
+else await main();

@@ -1,8 +1,7 @@
 /** Runs the ways of one case in turn, so that whatever else the machine does meets all of them. */
-import { OURS } from './cases.ts';
-import type { Way } from './cases.ts';
 import { KEYS } from './store.ts';
 import { timed } from './shell.ts';
+import type { Way } from './ways.ts';
 import type { WriteReport } from './write-image.ts';
 
 export interface Measured {
@@ -12,44 +11,73 @@ export interface Measured {
   readonly maxS: number;
   /** Ours divided by this way, median over the rounds: each round compares neighbours in time. */
   readonly ratio: number;
-  readonly peakBytes: number | undefined;
+  /** Of our own ways. */
+  readonly own: OwnMeasured | undefined;
 }
 
-export async function measure(ways: readonly Way[], rounds: number): Promise<Measured[]> {
-  const seconds = new Map<Way, number[]>(ways.map((way) => [way, []]));
-  const peaks: number[] = [];
+export interface OwnMeasured {
+  readonly peakBytes: number;
+  /** Medians. */
+  readonly cpuS: number;
+  readonly storeCpuS: number;
+  readonly storeSentBytes: number;
+  /** Of all fills of the counted rounds. */
+  readonly from: ReadonlySet<string>;
+}
+
+interface Round {
+  readonly seconds: number;
+  readonly report: WriteReport | undefined;
+}
+
+/** The first way is ours; `before` is a command line to run, untimed, before each. */
+export async function measure(ways: readonly Way[], rounds: number, before: string): Promise<Measured[]> {
+  const runs = new Map<Way, Round[]>(ways.map((way) => [way, []]));
   // A first round that does not count fills the caches of all.
   for (let round = -1; round < rounds; round++) {
     for (const way of ways) {
-      const { output, seconds: fromOutside } = await timed(way.line, KEYS);
-      const report = way.isOurs ? (JSON.parse(output) as WriteReport) : undefined;
+      await timed(before);
+      const run = await runOnce(way);
       process.stderr.write('.');
-      if (round < 0) continue;
-      seconds.get(way)?.push(report === undefined ? fromOutside : report.durationMs / 1000);
-      if (report !== undefined && way.name === OURS) peaks.push(report.peakBytes);
+      if (round >= 0) runs.get(way)?.push(run);
     }
   }
   process.stderr.write('\n');
-  const oursS = seconds.get(ways.find(({ name }) => name === OURS) ?? ways[0] ?? never()) ?? [];
-  return ways.map((way) => {
-    const all = seconds.get(way) ?? [];
-    return {
-      way,
-      medianS: median(all),
-      minS: Math.min(...all),
-      maxS: Math.max(...all),
-      ratio: median(oursS.map((s, round) => s / (all[round] ?? Number.NaN))),
-      peakBytes: way.name === OURS ? Math.max(...peaks) : undefined,
-    };
-  });
+  const [first] = runs.values();
+  return [...runs].map(([way, all]) => measured(way, all, first ?? []));
+}
+
+async function runOnce(way: Way): Promise<Round> {
+  const { output, seconds } = await timed(way.line, KEYS);
+  const report = way.isOurs ? (JSON.parse(output) as WriteReport) : undefined;
+  return { seconds: report === undefined ? seconds : report.durationMs / 1000, report };
+}
+
+function measured(way: Way, rounds: readonly Round[], ours: readonly Round[]): Measured {
+  const all = rounds.map(({ seconds }) => seconds);
+  const reports = rounds.flatMap(({ report }) => report ?? []);
+  return {
+    way,
+    medianS: median(all),
+    minS: Math.min(...all),
+    maxS: Math.max(...all),
+    ratio: median(ours.map(({ seconds }, round) => seconds / (all[round] ?? Number.NaN))),
+    own: way.isOurs ? ownMeasured(reports) : undefined,
+  };
+}
+
+function ownMeasured(reports: readonly WriteReport[]): OwnMeasured {
+  return {
+    peakBytes: Math.max(...reports.map(({ peakBytes }) => peakBytes)),
+    cpuS: median(reports.map(({ cpuS }) => cpuS)),
+    storeCpuS: median(reports.map(({ storeCpuS }) => storeCpuS)),
+    storeSentBytes: median(reports.map(({ storeSentBytes }) => storeSentBytes)),
+    from: new Set(reports.flatMap(({ from }) => from)),
+  };
 }
 
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = sorted.length / 2;
   return ((sorted[Math.floor(middle)] ?? Number.NaN) + (sorted[Math.ceil(middle) - 1] ?? Number.NaN)) / 2;
-}
-
-function never(): never {
-  throw new Error('nothing to measure');
 }

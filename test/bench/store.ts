@@ -1,4 +1,4 @@
-/** A MinIO on this machine, plain or with TLS, holding the images. */
+/** A MinIO on this machine, plain or with TLS, holding images. */
 import { spawn } from 'node:child_process';
 import { globSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
@@ -25,7 +25,9 @@ const POLICY = {
 export const KEYS = { MINIO_ROOT_USER: 'bench-access', MINIO_ROOT_PASSWORD: 'bench-secret-key' };
 
 export interface Store {
+  readonly url: string;
   readonly port: number;
+  readonly pid: number;
   /** Of the certificate; empty without TLS. */
   readonly caPath: string;
 }
@@ -38,15 +40,18 @@ export async function startStore(
   cleanup: Cleanup,
 ): Promise<Store> {
   const certificates = join(folder, 'certificates');
+  const drive = join(folder, 'store');
   mkdirSync(certificates, { recursive: true });
   if (isSecure) makeCertificate(certificates);
   const log = openSync(join(folder, 'minio.log'), 'a');
-  const server = spawn(program(), ['server', '--quiet', '--certs-dir', certificates, join(folder, 'store')], {
+  // A group of its own: what interrupts this program from a terminal must not end the store before it.
+  const server = spawn(program(), ['server', '--quiet', '--certs-dir', certificates, drive], {
     env: { ...process.env, ...KEYS, MINIO_ADDRESS: `:${port}`, MINIO_BROWSER: 'off' },
     stdio: ['ignore', log, log],
+    detached: true,
   });
+  const ended = new Promise((resolve) => server.once('exit', resolve));
   cleanup.add(async () => {
-    const ended = new Promise((resolve) => server.once('exit', resolve));
     server.kill();
     await ended;
   });
@@ -56,12 +61,47 @@ export async function startStore(
   });
   // Only this program's own uploads go unchecked; what is measured checks the certificate.
   if (isSecure) client.setRequestOptions({ rejectUnauthorized: false });
-  await ready(client);
-  for (const { key, path, sizeBytes } of images) {
-    const there = await client.statObject('images', key).catch(() => undefined);
-    if (there?.size !== sizeBytes) await client.fPutObject('images', key, path);
+  const gone = ended.then(() => {
+    throw new Error(`MinIO ended: see if port ${port} is in use (--port)`);
+  });
+  await Promise.race([gone, ready(client)]);
+  for (const image of images) await Promise.race([gone, upload(client, drive, image)]);
+  return {
+    ...{ port, pid: server.pid ?? 0, url: `${isSecure ? 'https' : 'http'}://127.0.0.1:${port}` },
+    caPath: isSecure ? join(certificates, 'public.crt') : '',
+  };
+}
+
+async function upload(client: Client, drive: string, { key, path, format }: BenchImage): Promise<void> {
+  const dug = new Set<string>();
+  const digging =
+    format === 'raw'
+      ? setInterval(() => {
+          digHoles(drive, dug);
+        }, 500)
+      : undefined;
+  try {
+    await client.fPutObject('images', key, path);
+  } finally {
+    clearInterval(digging);
   }
-  return { port, caPath: isSecure ? join(certificates, 'public.crt') : '' };
+  if (format === 'raw') digHoles(drive, dug);
+}
+
+/**
+ * MinIO writes the zeros of a raw image out, which is 10 GiB of memory for nothing; as holes they take none.
+ * Only files where MinIO puts them by renaming: they are complete.
+ */
+function digHoles(drive: string, dug: Set<string>): void {
+  for (const file of globSync(['.minio.sys/multipart/*/*/*/part.*', 'images/*/*/part.*'], { cwd: drive })) {
+    if (dug.has(file) || !/\.\d+$/.test(file)) continue;
+    dug.add(file);
+    try {
+      run('fallocate', ['--dig-holes', join(drive, file)]);
+    } catch {
+      // Renamed meanwhile: it is met again under its last name.
+    }
+  }
 }
 
 async function ready(client: Client): Promise<void> {

@@ -89,6 +89,10 @@ const Minio = z
         idle: duration(1_000, 600_000).default(30_000),
       })
       .prefault({}),
+    rate_min: leaf('bytes a second such as 64KiB, from 1B to 1GiB', (value) => {
+      const bytes = typeof value === 'string' ? parseSize(value) : undefined;
+      return bytes !== undefined && bytes <= 2 ** 30 ? bytes : undefined;
+    }).default(64 * 1024),
   })
   .superRefine((minio, context) => {
     const url: unknown = minio.endpoint;
