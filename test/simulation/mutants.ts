@@ -38,9 +38,9 @@ const MUTANTS: readonly Mutant[] = [
     killedBy: 'exact-bytes',
     changes: [
       {
-        file: 'provision/stream-image.ts',
-        from: 'if (expectedSha256 === undefined || expectedSha256 === sha256) return;',
-        to: 'if (sha256 !== expectedSha256 || sha256 === expectedSha256) return;',
+        file: 'core/proof.ts',
+        from: 'if (expected === undefined || expected === found) return;',
+        to: 'if (expected !== found || expected === found) return;',
       },
     ],
   },
@@ -48,8 +48,18 @@ const MUTANTS: readonly Mutant[] = [
     name: 'the tail of the volume is not zeroed',
     killedBy: 'exact-bytes',
     changes: [
-      { file: 'provision/stream-image.ts', from: 'await device.zero(offsetBytes, lengthBytes);', to: '' },
+      { file: 'provision/stream-image.ts', from: 'await zero(run, offsetBytes, lengthBytes);', to: '' },
     ],
+  },
+  {
+    name: 'a journal is written before the disk has the bytes',
+    killedBy: 'exact-bytes',
+    changes: [{ file: 'provision/checkpoints.ts', from: 'await device.sync();', to: '' }],
+  },
+  {
+    name: 'a journal is written before the device has the bytes',
+    killedBy: 'exact-bytes',
+    changes: [{ file: 'provision/checkpoints.ts', from: 'await Promise.all(working);', to: '' }],
   },
   {
     name: 'an interrupted write is taken for a finished one',
@@ -276,7 +286,7 @@ const MUTANTS: readonly Mutant[] = [
     changes: [
       {
         file: 'provision/admit-start.ts',
-        from: 'needs.clock.sleep(needs.graceMs, grace.signal)',
+        from: 'needs.clock.sleep(waitMs, grace.signal)',
         to: 'needs.clock.sleep(600_000, grace.signal)',
       },
     ],
