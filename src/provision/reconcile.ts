@@ -9,7 +9,7 @@ import { parseDomainXml } from '../core/domain-xml.ts';
 import type { Problem } from '../core/errors.ts';
 import { describeProblem, toProblem } from '../core/errors.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
-import { isStartable, isUnfinished, RETRY_MAX_MS, sameRequest } from '../core/plan.ts';
+import { isStartable, isUnfinished, RETRY_MAX_MS, sameRequest, volumeKey } from '../core/plan.ts';
 import type { Domain } from '../core/request.ts';
 import { IncomingDomains } from './incoming.ts';
 import { observe, problemsOf } from './observe.ts';
@@ -334,8 +334,13 @@ export class Reconciler {
   #forgetDisksNotIn(planned: Plan): void {
     const { fills, ledger } = this.#needs;
     const asked = new Set(planned.domain.annotation?.volumes.map(({ target }) => target));
+    const places = new Map(planned.disks.map((disk) => [disk.request.target, volumeKey(disk.location)]));
     for (const fill of ledger.fills()) {
-      if (fill.domainUuid !== planned.domain.uuid || asked.has(fill.request.target)) continue;
+      if (fill.domainUuid !== planned.domain.uuid) continue;
+      const place = places.get(fill.request.target);
+      // What was begun for another volume of this disk is nobody's any more, and what it left is to be taken up.
+      const hasMoved = place !== undefined && place !== volumeKey(fill.location) && fill.state !== 'ready';
+      if (asked.has(fill.request.target) && !(hasMoved && !fills.running.has(fill.fillId))) continue;
       if (fills.running.has(fill.fillId)) fills.cancel(fill.fillId, 'the disk is no longer annotated');
       else ledger.removeFill(fill.domainUuid, fill.request.target);
     }
