@@ -13,7 +13,7 @@ import https from 'node:https';
 import { setTimeout as pause } from 'node:timers/promises';
 
 export interface Mode {
-  readonly kind: 'well' | 'stall' | 'wrong-length' | 'bit-flip' | 'storm' | 'redirect';
+  readonly kind: 'well' | 'stall' | 'drip' | 'wrong-length' | 'bit-flip' | 'storm' | 'redirect';
   /** Answers with bytes of an object that it happens to; then all is well again. */
   times: number;
   /** Of all answers together. */
@@ -99,8 +99,20 @@ async function relay(
       await new Promise((drained) => response.once('drain', drained).once('close', drained));
     if (response.destroyed) return;
     if (kind === 'stall' && sent > length / 2) return;
+    if (kind === 'drip' && sent > length / 2) {
+      await drip(response, chunk);
+      return;
+    }
   }
   response.end();
+}
+
+/** A byte a second, until nobody wants them any more. */
+async function drip(response: http.ServerResponse, bytes: Buffer): Promise<void> {
+  for (let at = 0; !response.destroyed; at++) {
+    response.write(bytes.subarray(at % bytes.length, (at % bytes.length) + 1));
+    await pause(1_000);
+  }
 }
 
 function flipBit(bytes: Buffer): void {

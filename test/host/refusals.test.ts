@@ -196,7 +196,7 @@ describe('a request that cannot be met', () => {
         name: 'no-digest',
         before: () => host().putImage(raw, 'no-digest.raw'),
         code: 'DIGEST_MISSING',
-        says: /images\/no-digest\.raw\.sha256/,
+        says: /none of no-digest\.raw\.sha256/,
         hint: /sha256sum/,
         mend: async () => {
           await host().putImage(raw, 'no-digest.raw', { sidecar: true });

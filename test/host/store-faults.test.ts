@@ -94,6 +94,17 @@ describe('a fill', () => {
     expect(bytes[`/images/${key}`]).toBeLessThan(IMAGE_BYTES + TWICE_MAX_BYTES);
   });
 
+  it('outlasts a store that sends a byte a second, and says why', async () => {
+    const key = await putImage('drip.raw');
+    await setMode({ kind: 'drip', times: 1 });
+    await expectRight(await begin(key));
+    expect((await stats()).happened).toBeGreaterThan(0);
+    const { stdout } = await host().sh(
+      'journalctl -u libvirt-volume-provisioner | grep "a range is fetched again"',
+    );
+    expect(stdout).toMatch(/only \d+ bytes came within 30000 ms, at least 65536 bytes a second are expected/);
+  });
+
   it('of bytes with one bit changed is refused, and nothing is left', async () => {
     const key = await putImage('flipped.raw');
     await setMode({ kind: 'bit-flip', times: 1 });
@@ -218,6 +229,23 @@ describe('a fill', () => {
         case $file in *.json) ;; *) printf damage | dd of=$file bs=1 seek=99999999 conv=notrunc status=none ;; esac
       done`);
     await expectRight(await begin(key));
+  });
+
+  it('by hand writes through dm-crypt, and nothing of it stands on the disk in the clear', async () => {
+    const key = await putImage('encrypted.raw');
+    const open =
+      'cryptsetup open --type plain --cipher aes-xts-plain64 --key-size 512 --key-file /root/disk-key';
+    await host().sh(`lvcreate --yes --name crypted --size 192M vg0
+      head -c 64 /dev/urandom >/root/disk-key && modprobe dm-crypt && ${open} /dev/vg0/crypted opened`);
+    const { stdout } = await host().sh(
+      `lvp image write images/${key} /dev/mapper/opened --format raw --overwrite --read-back`,
+      { timeoutMs: 300_000 },
+    );
+    expect(stdout).toContain('all of it is right');
+    expect(await deviceDigest(host(), '/dev/mapper/opened')).toBe(await expectedDigest(image, 'raw'));
+    await host().sh('cryptsetup close opened');
+    expect(await deviceDigest(host(), '/dev/vg0/crypted')).not.toBe(await expectedDigest(image, 'raw'));
+    await host().sh('lvremove --yes vg0/crypted');
   });
 
   it('by hand writes a device, and spares one that is not blank', async () => {
