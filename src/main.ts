@@ -15,7 +15,7 @@ import { openLedger } from './adapters/ledger.ts';
 import { libvirtOverDbus } from './adapters/libvirt-dbus.ts';
 import { openLog } from './adapters/log.ts';
 import { LvmHelper } from './adapters/lvm-helper.ts';
-import { MinioImages } from './adapters/minio-images.ts';
+import { openMinio } from './adapters/minio-images.ts';
 import { keepWatchdogFed, systemdNotify } from './adapters/systemd-notify.ts';
 import { WorkerThreads } from './adapters/threads.ts';
 import { describeProblem, toProblem } from './core/errors.ts';
@@ -117,7 +117,7 @@ async function openStores(config: Config, log: Log) {
     limits,
     cache: { sizeMaxBytes: budgetBytes },
   } = config;
-  const images = openImages(config);
+  const images = openMinio(config.minio);
   const cache = new ImageFolder({ folder: join(stateDir, 'cache'), store: images, log, budgetBytes });
   await cache.open();
   return {
@@ -131,20 +131,6 @@ async function openStores(config: Config, log: Log) {
       expansion: { ratioMax: limits.expansionMax, timeMaxMs: limits.decompressionTimeMaxMs },
     },
   };
-}
-
-function openImages(config: Config): MinioImages {
-  const { minio } = config;
-  return new MinioImages({
-    endpoint: minio.endpoint.href,
-    region: minio.region,
-    accessKey: minio.accessKey.reveal(),
-    secretKey: minio.secretKey.reveal(),
-    caPem: minio.ca,
-    connectTimeoutMs: minio.connectTimeoutMs,
-    idleTimeoutMs: minio.idleTimeoutMs,
-    rateMinBytesPerS: minio.rateMinBytesPerS,
-  });
 }
 
 /** Events are hints: they only say where to look again. */

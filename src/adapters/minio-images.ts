@@ -9,6 +9,7 @@ import { ProvisionError } from '../core/errors.ts';
 import type { ImageReference } from '../core/request.ts';
 import { imageName } from '../core/request.ts';
 import type { ImageObject, Images, ReadOptions } from '../provision/ports.ts';
+import type { Config } from './config-file.ts';
 import type { Asked } from './minio-errors.ts';
 import { storeError, wrongAnswer } from './minio-errors.ts';
 import { RangeReader } from './minio-ranges.ts';
@@ -39,6 +40,16 @@ const TEXT_MAX_BYTES = 64 * 1024;
 const STALE_TRIES_MAX = 8;
 const BUCKET = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
 const KEY_MAX_BYTES = 1024;
+
+/** As the configuration says. */
+export function openMinio({ endpoint, accessKey, secretKey, ca, ...limits }: Config['minio']): MinioImages {
+  return new MinioImages({
+    ...limits,
+    ...{ endpoint: endpoint.href, caPem: ca },
+    accessKey: accessKey.reveal(),
+    secretKey: secretKey.reveal(),
+  });
+}
 
 export class MinioImages implements Images {
   readonly #access: StoreAccess;

@@ -5,7 +5,7 @@ import { systemClock } from '../adapters/clock.ts';
 import type { Config } from '../adapters/config-file.ts';
 import { loadConfig } from '../adapters/config-file.ts';
 import { SystemDecompressors } from '../adapters/decompressors.ts';
-import { MinioImages } from '../adapters/minio-images.ts';
+import { openMinio } from '../adapters/minio-images.ts';
 import { WorkerThreads } from '../adapters/threads.ts';
 import type { ImageRequest } from '../core/image-protocol.ts';
 import { volumeRequestOf } from '../provision/image-verbs.ts';
@@ -80,16 +80,7 @@ function showing(progress: Progress): (streamed: StreamProgress) => void {
 
 function needsOf(config: Config) {
   const { minio, limits } = config;
-  const images = new MinioImages({
-    endpoint: minio.endpoint.href,
-    region: minio.region,
-    accessKey: minio.accessKey.reveal(),
-    secretKey: minio.secretKey.reveal(),
-    caPem: minio.ca,
-    connectTimeoutMs: minio.connectTimeoutMs,
-    idleTimeoutMs: minio.idleTimeoutMs,
-    rateMinBytesPerS: minio.rateMinBytesPerS,
-  });
+  const images = openMinio(minio);
   return {
     images,
     clock: systemClock,

@@ -70,6 +70,18 @@ describe('a fill', () => {
 
   const sentBytes = async (key: string) => (await stats()).bytes[`/images/${key}`] ?? 0;
 
+  async function failureOf(name: string) {
+    const failed = await eventually(
+      'it has failed',
+      async () => {
+        const [volume] = (await statusOf(host(), name)).volumes;
+        return volume?.state === 'failed' ? volume : undefined;
+      },
+      { timeoutMs: 120_000 },
+    );
+    return failed.problem;
+  }
+
   async function expectRight(name: string): Promise<void> {
     await published(host(), name, 240_000);
     expect(await deviceDigest(host(), `/dev/vg0/${name}`)).toBe(await expectedDigest(image, 'raw'));
@@ -109,15 +121,8 @@ describe('a fill', () => {
     const key = await putImage('flipped.raw');
     await setMode({ kind: 'bit-flip', times: 1 });
     const name = await begin(key);
-    const status = await eventually(
-      'it has failed',
-      async () => {
-        const found = await statusOf(host(), name);
-        return found.volumes[0]?.state === 'failed' ? found : undefined;
-      },
-      { timeoutMs: 120_000 },
-    );
-    expect(status.volumes[0]?.problem?.code).toBe('DIGEST_MISMATCH');
+    const problem = await failureOf(name);
+    expect(problem?.code).toBe('DIGEST_MISMATCH');
     expect(await privateVolumes(host())).toEqual([]);
     const { stdout } = await host().sh(
       `ls /dev/vg0; ls /var/lib/libvirt-volume-provisioner/{cache,journals}; virsh undefine ${name}`,
@@ -129,16 +134,9 @@ describe('a fill', () => {
     const key = await putImage('redirected.raw');
     await setMode({ kind: 'redirect', times: 1000 });
     const name = await begin(key);
-    const status = await eventually(
-      'it has failed',
-      async () => {
-        const found = await statusOf(host(), name);
-        return found.volumes[0]?.state === 'failed' ? found : undefined;
-      },
-      { timeoutMs: 120_000 },
-    );
-    expect(status.volumes[0]?.problem).toMatchObject({ code: 'STORE_UNREACHABLE' });
-    expect(status.volumes[0]?.problem?.hint).toContain('never followed');
+    const problem = await failureOf(name);
+    expect(problem).toMatchObject({ code: 'STORE_UNREACHABLE' });
+    expect(problem?.hint).toContain('never followed');
     expect((await stats()).strayed).toBe(0);
     // The store behaves again, and the fill goes on by itself.
     await setMode({});
