@@ -3,6 +3,7 @@
  * and benchmarks; neither the daemon nor libvirt nor LVM take part.
  */
 import type { Command } from 'commander';
+import { Option } from 'commander';
 import { CONFIG_PATH } from '../adapters/config-file.ts';
 import { EXIT } from './exit-codes.ts';
 import { approximateSize } from '../core/size.ts';
@@ -15,6 +16,7 @@ import { common, contextOf } from './verb.ts';
 interface WriteOptions extends ImageOptions {
   readonly config: string;
   readonly overwrite?: boolean;
+  readonly assumeZero?: boolean;
   readonly readBack?: boolean;
 }
 
@@ -22,6 +24,12 @@ export const addImageWrite: AddVerb = (image, finish) => {
   const command = ofImage(image.command('write'))
     .argument('<device>', 'a block device, or a file that is there and has its size already')
     .option('--overwrite', 'also if the device is not blank')
+    .addOption(
+      new Option(
+        '--assume-zero',
+        'the device is known to read as zeros, such as a new thin volume: leave holes alone',
+      ).conflicts('overwrite'),
+    )
     .option('--read-back', 'then read the device back and compare all of it; reads the image once more')
     .option('--config <path>', 'the configuration with the store and its keys', CONFIG_PATH)
     .description('write an image to a device, here and now, without the daemon');
@@ -32,9 +40,9 @@ export const addImageWrite: AddVerb = (image, finish) => {
     const { output } = contextOf(self, finish);
     const image = requestOf(name, options);
     const { writeToDevice } = await import('./write-to-device.ts');
-    const { overwrite = false, readBack = false, config: configFile } = options;
+    const { overwrite = false, assumeZero = false, readBack = false, config: configFile } = options;
     const written = await writeToDevice(
-      { image, device, overwrite, readBack, configFile },
+      { image, device, overwrite, assumeZero, readBack, configFile },
       () => new Progress(output),
     );
     output.result(written, () =>

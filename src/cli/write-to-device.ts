@@ -22,6 +22,8 @@ export interface WriteRequest {
   readonly image: ImageRequest;
   readonly device: string;
   readonly overwrite: boolean;
+  /** Nothing is written where the image has a hole. */
+  readonly assumeZero: boolean;
   /** Whether the device is then read and compared; the configuration's verify.read_back is for fills. */
   readonly readBack: boolean;
   readonly configFile: string;
@@ -46,7 +48,7 @@ export async function writeToDevice(request: WriteRequest, begin: () => Progress
     if (!request.overwrite) await refuseUnlessBlank(request.device, device);
     const way = { ...needs, object, layout, outer, device, signal: stop.signal };
     const streamed = await streamImage({
-      ...{ ...way, proof, expectedSha256: judgedSha256 },
+      ...{ ...way, proof, expectedSha256: judgedSha256, isDeviceZero: request.assumeZero },
       onProgress: showing(progress),
     });
     const { seconds } = progress;

@@ -169,6 +169,23 @@ describe('lvp image write', () => {
     expect(JSON.parse(again.stdout)).toMatchObject({ sha256, readBack: true });
   });
 
+  test('takes a device that reads as zeros at its word, and reading back finds that it does not', async () => {
+    const file = await target('thin', 12_000_000);
+    const assumed = await lvp(`image write images/disk.raw ${file} ${options} --assume-zero --read-back`);
+    expect(assumed.exitCode).toBe(0);
+    const spoilt = await target('not-thin', 12_000_000);
+    // Where nobody looks beforehand.
+    await writeFile(
+      spoilt,
+      Buffer.concat([Buffer.alloc(8_000_000), Buffer.from('old'), Buffer.alloc(3_999_997)]),
+    );
+    const found = await lvp(`image write images/disk.raw ${spoilt} ${options} --assume-zero --read-back`);
+    expect(found.stderr).toContain('8000000');
+    expect(found.exitCode).toBe(1);
+    const both = await lvp(`image write images/disk.raw ${spoilt} ${options} --assume-zero --overwrite`);
+    expect(both.exitCode).toBe(2);
+  });
+
   test('refuses a wrong digest', async () => {
     const file = await target('other', 6_000_000);
     const other = options.replace(sha256, '0'.repeat(64));
