@@ -91,6 +91,10 @@ async function relay(
   for await (const chunk of answer as AsyncIterable<Buffer>) {
     // Not at the range's begin, where the metadata are that are compared apart.
     if (kind === 'bit-flip' && sent < length / 2 && sent + chunk.length >= length / 2) flipBit(chunk);
+    if (kind === 'drip' && sent > length / 2) {
+      await drip(response, chunk);
+      return;
+    }
     await brake(chunk.length);
     const part = kind === 'wrong-length' ? chunk.subarray(0, Math.max(0, length - 1000 - sent)) : chunk;
     sent += part.length;
@@ -99,18 +103,14 @@ async function relay(
       await new Promise((drained) => response.once('drain', drained).once('close', drained));
     if (response.destroyed) return;
     if (kind === 'stall' && sent > length / 2) return;
-    if (kind === 'drip' && sent > length / 2) {
-      await drip(response, chunk);
-      return;
-    }
   }
   response.end();
 }
 
 /** A byte a second, until nobody wants them any more. */
 async function drip(response: http.ServerResponse, bytes: Buffer): Promise<void> {
-  for (let at = 0; !response.destroyed; at++) {
-    response.write(bytes.subarray(at % bytes.length, (at % bytes.length) + 1));
+  for (let at = 0; at < bytes.length && !response.destroyed; at++) {
+    response.write(bytes.subarray(at, at + 1));
     await pause(1_000);
   }
 }
