@@ -107,11 +107,11 @@ async function relay(
   response.end();
 }
 
-/** A byte a second, until nobody wants them any more. */
+/** A few bytes a second, until nobody wants them any more. */
 async function drip(response: http.ServerResponse, bytes: Buffer): Promise<void> {
   for (let at = 0; at < bytes.length && !response.destroyed; at++) {
     response.write(bytes.subarray(at, at + 1));
-    await pause(1_000);
+    await pause(200);
   }
 }
 

@@ -106,7 +106,7 @@ describe('a fill', () => {
     expect(bytes[`/images/${key}`]).toBeLessThan(IMAGE_BYTES + TWICE_MAX_BYTES);
   });
 
-  it('outlasts a store that sends a byte a second, and says why', async () => {
+  it('outlasts a store that sends a few bytes a second, and says why', async () => {
     const key = await putImage('drip.raw');
     await setMode({ kind: 'drip', times: 1 });
     await expectRight(await begin(key));
