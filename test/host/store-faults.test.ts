@@ -202,7 +202,9 @@ describe('a fill', () => {
     const names = await Promise.all([1, 2, 3, 4].map(() => begin(key)));
     for (const name of names) await published(host(), name, 240_000);
     for (const name of names) await expectRight(name);
-    expect(await sentBytes(key)).toBeLessThan(IMAGE_BYTES + 4 * MIB);
+    // No byte is asked for twice. But two fills that take turns may come out of turn, and then the store has sent
+    // some ahead for nobody: what fits into the sockets' buffers.
+    expect(await sentBytes(key)).toBeLessThan(1.1 * IMAGE_BYTES);
   });
 
   it('needs no download when the image was fetched beforehand', async () => {
