@@ -9,7 +9,6 @@ import { ProvisionError } from '../core/errors.ts';
 import type { ImageReference } from '../core/request.ts';
 import { imageName } from '../core/request.ts';
 import type { ImageObject, Images, ReadOptions } from '../provision/ports.ts';
-import type { Config } from './config-file.ts';
 import type { Asked } from './minio-errors.ts';
 import { storeError, wrongAnswer } from './minio-errors.ts';
 import { RangeReader } from './minio-ranges.ts';
@@ -41,8 +40,18 @@ const STALE_TRIES_MAX = 8;
 const BUCKET = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
 const KEY_MAX_BYTES = 1024;
 
-/** As the configuration says. */
-export function openMinio({ endpoint, accessKey, secretKey, ca, ...limits }: Config['minio']): MinioImages {
+/** The part of the configuration that says where the store is and what it may take. */
+export interface MinioSettings extends Pick<
+  MinioOptions,
+  'region' | 'connectTimeoutMs' | 'idleTimeoutMs' | 'rateMinBytesPerS'
+> {
+  readonly endpoint: URL;
+  readonly accessKey: { reveal(): string };
+  readonly secretKey: { reveal(): string };
+  readonly ca: string | undefined;
+}
+
+export function openMinio({ endpoint, accessKey, secretKey, ca, ...limits }: MinioSettings): MinioImages {
   return new MinioImages({
     ...limits,
     ...{ endpoint: endpoint.href, caPem: ca },

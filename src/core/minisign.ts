@@ -104,7 +104,7 @@ function requireName(trustedComment: string, key: string): void {
 
 /** minisign prints the eight bytes as a little-endian number. */
 function keyId(bytes: Buffer): string {
-  return bytes.readBigUInt64LE(ALGORITHM_BYTES).toString(16).padStart(16, '0').toUpperCase();
+  return bytes.readBigUInt64LE(ALGORITHM_BYTES).toString(16).toUpperCase();
 }
 
 /** Strict base64 of exactly so many bytes. */
