@@ -6,45 +6,17 @@ import { ProvisionError, toProblem } from '../core/errors.ts';
 import { imageTag, privateName } from '../core/volume.ts';
 import { discardVolume } from './discard-volume.ts';
 import type { FillRun, FillTask } from './fills.ts';
+import type { LeaseNeeds } from './leased-image.ts';
 import { LeasedImage } from './leased-image.ts';
-import type {
-  Clock,
-  Decompressors,
-  FillJournals,
-  FillRecord,
-  ImageCache,
-  Images,
-  Log,
-  Pools,
-  PrivateVolume,
-  VolumeDevices,
-  Volumes,
-  Workshops,
-} from './ports.ts';
+import type { FillRecord, Log, Pools, PrivateVolume } from './ports.ts';
 import { publishVolume } from './publish-volume.ts';
-import type { ImagePolicy } from './resolve-image.ts';
 import { wantedSizeBytes } from './resolve-image.ts';
-import type { StreamShape } from './stream-shape.ts';
+import type { WriteNeeds } from './write-image.ts';
 import { goesOnLater, writeImage } from './write-image.ts';
 
-export interface FillNeeds {
-  readonly images: Images;
+/** Those of its steps: finding and judging the image, writing it, publishing. */
+export interface FillNeeds extends LeaseNeeds, WriteNeeds {
   readonly pools: Pools;
-  readonly volumes: Volumes;
-  readonly devices: VolumeDevices;
-  readonly clock: Clock;
-  readonly decompressors: Decompressors;
-  /** Threads that hash and decompress; without them this one does. */
-  readonly workshops?: Workshops | undefined;
-  readonly policy: ImagePolicy;
-  /** Whether every volume is read back from the disk and compared before it is sealed. */
-  readonly readBack?: boolean | undefined;
-  /** Without one, every fill reads from the store. */
-  readonly cache?: ImageCache | undefined;
-  /** Without them, an interrupted fill begins again. */
-  readonly journals?: FillJournals | undefined;
-  /** Only tests have another one than hosts. */
-  readonly shape?: StreamShape | undefined;
 }
 
 /** Fills and publishes one volume; resolves with the SHA-256 of the image it now holds. */

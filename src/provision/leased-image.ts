@@ -11,6 +11,7 @@ import type { ResolvedImage, ResolveNeeds } from './resolve-image.ts';
 import { resolveImage } from './resolve-image.ts';
 
 export interface LeaseNeeds extends ResolveNeeds {
+  /** Without one, every fill reads from the store. */
   readonly cache?: ImageCache | undefined;
 }
 

@@ -25,7 +25,9 @@ export interface WriteNeeds {
   readonly volumes: Volumes;
   readonly devices: VolumeDevices;
   readonly clock: Clock;
+  /** Threads that hash and decompress; without them this one does. */
   readonly workshops?: Workshops | undefined;
+  /** Without them, an interrupted fill begins again. */
   readonly journals?: FillJournals | undefined;
   /** Whether all of the volume is read back from the disk and compared. */
   readonly readBack?: boolean | undefined;
