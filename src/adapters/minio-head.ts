@@ -3,6 +3,8 @@
  * is refused, because a proxy before the store may be one of them.
  */
 
+import { quote } from '../core/quote.ts';
+
 /** Longer heads are refused. S3 sends about 600 bytes. */
 export const HEAD_MAX_BYTES = 16 * 1024;
 const FIELDS_MAX = 100;
@@ -37,12 +39,12 @@ export function parseHead(head: Buffer): AnswerHead {
   const [statusLine = '', ...lines] = head.toString('latin1', 0, head.length - 4).split('\r\n');
   const status = STATUS_LINE.exec(statusLine);
   if (status === null)
-    throw new BadAnswer(`the answer begins with ${shown(statusLine)}, which is not HTTP/1.1`);
+    throw new BadAnswer(`the answer begins with ${quote(statusLine)}, which is not HTTP/1.1`);
   if (lines.length > FIELDS_MAX) throw new BadAnswer(`the answer has more than ${FIELDS_MAX} header fields`);
   const fields = new Map<string, string>();
   for (const line of lines) {
     const field = FIELD_LINE.exec(line);
-    if (field === null) throw new BadAnswer(`the answer has a malformed header field ${shown(line)}`);
+    if (field === null) throw new BadAnswer(`the answer has a malformed header field ${quote(line)}`);
     const name = (field[1] ?? '').toLowerCase();
     const value = (field[2] ?? '').trim();
     const before = fields.get(name);
@@ -62,8 +64,4 @@ export function retryAfterMs(field: string | undefined, nowMs: number): number |
   if (field === undefined) return undefined;
   const pauseMs = /^\d{1,6}$/.test(field) ? Number(field) * 1000 : Date.parse(field) - nowMs;
   return Number.isFinite(pauseMs) ? Math.min(Math.max(pauseMs, 0), RETRY_AFTER_MAX_MS) : undefined;
-}
-
-function shown(text: string): string {
-  return JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text);
 }

@@ -39,6 +39,8 @@ const TEXT_MAX_BYTES = 64 * 1024;
 const STALE_TRIES_MAX = 8;
 const BUCKET = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
 const KEY_MAX_BYTES = 1024;
+/** Of an ETag or version: it goes into requests, journals and messages. S3's own have at most a tenth of that. */
+const PIN_LENGTH_MAX = 1024;
 
 /** The part of the configuration that says where the store is and what it may take. */
 export interface MinioSettings extends Pick<
@@ -96,6 +98,12 @@ export class MinioImages implements Images {
         throw wrongAnswer(asked, 'the answer to HEAD has no Content-Length or no ETag');
       }
       const pinned = versionOf(answer) ?? version;
+      if (etag.length > PIN_LENGTH_MAX || (pinned?.length ?? 0) > PIN_LENGTH_MAX) {
+        throw wrongAnswer(
+          asked,
+          `the answer to HEAD has an ETag or a version of more than ${PIN_LENGTH_MAX} characters`,
+        );
+      }
       const storeSha256 = checksumOf(answer);
       return {
         ...{ image, sizeBytes, etag },

@@ -81,12 +81,13 @@ export class CachedImageVerbs implements ImageVerbs {
   /** Reads, hashes and decodes everything, as a fill would, and writes nothing. */
   async #read(image: ResolvedImage, signal: AbortSignal, onProgress: OnProgress): Promise<ReadImage> {
     const { clock, workshops } = this.#needs;
-    const { images, object, layout, proof, outer } = image;
+    const { images, object, layout, proof, outer, judgedSha256 } = image;
     if (this.#reads >= READS_MAX) throw tooMany();
     this.#reads += 1;
     try {
       const { sha256 } = await streamImage({
         ...{ images, object, layout, proof, outer, clock, signal, workshops },
+        expectedSha256: judgedSha256,
         device: nowhere(layout.virtualSizeBytes),
         onProgress: ({ objectBytes, objectSizeBytes }) => {
           onProgress(objectBytes, objectSizeBytes);

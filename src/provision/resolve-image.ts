@@ -3,6 +3,7 @@
  */
 import { ProvisionError } from '../core/errors.ts';
 import type { ExpansionLimits } from '../core/images/expansion.ts';
+import { checkClusterExpansion } from '../core/images/expansion.ts';
 import type { ImageLayout } from '../core/images/layout.ts';
 import type { ImageProof } from '../core/proof.ts';
 import { furtherAlgorithms } from '../core/proof.ts';
@@ -65,6 +66,7 @@ export async function resolveImage(
   const outer = outerLayer(needs, request);
   if (outer !== undefined) {
     const { layout, sha256 } = await readCompressedLayout(source, outer, proof);
+    checkClusterExpansion(layout, needs.policy.expansion);
     signal.throwIfAborted();
     // What was judged is what is written, also where nobody has said what it must be.
     return {
@@ -73,6 +75,7 @@ export async function resolveImage(
     };
   }
   const layout = await readLayout(source, request.format, needs.policy.virtualSizeMaxBytes);
+  checkClusterExpansion(layout, needs.policy.expansion);
   signal.throwIfAborted();
   const isResumable = furtherAlgorithms(proof).length === 0;
   return {

@@ -256,6 +256,18 @@ describe('a store that misbehaves', () => {
     expect((await failure(images.stat(IMAGE))).code).toBe(code);
   });
 
+  it('a stat with an endless ETag or version', async () => {
+    for (const name of ['etag', 'x-amz-version-id']) {
+      store.misbehave = (_, answer) => {
+        answer.writeHead(200, { 'content-length': 5, etag: ETAG, [name]: 'a'.repeat(1025) }).end();
+        return true;
+      };
+      const { code, message } = await failure(images.stat(IMAGE));
+      expect(code).toBe('STORE_UNREACHABLE');
+      expect(message).toContain('more than 1024 characters');
+    }
+  });
+
   it('a stat without length or ETag', async () => {
     store.misbehave = (_, answer) => (answer.writeHead(200, { etag: ETAG }).end(), true);
     expect((await failure(images.stat(IMAGE))).message).toContain('no Content-Length');

@@ -275,7 +275,7 @@ describe('what a store says is not repeated as it stands', () => {
   });
 
   it.each(TEXTS)('ETag and version of an answer to HEAD, %s', async (_name, text) => {
-    const fields = { etag: text.slice(0, 6000), 'x-amz-version-id': text.slice(0, 6000) };
+    const fields = { etag: text.slice(0, 1000), 'x-amz-version-id': text.slice(0, 1000) };
     answer = (socket) => void socket.end(headOf(fields, '200 OK'), 'latin1');
     const object = await images.stat(IMAGE);
     for (const changes of [{ etag: 'other' }, { etag: fields.etag, 'x-amz-version-id': 'other' }]) {

@@ -1,8 +1,10 @@
 /**
- * How far an object may grow when its outer compression is taken off. A few kilobytes can claim to be
- * terabytes: the bound is known before the first byte is decompressed, and holds for every pass.
+ * How far an object may grow when its compression is taken off, around the image and inside it. A few
+ * kilobytes can claim to be terabytes: the bound is known before the first byte is decompressed, and holds for
+ * every pass.
  */
 import type { ImageFormat } from '../request.ts';
+import type { ImageLayout } from './layout.ts';
 import { tooLarge } from './refusal.ts';
 
 export interface ExpansionLimits {
@@ -60,4 +62,19 @@ export class Expansion {
       });
     }
   }
+}
+
+/**
+ * Refuses an image whose compressed clusters make far more of the disk than the object has bytes: tables may name
+ * the same few compressed bytes for every cluster. IMAGE_TOO_LARGE. What is not compressed cannot grow.
+ */
+export function checkClusterExpansion(layout: ImageLayout, { ratioMax }: ExpansionLimits): void {
+  const allowedBytes = Math.max(EXPANSION_FREE_BYTES, layout.objectSizeBytes * ratioMax);
+  let dataBytes = layout.virtualSizeBytes;
+  for (const hole of layout.holes(layout.virtualSizeBytes)) dataBytes -= hole.lengthBytes;
+  if (dataBytes <= allowedBytes) return;
+  throw tooLarge({
+    ...{ check: 'the decompressed size of all clusters', offsetBytes: 0, found: `${dataBytes} bytes` },
+    allowed: `at most ${allowedBytes} bytes, ${ratioMax} times the object (limits.expansion_max)`,
+  });
 }
