@@ -27,6 +27,7 @@ import { CachedImageVerbs } from './provision/image-verbs.ts';
 import { KnownPools } from './provision/observe.ts';
 import type { LibvirtEvent, Log } from './provision/ports.ts';
 import { Reconciler } from './provision/reconcile.ts';
+import { Reservations } from './provision/reservations.ts';
 
 /** How long the gate waits for libvirt to name its pools before it goes by what was last known, in ms. */
 const POOLS_LIMIT_MS = 1_000;
@@ -64,15 +65,16 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
   const { readBack } = config.verify;
   const { workshops } = stores;
   const devices = new BlockDevices({ zero: (...range) => workshops.zero(...range) });
-  const fillNeeds = { ...stores, devices, pools, volumes, clock, readBack };
+  const reservations = new Reservations({ volumes, log, keepFree: config.keepFree });
+  const fillNeeds = { ...stores, devices, pools, volumes, reservations, clock, readBack };
 
   const fills = new Fills(
     { ledger, clock, log },
     (record, task, fill) => fillVolume(fillNeeds, record, task, fill),
-    config.fills.concurrent,
+    config.fills,
   );
   const firstStarts = new Map<string, string>();
-  const needs = { ledger, clock, log, volumes, pools, domains, fills, firstStarts };
+  const needs = { ledger, clock, log, volumes, reservations, pools, domains, fills, firstStarts };
   const reconciler = new Reconciler(needs);
   // First, because it notices a daemon that runs already.
   const control = await serveControl({

@@ -307,10 +307,15 @@ function isResumable(input: PlanInput, disk: LocatedVolume, fillId: string): boo
   return record !== undefined && goesOn(record) && sameRequest(record.request, disk.request);
 }
 
-/** Interrupted, or stopped because the store went away: its volume is kept for it. */
+/** Interrupted, or stopped by something that says nothing against what is there: its volume is kept for it. */
 export function goesOn({ state, problem }: PlannedFill): boolean {
-  if (state === 'failed') return problem?.code === 'STORE_UNREACHABLE';
+  if (state === 'failed') return problem !== undefined && keepsVolume(problem);
   return isUnfinished(state);
+}
+
+/** The store is away, its time was up, or it did not get its turn. */
+export function keepsVolume({ code }: Problem): boolean {
+  return code === 'STORE_UNREACHABLE' || code === 'FILL_DEADLINE' || code === 'QUEUE_FULL';
 }
 
 /** True for the row of a fill that is queued, runs, or was cut off by a crash. */

@@ -6,16 +6,17 @@
 import { randomBytes } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { parseDomainXml } from '../core/domain-xml.ts';
-import type { Problem } from '../core/errors.ts';
+import type { ErrorCode, Problem } from '../core/errors.ts';
 import { describeProblem, toProblem } from '../core/errors.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
-import { isStartable, isUnfinished, RETRY_MAX_MS, sameRequest, volumeKey } from '../core/plan.ts';
+import { goesOn, isStartable, RETRY_MAX_MS, sameRequest, volumeKey } from '../core/plan.ts';
 import type { Domain } from '../core/request.ts';
 import { IncomingDomains } from './incoming.ts';
 import { observe, problemsOf } from './observe.ts';
 import type { Domains, FillRecord, KnownDomain, LibvirtDomain } from './ports.ts';
 import type { ReclaimNeeds } from './reclaim.ts';
 import { reclaim } from './reclaim.ts';
+import type { Reservations } from './reservations.ts';
 import { startIfWished, startWishAfter } from './start-wishes.ts';
 
 /** A start that was refused and never came back: its fill is given up after this time, in ms. */
@@ -26,6 +27,7 @@ const BATCH_MAX = 64;
 
 export interface ReconcileNeeds extends ReclaimNeeds {
   readonly domains: Domains;
+  readonly reservations: Reservations;
   /** In memory alone: whoever was admitted without us, while we were away, must not be in it. */
   readonly firstStarts: Map<string, string>;
 }
@@ -50,6 +52,10 @@ export class Reconciler {
     this.incoming = new IncomingDomains(needs.clock);
     needs.fills.onSettled = (uuid) => {
       this.request(uuid);
+      needs.reservations.lookAgain();
+    };
+    needs.reservations.onRoom = (uuid) => {
+      this.#tryAgain(uuid);
     };
   }
 
@@ -82,17 +88,29 @@ export class Reconciler {
     for (const uuid of await this.#needs.domains.list()) this.#queue.add(uuid);
     this.requestKnown();
     await reclaim(this.#needs);
+    this.#needs.reservations.lookAgain();
   }
 
   get unreadable(): ReadonlyMap<string, { readonly name: string; readonly problem: Problem }> {
     return this.#unreadable;
   }
 
-  /** Failures of this domain that may have passed are tried again now instead of after their pause. */
-  endPauses(uuid: string): void {
+  /** Failures of this domain that may have passed, or those of one kind, are tried again now, without a pause. */
+  endPauses(uuid: string, code?: ErrorCode): void {
     for (const fill of this.#needs.ledger.fills()) {
       if (fill.domainUuid !== uuid || (fill.retryAtMs ?? 0) === 0) continue;
+      if (code !== undefined && fill.problem?.code !== code) continue;
       this.#needs.ledger.putFill({ ...fill, retryAtMs: 0 });
+    }
+  }
+
+  /** There is room now; where the ledger cannot be told, the pause goes on. */
+  #tryAgain(uuid: string): void {
+    try {
+      this.endPauses(uuid, 'VG_FULL');
+      this.request(uuid);
+    } catch (error) {
+      this.#needs.log.warn({ domain: uuid, problem: toProblem(error) }, 'its pause could not be ended');
     }
   }
 
@@ -149,7 +167,11 @@ export class Reconciler {
       case 'fill':
         // A domain on its way in brings its bytes along.
         if (this.incoming.has(domain.uuid)) return;
-        fills.begin(this.#newRecord(domain, disk, record, disk.fillId), { from: disk.from });
+        fills.begin(
+          this.#newRecord(domain, disk, record, disk.fillId),
+          { from: disk.from },
+          seen === 'gate' ? 'urgent' : 'patient',
+        );
         return;
       case 'finish':
         fills.begin(this.#newRecord(domain, disk, record, disk.fillId), { from: 'finish', seal: disk.seal });
@@ -170,8 +192,8 @@ export class Reconciler {
         if (disk.retryAtMs !== undefined) this.#requestAt(domain.uuid, disk.retryAtMs);
         return;
       case 'refuse':
-        // What a crash has cut off is not gone on with: its space comes back, and nobody else waits for it.
-        if (record !== undefined && isUnfinished(record.state) && !fills.running.has(record.fillId)) {
+        // What was cut off, by a crash or else, is not gone on with: its space comes back, and nobody else waits for it.
+        if (record !== undefined && goesOn(record) && !fills.running.has(record.fillId)) {
           ledger.removeFill(domain.uuid, disk.request.target);
         }
         return;

@@ -1,5 +1,6 @@
 /** Writes the image into the private volume, from where an interrupted fill stood if there was one. */
 import { ProvisionError, toProblem } from '../core/errors.ts';
+import { keepsVolume } from '../core/plan.ts';
 import { privateName } from '../core/volume.ts';
 import type { FillRun } from './fills.ts';
 import { FillsStopped } from './fills.ts';
@@ -66,10 +67,10 @@ export async function writeImage(
   }
 }
 
-/** What is there is kept when the daemon ends, and while the store is away: core/plan.ts resumes both. */
+/** What is there is kept when the daemon ends, and for failures of which core/plan.ts says so: it resumes both. */
 export function goesOnLater(error: unknown, signal: AbortSignal): boolean {
-  if (signal.aborted) return signal.reason instanceof FillsStopped;
-  return error instanceof ProvisionError && error.code === 'STORE_UNREACHABLE';
+  const why: unknown = signal.aborted ? signal.reason : error;
+  return why instanceof FillsStopped || (why instanceof ProvisionError && keepsVolume(why));
 }
 
 /** The volume as one try of the fill finds it. */
