@@ -4,7 +4,8 @@
  *
  * A reading of the volume groups is as old as the call that asked for it: a volume that was made meanwhile may
  * or may not be in it. Therefore a promise counts for every reading that began before its end, unless the
- * reading itself shows the volume.
+ * reading itself shows the volume. (The helper does one thing at a time, so the free space of a reading is that
+ * beside the volumes it shows.)
  */
 import { ProvisionError, toProblem } from '../core/errors.ts';
 import type { Headroom, KeepFree } from '../core/headroom.ts';

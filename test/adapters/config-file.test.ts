@@ -110,11 +110,14 @@ describe('pools', () => {
   });
 
   test('refuse anything else, and groups that are not ours', () => {
-    expect(
-      mistakesOf(`${minimal()}pools: {vg0: {keep_free: 100%}, vg1: {keep_free: 1GiB}}\n`),
-    ).toMatchInlineSnapshot(`
+    expect(mistakesOf(`${minimal()}pools: {vg0: {keep_free: 100%}}\n`)).toMatchInlineSnapshot(`
       [
         "6: pools.vg0.keep_free is "100%"; allowed is a size such as 50GiB, or a percentage of the group from 0% to 99%",
+      ]
+    `);
+    expect(mistakesOf(`${minimal()}pools: {vg1: {keep_free: 1GiB}}\n`)).toMatchInlineSnapshot(`
+      [
+        "6: pools.vg1 is {"keep_free":"1GiB"}; allowed is only under the name of one of volume_groups",
       ]
     `);
   });

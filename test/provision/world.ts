@@ -79,6 +79,7 @@ class FakeClock implements Clock {
 class FakeVolumes implements Volumes, VolumeDevices {
   readonly lvm = new MemoryLvm();
   readonly #bytes = new Map<string, Buffer>();
+  #last: Promise<unknown> = Promise.resolve();
   isAway = false;
   /** Volumes whose examination fails, by LV name. */
   readonly unexaminable = new Set<string>();
@@ -169,7 +170,14 @@ class FakeVolumes implements Volumes, VolumeDevices {
     return bytes;
   }
 
-  async #ask<T>(request: object): Promise<T> {
+  /** One request at a time, like the real one. */
+  #ask<T>(request: object): Promise<T> {
+    const turn = this.#last.then(() => this.#answer<T>(request));
+    this.#last = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #answer<T>(request: object): Promise<T> {
     if (this.isAway) throw new ProvisionError({ code: 'HELPER_UNAVAILABLE', message: 'the helper is away' });
     const line = await answer(JSON.stringify(request), this.lvm.tools(), () => Promise.resolve(['vg0']));
     const response = JSON.parse(line) as {

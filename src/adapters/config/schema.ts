@@ -201,8 +201,7 @@ export const ConfigFile = z
   })
   .superRefine(({ pools, volume_groups: groups }, context) => {
     for (const vg of Object.keys(pools)) {
-      // Where the groups are wrong themselves, that is what there is to say.
-      if (!Array.isArray(groups) || groups.includes(vg)) continue;
+      if (groups.includes(vg)) continue;
       context.addIssue({
         code: 'custom',
         path: ['pools', vg],
