@@ -28,6 +28,7 @@ import { KnownPools } from './provision/observe.ts';
 import type { LibvirtEvent, Log } from './provision/ports.ts';
 import { Reconciler } from './provision/reconcile.ts';
 import { Reservations } from './provision/reservations.ts';
+import { WriteRate } from './provision/write-rate.ts';
 
 /** How long the gate waits for libvirt to name its pools before it goes by what was last known, in ms. */
 const POOLS_LIMIT_MS = 1_000;
@@ -66,7 +67,9 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
   const { workshops } = stores;
   const devices = new BlockDevices({ zero: (...range) => workshops.zero(...range) });
   const reservations = new Reservations({ volumes, log, keepFree: config.keepFree });
-  const fillNeeds = { ...stores, devices, pools, volumes, reservations, clock, readBack };
+  const { writeRateMaxBytesPerS } = config;
+  const writeRate = writeRateMaxBytesPerS === 0 ? undefined : new WriteRate(clock, writeRateMaxBytesPerS);
+  const fillNeeds = { ...stores, devices, pools, volumes, reservations, clock, readBack, writeRate };
 
   const fills = new Fills(
     { ledger, clock, log },

@@ -44,6 +44,8 @@ export interface Config {
   readonly verify: { readonly readBack: boolean };
   readonly gate: { readonly graceMs: number };
   readonly fills: FillLimits;
+  /** Of all fills together; 0: no limit. */
+  readonly writeRateMaxBytesPerS: number;
   /** What fills leave free, by volume group. */
   readonly keepFree: ReadonlyMap<string, KeepFree>;
   /** 0: nothing is kept. */
@@ -227,6 +229,7 @@ function toConfig(file: ConfigFile, accessKey: Secret, secretKey: Secret, ca: st
       queueMax: file.fills.queue_max,
       deadlineMs: file.fills.deadline,
     },
+    writeRateMaxBytesPerS: file.fills.write_rate_max,
     keepFree: new Map(Object.entries(file.pools).map(([vg, { keep_free }]) => [vg, keep_free])),
     cache: { sizeMaxBytes: file.cache.size_max },
     limits: {

@@ -21,6 +21,7 @@ import { FillJournal } from './resume-fill.ts';
 import type { StreamOptions } from './stream-image.ts';
 import { streamImage } from './stream-image.ts';
 import type { StreamShape } from './stream-shape.ts';
+import type { WriteRate } from './write-rate.ts';
 
 export interface WriteNeeds {
   readonly volumes: Volumes;
@@ -30,6 +31,8 @@ export interface WriteNeeds {
   readonly workshops?: Workshops | undefined;
   /** Without them, an interrupted fill begins again. */
   readonly journals?: FillJournals | undefined;
+  /** How fast all fills together may write; without one, as fast as they can. */
+  readonly writeRate?: WriteRate | undefined;
   /** Whether all of the volume is read back from the disk and compared. */
   readonly readBack?: boolean | undefined;
   /** Only tests have another one than hosts. */
@@ -103,6 +106,7 @@ async function stream(
   const { sha256 } = await streamImage({
     ...streaming(needs, image, run),
     ...{ device, proof: image.proof, expectedSha256: image.judgedSha256, resumeFrom },
+    writeRate: needs.writeRate,
     onCheckpoint: journal?.save,
   });
   return sha256;

@@ -167,6 +167,7 @@ fills:
   concurrent: 17
   queue_max: 0
   deadline: 30s
+  write_rate_max: 1KiB
 limits: {virtual_size_max: 2TB}
 log:
   level: loud
@@ -183,10 +184,11 @@ state_dir: var
         "8: fills.concurrent is 17; allowed is a whole number from 1 to 16",
         "9: fills.queue_max is 0; allowed is a whole number from 1 to 100000",
         "10: fills.deadline is "30s"; allowed is a duration such as 500ms, 3s, 5m or 1h, from 60s to 604800s",
-        "11: limits.virtual_size_max is "2TB"; allowed is a size such as 500GiB or 2TiB",
-        "15: state_dir is "var"; allowed is an absolute path",
-        "13: log.level is "loud"; allowed is one of trace, debug, info, warn, error",
-        "14: log.colour: there is no such key; see config.example.yaml",
+        "11: fills.write_rate_max is "1KiB"; allowed is off, or bytes a second such as 200MiB, from 1MiB on",
+        "12: limits.virtual_size_max is "2TB"; allowed is a size such as 500GiB or 2TiB",
+        "16: state_dir is "var"; allowed is an absolute path",
+        "14: log.level is "loud"; allowed is one of trace, debug, info, warn, error",
+        "15: log.colour: there is no such key; see config.example.yaml",
       ]
     `);
   });

@@ -167,6 +167,11 @@ export const ConfigFile = z
         concurrent: whole(1, 16).default(2),
         queue_max: whole(1, 100_000).default(1_000),
         deadline: duration(60_000, 7 * 86_400_000).default(6 * 3_600_000),
+        write_rate_max: leaf('off, or bytes a second such as 200MiB, from 1MiB on', (value) => {
+          if (value === 'off') return 0;
+          const bytes = typeof value === 'string' ? parseSize(value) : undefined;
+          return bytes !== undefined && bytes >= 2 ** 20 ? bytes : undefined;
+        }).default(0),
       })
       .prefault({}),
     pools: z
