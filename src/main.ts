@@ -8,6 +8,7 @@ import type { Config } from './adapters/config-file.ts';
 import { CONFIG_PATH, loadConfig } from './adapters/config-file.ts';
 import { SystemDecompressors } from './adapters/decompressors.ts';
 import { serveControl } from './adapters/control-socket.ts';
+import { watchEventLoop } from './adapters/event-loop-delay.ts';
 import { JournalFolder } from './adapters/fill-journals.ts';
 import { openGateSocket } from './adapters/gate-socket.ts';
 import { ImageFolder } from './adapters/image-cache.ts';
@@ -183,6 +184,7 @@ async function main(words: readonly string[]): Promise<number> {
   for (const warning of warnings) log.warn({}, warning);
   const stop = await run(config, log);
   const stopWatchdog = keepWatchdogFed(log);
+  const stopWatchingLoop = watchEventLoop(log);
   await systemdNotify(log, '--ready');
   log.info({ volumeGroups: config.volumeGroups, endpoint: config.minio.endpoint.href }, 'running');
   const signal = await new Promise<string>((resolve) => {
@@ -191,6 +193,7 @@ async function main(words: readonly string[]): Promise<number> {
   });
   log.info({ signal }, 'stopping');
   stopWatchdog();
+  stopWatchingLoop();
   await systemdNotify(log, 'STOPPING=1');
   await stop();
   return 0;
