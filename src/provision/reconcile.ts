@@ -12,6 +12,7 @@ import type { DiskPlan, Plan } from '../core/plan.ts';
 import { goesOn, isStartable, RETRY_MAX_MS, sameRequest, volumeKey } from '../core/plan.ts';
 import type { Domain } from '../core/request.ts';
 import { IncomingDomains } from './incoming.ts';
+import type { Observation } from './observe.ts';
 import { observe, problemsOf } from './observe.ts';
 import type { Domains, FillRecord, KnownDomain, LibvirtDomain } from './ports.ts';
 import type { ReclaimNeeds } from './reclaim.ts';
@@ -24,6 +25,8 @@ const GATE_ORIGIN_KEPT_MS = 24 * 3_600_000;
 const REFRESH_AGAIN_MS = 5_000;
 /** Domains read per observation. */
 const BATCH_MAX = 64;
+/** Plans are acted on for so long before others, such as the gate, get their turn, in ms. */
+const BUSY_MAX_MS = 15;
 
 export interface ReconcileNeeds extends ReclaimNeeds {
   readonly domains: Domains;
@@ -62,6 +65,11 @@ export class Reconciler {
   /** From now on a guest may have written to the domain's volumes. */
   admitted(uuid: string): void {
     this.#needs.firstStarts.delete(uuid);
+  }
+
+  /** Whether there are domains still to be looked at. */
+  get isBusy(): boolean {
+    return this.#working !== undefined || this.#queue.size > 0;
   }
 
   /** Looks at one domain again, soon. */
@@ -270,11 +278,15 @@ export class Reconciler {
       else annotated.push({ found, domain });
     }
     if (annotated.length === 0) return;
-    const observation = await observe(
-      this.#needs,
-      annotated.map(({ domain }) => domain),
-    );
-    for (const { found, domain } of annotated) {
+    let observation = await this.#observe(annotated);
+    let sinceMs = this.#needs.clock.monotonicMs();
+    for (const [index, { found, domain }] of annotated.entries()) {
+      // Every write to the ledger waits for the disk, and everybody else for that.
+      if (this.#needs.clock.monotonicMs() - sinceMs > BUSY_MAX_MS) {
+        await this.#needs.clock.sleep(0);
+        if (!observation.isFresh()) observation = await this.#observe(annotated.slice(index));
+        sinceMs = this.#needs.clock.monotonicMs();
+      }
       const planned = observation.plan(domain);
       this.act(planned, found === undefined ? undefined : 'libvirt');
       // A start takes as long as QEMU does: nothing else waits for it.
@@ -284,6 +296,13 @@ export class Reconciler {
         });
       }
     }
+  }
+
+  #observe(annotated: readonly { readonly domain: Domain }[]): Promise<Observation> {
+    return observe(
+      this.#needs,
+      annotated.map(({ domain }) => domain),
+    );
   }
 
   /** One domain that cannot be read does not keep the others from being looked at. */

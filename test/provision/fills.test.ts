@@ -124,6 +124,32 @@ describe('a fill that waits for its turn', () => {
   });
 });
 
+describe('looking at many domains', () => {
+  it('gives others their turn, and reads again what a fill has changed meanwhile', async () => {
+    const world = new World();
+    // Every look at the clock takes long, as if each write to the ledger did.
+    world.clock.monotonicMs = () => world.clock.nowMs() + (looks += 10);
+    let looks = 0;
+    const turns = { count: 0 };
+    const sleep = world.clock.sleep.bind(world.clock);
+    world.clock.sleep = (durationMs, signal) => {
+      if (durationMs > 0) return sleep(durationMs, signal);
+      turns.count += 1;
+      return new Promise((resolve) => setImmediate(resolve));
+    };
+    world.images.hold();
+    for (let index = 0; index < 20; index++) world.define(vm(index));
+    await until('all are known', () => world.ledger.domains().length === 20);
+    expect(turns.count).toBeGreaterThan(5);
+    world.images.letGo();
+    await until('all are published', () => {
+      world.clock.advance(1_000);
+      return Array.from({ length: 20 }, (_, index) => isReady(world, index)).every(Boolean);
+    });
+    expect(world.ledger.fills().every(({ state }) => state === 'ready')).toBe(true);
+  });
+});
+
 describe('the deadline of a fill', () => {
   it('ends it, says how far it was, and it goes on in the same volume after a pause', async () => {
     const { world } = await crowd(1, { queueMax: 10, deadlineMs: HOUR_MS });
