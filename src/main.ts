@@ -8,6 +8,7 @@ import type { Config } from './adapters/config-file.ts';
 import { CONFIG_PATH, loadConfig } from './adapters/config-file.ts';
 import { SystemDecompressors } from './adapters/decompressors.ts';
 import { serveControl } from './adapters/control-socket.ts';
+import { watchEventLoop } from './adapters/event-loop-delay.ts';
 import { JournalFolder } from './adapters/fill-journals.ts';
 import { openGateSocket } from './adapters/gate-socket.ts';
 import { ImageFolder } from './adapters/image-cache.ts';
@@ -27,6 +28,8 @@ import { CachedImageVerbs } from './provision/image-verbs.ts';
 import { KnownPools } from './provision/observe.ts';
 import type { LibvirtEvent, Log } from './provision/ports.ts';
 import { Reconciler } from './provision/reconcile.ts';
+import { Reservations } from './provision/reservations.ts';
+import { WriteRate } from './provision/write-rate.ts';
 
 /** How long the gate waits for libvirt to name its pools before it goes by what was last known, in ms. */
 const POOLS_LIMIT_MS = 1_000;
@@ -64,15 +67,18 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
   const { readBack } = config.verify;
   const { workshops } = stores;
   const devices = new BlockDevices({ zero: (...range) => workshops.zero(...range) });
-  const fillNeeds = { ...stores, devices, pools, volumes, clock, readBack };
+  const reservations = new Reservations({ volumes, log, keepFree: config.keepFree });
+  const { writeRateMaxBytesPerS } = config;
+  const writeRate = writeRateMaxBytesPerS === 0 ? undefined : new WriteRate(clock, writeRateMaxBytesPerS);
+  const fillNeeds = { ...stores, devices, pools, volumes, reservations, clock, readBack, writeRate };
 
   const fills = new Fills(
     { ledger, clock, log },
     (record, task, fill) => fillVolume(fillNeeds, record, task, fill),
-    config.fills.concurrent,
+    config.fills,
   );
   const firstStarts = new Map<string, string>();
-  const needs = { ledger, clock, log, volumes, pools, domains, fills, firstStarts };
+  const needs = { ledger, clock, log, volumes, reservations, pools, domains, fills, firstStarts };
   const reconciler = new Reconciler(needs);
   // First, because it notices a daemon that runs already.
   const control = await serveControl({
@@ -178,6 +184,7 @@ async function main(words: readonly string[]): Promise<number> {
   for (const warning of warnings) log.warn({}, warning);
   const stop = await run(config, log);
   const stopWatchdog = keepWatchdogFed(log);
+  const stopWatchingLoop = watchEventLoop(log);
   await systemdNotify(log, '--ready');
   log.info({ volumeGroups: config.volumeGroups, endpoint: config.minio.endpoint.href }, 'running');
   const signal = await new Promise<string>((resolve) => {
@@ -186,6 +193,7 @@ async function main(words: readonly string[]): Promise<number> {
   });
   log.info({ signal }, 'stopping');
   stopWatchdog();
+  stopWatchingLoop();
   await systemdNotify(log, 'STOPPING=1');
   await stop();
   return 0;

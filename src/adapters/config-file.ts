@@ -5,7 +5,9 @@
 import { readFileSync } from 'node:fs';
 import { LineCounter, parseDocument } from 'yaml';
 import { ProvisionError } from '../core/errors.ts';
+import type { KeepFree } from '../core/headroom.ts';
 import type { MinisignKey } from '../core/minisign.ts';
+import type { FillLimits } from '../core/fill-limits.ts';
 import type { SecretResult } from './config/credentials.ts';
 import { codeOf, readSecret } from './config/credentials.ts';
 import type { FromEnvironment } from './config/environment.ts';
@@ -41,7 +43,11 @@ export interface Config {
   /** Whether every volume is read back from the disk and compared before it is published. */
   readonly verify: { readonly readBack: boolean };
   readonly gate: { readonly graceMs: number };
-  readonly fills: { readonly concurrent: number };
+  readonly fills: FillLimits;
+  /** Of all fills together; 0: no limit. */
+  readonly writeRateMaxBytesPerS: number;
+  /** What fills leave free, by volume group. */
+  readonly keepFree: ReadonlyMap<string, KeepFree>;
   /** 0: nothing is kept. */
   readonly cache: { readonly sizeMaxBytes: number };
   readonly limits: {
@@ -218,7 +224,13 @@ function toConfig(file: ConfigFile, accessKey: Secret, secretKey: Secret, ca: st
     },
     verify: { readBack: file.verify.read_back },
     gate: { graceMs: file.gate.grace },
-    fills: { concurrent: file.fills.concurrent },
+    fills: {
+      concurrentMax: file.fills.concurrent,
+      queueMax: file.fills.queue_max,
+      deadlineMs: file.fills.deadline,
+    },
+    writeRateMaxBytesPerS: file.fills.write_rate_max,
+    keepFree: new Map(Object.entries(file.pools).map(([vg, { keep_free }]) => [vg, keep_free])),
     cache: { sizeMaxBytes: file.cache.size_max },
     limits: {
       virtualSizeMaxBytes: file.limits.virtual_size_max,

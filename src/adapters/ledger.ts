@@ -123,80 +123,146 @@ function openDatabase(file: string): Database.Database {
   }
 }
 
+/**
+ * What is asked is answered from memory: the file is this program's alone, and every plan asks for all rows.
+ * Memory follows the file once a write is durable, by what the file then says.
+ */
 class SqliteLedger implements Ledger {
   readonly #database: Database.Database;
+  readonly #fills: Remembered<FillRecord>;
+  readonly #domains: Remembered<KnownDomain>;
 
   constructor(database: Database.Database) {
     this.#database = database;
+    const fills = database.prepare<[], FillRow>('SELECT * FROM fills').all().map(fillOfRow);
+    const domains = database.prepare<[], DomainRow>('SELECT * FROM domains').all().map(domainOfRow);
+    this.#fills = new Remembered(fills, keyOfFill, ({ createdAtMs }) => createdAtMs);
+    this.#domains = new Remembered(
+      domains,
+      ({ domain }) => domain.uuid,
+      ({ seenAtMs }) => seenAtMs,
+    );
   }
 
-  fills(): FillRecord[] {
-    const rows = this.#database.prepare<[], FillRow>('SELECT * FROM fills ORDER BY created_at_ms').all();
-    return rows.map(fillOfRow);
+  fills(): readonly FillRecord[] {
+    return this.#fills.inOrder();
   }
 
   fillOf(domainUuid: string, target: string): FillRecord | undefined {
-    const row = this.#database
-      .prepare<[string, string], FillRow>('SELECT * FROM fills WHERE domain_uuid = ? AND target = ?')
-      .get(domainUuid, target);
-    return row === undefined ? undefined : fillOfRow(row);
+    return this.#fills.get(fillKey(domainUuid, target));
   }
 
   putFill(record: FillRecord): void {
+    const row = rowOfFill(record);
     this.#database
-      .prepare(
+      .prepare<FillRow>(
         `INSERT OR REPLACE INTO fills (domain_uuid, target, fill_id, domain_name, state, request, location,
            attempts, retry_at_ms, problem, sha256, created_at_ms, updated_at_ms)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+         VALUES (@domain_uuid, @target, @fill_id, @domain_name, @state, @request, @location,
+           @attempts, @retry_at_ms, @problem, @sha256, @created_at_ms, @updated_at_ms)`,
       )
-      .run(
-        record.domainUuid,
-        record.request.target,
-        record.fillId,
-        record.domainName,
-        record.state,
-        JSON.stringify(record.request),
-        JSON.stringify(record.location),
-        record.attempts,
-        record.retryAtMs ?? null,
-        record.problem === undefined ? null : JSON.stringify(record.problem),
-        record.sha256 ?? null,
-        record.createdAtMs,
-        record.updatedAtMs,
-      );
+      .run(row);
+    // As the file does, whose ids are unique.
+    const replaced = this.#fills.inOrder().find(({ fillId }) => fillId === record.fillId);
+    if (replaced !== undefined) this.#fills.delete(keyOfFill(replaced));
+    this.#fills.set(fillOfRow(row));
   }
 
   removeFill(domainUuid: string, target: string): void {
     this.#database.prepare('DELETE FROM fills WHERE domain_uuid = ? AND target = ?').run(domainUuid, target);
+    this.#fills.delete(fillKey(domainUuid, target));
   }
 
-  domains(): KnownDomain[] {
-    return this.#database
-      .prepare<[], DomainRow>('SELECT * FROM domains ORDER BY seen_at_ms')
-      .all()
-      .map(domainOfRow);
+  domains(): readonly KnownDomain[] {
+    return this.#domains.inOrder();
   }
 
   domainOf(uuid: string): KnownDomain | undefined {
-    const row = this.#database.prepare<[string], DomainRow>('SELECT * FROM domains WHERE uuid = ?').get(uuid);
-    return row === undefined ? undefined : domainOfRow(row);
+    return this.#domains.get(uuid);
   }
 
   putDomain(known: KnownDomain): void {
+    const row: DomainRow = {
+      ...{ uuid: known.domain.uuid, domain: JSON.stringify(known.domain), origin: known.origin },
+      ...{ start_wish: known.startWish, seen_at_ms: known.seenAtMs },
+    };
     this.#database
-      .prepare(
-        'INSERT OR REPLACE INTO domains (uuid, domain, origin, start_wish, seen_at_ms) VALUES (?, ?, ?, ?, ?)',
+      .prepare<DomainRow>(
+        `INSERT OR REPLACE INTO domains (uuid, domain, origin, start_wish, seen_at_ms)
+         VALUES (@uuid, @domain, @origin, @start_wish, @seen_at_ms)`,
       )
-      .run(known.domain.uuid, JSON.stringify(known.domain), known.origin, known.startWish, known.seenAtMs);
+      .run(row);
+    this.#domains.set(domainOfRow(row));
   }
 
   removeDomain(uuid: string): void {
     this.#database.prepare('DELETE FROM domains WHERE uuid = ?').run(uuid);
+    this.#domains.delete(uuid);
   }
 
   close(): void {
     this.#database.close();
   }
+}
+
+/** The rows of one table, by their key and in their order. */
+class Remembered<T> {
+  readonly #rows: Map<string, T>;
+  readonly #keyOf: (row: T) => string;
+  readonly #orderOf: (row: T) => number;
+  #inOrder: readonly T[] | undefined;
+
+  constructor(rows: readonly T[], keyOf: (row: T) => string, orderOf: (row: T) => number) {
+    this.#rows = new Map(rows.map((row) => [keyOf(row), row]));
+    this.#keyOf = keyOf;
+    this.#orderOf = orderOf;
+  }
+
+  /** Stays as it is when a row is written: whoever goes through it may write. */
+  inOrder(): readonly T[] {
+    this.#inOrder ??= [...this.#rows.values()].sort((a, b) => this.#orderOf(a) - this.#orderOf(b));
+    return this.#inOrder;
+  }
+
+  get(key: string): T | undefined {
+    return this.#rows.get(key);
+  }
+
+  set(row: T): void {
+    this.#rows.set(this.#keyOf(row), row);
+    this.#inOrder = undefined;
+  }
+
+  delete(key: string): void {
+    this.#rows.delete(key);
+    this.#inOrder = undefined;
+  }
+}
+
+function keyOfFill({ domainUuid, request }: FillRecord): string {
+  return fillKey(domainUuid, request.target);
+}
+
+function fillKey(domainUuid: string, target: string): string {
+  return `${domainUuid} ${target}`;
+}
+
+function rowOfFill(record: FillRecord): FillRow {
+  return {
+    domain_uuid: record.domainUuid,
+    target: record.request.target,
+    fill_id: record.fillId,
+    domain_name: record.domainName,
+    state: record.state,
+    request: JSON.stringify(record.request),
+    location: JSON.stringify(record.location),
+    attempts: record.attempts,
+    retry_at_ms: record.retryAtMs ?? null,
+    problem: record.problem === undefined ? null : JSON.stringify(record.problem),
+    sha256: record.sha256 ?? null,
+    created_at_ms: record.createdAtMs,
+    updated_at_ms: record.updatedAtMs,
+  };
 }
 
 /** Rows are written by this file alone, behind SQLite's own checks: their JSON is trusted to have our shape. */

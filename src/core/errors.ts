@@ -33,6 +33,8 @@ export type ErrorCode =
   | 'DEVICE_FAILED'
   | 'STATE_FOLDER_FAILED'
   | 'VG_FULL'
+  | 'QUEUE_FULL'
+  | 'FILL_DEADLINE'
   | 'TIMEOUT'
   // The volume
   | 'VOLUME_NOT_BLANK'
@@ -57,6 +59,8 @@ const PASSING: ReadonlySet<ErrorCode> = new Set([
   'DEVICE_FAILED',
   'STATE_FOLDER_FAILED',
   'VG_FULL',
+  'QUEUE_FULL',
+  'FILL_DEADLINE',
   'TIMEOUT',
   'IMAGE_CHANGED',
   'IMAGE_NOT_FOUND',

@@ -76,6 +76,7 @@ const LogicalVolume = z.strictObject({
 
 const VolumeGroup = z.strictObject({
   vg: z.string(),
+  sizeBytes: z.int().min(0),
   freeBytes: z.int().min(0),
   extentBytes: z.int().min(1),
 });

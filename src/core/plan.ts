@@ -11,8 +11,11 @@ import { isPassing } from './errors.ts';
 import type { LocatedVolume } from './locate.ts';
 import type { Domain, VolumeLocation, VolumeRequest } from './request.ts';
 import { imageName } from './request.ts';
+import { fillFor, fillsAt, volumeAt, volumeKey } from './plan-index.ts';
 import type { FillMark, LogicalVolume, Seal } from './volume.ts';
 import { ADOPTING_TAG, fillIdOf, imageTag, privateName, readMark } from './volume.ts';
+
+export { volumeKey } from './plan-index.ts';
 
 /** Why an existing volume may or may not be taken over. */
 export type Blankness = { readonly blank: true } | { readonly blank: false; readonly why: string };
@@ -86,11 +89,6 @@ export interface Plan {
   readonly disks: readonly DiskPlan[];
   /** Mistakes of the annotation or of disks: while there are any, nothing starts and nothing is filled. */
   readonly problems: readonly Problem[];
-}
-
-/** `VG/LV`, the key of maps over volumes. */
-export function volumeKey(location: { readonly vg: string; readonly lv: string }): string {
-  return `${location.vg}/${location.lv}`;
 }
 
 export function plan(input: PlanInput): Plan {
@@ -173,7 +171,7 @@ function decideDisk(input: PlanInput, disk: LocatedVolume): Decided {
   if (other !== undefined) {
     return refuseOther(disk, `being filled for domain ${other.domainName} (${other.domainUuid})`);
   }
-  const found = input.volumes.find((volume) => volumeKey(volume) === volumeKey(disk.location));
+  const found = volumeAt(input.volumes, disk.location);
   const mark = found === undefined ? undefined : readMark(found.tags);
   if (mark?.state === 'ready' && input.running.has(mark.fillId)) {
     return [{ action: 'wait', fillId: mark.fillId }, 'it is published, and libvirt is being told'];
@@ -186,7 +184,7 @@ function decideDisk(input: PlanInput, disk: LocatedVolume): Decided {
       'They were changed by hand. Remove the lvp: tags if the volume is not needed, then run `lvp retry`.',
     );
   }
-  const record = input.fills.find((fill) => isFor(fill, input.domain.uuid, disk.request.target));
+  const record = fillFor(input.fills, input.domain.uuid, disk.request.target);
   const running = decideRunning(input, disk, record);
   if (running !== undefined) return running;
   const unfinished = unfinishedVolume(input, disk);
@@ -214,16 +212,10 @@ function decideDisk(input: PlanInput, disk: LocatedVolume): Decided {
     : [{ action: 'fill', from: 'adopt' }, `volume ${volumeKey(disk.location)} exists and is blank`];
 }
 
-function isFor(fill: PlannedFill, domainUuid: string, target: string): boolean {
-  return fill.domainUuid === domainUuid && fill.request.target === target;
-}
-
 function fillOfOtherDomain(input: PlanInput, disk: LocatedVolume): PlannedFill | undefined {
-  return input.fills.find(
+  return fillsAt(input.fills, disk.location).find(
     (fill) =>
-      fill.domainUuid !== input.domain.uuid &&
-      volumeKey(fill.location) === volumeKey(disk.location) &&
-      (input.running.has(fill.fillId) || isUnfinished(fill.state)),
+      fill.domainUuid !== input.domain.uuid && (input.running.has(fill.fillId) || isUnfinished(fill.state)),
   );
 }
 
@@ -307,10 +299,15 @@ function isResumable(input: PlanInput, disk: LocatedVolume, fillId: string): boo
   return record !== undefined && goesOn(record) && sameRequest(record.request, disk.request);
 }
 
-/** Interrupted, or stopped because the store went away: its volume is kept for it. */
+/** Interrupted, or stopped by something that says nothing against what is there: its volume is kept for it. */
 export function goesOn({ state, problem }: PlannedFill): boolean {
-  if (state === 'failed') return problem?.code === 'STORE_UNREACHABLE';
+  if (state === 'failed') return problem !== undefined && keepsVolume(problem);
   return isUnfinished(state);
+}
+
+/** The store is away, its time was up, or it did not get its turn. */
+export function keepsVolume({ code }: Problem): boolean {
+  return code === 'STORE_UNREACHABLE' || code === 'FILL_DEADLINE' || code === 'QUEUE_FULL';
 }
 
 /** True for the row of a fill that is queued, runs, or was cut off by a crash. */

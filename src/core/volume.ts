@@ -24,9 +24,10 @@ export interface LogicalVolume {
   readonly segmentType: string;
 }
 
-/** Free space of one volume group. */
+/** Size and free space of one volume group. */
 export interface VolumeGroup {
   readonly vg: string;
+  readonly sizeBytes: number;
   readonly freeBytes: number;
   readonly extentBytes: number;
 }

@@ -52,6 +52,7 @@ type VolumeFields = z.infer<typeof VolumeFields>;
 
 const GroupFields = z.object({
   vg_name: z.string(),
+  vg_size: Bytes,
   vg_free: Bytes,
   vg_extent_size: Bytes,
   vg_lock_type: z.string(),
@@ -68,12 +69,13 @@ export const lvm: Lvm = {
     if (vgs.length === 0) return [];
     // A group that is named but does not exist is no error of this call: it must not hide the others.
     const selected = vgs.map((vg) => `vg_name="${vg}"`).join(' || ');
-    const fields = 'vg_name,vg_free,vg_extent_size,vg_lock_type';
+    const fields = 'vg_name,vg_size,vg_free,vg_extent_size,vg_lock_type';
     const argv = [...REPORT, '-o', fields, '--select', selected];
     const rows = parseReport(await mustRun(vgs.join(', '), 'vgs', argv), GroupFields);
     for (const row of rows) refuseSharedGroup(row.vg_name, row.vg_lock_type);
     return rows.map((row) => ({
       vg: row.vg_name,
+      sizeBytes: row.vg_size,
       freeBytes: row.vg_free,
       extentBytes: row.vg_extent_size,
     }));

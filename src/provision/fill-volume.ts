@@ -10,6 +10,7 @@ import type { LeaseNeeds } from './leased-image.ts';
 import { LeasedImage } from './leased-image.ts';
 import type { FillRecord, Log, Pools, PrivateVolume } from './ports.ts';
 import { publishVolume } from './publish-volume.ts';
+import type { Reservations } from './reservations.ts';
 import { wantedSizeBytes } from './resolve-image.ts';
 import type { WriteNeeds } from './write-image.ts';
 import { goesOnLater, writeImage } from './write-image.ts';
@@ -17,6 +18,7 @@ import { goesOnLater, writeImage } from './write-image.ts';
 /** Those of its steps: finding and judging the image, writing it, publishing. */
 export interface FillNeeds extends LeaseNeeds, WriteNeeds {
   readonly pools: Pools;
+  readonly reservations: Reservations;
 }
 
 /** Fills and publishes one volume; resolves with the SHA-256 of the image it now holds. */
@@ -79,7 +81,11 @@ async function makePrivateVolume(
     return;
   }
   if (task.from === 'resume') await discardIfTooSmall(needs, volume, sizeBytes, pool);
-  await needs.volumes.create(volume, sizeBytes);
+  await create(needs, volume, sizeBytes);
+}
+
+async function create(needs: FillNeeds, volume: PrivateVolume, sizeBytes: number): Promise<void> {
+  await needs.reservations.whileReserved(volume, sizeBytes, () => needs.volumes.create(volume, sizeBytes));
 }
 
 /** The object may have been replaced by a larger one since the fill was interrupted: it begins again. */
@@ -101,7 +107,7 @@ async function adopt(needs: FillNeeds, volume: PrivateVolume, sizeBytes: number)
   const found = volumes.find(({ vg, lv }) => vg === volume.vg && lv === volume.target);
   if (found === undefined) {
     // Whoever had made it has removed it again, or an earlier try has given it the private name already.
-    await needs.volumes.create(volume, sizeBytes);
+    await create(needs, volume, sizeBytes);
     return;
   }
   if (found.sizeBytes < sizeBytes) {

@@ -5,9 +5,12 @@
 import type { Problem } from '../core/errors.ts';
 import { isPassing, ProvisionError, toProblem } from '../core/errors.ts';
 import type { FillFrom } from '../core/plan.ts';
-import { RETRY_MAX_MS } from '../core/plan.ts';
+import type { FillLimits } from '../core/fill-limits.ts';
 import { imageName } from '../core/request.ts';
+import { retryPauseMs } from '../core/retry-pause.ts';
 import type { Seal } from '../core/volume.ts';
+import type { FillProgress } from './fill-progress.ts';
+import { afterDeadline, late, ProgressMeter } from './fill-progress.ts';
 import type { Clock, FillRecord, Ledger, Log } from './ports.ts';
 
 /** What is left to do: write the bytes, or only give a sealed volume its final name. */
@@ -16,19 +19,6 @@ export type FillTask =
   | { readonly from: 'finish'; readonly seal: Seal }
   /** The seal names another domain, which this one takes the place of. */
   | { readonly from: 'claim'; readonly seal: Seal };
-
-/**
- * How far a fill is. `bytesTotal` counts bytes of the image object, so that 100 % is the end; while a volume
- * is read back (`verifying`), they are counted from the first again.
- */
-export interface FillProgress {
-  readonly phase: 'waiting' | 'resolving' | 'filling' | 'verifying' | 'publishing';
-  readonly bytesDone: number;
-  readonly bytesTotal: number;
-  readonly rateBytesPerSecond: number;
-  /** Undefined while nothing can be said about it yet. */
-  readonly secondsLeft?: number | undefined;
-}
 
 /** What a running fill is given to report by and to stop on. */
 export interface FillRun {
@@ -43,22 +33,18 @@ export interface FillRun {
 /** Does the work; resolves with the image's SHA-256. */
 export type FillVolume = (record: FillRecord, task: FillTask, run: FillRun) => Promise<string>;
 
-/** More than any host has disks: a queue that long is a mistake somewhere, not work. */
-const QUEUE_MAX = 4096;
-const RETRY_FIRST_MS = 5_000;
+/** Whether somebody stands there and wants it: then it may take the place of one that nobody waits for. */
+export type Urgency = 'patient' | 'urgent';
 
 interface Entry {
   record: FillRecord;
   readonly task: FillTask;
   readonly abort: AbortController;
   readonly done: PromiseWithResolvers<void>;
-  isDropped: boolean;
-  phase: FillProgress['phase'];
-  bytesDone: number;
-  bytesTotal: number;
-  /** Monotonic time at which bytes began to flow, and how many an interrupted fill had brought before. */
-  streamedSinceMs: number;
-  streamedFromBytes: number;
+  readonly meter: ProgressMeter;
+  urgency: Urgency;
+  /** Has the last word on why the fill ended: a deadline may have come first. */
+  cancelled: { readonly error: ProvisionError; readonly row: 'kept' | 'dropped' } | undefined;
 }
 
 interface FillNeeds {
@@ -70,7 +56,7 @@ interface FillNeeds {
 export class Fills {
   readonly #needs: FillNeeds;
   readonly #fillVolume: FillVolume;
-  readonly #concurrentMax: number;
+  readonly #limits: FillLimits;
   readonly #entries = new Map<string, Entry>();
   readonly #waiting: string[] = [];
   #active = 0;
@@ -78,10 +64,10 @@ export class Fills {
   /** Called after each fill has ended and the ledger says how. */
   onSettled: (domainUuid: string) => void = () => undefined;
 
-  constructor(needs: FillNeeds, fillVolume: FillVolume, concurrentMax: number) {
+  constructor(needs: FillNeeds, fillVolume: FillVolume, limits: FillLimits) {
     this.#needs = needs;
     this.#fillVolume = fillVolume;
-    this.#concurrentMax = concurrentMax;
+    this.#limits = limits;
   }
 
   /** Fill ids that are queued or running. */
@@ -89,29 +75,27 @@ export class Fills {
     return new Set(this.#entries.keys());
   }
 
-  /** Counts up whenever a fill ends: what was read before may be out of date. */
+  /** Counts up whenever a fill that ran has ended: what was read of volumes before may be out of date. */
   get settledCount(): number {
     return this.#settledCount;
   }
 
-  /** Writes the intent to the ledger and queues the fill. */
-  begin(record: FillRecord, task: FillTask): void {
-    if (this.#entries.size >= QUEUE_MAX) {
-      throw new ProvisionError({ code: 'INTERNAL', message: `More than ${QUEUE_MAX} fills are waiting.` });
+  /**
+   * Writes the intent to the ledger and queues the fill. If the queue is full, it ends at once with QUEUE_FULL,
+   * which the ledger says like any other end.
+   */
+  begin(record: FillRecord, task: FillTask, urgency: Urgency = 'patient'): void {
+    const entry: Entry = {
+      ...{ record, task, urgency },
+      ...{ abort: new AbortController(), done: Promise.withResolvers() },
+      ...{ meter: new ProgressMeter(this.#needs.clock), cancelled: undefined },
+    };
+    if (this.#mustWriteBytes(entry) && !this.#hasPlaceFor(urgency)) {
+      this.#end(entry, queueFull(this.#limits.queueMax));
+      return;
     }
     this.#needs.ledger.putFill(record);
-    this.#entries.set(record.fillId, {
-      record,
-      task,
-      abort: new AbortController(),
-      done: Promise.withResolvers(),
-      isDropped: false,
-      phase: 'waiting',
-      bytesDone: 0,
-      bytesTotal: 0,
-      streamedSinceMs: 0,
-      streamedFromBytes: 0,
-    });
+    this.#entries.set(record.fillId, entry);
     this.#waiting.push(record.fillId);
     this.#startNext();
   }
@@ -123,29 +107,25 @@ export class Fills {
   cancel(fillId: string, why: string, row: 'kept' | 'dropped' = 'dropped'): void {
     const entry = this.#entries.get(fillId);
     if (entry === undefined) return;
-    entry.isDropped = row === 'dropped';
-    entry.abort.abort(new ProvisionError({ code: 'CANCELLED', message: `The fill was ended: ${why}.` }));
+    const error = new ProvisionError({ code: 'CANCELLED', message: `The fill was ended: ${why}.` });
+    entry.cancelled = { error, row };
+    entry.abort.abort(error);
+    // One that has not begun has nothing in flight, and may have hours to wait for its turn.
+    if (this.#leaveQueue(fillId)) this.#end(entry, error);
   }
 
   /** Somebody is waiting for these: they run before all others that have not begun. */
   promote(fillIds: readonly string[]): void {
-    this.#waiting.sort((a, b) => Number(fillIds.includes(b)) - Number(fillIds.includes(a)));
+    for (const fillId of fillIds) {
+      const entry = this.#entries.get(fillId);
+      if (entry !== undefined) entry.urgency = 'urgent';
+    }
+    const wanted = new Set(fillIds);
+    this.#waiting.sort((a, b) => Number(wanted.has(b)) - Number(wanted.has(a)));
   }
 
   progressOf(fillId: string): FillProgress | undefined {
-    const entry = this.#entries.get(fillId);
-    if (entry === undefined) return undefined;
-    const { phase, bytesDone, bytesTotal } = entry;
-    const seconds = (this.#needs.clock.monotonicMs() - entry.streamedSinceMs) / 1000;
-    const rateBytesPerSecond =
-      isStreaming(phase) && seconds > 0 ? (bytesDone - entry.streamedFromBytes) / seconds : 0;
-    return {
-      phase,
-      bytesDone,
-      bytesTotal,
-      rateBytesPerSecond,
-      ...(rateBytesPerSecond > 0 ? { secondsLeft: (bytesTotal - bytesDone) / rateBytesPerSecond } : {}),
-    };
+    return this.#entries.get(fillId)?.meter.read();
   }
 
   /** Resolves when none of these fills is queued or running any more. */
@@ -179,8 +159,32 @@ export class Fills {
     );
   }
 
+  /** Finishing and claiming take moments, and there are no more of them than volumes. */
+  #mustWriteBytes({ task }: Entry): boolean {
+    return task.from !== 'finish' && task.from !== 'claim';
+  }
+
+  /** Whoever is urgent takes the place of the last one that nobody waits for; that one is tried again later. */
+  #hasPlaceFor(urgency: Urgency): boolean {
+    if (this.#waiting.length < this.#limits.queueMax) return true;
+    if (urgency === 'patient') return false;
+    const last = this.#waiting
+      .map((fillId) => this.#entries.get(fillId))
+      .findLast((entry) => entry?.urgency === 'patient' && this.#mustWriteBytes(entry));
+    if (last === undefined) return false;
+    this.#leaveQueue(last.record.fillId);
+    this.#end(last, queueFull(this.#limits.queueMax));
+    return true;
+  }
+
+  #leaveQueue(fillId: string): boolean {
+    const index = this.#waiting.indexOf(fillId);
+    if (index >= 0) this.#waiting.splice(index, 1);
+    return index >= 0;
+  }
+
   #startNext(): void {
-    while (this.#active < this.#concurrentMax) {
+    while (this.#active < this.#limits.concurrentMax) {
       const entry = this.#entries.get(this.#waiting.shift() ?? '');
       if (entry === undefined) return;
       this.#active += 1;
@@ -193,65 +197,80 @@ export class Fills {
 
   async #run(entry: Entry): Promise<void> {
     const { clock } = this.#needs;
-    const log = this.#needs.log.child({
-      fill: entry.record.fillId,
-      domain: entry.record.domainUuid,
-      target: entry.record.request.target,
-    });
+    const { meter, abort } = entry;
+    const log = this.#logOf(entry);
     const startedMs = clock.monotonicMs();
+    const stopClock = this.#mustWriteBytes(entry) ? this.#limitTime(entry) : () => undefined;
+    let failure: { readonly error: unknown } | undefined;
     try {
-      entry.abort.signal.throwIfAborted();
+      abort.signal.throwIfAborted();
       this.#note(entry, { state: 'filling' }, log);
-      entry.phase = 'resolving';
+      meter.enter('resolving');
       const sha256 = await this.#fillVolume(entry.record, entry.task, {
-        signal: entry.abort.signal,
+        signal: abort.signal,
         log,
         isImageWanted: () => this.#isImageWanted(entry),
         phase: (phase, bytesTotal) => {
-          entry.phase = phase;
-          if (bytesTotal !== undefined) entry.bytesTotal = bytesTotal;
-          if (isStreaming(phase)) {
-            entry.streamedSinceMs = clock.monotonicMs();
-            entry.streamedFromBytes = entry.bytesDone;
-          } else this.#note(entry, { state: 'publishing' }, log);
+          meter.enter(phase, bytesTotal);
+          if (phase === 'publishing') this.#note(entry, { state: 'publishing' }, log);
         },
         progress: (bytesDone) => {
-          entry.bytesDone = bytesDone;
+          meter.bytesDone = bytesDone;
         },
       });
       this.#note(entry, { state: 'ready', sha256 }, log);
       log.info({ sha256, tookMs: Math.round(clock.monotonicMs() - startedMs) }, 'published');
     } catch (error) {
-      try {
-        this.#saveFailure(entry, entry.abort.signal.aborted ? entry.abort.signal.reason : error, log);
-      } catch (ledgerError) {
-        // The row stays unfinished, which is true, and is taken up again at the next start.
-        log.error({ err: ledgerError }, 'the end of a fill could not be written to the ledger');
-      }
+      failure = { error: entry.cancelled?.error ?? (abort.signal.aborted ? abort.signal.reason : error) };
+    }
+    stopClock();
+    this.#settledCount += 1;
+    this.#end(entry, failure?.error);
+  }
+
+  /** Once it is being published the bytes are there, and each step of that has a limit of its own. */
+  #limitTime(entry: Entry): () => void {
+    const { deadlineMs } = this.#limits;
+    return afterDeadline(this.#needs.clock, deadlineMs, () => {
+      const progress = entry.meter.read();
+      if (progress.phase !== 'publishing') entry.abort.abort(late(entry.record, deadlineMs, progress));
+    });
+  }
+
+  /** Writes down how it ended, if it failed, then tells whoever waits for it. */
+  #end(entry: Entry, error: unknown): void {
+    const log = this.#logOf(entry);
+    try {
+      if (error !== undefined) this.#saveFailure(entry, error, log);
+    } catch (ledgerError) {
+      // The row stays unfinished, which is true, and is taken up again at the next start.
+      log.error({ err: ledgerError }, 'the end of a fill could not be written to the ledger');
     }
     this.#entries.delete(entry.record.fillId);
-    this.#settledCount += 1;
     entry.done.resolve();
     this.onSettled(entry.record.domainUuid);
+  }
+
+  #logOf({ record: { fillId, domainUuid, request } }: Entry): Log {
+    return this.#needs.log.child({ fill: fillId, domain: domainUuid, target: request.target });
   }
 
   #saveFailure(entry: Entry, error: unknown, log: Log): void {
     if (error instanceof FillsStopped) return;
     const problem: Problem = toProblem(error);
     if (problem.code === 'CANCELLED') {
-      if (entry.isDropped)
-        this.#needs.ledger.removeFill(entry.record.domainUuid, entry.record.request.target);
-      else this.#save(entry, { state: 'cancelled', problem });
+      if (entry.cancelled?.row === 'kept') this.#save(entry, { state: 'cancelled', problem });
+      else this.#needs.ledger.removeFill(entry.record.domainUuid, entry.record.request.target);
       log.info({ problem }, 'cancelled');
       return;
     }
     const attempts = entry.record.attempts + 1;
-    const pauseMs = Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** Math.min(attempts - 1, 16));
+    const retryAtMs = this.#needs.clock.nowMs() + retryPauseMs(attempts, Math.random());
     this.#save(entry, {
       state: 'failed',
       problem,
       attempts,
-      ...(isPassing(problem) ? { retryAtMs: this.#needs.clock.nowMs() + pauseMs } : {}),
+      ...(isPassing(problem) ? { retryAtMs } : {}),
     });
     log.error({ problem, ...(problem.code === 'INTERNAL' ? { err: error } : {}) }, 'failed');
   }
@@ -274,10 +293,13 @@ export class Fills {
   }
 }
 
-/** Whether the object flows, so that there is a rate. */
-function isStreaming(phase: FillProgress['phase']): boolean {
-  return phase === 'filling' || phase === 'verifying';
-}
-
 /** Why a fill ends when the daemon does: neither a failure nor a cancellation; it is taken up again later. */
 export class FillsStopped extends Error {}
+
+function queueFull(queueMax: number): ProvisionError {
+  return new ProvisionError({
+    code: 'QUEUE_FULL',
+    message: `${queueMax} fills are waiting for their turn already, which is as many as may.`,
+    hint: 'It is tried again by itself. fills.queue_max in the configuration is the limit; `lvp list` shows who waits.',
+  });
+}

@@ -36,6 +36,8 @@ export interface Observation {
    * Whoever acts on plans does so before the next await: until then nothing of ours can have changed.
    */
   plan(domain: Domain): Plan;
+  /** Whether no fill has ended since: then plans may still be made and acted on after an await. */
+  isFresh(): boolean;
 }
 
 /** Reads all that plans about these domains rest on. */
@@ -49,6 +51,7 @@ export async function observe(needs: ObserveNeeds, domains: readonly Domain[]): 
     return {
       volumes,
       pools,
+      isFresh: () => needs.fills.settledCount === settledBefore,
       plan: (domain) =>
         plan({
           ...locateVolumes(domain, pools),

@@ -6,16 +6,18 @@
 import { randomBytes } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { parseDomainXml } from '../core/domain-xml.ts';
-import type { Problem } from '../core/errors.ts';
+import type { ErrorCode, Problem } from '../core/errors.ts';
 import { describeProblem, toProblem } from '../core/errors.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
-import { isStartable, isUnfinished, RETRY_MAX_MS, sameRequest, volumeKey } from '../core/plan.ts';
+import { goesOn, isStartable, RETRY_MAX_MS, sameRequest, volumeKey } from '../core/plan.ts';
 import type { Domain } from '../core/request.ts';
 import { IncomingDomains } from './incoming.ts';
+import type { Observation } from './observe.ts';
 import { observe, problemsOf } from './observe.ts';
 import type { Domains, FillRecord, KnownDomain, LibvirtDomain } from './ports.ts';
 import type { ReclaimNeeds } from './reclaim.ts';
 import { reclaim } from './reclaim.ts';
+import type { Reservations } from './reservations.ts';
 import { startIfWished, startWishAfter } from './start-wishes.ts';
 
 /** A start that was refused and never came back: its fill is given up after this time, in ms. */
@@ -23,9 +25,12 @@ const GATE_ORIGIN_KEPT_MS = 24 * 3_600_000;
 const REFRESH_AGAIN_MS = 5_000;
 /** Domains read per observation. */
 const BATCH_MAX = 64;
+/** Plans are acted on for so long before others, such as the gate, get their turn, in ms. */
+const BUSY_MAX_MS = 15;
 
 export interface ReconcileNeeds extends ReclaimNeeds {
   readonly domains: Domains;
+  readonly reservations: Reservations;
   /** In memory alone: whoever was admitted without us, while we were away, must not be in it. */
   readonly firstStarts: Map<string, string>;
 }
@@ -50,12 +55,21 @@ export class Reconciler {
     this.incoming = new IncomingDomains(needs.clock);
     needs.fills.onSettled = (uuid) => {
       this.request(uuid);
+      needs.reservations.lookAgain();
+    };
+    needs.reservations.onRoom = (uuid) => {
+      this.#tryAgain(uuid);
     };
   }
 
   /** From now on a guest may have written to the domain's volumes. */
   admitted(uuid: string): void {
     this.#needs.firstStarts.delete(uuid);
+  }
+
+  /** Whether there are domains still to be looked at. */
+  get isBusy(): boolean {
+    return this.#working !== undefined || this.#queue.size > 0;
   }
 
   /** Looks at one domain again, soon. */
@@ -82,17 +96,29 @@ export class Reconciler {
     for (const uuid of await this.#needs.domains.list()) this.#queue.add(uuid);
     this.requestKnown();
     await reclaim(this.#needs);
+    this.#needs.reservations.lookAgain();
   }
 
   get unreadable(): ReadonlyMap<string, { readonly name: string; readonly problem: Problem }> {
     return this.#unreadable;
   }
 
-  /** Failures of this domain that may have passed are tried again now instead of after their pause. */
-  endPauses(uuid: string): void {
+  /** Failures of this domain that may have passed, or those of one kind, are tried again now, without a pause. */
+  endPauses(uuid: string, code?: ErrorCode): void {
     for (const fill of this.#needs.ledger.fills()) {
       if (fill.domainUuid !== uuid || (fill.retryAtMs ?? 0) === 0) continue;
+      if (code !== undefined && fill.problem?.code !== code) continue;
       this.#needs.ledger.putFill({ ...fill, retryAtMs: 0 });
+    }
+  }
+
+  /** There is room now; where the ledger cannot be told, the pause goes on. */
+  #tryAgain(uuid: string): void {
+    try {
+      this.endPauses(uuid, 'VG_FULL');
+      this.request(uuid);
+    } catch (error) {
+      this.#needs.log.warn({ domain: uuid, problem: toProblem(error) }, 'its pause could not be ended');
     }
   }
 
@@ -149,7 +175,11 @@ export class Reconciler {
       case 'fill':
         // A domain on its way in brings its bytes along.
         if (this.incoming.has(domain.uuid)) return;
-        fills.begin(this.#newRecord(domain, disk, record, disk.fillId), { from: disk.from });
+        fills.begin(
+          this.#newRecord(domain, disk, record, disk.fillId),
+          { from: disk.from },
+          seen === 'gate' ? 'urgent' : 'patient',
+        );
         return;
       case 'finish':
         fills.begin(this.#newRecord(domain, disk, record, disk.fillId), { from: 'finish', seal: disk.seal });
@@ -170,8 +200,8 @@ export class Reconciler {
         if (disk.retryAtMs !== undefined) this.#requestAt(domain.uuid, disk.retryAtMs);
         return;
       case 'refuse':
-        // What a crash has cut off is not gone on with: its space comes back, and nobody else waits for it.
-        if (record !== undefined && isUnfinished(record.state) && !fills.running.has(record.fillId)) {
+        // What was cut off, by a crash or else, is not gone on with: its space comes back, and nobody else waits for it.
+        if (record !== undefined && goesOn(record) && !fills.running.has(record.fillId)) {
           ledger.removeFill(domain.uuid, disk.request.target);
         }
         return;
@@ -248,11 +278,15 @@ export class Reconciler {
       else annotated.push({ found, domain });
     }
     if (annotated.length === 0) return;
-    const observation = await observe(
-      this.#needs,
-      annotated.map(({ domain }) => domain),
-    );
-    for (const { found, domain } of annotated) {
+    let observation = await this.#observe(annotated);
+    let sinceMs = this.#needs.clock.monotonicMs();
+    for (const [index, { found, domain }] of annotated.entries()) {
+      // Every write to the ledger waits for the disk, and everybody else for that.
+      if (this.#needs.clock.monotonicMs() - sinceMs > BUSY_MAX_MS) {
+        await this.#needs.clock.sleep(0);
+        if (!observation.isFresh()) observation = await this.#observe(annotated.slice(index));
+        sinceMs = this.#needs.clock.monotonicMs();
+      }
       const planned = observation.plan(domain);
       this.act(planned, found === undefined ? undefined : 'libvirt');
       // A start takes as long as QEMU does: nothing else waits for it.
@@ -262,6 +296,13 @@ export class Reconciler {
         });
       }
     }
+  }
+
+  #observe(annotated: readonly { readonly domain: Domain }[]): Promise<Observation> {
+    return observe(
+      this.#needs,
+      annotated.map(({ domain }) => domain),
+    );
   }
 
   /** One domain that cannot be read does not keep the others from being looked at. */

@@ -34,6 +34,8 @@ import { ProofHasher } from './proof-hasher.ts';
 import { RangeBuffers } from './range-buffers.ts';
 import type { StreamShape } from './stream-shape.ts';
 import { STREAM_SHAPE } from './stream-shape.ts';
+import type { WriteRate } from './write-rate.ts';
+import { paced } from './write-rate.ts';
 
 export interface StreamProgress {
   /** Bytes of the object hashed and handed to the device. */
@@ -66,6 +68,8 @@ export interface StreamOptions {
   /** Told from time to time what a later run may resume from; only with a layout that has a fingerprint. */
   readonly onCheckpoint?: ((position: FillPosition) => Promise<void>) | undefined;
   readonly shape?: StreamShape | undefined;
+  /** Shared by all fills. */
+  readonly writeRate?: WriteRate | undefined;
   /** The device is known to read as zeros everywhere, such as a new thin volume: holes are left alone. */
   readonly isDeviceZero?: boolean | undefined;
 }
@@ -121,6 +125,8 @@ class Run {
   readonly buffers: RangeBuffers;
   readonly checkpoints: Checkpoints;
   readonly shape: StreamShape;
+  /** What data is written to; what waits in front of it is let go as soon as a part of the run has failed. */
+  device: VolumeDevice;
   readonly #rangesBytes: number;
   #batchBuffers: RangeBuffers | undefined;
   objectBytes: number;
@@ -129,6 +135,7 @@ class Run {
 
   constructor(options: StreamOptions) {
     this.options = options;
+    this.device = options.device;
     const { resumeFrom: from, layout, device, shape = STREAM_SHAPE } = options;
     this.shape = shape;
     this.objectBytes = from?.objectBytes ?? 0;
@@ -172,6 +179,7 @@ class Run {
   async all(parts: readonly ((signal: AbortSignal) => Promise<void>)[]): Promise<void> {
     const failure = new AbortController();
     const signal = AbortSignal.any([this.options.signal, failure.signal]);
+    this.device = paced(this.options.device, this.options.writeRate, signal);
     const ended = await Promise.allSettled(
       parts.map((part) =>
         part(signal).catch((error: unknown) => {
@@ -261,7 +269,7 @@ function* writesOf(run: Run, extents: Iterable<Extent>): Generator<() => Promise
 }
 
 async function writeData(run: Run, { bytes, offsetBytes }: DataExtent): Promise<void> {
-  await run.options.device.write(bytes, offsetBytes);
+  await run.device.write(bytes, offsetBytes);
   run.writtenBytes += bytes.length;
 }
 
@@ -276,7 +284,7 @@ async function writeClusters(run: Run, clusters: readonly CompressedExtent[]): P
   try {
     await run.workshop.decompress(clusters, buffer.bytes);
     for (const { offsetBytes, start, end } of batchWrites(clusters)) {
-      await run.options.device.write(buffer.bytes.subarray(start, end), offsetBytes);
+      await run.device.write(buffer.bytes.subarray(start, end), offsetBytes);
       run.writtenBytes += end - start;
     }
   } finally {

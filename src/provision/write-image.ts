@@ -1,5 +1,6 @@
 /** Writes the image into the private volume, from where an interrupted fill stood if there was one. */
 import { ProvisionError, toProblem } from '../core/errors.ts';
+import { keepsVolume } from '../core/plan.ts';
 import { privateName } from '../core/volume.ts';
 import type { FillRun } from './fills.ts';
 import { FillsStopped } from './fills.ts';
@@ -20,6 +21,7 @@ import { FillJournal } from './resume-fill.ts';
 import type { StreamOptions } from './stream-image.ts';
 import { streamImage } from './stream-image.ts';
 import type { StreamShape } from './stream-shape.ts';
+import type { WriteRate } from './write-rate.ts';
 
 export interface WriteNeeds {
   readonly volumes: Volumes;
@@ -29,6 +31,8 @@ export interface WriteNeeds {
   readonly workshops?: Workshops | undefined;
   /** Without them, an interrupted fill begins again. */
   readonly journals?: FillJournals | undefined;
+  /** How fast all fills together may write; without one, as fast as they can. */
+  readonly writeRate?: WriteRate | undefined;
   /** Whether all of the volume is read back from the disk and compared. */
   readonly readBack?: boolean | undefined;
   /** Only tests have another one than hosts. */
@@ -66,10 +70,10 @@ export async function writeImage(
   }
 }
 
-/** What is there is kept when the daemon ends, and while the store is away: core/plan.ts resumes both. */
+/** What is there is kept when the daemon ends, and for failures of which core/plan.ts says so: it resumes both. */
 export function goesOnLater(error: unknown, signal: AbortSignal): boolean {
-  if (signal.aborted) return signal.reason instanceof FillsStopped;
-  return error instanceof ProvisionError && error.code === 'STORE_UNREACHABLE';
+  const why: unknown = signal.aborted ? signal.reason : error;
+  return why instanceof FillsStopped || (why instanceof ProvisionError && keepsVolume(why));
 }
 
 /** The volume as one try of the fill finds it. */
@@ -102,6 +106,7 @@ async function stream(
   const { sha256 } = await streamImage({
     ...streaming(needs, image, run),
     ...{ device, proof: image.proof, expectedSha256: image.judgedSha256, resumeFrom },
+    writeRate: needs.writeRate,
     onCheckpoint: journal?.save,
   });
   return sha256;

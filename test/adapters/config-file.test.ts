@@ -72,7 +72,7 @@ describe('defaults', () => {
       integrity: { requireDigest: true, minisignKeys: [], rules: [] },
       verify: { readBack: false },
       gate: { graceMs: 3_000 },
-      fills: { concurrent: 2 },
+      fills: { concurrentMax: 2, queueMax: 1000, deadlineMs: 21_600_000 },
       limits: { virtualSizeMaxBytes: 2 ** 41, expansionMax: 2000, decompressionTimeMaxMs: 3_600_000 },
       reconcile: { intervalMs: 60_000 },
       stateDir: '/var/lib/libvirt-volume-provisioner',
@@ -94,6 +94,32 @@ describe('verify', () => {
     expect(mistakesOf(`${minimal()}verify: {read_back: sometimes}\n`)).toEqual([
       '6: verify.read_back is "sometimes"; allowed is true or false',
     ]);
+  });
+});
+
+describe('pools', () => {
+  const keepFreeOf = (text: string) =>
+    loadConfig({
+      path: write(`${minimal()}pools: {vg0: {keep_free: ${text}}}\n`),
+      env: {},
+    }).config.keepFree.get('vg0');
+
+  test('keep a size or a percentage free', () => {
+    expect(keepFreeOf('50GiB')).toEqual({ bytes: 50 * 2 ** 30 });
+    expect(keepFreeOf('10%')).toEqual({ percent: 10 });
+  });
+
+  test('refuse anything else, and groups that are not ours', () => {
+    expect(mistakesOf(`${minimal()}pools: {vg0: {keep_free: 100%}}\n`)).toMatchInlineSnapshot(`
+      [
+        "6: pools.vg0.keep_free is "100%"; allowed is a size such as 50GiB, or a percentage of the group from 0% to 99%",
+      ]
+    `);
+    expect(mistakesOf(`${minimal()}pools: {vg1: {keep_free: 1GiB}}\n`)).toMatchInlineSnapshot(`
+      [
+        "6: pools.vg1 is {"keep_free":"1GiB"}; allowed is only under the name of one of volume_groups",
+      ]
+    `);
   });
 });
 
@@ -139,6 +165,9 @@ volume_groups: []
 gate: {grace: 40s}
 fills:
   concurrent: 17
+  queue_max: 0
+  deadline: 30s
+  write_rate_max: 1KiB
 limits: {virtual_size_max: 2TB}
 log:
   level: loud
@@ -153,10 +182,13 @@ state_dir: var
         "5: volume_groups is []; allowed is a list of at least one name, each with letters, digits and + _ . -, not beginning with -",
         "6: gate.grace is "40s"; allowed is a duration such as 500ms, 3s, 5m or 1h, from 0s to 30s",
         "8: fills.concurrent is 17; allowed is a whole number from 1 to 16",
-        "9: limits.virtual_size_max is "2TB"; allowed is a size such as 500GiB or 2TiB",
-        "13: state_dir is "var"; allowed is an absolute path",
-        "11: log.level is "loud"; allowed is one of trace, debug, info, warn, error",
-        "12: log.colour: there is no such key; see config.example.yaml",
+        "9: fills.queue_max is 0; allowed is a whole number from 1 to 100000",
+        "10: fills.deadline is "30s"; allowed is a duration such as 500ms, 3s, 5m or 1h, from 60s to 604800s",
+        "11: fills.write_rate_max is "1KiB"; allowed is off, or bytes a second such as 200MiB, from 1MiB on",
+        "12: limits.virtual_size_max is "2TB"; allowed is a size such as 500GiB or 2TiB",
+        "16: state_dir is "var"; allowed is an absolute path",
+        "14: log.level is "loud"; allowed is one of trace, debug, info, warn, error",
+        "15: log.colour: there is no such key; see config.example.yaml",
       ]
     `);
   });

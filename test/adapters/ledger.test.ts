@@ -2,9 +2,10 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
+import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openLedger } from '../../src/adapters/ledger.ts';
-import type { FillRecord, KnownDomain } from '../../src/provision/ports.ts';
+import type { FillRecord, KnownDomain, Ledger } from '../../src/provision/ports.ts';
 
 let folder: string;
 let file: string;
@@ -62,6 +63,57 @@ describe('the ledger', () => {
     ledger.removeDomain('uuid');
     expect([ledger.fills(), ledger.domains()]).toEqual([[], []]);
     ledger.close();
+  });
+
+  it('answers after any writes what the file says, and keeps what it gave out', () => {
+    const ids = fc.constantFrom('0'.repeat(16), '1'.repeat(16), '2'.repeat(16));
+    const uuids = fc.constantFrom('a', 'b');
+    const targets = fc.constantFrom('vda', 'vdb');
+    const writes = fc.array(
+      fc.oneof(
+        fc.record({ put: ids, uuid: uuids, target: targets, createdAtMs: fc.nat({ max: 9 }) }),
+        fc.record({ remove: uuids, target: targets }),
+        fc.record({ domain: uuids, seenAtMs: fc.nat({ max: 9 }) }),
+        fc.record({ removeDomain: uuids }),
+      ),
+      { maxLength: 12 },
+    );
+    fc.assert(
+      fc.property(writes, (all) => {
+        const { ledger } = openLedger(file);
+        for (const write of all) {
+          const before = ledger.fills();
+          const copy = [...before];
+          if ('put' in write) {
+            const { put: fillId, uuid: domainUuid, target, createdAtMs } = write;
+            ledger.putFill({
+              ...{ ...record, fillId, domainUuid, createdAtMs, sha256: undefined },
+              request: { ...record.request, target },
+            });
+          } else if ('remove' in write) ledger.removeFill(write.remove, write.target);
+          else if ('domain' in write) {
+            const { domain: uuid, seenAtMs } = write;
+            ledger.putDomain({ ...known, domain: { ...known.domain, uuid }, seenAtMs });
+          } else ledger.removeDomain(write.removeDomain);
+          expect(before).toEqual(copy);
+        }
+        const answers = (of: Pick<Ledger, 'fills' | 'domains' | 'fillOf' | 'domainOf'>) => [
+          // Rows of one moment have no order.
+          new Set(of.fills().map((fill) => JSON.stringify(fill))),
+          of.fills().map(({ createdAtMs }) => createdAtMs),
+          new Set(of.domains().map((domain) => JSON.stringify(domain))),
+          of.fillOf('a', 'vda'),
+          of.domainOf('b'),
+        ];
+        const remembered = answers(ledger);
+        ledger.close();
+        const again = openLedger(file).ledger;
+        expect(remembered).toEqual(answers(again));
+        again.close();
+        rmSync(file);
+      }),
+      { numRuns: 100 },
+    );
   });
 
   it('is set aside and begun anew when damaged', () => {

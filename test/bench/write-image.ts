@@ -17,6 +17,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { systemClock } from '../../src/adapters/clock.ts';
 import { SystemDecompressors } from '../../src/adapters/decompressors.ts';
+import { watchEventLoop } from '../../src/adapters/event-loop-delay.ts';
 import { JournalFolder } from '../../src/adapters/fill-journals.ts';
 import { ImageFolder } from '../../src/adapters/image-cache.ts';
 import { openLog } from '../../src/adapters/log.ts';
@@ -34,6 +35,8 @@ export interface WriteReport {
   /** Largest resident memory of the process, the warming up included. */
   readonly peakBytes: number;
   readonly cpuS: number;
+  /** How long the program's thread was busy with one thing, or waited for a processor, at the most. */
+  readonly longestStillMs: number;
   /** Where each device's image came from. */
   readonly from: readonly ImageLease['from'][];
   /** 0 without --store. */
@@ -117,9 +120,14 @@ if (values.warm !== undefined) {
 }
 const store = values.store === undefined ? undefined : Number(values.store);
 const before = { own: usageOf('self'), store: store === undefined ? undefined : usageOf(store) };
+let longestStillMs = 0;
+const stopWatching = watchEventLoop(log, Infinity, (lateMs) => {
+  longestStillMs = Math.max(longestStillMs, Math.round(lateMs));
+});
 const startMs = performance.now();
 const from = await Promise.all(devices.map((device) => fill(requestOf(key, sha256, format), device)));
 const durationMs = performance.now() - startMs;
+stopWatching();
 const { cpuS } = usageSince(before.own, 'self');
 const atStore =
   store === undefined || before.store === undefined
@@ -129,7 +137,7 @@ await threads.end();
 images.close();
 if (values.state === undefined) rmSync(state, { recursive: true });
 const report: WriteReport = {
-  ...{ durationMs, peakBytes: peakBytes(), cpuS, from },
+  ...{ durationMs, peakBytes: peakBytes(), cpuS, longestStillMs, from },
   ...{ storeCpuS: atStore.cpuS, storeSentBytes: atStore.writtenBytes },
 };
 process.stdout.write(`${JSON.stringify(report)}\n`);

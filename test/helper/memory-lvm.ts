@@ -98,7 +98,14 @@ export class MemoryLvm {
           Promise.resolve(
             vgs
               .filter((vg) => vg === 'vg0')
-              .map((vg) => ({ vg, freeBytes: this.freeExtents * EXTENT_BYTES, extentBytes: EXTENT_BYTES })),
+              .map((vg) => ({
+                vg,
+                sizeBytes:
+                  this.freeExtents * EXTENT_BYTES +
+                  this.volumes.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+                freeBytes: this.freeExtents * EXTENT_BYTES,
+                extentBytes: EXTENT_BYTES,
+              })),
           ),
         volumes: () => Promise.resolve(this.volumes.map((volume) => this.#row(volume))),
         create: (_vg, lv, sizeBytes, tags) =>

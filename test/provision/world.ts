@@ -8,6 +8,7 @@ import { SystemDecompressors } from '../../src/adapters/decompressors.ts';
 import { openLedger } from '../../src/adapters/ledger.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
 import type { ErrorCode, Problem } from '../../src/core/errors.ts';
+import type { KeepFree } from '../../src/core/headroom.ts';
 import type { ImageReference, LogicalPool } from '../../src/core/request.ts';
 import { imageName } from '../../src/core/request.ts';
 import type { Seal } from '../../src/core/volume.ts';
@@ -16,6 +17,7 @@ import type { AdmitNeeds } from '../../src/provision/admit-start.ts';
 import { DomainVerbs } from '../../src/provision/control-verbs.ts';
 import type { FillNeeds } from '../../src/provision/fill-volume.ts';
 import { fillVolume } from '../../src/provision/fill-volume.ts';
+import type { FillLimits } from '../../src/core/fill-limits.ts';
 import { Fills } from '../../src/provision/fills.ts';
 import type {
   Blankness,
@@ -32,6 +34,7 @@ import type {
   Volumes,
 } from '../../src/provision/ports.ts';
 import { Reconciler } from '../../src/provision/reconcile.ts';
+import { Reservations } from '../../src/provision/reservations.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';
 import { MemoryLvm } from '../helper/memory-lvm.ts';
 
@@ -76,6 +79,7 @@ class FakeClock implements Clock {
 class FakeVolumes implements Volumes, VolumeDevices {
   readonly lvm = new MemoryLvm();
   readonly #bytes = new Map<string, Buffer>();
+  #last: Promise<unknown> = Promise.resolve();
   isAway = false;
   /** Volumes whose examination fails, by LV name. */
   readonly unexaminable = new Set<string>();
@@ -166,7 +170,14 @@ class FakeVolumes implements Volumes, VolumeDevices {
     return bytes;
   }
 
-  async #ask<T>(request: object): Promise<T> {
+  /** One request at a time, like the real one. */
+  #ask<T>(request: object): Promise<T> {
+    const turn = this.#last.then(() => this.#answer<T>(request));
+    this.#last = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #answer<T>(request: object): Promise<T> {
     if (this.isAway) throw new ProvisionError({ code: 'HELPER_UNAVAILABLE', message: 'the helper is away' });
     const line = await answer(JSON.stringify(request), this.lvm.tools(), () => Promise.resolve(['vg0']));
     const response = JSON.parse(line) as {
@@ -295,6 +306,13 @@ export function domainXml(options: {
     </devices></domain>`;
 }
 
+interface WorldOptions {
+  readonly readBack?: boolean;
+  readonly requireDigest?: boolean;
+  readonly keepFree?: ReadonlyMap<string, KeepFree>;
+  readonly limits?: Partial<FillLimits>;
+}
+
 /** The verbs over that world; `restart()` is a killed daemon: what was in memory is gone, the ledger stays. */
 export class World {
   readonly clock = new FakeClock();
@@ -308,12 +326,10 @@ export class World {
   admit!: AdmitNeeds;
   verbs!: DomainVerbs;
 
-  readonly #readBack: boolean;
-  readonly #requireDigest: boolean;
+  readonly #options: WorldOptions;
 
-  constructor({ readBack = false, requireDigest = true } = {}) {
-    this.#readBack = readBack;
-    this.#requireDigest = requireDigest;
+  constructor(options: WorldOptions = {}) {
+    this.#options = options;
     this.images.objects.set('images/small.raw', this.image);
     this.images.objects.set(
       'images/small.raw.sha256',
@@ -340,19 +356,26 @@ export class World {
       writeAnnotation: () => Promise.resolve(),
     };
     const { clock, ledger, images, volumes } = this;
+    const { requireDigest = true, readBack = false, keepFree, limits } = this.#options;
+    const reservations = new Reservations({ volumes, log: silent, keepFree });
     const fillNeeds: FillNeeds = {
-      ...{ images, pools, volumes, devices: volumes, clock },
+      ...{ images, pools, volumes, reservations, devices: volumes, clock },
       policy: {
-        requireDigest: this.#requireDigest,
+        requireDigest,
         virtualSizeMaxBytes: 2 ** 40,
         expansion: { ratioMax: 1000, timeMaxMs: 60_000 },
       },
       decompressors: new SystemDecompressors(),
-      readBack: this.#readBack,
+      readBack,
     };
-    this.fills = new Fills({ ledger, clock, log: silent }, (...fill) => fillVolume(fillNeeds, ...fill), 2);
-    const firstStarts = new Map<string, string>();
-    const needs = { pools, volumes, ledger, clock, fills: this.fills, domains, firstStarts, log: silent };
+    this.fills = new Fills({ ledger, clock, log: silent }, (...fill) => fillVolume(fillNeeds, ...fill), {
+      ...{ concurrentMax: 2, queueMax: 1000, deadlineMs: 6 * 3_600_000 },
+      ...limits,
+    });
+    const needs = {
+      ...{ pools, volumes, reservations, ledger, clock, fills: this.fills, domains, log: silent },
+      firstStarts: new Map<string, string>(),
+    };
     this.reconciler = new Reconciler(needs);
     this.verbs = new DomainVerbs({ ...needs, reconciler: this.reconciler });
     this.admit = {

@@ -1,8 +1,10 @@
 /** One life of the daemon: the real verbs, wired to the ports of this run as main.ts wires them to the real ones. */
+import type { KeepFree } from '../../src/core/headroom.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
 import type { AdmitNeeds } from '../../src/provision/admit-start.ts';
 import { DomainVerbs } from '../../src/provision/control-verbs.ts';
 import { fillVolume } from '../../src/provision/fill-volume.ts';
+import type { FillLimits } from '../../src/core/fill-limits.ts';
 import { Fills } from '../../src/provision/fills.ts';
 import { KnownPools } from '../../src/provision/observe.ts';
 import type {
@@ -15,10 +17,12 @@ import type {
 } from '../../src/provision/ports.ts';
 import type { ImagePolicy } from '../../src/provision/resolve-image.ts';
 import { Reconciler } from '../../src/provision/reconcile.ts';
+import { Reservations } from '../../src/provision/reservations.ts';
 import { InThreadWorkshop } from '../../src/provision/in-thread-workshop.ts';
 import type { StreamShape } from '../../src/provision/stream-shape.ts';
 import type { Faults } from './faults.ts';
 import type { Group, Opener } from './group.ts';
+import { VG } from './group.ts';
 import type { Helper } from './helper.ts';
 import type { Libvirt } from './libvirt.ts';
 import type { Life } from './life.ts';
@@ -33,7 +37,6 @@ const NO_DECOMPRESSORS: Decompressors = {
   },
 };
 const POOLS_LIMIT_MS = 1_000;
-const FILLS_AT_ONCE = 2;
 /** Images are up to 30 KiB: several ranges, several checkpoints, and fills that go on where they stood. */
 const SHAPE: StreamShape = {
   rangeBytes: 4096,
@@ -55,6 +58,8 @@ export interface Host {
   readonly faults: Faults;
   readonly log: Log;
   readonly intervalMs: number;
+  readonly limits: FillLimits;
+  readonly keepFree: KeepFree;
   /** Whether volumes are read back before they are sealed. */
   readonly readBack: boolean;
 }
@@ -78,25 +83,23 @@ export class Daemon {
     const volumes = host.helper.volumes(life);
     const devices = openDevices(host, life);
     const { log } = host;
+    const reservations = new Reservations({ volumes, log, keepFree: new Map([[VG, host.keepFree]]) });
     const policy: ImagePolicy = {
       ...{ requireDigest: true, virtualSizeMaxBytes: 2 ** 40 },
       expansion: { ratioMax: 2000, timeMaxMs: 3_600_000 },
     };
     const fillNeeds = {
-      ...{ images: host.store.images(life), devices, pools, volumes, clock, policy },
+      ...{ images: host.store.images(life), devices, pools, volumes, reservations, clock, policy },
       ...{ decompressors: NO_DECOMPRESSORS, workshops: openWorkshops(life), shape: SHAPE },
       ...{ journals: host.journals.of(life), readBack: host.readBack },
     };
-    this.fills = new Fills(
-      { ledger, clock, log },
-      (...fill) => fillVolume(fillNeeds, ...fill),
-      FILLS_AT_ONCE,
-    );
+    this.fills = new Fills({ ledger, clock, log }, (...fill) => fillVolume(fillNeeds, ...fill), host.limits);
     const needs = {
       ledger,
       clock,
       log,
       volumes,
+      reservations,
       pools,
       domains,
       fills: this.fills,

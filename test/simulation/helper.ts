@@ -120,7 +120,10 @@ export class Helper {
       lvm: {
         groups: (vgs) =>
           Promise.resolve(
-            vgs.map((vg) => ({ vg, freeBytes: this.#group.freeBytes, extentBytes: EXTENT_BYTES })),
+            vgs.map((vg) => ({
+              ...{ vg, sizeBytes: this.#group.extents * EXTENT_BYTES },
+              ...{ freeBytes: this.#group.freeBytes, extentBytes: EXTENT_BYTES },
+            })),
           ),
         volumes: async (vgs) => {
           await life.step();

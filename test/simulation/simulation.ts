@@ -14,7 +14,7 @@ import type { Host } from './daemon.ts';
 import { DEEDS, IMAGE_NAMES, newImage } from './deeds.ts';
 import type { DomainSpec } from './domains.ts';
 import { Faults } from './faults.ts';
-import { Group } from './group.ts';
+import { EXTENT_BYTES, Group } from './group.ts';
 import { Helper } from './helper.ts';
 import { askHook } from './hook.ts';
 import { Judge } from './judge.ts';
@@ -48,6 +48,7 @@ const STREAM = {
   power: 6,
   jitter: 7,
   readBack: 8,
+  limits: 9,
   each: 1000,
 } as const;
 
@@ -151,7 +152,18 @@ export class Simulation {
     this.libvirt.hook = { ask: (operation, spec) => this.askHook(operation, spec) };
     const { store, libvirt, helper } = this;
     const intervalMs = random.pick([60_000, 300_000]);
+    const limitsRandom = new Random(seed, STREAM.limits);
+    // Tight ones in some runs, so that fills are late, do not get their turn, or do not fit.
+    const limits = {
+      concurrentMax: 2,
+      queueMax: limitsRandom.pick([1, 2, 1000]),
+      deadlineMs: limitsRandom.pick([5_000, 30_000, 6 * 3_600_000]),
+    };
+    const keepFree = limitsRandom.pick([{ bytes: 0 }, { bytes: 3 * EXTENT_BYTES }, { percent: 25 }]);
+    if (limitsRandom.chance(0.3)) this.group.extents = limitsRandom.pick([8, 16]);
     this.#host = {
+      limits,
+      keepFree,
       group,
       helper,
       libvirt,
@@ -164,7 +176,7 @@ export class Simulation {
       log: this.#log(),
     };
     this.daemon = new Daemon(this.#host, this.#newLife(STREAM.daemon));
-    const pace = `${JSON.stringify(this.#pace)}${readBack ? ', volumes are read back' : ''}`;
+    const pace = `${JSON.stringify({ ...this.#pace, ...limits, keepFree })}${readBack ? ', volumes are read back' : ''}`;
     this.say(`seed ${seed}; faults: ${faults.toString()}; pace ${pace}`);
   }
 

@@ -5,6 +5,8 @@
  */
 import { isIP } from 'node:net';
 import { z } from 'zod';
+import type { KeepFree } from '../../core/headroom.ts';
+import { KEEP_NOTHING_FREE } from '../../core/headroom.ts';
 import type { MinisignKey } from '../../core/minisign.ts';
 import { parseMinisignKey } from '../../core/minisign.ts';
 import { parseSize } from '../../core/size.ts';
@@ -139,43 +141,79 @@ const Integrity = z
     });
   });
 
-export const ConfigFile = z.strictObject({
-  minio: Minio,
-  volume_groups: names(
-    'letters, digits and + _ . -, not beginning with -',
-    /^[A-Za-z0-9+_.][A-Za-z0-9+_.-]{0,126}$/,
-  ),
-  integrity: Integrity.prefault({}),
-  verify: z.strictObject({ read_back: flag.default(false) }).prefault({}),
-  gate: z.strictObject({ grace: duration(0, 30_000).default(3_000) }).prefault({}),
-  fills: z.strictObject({ concurrent: whole(1, 16).default(2) }).prefault({}),
-  cache: z
-    .strictObject({
-      size_max: leaf('off, or a size such as 50GiB', (value) => {
-        if (value === 'off') return 0;
-        return typeof value === 'string' ? parseSize(value) : undefined;
-      }).default(0),
-    })
-    .prefault({}),
-  limits: z
-    .strictObject({
-      virtual_size_max: leaf('a size such as 500GiB or 2TiB', (value) =>
-        typeof value === 'string' ? parseSize(value) : undefined,
-      ).default(2 * 2 ** 40),
-      expansion_max: whole(1, 1_000_000).default(2_000),
-      decompression_time_max: duration(1_000, 86_400_000).default(3_600_000),
-    })
-    .prefault({}),
-  reconcile: z.strictObject({ interval: duration(5_000, 3_600_000).default(60_000) }).prefault({}),
-  state_dir: path.default('/var/lib/libvirt-volume-provisioner'),
-  runtime_dir: path.default('/run/libvirt-volume-provisioner'),
-  log: z
-    .strictObject({
-      level: oneOf('trace', 'debug', 'info', 'warn', 'error').default('info'),
-      format: oneOf('json', 'pretty', 'auto').default('auto'),
-    })
-    .prefault({}),
-});
+const keepFree = leaf(
+  'a size such as 50GiB, or a percentage of the group from 0% to 99%',
+  (value): KeepFree | undefined => {
+    if (typeof value !== 'string') return undefined;
+    const [, percent] = /^(\d{1,2})%$/.exec(value) ?? [];
+    if (percent !== undefined) return { percent: Number(percent) };
+    const bytes = parseSize(value);
+    return bytes === undefined ? undefined : { bytes };
+  },
+);
+
+export const ConfigFile = z
+  .strictObject({
+    minio: Minio,
+    volume_groups: names(
+      'letters, digits and + _ . -, not beginning with -',
+      /^[A-Za-z0-9+_.][A-Za-z0-9+_.-]{0,126}$/,
+    ),
+    integrity: Integrity.prefault({}),
+    verify: z.strictObject({ read_back: flag.default(false) }).prefault({}),
+    gate: z.strictObject({ grace: duration(0, 30_000).default(3_000) }).prefault({}),
+    fills: z
+      .strictObject({
+        concurrent: whole(1, 16).default(2),
+        queue_max: whole(1, 100_000).default(1_000),
+        deadline: duration(60_000, 7 * 86_400_000).default(6 * 3_600_000),
+        write_rate_max: leaf('off, or bytes a second such as 200MiB, from 1MiB on', (value) => {
+          if (value === 'off') return 0;
+          const bytes = typeof value === 'string' ? parseSize(value) : undefined;
+          return bytes !== undefined && bytes >= 2 ** 20 ? bytes : undefined;
+        }).default(0),
+      })
+      .prefault({}),
+    pools: z
+      .record(z.string(), z.strictObject({ keep_free: keepFree.default(KEEP_NOTHING_FREE) }))
+      .default({}),
+    cache: z
+      .strictObject({
+        size_max: leaf('off, or a size such as 50GiB', (value) => {
+          if (value === 'off') return 0;
+          return typeof value === 'string' ? parseSize(value) : undefined;
+        }).default(0),
+      })
+      .prefault({}),
+    limits: z
+      .strictObject({
+        virtual_size_max: leaf('a size such as 500GiB or 2TiB', (value) =>
+          typeof value === 'string' ? parseSize(value) : undefined,
+        ).default(2 * 2 ** 40),
+        expansion_max: whole(1, 1_000_000).default(2_000),
+        decompression_time_max: duration(1_000, 86_400_000).default(3_600_000),
+      })
+      .prefault({}),
+    reconcile: z.strictObject({ interval: duration(5_000, 3_600_000).default(60_000) }).prefault({}),
+    state_dir: path.default('/var/lib/libvirt-volume-provisioner'),
+    runtime_dir: path.default('/run/libvirt-volume-provisioner'),
+    log: z
+      .strictObject({
+        level: oneOf('trace', 'debug', 'info', 'warn', 'error').default('info'),
+        format: oneOf('json', 'pretty', 'auto').default('auto'),
+      })
+      .prefault({}),
+  })
+  .superRefine(({ pools, volume_groups: groups }, context) => {
+    for (const vg of Object.keys(pools)) {
+      if (groups.includes(vg)) continue;
+      context.addIssue({
+        code: 'custom',
+        path: ['pools', vg],
+        message: 'only under the name of one of volume_groups',
+      });
+    }
+  });
 export type ConfigFile = z.infer<typeof ConfigFile>;
 
 function isLoopback(url: URL): boolean {

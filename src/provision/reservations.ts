@@ -1,0 +1,182 @@
+/**
+ * Space that fills were promised and have not taken yet, so that no two of them count on the same free space.
+ * A fill reserves when its size is known, right before its volume is made; from then on LVM's own count has it.
+ *
+ * A reading of the volume groups is as old as the call that asked for it: a volume that was made meanwhile may
+ * or may not be in it. Therefore a promise counts for every reading that began before its end, unless the
+ * reading itself shows the volume. (The helper does one thing at a time, so the free space of a reading is that
+ * beside the volumes it shows.)
+ */
+import { ProvisionError, toProblem } from '../core/errors.ts';
+import type { Headroom, KeepFree } from '../core/headroom.ts';
+import { describeHeadroom, headroomOf, KEEP_NOTHING_FREE } from '../core/headroom.ts';
+import { privateName, readMark } from '../core/volume.ts';
+import type { LogicalVolume } from '../core/volume.ts';
+import type { Log, PrivateVolume, Volumes } from './ports.ts';
+
+const REFUSED_MAX = 4096;
+
+type Listing = Awaited<ReturnType<Volumes['list']>>;
+
+interface Promised {
+  readonly volume: PrivateVolume;
+  readonly sizeBytes: number;
+  /** When it ended, in turns; undefined while it is held. */
+  endedAt: number | undefined;
+}
+
+/** Fills that found too little space. */
+interface Refused {
+  readonly volume: PrivateVolume;
+  readonly sizeBytes: number;
+}
+
+interface ReservationNeeds {
+  readonly volumes: Pick<Volumes, 'list'>;
+  readonly log: Log;
+  /** By volume group; without one nothing is kept free there. */
+  readonly keepFree?: ReadonlyMap<string, KeepFree> | undefined;
+}
+
+export class Reservations {
+  readonly #needs: ReservationNeeds;
+  readonly #promised = new Map<string, Promised>();
+  /** By domain and final name: a fill that is tried again has another id. */
+  readonly #refused = new Map<string, Refused>();
+  /** When the readings that are under way began. */
+  readonly #readings = new Set<number>();
+  #turn = 0;
+  /** Called with the domain of a fill that found too little space, once it would find enough. */
+  onRoom: (domainUuid: string) => void = () => undefined;
+
+  constructor(needs: ReservationNeeds) {
+    this.#needs = needs;
+  }
+
+  /**
+   * Runs `make` while the space for the volume is reserved; VG_FULL, and nothing is made, if there is too little.
+   * What is already there needs none.
+   */
+  async whileReserved<T>(volume: PrivateVolume, sizeBytes: number, make: () => Promise<T>): Promise<T> {
+    await this.#reserve(volume, sizeBytes);
+    try {
+      return await make();
+    } finally {
+      this.#release(volume.fillId);
+    }
+  }
+
+  /** Looks whether those that found too little space would find enough now. */
+  lookAgain(): void {
+    if (this.#refused.size === 0) return;
+    this.#read((listing, beganAt) => {
+      this.#tellWhoeverFits(listing, beganAt);
+    }).catch((error: unknown) => {
+      this.#needs.log.warn(
+        { problem: toProblem(error) },
+        'could not look for free space; fills try by themselves',
+      );
+    });
+  }
+
+  async #reserve(volume: PrivateVolume, sizeBytes: number): Promise<void> {
+    await this.#read((listing, beganAt) => {
+      const headroom = this.#headroom(listing, beganAt, volume, sizeBytes);
+      this.#refused.delete(keyOf(volume));
+      if (headroom?.fits === false) {
+        this.#remember({ volume, sizeBytes });
+        throw full(volume, headroom);
+      }
+      // A group that is not there is the helper's to complain about.
+      if (headroom !== undefined)
+        this.#promised.set(volume.fillId, { volume, sizeBytes, endedAt: undefined });
+    });
+  }
+
+  /** The oldest are forgotten when there are too many: they are tried again after their pause all the same. */
+  #remember(refused: Refused): void {
+    const [oldest] = this.#refused.keys();
+    if (oldest !== undefined && this.#refused.size >= REFUSED_MAX) this.#refused.delete(oldest);
+    this.#refused.set(keyOf(refused.volume), refused);
+  }
+
+  #release(fillId: string): void {
+    const promised = this.#promised.get(fillId);
+    if (promised !== undefined) promised.endedAt = this.#turn++;
+    this.#forgetEnded();
+  }
+
+  /** What is done with the reading is done before anything else can happen. */
+  async #read<T>(use: (listing: Listing, beganAt: number) => T): Promise<T> {
+    const beganAt = this.#turn++;
+    this.#readings.add(beganAt);
+    try {
+      return use(await this.#needs.volumes.list(), beganAt);
+    } finally {
+      this.#readings.delete(beganAt);
+      this.#forgetEnded();
+    }
+  }
+
+  /** Undefined if no space is needed, or if nothing is known about the group. */
+  #headroom(
+    { volumes, groups }: Listing,
+    beganAt: number,
+    volume: PrivateVolume,
+    sizeBytes: number,
+  ): Headroom | undefined {
+    const group = groups.find(({ vg }) => vg === volume.vg);
+    if (group === undefined || isThere(volumes, volume)) return undefined;
+    const others = [...this.#promised.values()].filter(
+      ({ volume: other, endedAt = Infinity }) =>
+        other.vg === volume.vg &&
+        other.fillId !== volume.fillId &&
+        endedAt > beganAt &&
+        !isThere(volumes, other),
+    );
+    return headroomOf(
+      { ...group, unitBytes: group.extentBytes },
+      this.#needs.keepFree?.get(volume.vg) ?? KEEP_NOTHING_FREE,
+      others.map((other) => other.sizeBytes),
+      sizeBytes,
+    );
+  }
+
+  #tellWhoeverFits(listing: Listing, beganAt: number): void {
+    for (const [key, { volume, sizeBytes }] of this.#refused) {
+      if (this.#headroom(listing, beganAt, volume, sizeBytes)?.fits === false) continue;
+      // Once: if others are quicker it is refused, and waits, again.
+      this.#refused.delete(key);
+      this.onRoom(volume.domainUuid);
+    }
+  }
+
+  #forgetEnded(): void {
+    const oldest = Math.min(...this.#readings);
+    for (const [fillId, { endedAt = Infinity }] of this.#promised) {
+      if (endedAt < oldest) this.#promised.delete(fillId);
+    }
+  }
+}
+
+/** Under its private name, or, being taken over, under another one with its marks. */
+function isThere(volumes: readonly LogicalVolume[], { vg, fillId }: PrivateVolume): boolean {
+  return volumes.some((found) => {
+    if (found.vg !== vg) return false;
+    if (found.lv === privateName(fillId)) return true;
+    const mark = readMark(found.tags);
+    return (mark.state === 'filling' || mark.state === 'ready') && mark.fillId === fillId;
+  });
+}
+
+function keyOf({ domainUuid, target }: PrivateVolume): string {
+  return `${domainUuid} ${target}`;
+}
+
+function full(volume: PrivateVolume, headroom: Headroom): ProvisionError {
+  return new ProvisionError({
+    code: 'VG_FULL',
+    message: `${volume.vg} has too little room for the volume ${volume.target}: ${describeHeadroom(headroom)}.`,
+    hint: `Free space in ${volume.vg} (vgs, lvremove) or extend it (vgextend); pools.${volume.vg}.keep_free in the configuration says what stays free.`,
+  });
+}
