@@ -7,6 +7,7 @@ import { imageName } from '../../src/core/request.ts';
 import type { ImageObject, Images } from '../../src/provision/ports.ts';
 import type { Faults } from './faults.ts';
 import type { Life } from './life.ts';
+import type { Random } from './random.ts';
 
 /** The longest that a stalled read takes to notice it. */
 const STALL_MAX_MS = 60_000;
@@ -125,6 +126,15 @@ export class Store {
       yield bytes;
     }
   }
+}
+
+/** The content of an image: no two are alike, and a size need not be one of a volume. */
+export function newImage(random: Random): Buffer {
+  const bytes = Buffer.alloc(512 * random.between(1, 60) + (random.chance(0.3) ? random.between(1, 511) : 0));
+  for (let at = 0; at < bytes.length; at += 64)
+    bytes.writeUInt32LE(random.between(1, 2 ** 31), at & ~3 & (bytes.length - 4));
+  bytes[0] = 0x42;
+  return bytes;
 }
 
 export function sha256Of(bytes: Uint8Array): string {
