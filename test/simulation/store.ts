@@ -16,6 +16,7 @@ const CHUNK_BYTES = 8192;
 interface StoredObject {
   readonly etag: string;
   readonly bytes: Buffer;
+  readonly sha256: string;
 }
 
 export class Store {
@@ -36,8 +37,9 @@ export class Store {
 
   put(name: string, bytes: Buffer, options: { readonly sidecar: boolean }): void {
     this.#versions += 1;
-    this.#objects.set(name, { etag: `e${this.#versions}`, bytes });
-    this.#everStored.set(sha256Of(bytes), bytes);
+    const sha256 = sha256Of(bytes);
+    this.#objects.set(name, { etag: `e${this.#versions}`, bytes, sha256 });
+    this.#everStored.set(sha256, bytes);
     if (options.sidecar) this.putSidecar(name);
   }
 
@@ -45,7 +47,7 @@ export class Store {
     const object = this.#objects.get(name);
     if (object === undefined) return;
     const before = this.#sidecars.get(name) ?? [];
-    this.#sidecars.set(name, [...before, { sinceMs: this.#nowMs(), sha256: sha256Of(object.bytes) }]);
+    this.#sidecars.set(name, [...before, { sinceMs: this.#nowMs(), sha256: object.sha256 }]);
   }
 
   /** What a digest is of, if it ever was in the bucket. */
@@ -54,8 +56,7 @@ export class Store {
   }
 
   digestOf(name: string): string | undefined {
-    const object = this.#objects.get(name);
-    return object === undefined ? undefined : sha256Of(object.bytes);
+    return this.#objects.get(name)?.sha256;
   }
 
   sizeOf(name: string): number {
