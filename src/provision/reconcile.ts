@@ -5,7 +5,6 @@
  */
 import { randomBytes } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
-import { parseDomainXml } from '../core/domain-xml.ts';
 import type { ErrorCode, Problem } from '../core/errors.ts';
 import { describeProblem, toProblem } from '../core/errors.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
@@ -15,6 +14,7 @@ import { IncomingDomains } from './incoming.ts';
 import type { Observation } from './observe.ts';
 import { observe, problemsOf } from './observe.ts';
 import type { Domains, FillRecord, KnownDomain, LibvirtDomain } from './ports.ts';
+import { ReadDomains } from './read-domains.ts';
 import type { ReclaimNeeds } from './reclaim.ts';
 import { reclaim } from './reclaim.ts';
 import type { Reservations } from './reservations.ts';
@@ -43,6 +43,7 @@ export class Reconciler {
   readonly #said = new Map<string, string>();
   /** Annotations that cannot be read, by domain UUID, for `lvp status`. */
   readonly #unreadable = new Map<string, { readonly name: string; readonly problem: Problem }>();
+  readonly #readDomains = new ReadDomains();
   readonly #timers = new Map<string, AbortController>();
   /** Pools that libvirt could not be made to look at yet. */
   readonly #refreshing = new Set<string>();
@@ -322,7 +323,7 @@ export class Reconciler {
   /** The annotated domain, or undefined if it has no annotation or one that cannot be read. */
   #parse(found: LibvirtDomain): Domain | undefined {
     try {
-      const domain = parseDomainXml(found.xml);
+      const domain = this.#readDomains.parse(found.uuid, found.xml);
       this.#unreadable.delete(found.uuid);
       return domain.annotation === undefined ? undefined : domain;
     } catch (error) {
@@ -340,7 +341,10 @@ export class Reconciler {
   /** The domain is gone, or no longer asks for anything: its fills end, what was published stays. */
   #forget(uuid: string, found: LibvirtDomain | undefined): void {
     const { fills, ledger, log } = this.#needs;
-    if (found === undefined) this.#unreadable.delete(uuid);
+    if (found === undefined) {
+      this.#unreadable.delete(uuid);
+      this.#readDomains.forget(uuid);
+    }
     const known = ledger.domainOf(uuid);
     let remain = false;
     for (const fill of ledger.fills()) {

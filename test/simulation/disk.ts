@@ -10,10 +10,12 @@ const TENANT = 0xa5;
 /** Stands for any signature that blkid knows at an offset behind the head. */
 const SIGNATURE = Buffer.from('LVM2 001');
 const SIGNATURE_OFFSET_BYTES = HEAD_BYTES + 1024;
+/** More than any volume of a run has. */
+const ZEROS = Buffer.alloc(256 * 1024);
 
 export class Disk {
   readonly bytes: Buffer;
-  #stable: Buffer;
+  readonly #stable: Buffer;
   #unsynced: { readonly offsetBytes: number; readonly bytes: Buffer }[] = [];
 
   constructor(sizeBytes: number) {
@@ -25,7 +27,7 @@ export class Disk {
   get isBlank(): boolean {
     const at = SIGNATURE_OFFSET_BYTES;
     const isSigned = this.bytes.subarray(at, at + SIGNATURE.length).equals(SIGNATURE);
-    return !isSigned && this.bytes.subarray(0, HEAD_BYTES).every((byte) => byte === 0);
+    return !isSigned && isZeros(this.bytes.subarray(0, HEAD_BYTES));
   }
 
   get stable(): Buffer {
@@ -44,8 +46,7 @@ export class Disk {
   }
 
   sync(): void {
-    if (this.#unsynced.length === 0) return;
-    this.#stable = Buffer.from(this.bytes);
+    for (const { offsetBytes, bytes } of this.#unsynced) this.#stable.set(bytes, offsetBytes);
     this.#unsynced = [];
   }
 
@@ -60,7 +61,9 @@ export class Disk {
 
 /** True if these are the image and then zeros to the end. */
 export function isImageAndZeros(bytes: Buffer, image: Buffer): boolean {
-  return (
-    bytes.subarray(0, image.length).equals(image) && bytes.subarray(image.length).every((byte) => byte === 0)
-  );
+  return bytes.subarray(0, image.length).equals(image) && isZeros(bytes.subarray(image.length));
+}
+
+function isZeros(bytes: Buffer): boolean {
+  return bytes.equals(ZEROS.subarray(0, bytes.length));
 }

@@ -4,14 +4,15 @@
  */
 import type { Log } from '../../src/provision/ports.ts';
 import type { AdmitAnswer, GateOperation } from '../../src/provision/ports.ts';
-import { isPassing, ProvisionError } from '../../src/core/errors.ts';
 import type { Problem } from '../../src/core/errors.ts';
 import { readMark } from '../../src/core/volume.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';
 import { Agenda } from './agenda.ts';
 import { Daemon } from './daemon.ts';
 import type { Host } from './daemon.ts';
-import { DEEDS, IMAGE_NAMES, newImage } from './deeds.ts';
+import type { Deed } from './deed.ts';
+import { IMAGE_NAMES } from './deed.ts';
+import { DEEDS } from './deeds.ts';
 import type { DomainSpec } from './domains.ts';
 import { Faults } from './faults.ts';
 import { EXTENT_BYTES, Group } from './group.ts';
@@ -23,7 +24,8 @@ import { Life } from './life.ts';
 import { MemoryJournals } from './memory-journals.ts';
 import { MemoryLedger } from './memory-ledger.ts';
 import { Random } from './random.ts';
-import { Store } from './store.ts';
+import { Rest } from './rest.ts';
+import { newImage, Store } from './store.ts';
 import { Violation } from './violation.ts';
 
 export interface Outcome {
@@ -53,8 +55,6 @@ const STREAM = {
 } as const;
 
 const DEEDS_MAX = 60;
-/** Longest pause after a failure, and what the fill itself may then take. */
-const READY_WITHIN_MS = 15 * 60_000;
 
 export async function simulate(seed: number, options: RunOptions = {}): Promise<Outcome> {
   const run = new Simulation(seed);
@@ -88,11 +88,11 @@ export class Simulation {
   daemon: Daemon;
   violation: Violation | undefined;
   readonly #seed: number;
-  readonly #ledger: MemoryLedger;
+  readonly ledger: MemoryLedger;
   readonly #journals: MemoryJournals;
-  readonly #judge: Judge;
-  readonly #host: Host;
-  readonly #pace: { slowness: number; delayMaxMs: number };
+  readonly judge: Judge;
+  readonly host: Host;
+  readonly pace: { slowness: number; delayMaxMs: number };
   readonly #names = new Map<string, string>();
   #lives = 0;
   #deed = 0;
@@ -107,16 +107,16 @@ export class Simulation {
     const readBackRandom = new Random(seed, STREAM.readBack);
     const readBack = readBackRandom.chance(0.3);
     if (readBack) this.faults.add('diskCorrupts', readBackRandom);
-    this.#pace = { slowness: random.pick([0.05, 0.2, 0.5]), delayMaxMs: random.pick([20, 200, 3_000]) };
+    this.pace = { slowness: random.pick([0.05, 0.2, 0.5]), delayMaxMs: random.pick([20, 200, 3_000]) };
     const nowMs = () => this.agenda.nowMs;
     const trace = (line: string) => {
       this.say(`  ${line}`);
     };
     this.store = new Store(this.faults, nowMs);
     for (const name of IMAGE_NAMES) this.store.put(name, newImage(random), { sidecar: true });
-    this.#ledger = new MemoryLedger(this.faults);
+    this.ledger = new MemoryLedger(this.faults);
     this.#journals = new MemoryJournals(this.faults);
-    this.#judge = new Judge(this.group, this.store, nowMs);
+    this.judge = new Judge(this.group, this.store, nowMs);
     const { agenda, faults, group } = this;
     this.libvirt = new Libvirt({ agenda, random: new Random(seed, STREAM.libvirt), faults, group, trace });
     const onViolation = (violation: Violation) => {
@@ -129,21 +129,21 @@ export class Simulation {
       onViolation,
       newLife: () => this.#newLife(STREAM.helper),
     });
-    this.#ledger.onFill = (record) => {
+    this.ledger.onFill = (record) => {
       trace(
         `ledger: ${record.domainName} ${record.request.target} ${record.fillId} ${record.state} ${record.problem?.code ?? ''}`,
       );
       this.#try(() => {
-        this.#judge.onFill(record);
+        this.judge.onFill(record);
       });
     };
     this.group.onSeal = (volume, book) => {
-      this.#judge.onSeal(volume, book);
+      this.judge.onSeal(volume, book);
       this.#requireWanted(volume);
     };
     this.libvirt.onStart = (...started) => {
       this.#try(() => {
-        this.#judge.onStart(...started);
+        this.judge.onStart(...started);
       });
     };
     this.libvirt.onEvent = (event) => {
@@ -161,7 +161,7 @@ export class Simulation {
     };
     const keepFree = limitsRandom.pick([{ bytes: 0 }, { bytes: 3 * EXTENT_BYTES }, { percent: 25 }]);
     if (limitsRandom.chance(0.3)) this.group.extents = limitsRandom.pick([8, 16]);
-    this.#host = {
+    this.host = {
       limits,
       keepFree,
       group,
@@ -171,12 +171,12 @@ export class Simulation {
       faults,
       intervalMs,
       readBack,
-      ledger: this.#ledger,
+      ledger: this.ledger,
       journals: this.#journals,
       log: this.#log(),
     };
-    this.daemon = new Daemon(this.#host, this.#newLife(STREAM.daemon));
-    const pace = `${JSON.stringify({ ...this.#pace, ...limits, keepFree })}${readBack ? ', volumes are read back' : ''}`;
+    this.daemon = new Daemon(this.host, this.#newLife(STREAM.daemon));
+    const pace = `${JSON.stringify({ ...this.pace, ...limits, keepFree })}${readBack ? ', volumes are read back' : ''}`;
     this.say(`seed ${seed}; faults: ${faults.toString()}; pace ${pace}`);
   }
 
@@ -188,10 +188,10 @@ export class Simulation {
       const pauseMs = random.skewed(120_000);
       const deed = random.pick(DEEDS);
       if (only === undefined || only.has(index)) this.#begin(index, deed);
-      await this.#runFor(pauseMs);
+      await this.runFor(pauseMs);
     }
     try {
-      if (this.violation === undefined) await this.#comeToRest();
+      if (this.violation === undefined) await new Rest(this).come();
     } catch (error) {
       if (!(error instanceof Violation)) throw error;
       this.broken(error);
@@ -224,7 +224,7 @@ export class Simulation {
   askHook(operation: GateOperation, spec: DomainSpec): Promise<AdmitAnswer> {
     const { agenda, group, daemon } = this;
     if (operation !== 'prepare' && daemon.life.isAlive && spec.annotation === 'good')
-      this.#judge.arrives(spec.uuid);
+      this.judge.arrives(spec.uuid);
     const needs = {
       ...{ agenda, group, daemon },
       onViolation: (violation: Violation) => {
@@ -232,7 +232,7 @@ export class Simulation {
       },
       onAnswer: ({ allowed, problems }: AdmitAnswer) => {
         // What is refused does not arrive.
-        if (operation !== 'prepare' && !allowed) this.#judge.departs(spec.uuid);
+        if (operation !== 'prepare' && !allowed) this.judge.departs(spec.uuid);
         const why = problems.map(({ code }) => code).join(' ');
         this.say(`  gate ${operation} ${spec.name}: ${allowed ? 'allowed' : `refused, ${why}`}`);
       },
@@ -244,12 +244,12 @@ export class Simulation {
     if (!this.daemon.life.isAlive) return;
     this.say(`daemon killed ${how}`);
     this.daemon.life.end();
-    this.#judge.daemonHasEnded();
-    if (how === 'ledger lost') this.#ledger.lose();
+    this.judge.daemonHasEnded();
+    if (how === 'ledger lost') this.ledger.lose();
     if (how === 'journals lost') this.#journals.lose();
     const { life } = this.daemon;
     this.agenda.after(new Random(this.#seed, STREAM.power + this.#lives).skewed(30_000), () => {
-      if (this.daemon.life === life) this.#startDaemon();
+      if (this.daemon.life === life) this.startDaemon();
     });
   }
 
@@ -257,7 +257,7 @@ export class Simulation {
     const kill = (): void => {
       this.killDaemon(`${when} a write to the ledger`);
     };
-    this.#ledger.killAtWrite = { inWrites, when, kill };
+    this.ledger.killAtWrite = { inWrites, when, kill };
   }
 
   cutPower(): void {
@@ -278,7 +278,7 @@ export class Simulation {
     this.daemon.onEvent(isAway ? { kind: 'disconnected', problem } : { kind: 'connected' });
   }
 
-  #begin(index: number, deed: (typeof DEEDS)[number]): void {
+  #begin(index: number, deed: Deed): void {
     const work = async (): Promise<void> => {
       this.#deed = index;
       await deed(this, new Random(this.#seed, STREAM.each + index));
@@ -290,138 +290,32 @@ export class Simulation {
     });
   }
 
-  async #runFor(durationMs: number, isEnough: () => boolean = () => false): Promise<void> {
+  async runFor(durationMs: number, isEnough: () => boolean = () => false): Promise<void> {
     await this.agenda.run(this.agenda.nowMs + durationMs, () => this.violation !== undefined || isEnough());
-  }
-
-  /** Faults end and everybody comes back; what was promised must then come true without any further event. */
-  async #comeToRest(): Promise<void> {
-    this.say('--- the faults are over');
-    this.faults.isOver = true;
-    this.#pace.delayMaxMs = 20;
-    this.#ledger.killAtWrite = undefined;
-    this.store.isAway = false;
-    this.store.chunkMs = 0;
-    for (const name of IMAGE_NAMES) this.store.putSidecar(name);
-    this.group.extents = 1000;
-    // Whoever had begun something has finished it.
-    await this.#runFor(120_000);
-    this.setLibvirtAway(false);
-    this.libvirt.startPool();
-    if (!this.daemon.life.isAlive) this.#startDaemon();
-    // Time for everybody to look at everything.
-    await this.#runFor(this.#host.intervalMs + 30_000);
-    const isDone = (): boolean => this.#unready().length === 0 && this.#judge.isTidy() && this.#isIdle();
-    await this.#runFor(READY_WITHIN_MS, isDone);
-    if (this.violation === undefined) await this.#retryWhatIsHeld();
-    await this.#runFor(READY_WITHIN_MS, isDone);
-    if (this.violation !== undefined) return;
-    this.#requireReady();
-    await this.#startAll();
-    this.#judge.atRest(this.libvirt.domains, this.#ledger.of(this.daemon.life));
-  }
-
-  #isIdle(): boolean {
-    return this.daemon.fills.running.size === 0;
   }
 
   /** A domain that has been gone for so long that everybody must have noticed is filled for no more. */
   #requireWanted({ lv, tags }: ModelVolume): void {
     const mark = readMark(tags);
     if (mark.state !== 'ready') return;
-    const isFirstStart = this.#ledger.of(this.daemon.life).domainOf(mark.domainUuid)?.origin === 'gate';
+    const isFirstStart = this.ledger.of(this.daemon.life).domainOf(mark.domainUuid)?.origin === 'gate';
     const goneForMs = Math.min(
       this.libvirt.goneForMs(mark.domainUuid),
       this.agenda.nowMs - this.#calmSinceMs,
     );
-    if (isFirstStart || goneForMs < this.#host.intervalMs + 60_000) return;
+    if (isFirstStart || goneForMs < this.host.intervalMs + 60_000) return;
     throw new Violation('in-agreement', `${lv} was filled for a domain that was gone for ${goneForMs} ms`);
   }
 
-  /** Domains that can be made ready and are not. */
-  #unready(): DomainSpec[] {
-    return this.#satisfiable().filter(
-      ({ uuid, disks }) => !disks.every((disk) => this.#judge.isSealedFor(uuid, disk)),
-    );
-  }
-
-  #satisfiable(): DomainSpec[] {
-    return [...this.libvirt.domains.values()]
-      .filter(
-        ({ persistent, spec }) =>
-          persistent && spec.annotation === 'good' && !this.#judge.isIncoming(spec.uuid),
-      )
-      .map(({ spec }) => spec)
-      .filter(({ uuid, disks }) => disks.every((disk) => this.#judge.isSatisfiable(uuid, disk)));
-  }
-
-  /** What failed for a reason that does not pass, or was cancelled, is the operator's to try again. */
-  async #retryWhatIsHeld(): Promise<void> {
-    const { verbs } = this.daemon;
-    for (const { name } of this.#unready()) {
-      const { volumes } = await this.#answer(() => verbs.domain(name));
-      const problems = volumes.flatMap(({ problem }) => (problem === undefined ? [] : [problem as Problem]));
-      if (problems.length === 0) continue;
-      if (problems.every(isPassing)) {
-        throw new Violation(
-          'ready-in-the-end',
-          `${name} still waits for this: ${problems[0]?.message ?? ''}`,
-        );
-      }
-      this.say(`lvp retry ${name}: ${problems.map(({ code }) => code).join(' ')}`);
-      await this.#answer(() => verbs.retry(name));
-    }
-    // First starts that were refused and never came back are remembered by the ledger alone.
-    for (const { domainUuid, domainName, problem } of this.#ledger.of(this.daemon.life).fills()) {
-      if (problem === undefined || isPassing(problem) || this.libvirt.domains.has(domainUuid)) continue;
-      this.say(`lvp retry ${domainName}: ${problem.code}`);
-      await this.#answer(() => verbs.retry(domainUuid));
-    }
-  }
-
-  #requireReady(): void {
-    const [first] = this.#unready();
-    if (first !== undefined) throw new Violation('ready-in-the-end', `${first.name} does not get ready`);
-  }
-
-  async #startAll(): Promise<void> {
-    for (const spec of this.#satisfiable()) {
-      // The daemon may be about to start it by itself.
-      await this.#runFor(60_000, () => this.libvirt.domains.get(spec.uuid)?.starting === undefined);
-      if (this.libvirt.domains.get(spec.uuid)?.guest !== undefined) continue;
-      // A guest without annotation may run on a volume that was filled for another.
-      if (spec.disks.some(({ lv }) => this.group.isOpen(this.group.model.get(lv)))) continue;
-      const why = await this.#answer(() => this.libvirt.start(spec));
-      if (why !== undefined && this.libvirt.domains.get(spec.uuid)?.guest === undefined) {
-        throw new Violation('ready-in-the-end', `${spec.name} is ready and does not start: ${why}`);
-      }
-    }
-  }
-
-  /** What a person does who is told that something was in the way: asks again. */
-  async #answer<T>(ask: () => Promise<T>): Promise<T> {
-    for (let tries = 1; ; tries++) {
-      const answer: { value?: T; error?: unknown; isThere: boolean } = { isThere: false };
-      ask().then(
-        (value) => Object.assign(answer, { value, isThere: true }),
-        (error: unknown) => Object.assign(answer, { error, isThere: true }),
-      );
-      await this.#runFor(60_000, () => answer.isThere);
-      if (!answer.isThere) throw new Violation('no-defect', 'a call is never answered');
-      if (answer.error === undefined) return answer.value as T;
-      if (tries === 3 || !(answer.error instanceof ProvisionError)) throw answer.error as Error;
-    }
-  }
-
-  #startDaemon(): void {
+  startDaemon(): void {
     this.say('daemon started');
     this.#calmSinceMs = this.agenda.nowMs;
-    this.daemon = new Daemon(this.#host, this.#newLife(STREAM.daemon));
+    this.daemon = new Daemon(this.host, this.#newLife(STREAM.daemon));
   }
 
   #newLife(stream: number): Life {
     this.#lives += 1;
-    return new Life(this.agenda, new Random(this.#seed, stream + 100 * this.#lives), () => this.#pace);
+    return new Life(this.agenda, new Random(this.#seed, stream + 100 * this.#lives), () => this.pace);
   }
 
   #end(): void {

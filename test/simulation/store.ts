@@ -7,6 +7,7 @@ import { imageName } from '../../src/core/request.ts';
 import type { ImageObject, Images } from '../../src/provision/ports.ts';
 import type { Faults } from './faults.ts';
 import type { Life } from './life.ts';
+import type { Random } from './random.ts';
 
 /** The longest that a stalled read takes to notice it. */
 const STALL_MAX_MS = 60_000;
@@ -15,6 +16,7 @@ const CHUNK_BYTES = 8192;
 interface StoredObject {
   readonly etag: string;
   readonly bytes: Buffer;
+  readonly sha256: string;
 }
 
 export class Store {
@@ -35,8 +37,9 @@ export class Store {
 
   put(name: string, bytes: Buffer, options: { readonly sidecar: boolean }): void {
     this.#versions += 1;
-    this.#objects.set(name, { etag: `e${this.#versions}`, bytes });
-    this.#everStored.set(sha256Of(bytes), bytes);
+    const sha256 = sha256Of(bytes);
+    this.#objects.set(name, { etag: `e${this.#versions}`, bytes, sha256 });
+    this.#everStored.set(sha256, bytes);
     if (options.sidecar) this.putSidecar(name);
   }
 
@@ -44,7 +47,7 @@ export class Store {
     const object = this.#objects.get(name);
     if (object === undefined) return;
     const before = this.#sidecars.get(name) ?? [];
-    this.#sidecars.set(name, [...before, { sinceMs: this.#nowMs(), sha256: sha256Of(object.bytes) }]);
+    this.#sidecars.set(name, [...before, { sinceMs: this.#nowMs(), sha256: object.sha256 }]);
   }
 
   /** What a digest is of, if it ever was in the bucket. */
@@ -53,8 +56,7 @@ export class Store {
   }
 
   digestOf(name: string): string | undefined {
-    const object = this.#objects.get(name);
-    return object === undefined ? undefined : sha256Of(object.bytes);
+    return this.#objects.get(name)?.sha256;
   }
 
   sizeOf(name: string): number {
@@ -125,6 +127,15 @@ export class Store {
       yield bytes;
     }
   }
+}
+
+/** The content of an image: no two are alike, and a size need not be one of a volume. */
+export function newImage(random: Random): Buffer {
+  const bytes = Buffer.alloc(512 * random.between(1, 60) + (random.chance(0.3) ? random.between(1, 511) : 0));
+  for (let at = 0; at < bytes.length; at += 64)
+    bytes.writeUInt32LE(random.between(1, 2 ** 31), at & ~3 & (bytes.length - 4));
+  bytes[0] = 0x42;
+  return bytes;
 }
 
 export function sha256Of(bytes: Uint8Array): string {

@@ -1,0 +1,125 @@
+/** Deeds of whoever owns the domains: definitions, starts, installations, arrivals. */
+import type { Deed } from './deed.ts';
+import { anyDomain, IMAGE_NAMES, LV_NAMES, SLOTS } from './deed.ts';
+import type { DiskSpec, DomainSpec } from './domains.ts';
+import { uuidOf } from './domains.ts';
+import { EXTENT_BYTES } from './group.ts';
+import type { Random } from './random.ts';
+import type { Simulation } from './simulation.ts';
+import { sha256Of } from './store.ts';
+
+export const define: Deed = (run, random) => {
+  if (run.libvirt.isAway) return;
+  const spec = newSpec(run, random, random.between(1, SLOTS));
+  run.say(`define ${describe(spec)}`);
+  run.libvirt.define(spec, random.chance(0.2));
+};
+
+/** One thing of a definition changes; most of the time that is the annotation of one disk. */
+export const redefine: Deed = (run, random) => {
+  const spec = anyDomain(run, random);
+  if (spec === undefined || run.libvirt.isAway) return;
+  const [first, ...others] = spec.disks;
+  if (first === undefined) return;
+  const fresh = newDisk(run, random, first.target, first.lv);
+  const change = random.pick(['image', 'sizeBytes', 'generation', 'sha256'] as const);
+  const changed: DomainSpec = {
+    ...spec,
+    disks: [
+      { ...first, [change]: change === 'generation' ? first.generation + 1 : fresh[change] },
+      ...others,
+    ],
+    annotation: random.chance(0.85) ? 'good' : random.pick(['broken', 'none'] as const),
+  };
+  run.say(`redefine ${describe(changed)}`);
+  run.libvirt.define(changed, false);
+};
+
+export const undefine: Deed = (run, random) => {
+  const spec = anyDomain(run, random);
+  if (spec === undefined || run.libvirt.isAway) return;
+  run.say(`undefine ${spec.name}`);
+  run.libvirt.undefine(spec.uuid);
+};
+
+export const start: Deed = async (run, random) => {
+  const spec = anyDomain(run, random);
+  if (spec === undefined) return;
+  run.say(`start ${spec.name}`);
+  await run.libvirt.start(spec);
+};
+
+export const stop: Deed = (run, random) => {
+  const spec = anyDomain(run, random);
+  if (spec === undefined) return;
+  run.say(`stop ${spec.name}`);
+  run.libvirt.stop(spec.uuid);
+};
+
+/** virt-install: volumes first, then a transient start, and only then a definition; and again if it is refused. */
+export const install: Deed = async (run, random) => {
+  const slot = random.between(1, SLOTS);
+  let spec: DomainSpec = { ...newSpec(run, random, slot), annotation: 'good' };
+  for (let tries = 1; tries <= random.between(1, 3); tries++) {
+    if (run.libvirt.domains.has(spec.uuid) || run.libvirt.isAway) return;
+    run.say(`install ${describe(spec)}`);
+    const made = spec.disks.flatMap(({ lv, sizeBytes }) => {
+      const volume = run.group.make(lv, Math.ceil((sizeBytes ?? 65_536) / EXTENT_BYTES) * EXTENT_BYTES);
+      return volume === undefined ? [] : [{ lv, uuid: volume.uuid }];
+    });
+    run.libvirt.refreshPool();
+    if ((await run.libvirt.start(spec)) === undefined) {
+      if (random.chance(0.8)) run.libvirt.define(spec, false);
+      return;
+    }
+    for (const { lv, uuid } of made) {
+      const volume = run.group.model.find(lv);
+      if (volume?.uuid === uuid && !run.group.isOpen(volume)) run.group.remove(lv, 'somebody');
+    }
+    await run.sleep(random.skewed(60_000));
+    // It invents another UUID at every try, unless it is told not to.
+    if (random.chance(0.2)) spec = { ...spec, uuid: uuidOf(slot + SLOTS), name: `vm${slot + SLOTS}` };
+  }
+};
+
+export const arrive: Deed = async (run, random) => {
+  const spec = anyDomain(run, random) ?? newSpec(run, random, random.between(1, SLOTS));
+  const operation = random.pick(['migrate', 'restore'] as const);
+  run.say(`${operation} begin ${describe(spec)}`);
+  const { allowed } = await run.askHook(operation, spec);
+  if (allowed) await run.libvirt.start(spec);
+};
+
+function newDisk(run: Simulation, random: Random, target: string, lv: string): DiskSpec {
+  const image = random.pick(IMAGE_NAMES);
+  const digest = random.chance(0.8) ? run.store.digestOf(image) : sha256Of(Buffer.from('wrong'));
+  return {
+    ...{ target, lv, image, generation: random.chance(0.85) ? 1 : 2 },
+    sizeBytes: random.chance(0.5) ? 512 * random.between(8, 160) : undefined,
+    sha256: random.chance(0.3) ? digest : undefined,
+  };
+}
+
+function newSpec(run: Simulation, random: Random, slot: number): DomainSpec {
+  const own = LV_NAMES[slot - 1] ?? 'data';
+  const disks = [newDisk(run, random, 'vda', random.chance(0.85) ? own : random.pick(LV_NAMES))];
+  const first = disks[0]?.lv;
+  if (random.chance(0.25) && first !== 'data') disks.push(newDisk(run, random, 'vdb', 'data'));
+  return {
+    ...{ uuid: uuidOf(slot), name: `vm${slot}`, disks },
+    start: random.chance(0.25) ? 'when-ready' : 'manual',
+    annotation: random.chance(0.92) ? 'good' : random.pick(['broken', 'none'] as const),
+  };
+}
+
+function describe({ name, disks, annotation, start }: DomainSpec): string {
+  const parts = disks.map(({ target, lv, image, sizeBytes, sha256, generation }) =>
+    [
+      `${target}=${lv}<${image}`,
+      `g${generation}`,
+      sizeBytes === undefined ? '' : `${sizeBytes} B`,
+      sha256 === undefined ? '' : `sha256 ${sha256.slice(0, 8)}`,
+    ].join(' '),
+  );
+  return `${name} ${parts.join(', ')} ${annotation === 'good' ? start : annotation}`;
+}

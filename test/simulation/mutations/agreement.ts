@@ -1,0 +1,92 @@
+/** Ledger, volumes and domains agree, nothing is left, and everything gets ready in the end. */
+import type { Mutant } from './mutant.ts';
+
+export const AGREEMENT: readonly Mutant[] = [
+  {
+    name: 'nothing is reclaimed',
+    killedBy: 'nothing-left',
+    changes: [
+      {
+        file: 'provision/reclaim.ts',
+        from: 'const litter = planReclaim(accounts);',
+        to: 'const litter = planReclaim({ ...accounts, volumes: [] });',
+      },
+    ],
+  },
+  {
+    name: 'a sealed volume without its final name is left alone when its domain goes',
+    killedBy: 'nothing-left',
+    changes: [
+      {
+        file: 'provision/reclaim.ts',
+        from: 'const orphans = planFinish(accounts);',
+        to: 'const orphans = planFinish({ ...accounts, volumes: [] });',
+      },
+    ],
+  },
+  {
+    name: 'forgetting a domain does not cancel its fills',
+    killedBy: 'in-agreement',
+    changes: [
+      {
+        file: 'provision/reconcile.ts',
+        from: `        fills.cancel(
+          fill.fillId,
+          found`,
+        to: `        ((...nothing: unknown[]) => nothing)(
+          fill.fillId,
+          found`,
+      },
+    ],
+  },
+  {
+    name: 'passing failures are never tried again',
+    killedBy: 'ready-in-the-end',
+    changes: [
+      {
+        file: 'provision/reconcile.ts',
+        from: 'if (disk.retryAtMs !== undefined) this.#requestAt(domain.uuid, disk.retryAtMs);',
+        to: '',
+      },
+      {
+        file: 'provision/reconcile.ts',
+        from: '    this.requestKnown();\n    await reclaim(this.#needs);',
+        to: '    await reclaim(this.#needs);',
+      },
+      {
+        file: 'provision/reconcile.ts',
+        from: 'for (const uuid of await this.#needs.domains.list()) this.#queue.add(uuid);',
+        to: '',
+      },
+    ],
+  },
+  {
+    name: 'a new life of the daemon looks at nothing',
+    killedBy: 'ready-in-the-end',
+    changes: [
+      {
+        file: 'provision/reconcile.ts',
+        from: 'for (const uuid of await this.#needs.domains.list()) this.#queue.add(uuid);',
+        to: '',
+      },
+    ],
+  },
+  {
+    name: 'libvirt is not told of a published volume',
+    killedBy: 'ready-in-the-end',
+    changes: [
+      { file: 'provision/publish-volume.ts', from: 'await needs.pools.refresh(pool);', to: 'void pool;' },
+    ],
+  },
+  {
+    name: 'the rows of an interrupted fill are taken for running',
+    killedBy: 'in-agreement',
+    changes: [
+      {
+        file: 'core/plan.ts',
+        from: 'if (record === undefined || !input.running.has(record.fillId)) return undefined;',
+        to: 'if (record === undefined || (!input.running.has(record.fillId) && !isUnfinished(record.state))) return undefined;',
+      },
+    ],
+  },
+];

@@ -1,0 +1,15 @@
+/** One promise taken out of the program, and who must notice. */
+import type { Oracle } from '../violation.ts';
+
+export interface Change {
+  readonly file: string;
+  /** Stands in the file exactly once. */
+  readonly from: string;
+  readonly to: string;
+}
+
+export interface Mutant {
+  readonly name: string;
+  readonly killedBy: Oracle;
+  readonly changes: readonly Change[];
+}
