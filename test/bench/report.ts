@@ -42,6 +42,8 @@ the case lay there, for all ways alike. The disk inside the images has 10 GiB an
   **with sha256sum** in between it is.
 - **nbdkit curl, …** converts or copies straight from the store, and verifies nothing.
 
+What bounds our figures is told in [images.md](images.md#what-bounds-its-speed).
+
 ${results.map(section).join('\n')}`;
 }
 
