@@ -72,7 +72,8 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
     config.fills.concurrent,
   );
   const firstStarts = new Map<string, string>();
-  const needs = { ledger, clock, log, volumes, pools, domains, fills, firstStarts };
+  const retiring = new Set<string>();
+  const needs = { ledger, clock, log, volumes, pools, domains, fills, firstStarts, retiring };
   const reconciler = new Reconciler(needs);
   // First, because it notices a daemon that runs already.
   const control = await serveControl({

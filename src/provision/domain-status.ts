@@ -68,6 +68,7 @@ const ACTIONS: Readonly<Record<DiskPlan['action'], string>> = {
   cancel: 'end the running fill',
   finish: 'give the sealed volume its name',
   claim: 'take over what was filled for an earlier try',
+  restore: 'give what was put aside its name back',
   hold: 'leave as it is',
   refuse: 'refuse',
 };
@@ -89,6 +90,7 @@ function volumeStatus(needs: StatusNeeds, domainUuid: string, disk: DiskPlan): V
     pool: location.pool,
     volume: location.lv,
     ...stateOf(needs, disk, record),
+    ...(disk.aside === undefined ? {} : { aside: disk.aside }),
     ...(record === undefined
       ? {}
       : { fillId: record.fillId, updatedAt: new Date(record.updatedAtMs).toISOString() }),
@@ -102,7 +104,13 @@ function stateOf(needs: StatusNeeds, disk: DiskPlan, record: FillRecord | undefi
         state: 'ready',
         sha256: disk.sha256,
         ...(disk.drift === undefined ? {} : { drift: disk.drift }),
+        // Why making it again has come to nothing.
+        ...(record?.fillId === disk.fillId && record.problem !== undefined
+          ? { problem: plain(record.problem) }
+          : {}),
       };
+    case 'restore':
+      return { state: 'publishing', phase: 'restoring' };
     case 'wait':
     case 'cancel':
       return { state: record?.state ?? 'waiting', ...needs.fills.progressOf(disk.fillId) };

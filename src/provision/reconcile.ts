@@ -11,11 +11,13 @@ import { describeProblem, toProblem } from '../core/errors.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
 import { isStartable, isUnfinished, RETRY_MAX_MS, sameRequest, volumeKey } from '../core/plan.ts';
 import type { Domain } from '../core/request.ts';
+import { carriedOver } from '../core/retired.ts';
 import { IncomingDomains } from './incoming.ts';
 import { observe, problemsOf } from './observe.ts';
 import type { Domains, FillRecord, KnownDomain, LibvirtDomain } from './ports.ts';
 import type { ReclaimNeeds } from './reclaim.ts';
 import { reclaim } from './reclaim.ts';
+import { settleRetired } from './settle-retired.ts';
 import { startIfWished, startWishAfter } from './start-wishes.ts';
 
 /** A start that was refused and never came back: its fill is given up after this time, in ms. */
@@ -42,6 +44,7 @@ export class Reconciler {
   /** Pools that libvirt could not be made to look at yet. */
   readonly #refreshing = new Set<string>();
   #working: Promise<void> | undefined;
+  #settling: Promise<void> | undefined;
   #lookingAtAll: Promise<void> | undefined;
   #stopped = false;
 
@@ -139,12 +142,17 @@ export class Reconciler {
     const record = ledger.fillOf(domain.uuid, disk.request.target);
     switch (disk.action) {
       case 'none':
-        if (record?.state !== 'ready') {
+        if (record?.state !== 'ready' || record.fillId !== disk.fillId) {
           // Whoever published it may have been cut off before libvirt was told.
           if (!this.#refreshing.has(disk.location.pool)) this.#refresh(disk.location.pool);
           const sealed = this.#newRecord(domain, disk, record, disk.fillId);
           ledger.putFill({ ...sealed, state: 'ready', sha256: disk.sha256 });
         }
+        if (disk.aside !== undefined) this.#settleRetired();
+        return;
+      case 'restore':
+        this.#settleRetired();
+        this.#requestAt(domain.uuid, this.#needs.clock.nowMs() + REFRESH_AGAIN_MS);
         return;
       case 'fill':
         // A domain on its way in brings its bytes along.
@@ -180,6 +188,23 @@ export class Reconciler {
     }
   }
 
+  /** What fails is met again by the next plan of the domain, or by the timer. */
+  #settleRetired(): void {
+    const { log } = this.#needs;
+    this.#settling ??= settleRetired(this.#needs)
+      .then(
+        (uuids) => {
+          for (const uuid of uuids) this.request(uuid);
+        },
+        (error: unknown) => {
+          log.warn({ problem: toProblem(error) }, 'could not look at volumes that were put aside');
+        },
+      )
+      .finally(() => {
+        this.#settling = undefined;
+      });
+  }
+
   /** Until it succeeds, libvirt refuses the start of a domain whose volume it has not seen. */
   #refresh(pool: string): void {
     const { clock, log, pools } = this.#needs;
@@ -205,6 +230,7 @@ export class Reconciler {
       location: disk.location,
       state: 'waiting',
       attempts: again ? before.attempts : 0,
+      ...carriedOver(before, fillId),
       createdAtMs: nowMs,
       updatedAtMs: nowMs,
     };

@@ -125,6 +125,14 @@ class FakeVolumes implements Volumes, VolumeDevices {
     return this.#ask({ verb: 'claim', vg, seal, domainUuid });
   }
 
+  retire(vg: string, seal: Seal): Promise<void> {
+    return this.#ask({ verb: 'retire', vg, seal });
+  }
+
+  restore(vg: string, seal: Seal): Promise<void> {
+    return this.#ask({ verb: 'restore', vg, seal });
+  }
+
   discard({ vg, fillId }: Pick<PrivateVolume, 'vg' | 'fillId'>): Promise<void> {
     return this.#ask({ verb: 'discard', vg, fillId });
   }
@@ -352,7 +360,10 @@ export class World {
     };
     this.fills = new Fills({ ledger, clock, log: silent }, (...fill) => fillVolume(fillNeeds, ...fill), 2);
     const firstStarts = new Map<string, string>();
-    const needs = { pools, volumes, ledger, clock, fills: this.fills, domains, firstStarts, log: silent };
+    const retiring = new Set<string>();
+    const needs = {
+      ...{ pools, volumes, ledger, clock, fills: this.fills, domains, firstStarts, retiring, log: silent },
+    };
     this.reconciler = new Reconciler(needs);
     this.verbs = new DomainVerbs({ ...needs, reconciler: this.reconciler });
     this.admit = {
