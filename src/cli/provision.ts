@@ -14,9 +14,7 @@ export const addProvision: AddVerb = (program, finish) => {
     .command('provision')
     .requiredOption('--xml <file>', "the domain's XML, with annotation and <uuid>; - reads standard input")
     .option('--no-wait', 'do not stay until the volumes are ready')
-    .description(
-      'fill the volumes of a domain that is not defined yet, so that its first start finds them ready',
-    );
+    .description('fill the volumes of a domain before libvirt knows it');
   common(command, [
     'lvp provision --xml web1.xml && virsh create web1.xml',
     'virt-install … --metadata uuid=UUID --print-xml 1 | lvp provision --xml -',

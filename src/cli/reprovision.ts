@@ -23,7 +23,7 @@ export const addReprovision: AddVerb = (program, finish) => {
     .argument('<disk>', "the disk's target, such as vda")
     .option('--confirm <vm/disk>', "without asking: the domain's name and the disk, such as web1/vda")
     .option('--wait', 'stay until it is done, and show progress; 1 if the old content had to be put back')
-    .description('have the content of a published volume made again; what it holds is lost');
+    .description('make a published volume again; what it holds is lost');
   common(command, [
     'lvp reprovision web1 vda',
     'lvp reprovision web1 vda --confirm web1/vda --wait && virsh start web1',

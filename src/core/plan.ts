@@ -69,7 +69,12 @@ export type DiskDecision =
   | { readonly action: 'restore'; readonly fillId: string }
   /** Failed or cancelled before; tried again at `retryAtMs`, or only by hand if absent. */
   | { readonly action: 'hold'; readonly problem: Problem; readonly retryAtMs?: number | undefined }
-  | { readonly action: 'refuse'; readonly problem: Problem };
+  | {
+      readonly action: 'refuse';
+      readonly problem: Problem;
+      /** The volume is sealed for this domain all the same, but for another generation than is asked for. */
+      readonly sealed?: Pick<Seal, 'fillId' | 'sha256'> | undefined;
+    };
 
 export type DiskPlan = LocatedVolume &
   DiskDecision & {
@@ -222,11 +227,12 @@ function decideSealed(input: PlanInput, disk: LocatedVolume, seal: Seal): Decide
       : refuseOther(disk, `published for domain ${seal.domainUuid}`);
   }
   if (seal.generation !== request.generation) {
-    return refuse(
+    const [decision, because] = refuse(
       'VOLUME_GENERATION',
       `Volume ${volumeKey(disk.location)} holds generation ${seal.generation}, the annotation of ${disk.request.target} asks for generation ${request.generation}.`,
       `A published volume is never written again unasked: set the generation back, or run \`lvp reprovision ${input.domain.name} ${request.target}\` to have its content made again; what it holds now is lost.`,
     );
+    return [{ ...decision, sealed: { fillId: seal.fillId, sha256: seal.sha256 } }, because];
   }
   const drifts = [
     ...(seal.image === imageTag(request.image) ? [] : [`the volume was filled from ${seal.image}`]),
@@ -405,6 +411,10 @@ function refuseOther(disk: LocatedVolume, how: string): Decided {
   );
 }
 
-function refuse(code: Problem['code'], message: string, hint: string): Decided {
+function refuse(
+  code: Problem['code'],
+  message: string,
+  hint: string,
+): readonly [Extract<DiskDecision, { action: 'refuse' }>, string] {
   return [{ action: 'refuse', problem: { code, message, hint } }, message];
 }

@@ -65,6 +65,18 @@ export function carriedOver(
   return fillId === undefined || fillId === before.fillId ? { replaces: before.replaces } : {};
 }
 
+/** The row of a fill that is not to take the volume's place any more: with the reason, if it did not end by itself. */
+export function givenUp<Row extends PlannedFill>(row: Row): Row {
+  if (!isTriedAgain(row) && !isUnfinished(row.state)) return row;
+  const problem: Problem = {
+    code: 'CANCELLED',
+    message:
+      'Making its content again was given up: the annotation has changed, or a guest had the volume open.',
+    hint: 'Run `lvp reprovision` again if it is still wanted.',
+  };
+  return { ...row, state: 'cancelled', problem };
+}
+
 /** What becomes of those that nobody works on and that stand aside for nobody. */
 export function planRetired(input: {
   readonly volumes: readonly LogicalVolume[];

@@ -119,6 +119,7 @@ export class DomainVerbs implements ControlVerbs {
     }
     await fills.settled(fills.runningFor(found.domain.uuid));
     await reclaim(this.#needs);
+    this.#needs.reconciler.request(found.domain.uuid);
     return this.domain(found.domain.uuid);
   }
 
@@ -129,7 +130,9 @@ export class DomainVerbs implements ControlVerbs {
       // The row of a published volume goes too: if the volume is there, its seal brings the row back.
       if (fills.running.has(record.fillId)) continue;
       if (goesOn(record) || isTriedAgain(record)) ledger.putFill({ ...record, attempts: 0, retryAtMs: 0 });
-      else ledger.removeFill(record.domainUuid, record.request.target);
+      // What says that an earlier volume may be removed is kept until it is.
+      else if (record.state !== 'ready' || record.replaces === undefined)
+        ledger.removeFill(record.domainUuid, record.request.target);
     }
     const observation = await observe(this.#needs, [found.domain]);
     if (found.domain.annotation !== undefined) reconciler.act(observation.plan(found.domain), found.seen);

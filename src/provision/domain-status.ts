@@ -124,8 +124,19 @@ function stateOf(needs: StatusNeeds, disk: DiskPlan, record: FillRecord | undefi
         problem: plain(disk.problem),
       };
     case 'refuse':
-      return { state: 'refused', problem: plain(disk.problem) };
+      return { state: 'refused', problem: plain(withReason(disk, record)) };
   }
+}
+
+/** Why making it again, which is what another generation asks for, has come to nothing. */
+function withReason(
+  { problem, sealed }: Extract<DiskPlan, { action: 'refuse' }>,
+  record: FillRecord | undefined,
+): Problem {
+  if (sealed === undefined || record?.fillId !== sealed.fillId || record.problem === undefined)
+    return problem;
+  const hint = [problem.hint, `It was tried: ${describeProblem(record.problem)}`].join(' ');
+  return { ...problem, hint };
 }
 
 function identityOf(request: VolumeRequest): Pick<VolumeStatus, 'target' | 'image' | 'format'> {

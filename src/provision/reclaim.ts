@@ -17,17 +17,21 @@ export interface ReclaimNeeds extends ObserveNeeds {
   readonly log: Log;
 }
 
-/** Reads everything, then removes and finishes one after the other; what fails is met again the next time. */
-export async function reclaim(needs: ReclaimNeeds): Promise<void> {
+/**
+ * Reads everything, then removes and finishes one after the other; what fails is met again the next time.
+ * Resolves with the domains that have another volume under the name of theirs now.
+ */
+export async function reclaim(needs: ReclaimNeeds): Promise<readonly string[]> {
   const { volumes } = await observe(needs, []);
   const accounts = { volumes, fills: needs.ledger.fills(), running: needs.fills.running };
   const litter = planReclaim(accounts);
   const orphans = planFinish(accounts);
-  if (retiredVolumes(volumes).length > 0) await settleRetired(needs);
-  if (litter.length + orphans.length === 0) return;
+  const settled = retiredVolumes(volumes).length > 0 ? await settleRetired(needs) : [];
+  if (litter.length + orphans.length === 0) return settled;
   const pools = await needs.pools.list();
   for (const { volume, seal } of orphans) await finishOrphan(needs, volume, seal, pools);
   for (const volume of litter) await discardLitter(needs, volume, pools);
+  return settled;
 }
 
 async function discardLitter(

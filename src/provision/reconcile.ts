@@ -11,7 +11,8 @@ import { describeProblem, toProblem } from '../core/errors.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
 import { isStartable, isUnfinished, RETRY_MAX_MS, sameRequest, volumeKey } from '../core/plan.ts';
 import type { Domain } from '../core/request.ts';
-import { carriedOver } from '../core/retired.ts';
+import { carriedOver, givenUp } from '../core/retired.ts';
+import type { Seal } from '../core/volume.ts';
 import { IncomingDomains } from './incoming.ts';
 import { observe, problemsOf } from './observe.ts';
 import type { Domains, FillRecord, KnownDomain, LibvirtDomain } from './ports.ts';
@@ -84,7 +85,7 @@ export class Reconciler {
   async #requestAll(): Promise<void> {
     for (const uuid of await this.#needs.domains.list()) this.#queue.add(uuid);
     this.requestKnown();
-    await reclaim(this.#needs);
+    for (const uuid of await reclaim(this.#needs)) this.request(uuid);
   }
 
   get unreadable(): ReadonlyMap<string, { readonly name: string; readonly problem: Problem }> {
@@ -142,15 +143,12 @@ export class Reconciler {
     const record = ledger.fillOf(domain.uuid, disk.request.target);
     switch (disk.action) {
       case 'none':
-        if (record?.state !== 'ready' || record.fillId !== disk.fillId) {
-          // Whoever published it may have been cut off before libvirt was told.
-          if (!this.#refreshing.has(disk.location.pool)) this.#refresh(disk.location.pool);
-          const sealed = this.#newRecord(domain, disk, record, disk.fillId);
-          ledger.putFill({ ...sealed, state: 'ready', sha256: disk.sha256 });
-        }
+        this.#followSeal(domain, disk, disk);
         if (disk.aside !== undefined) this.#settleRetired();
         return;
       case 'restore':
+        // From here on the row keeps nothing aside any more.
+        if (record?.replaces === disk.fillId && givenUp(record) !== record) ledger.putFill(givenUp(record));
         this.#settleRetired();
         this.#requestAt(domain.uuid, this.#needs.clock.nowMs() + REFRESH_AGAIN_MS);
         return;
@@ -178,14 +176,25 @@ export class Reconciler {
         if (disk.retryAtMs !== undefined) this.#requestAt(domain.uuid, disk.retryAtMs);
         return;
       case 'refuse':
+        if (disk.sealed !== undefined) this.#followSeal(domain, disk, disk.sealed);
         // What a crash has cut off is not gone on with: its space comes back, and nobody else waits for it.
-        if (record !== undefined && isUnfinished(record.state) && !fills.running.has(record.fillId)) {
+        else if (record !== undefined && isUnfinished(record.state) && !fills.running.has(record.fillId)) {
           ledger.removeFill(domain.uuid, disk.request.target);
         }
         return;
       case 'wait':
         return;
     }
+  }
+
+  #followSeal(domain: Domain, disk: DiskPlan, seal: Pick<Seal, 'fillId' | 'sha256'>): void {
+    const { ledger } = this.#needs;
+    const record = ledger.fillOf(domain.uuid, disk.request.target);
+    if (record?.state === 'ready' && record.fillId === seal.fillId) return;
+    // Whoever published it may have been cut off before libvirt was told.
+    if (!this.#refreshing.has(disk.location.pool)) this.#refresh(disk.location.pool);
+    const sealed = this.#newRecord(domain, disk, record, seal.fillId);
+    ledger.putFill({ ...sealed, state: 'ready', sha256: seal.sha256 });
   }
 
   /** What fails is met again by the next plan of the domain, or by the timer. */

@@ -280,6 +280,15 @@ describe('a reprovision that comes to nothing', () => {
     expect(await isAdmitted(world, '')).toBe(true);
   });
 
+  it('because the annotation was changed while it waits for its next try gives the old volume back', async () => {
+    const { world, old } = await used();
+    world.images.isAway = true;
+    await world.verbs.reprovision('vm1', asked);
+    await until('failed', () => recordOf(world)?.problem?.code === 'STORE_UNREACHABLE');
+    world.define({ ...vm1, attributes: "size='8MiB'" });
+    await endsOld({ world, old }, 'CANCELLED');
+  });
+
   it('because the domain was undefined gives the old volume its name back', async () => {
     const { world, old } = await midway();
     world.undefine(uuid);
@@ -381,6 +390,8 @@ describe('a daemon that is killed', () => {
     );
     expect(await isAdmitted(world)).toBe(true);
     expect(isOld(world, scene.aside)).toBe(true);
+    // That the seal would bring the row back is no reason to give this up.
+    await world.verbs.retry('vm1');
     world.libvirt.deleteVolume = deleteVolume;
     await killed(world);
     await endsNew(scene);

@@ -191,6 +191,24 @@ const useVerb: Deed = async (run, random) => {
   });
 };
 
+/** The guest is stopped for it most of the time, and often the annotation asks for something else by then. */
+const reprovision: Deed = async (run, random) => {
+  const spec = anyDomain(run, random);
+  if (spec === undefined || !run.daemon.life.isAlive) return;
+  if (random.chance(0.8)) run.libvirt.stop(spec.uuid);
+  const { target } = random.pick(spec.disks);
+  run.say(`lvp reprovision ${spec.name} ${target}`);
+  const asked = run.daemon.verbs.reprovision(spec.name, { target, confirm: `${spec.name}/${target}` });
+  await asked.then(
+    () => {
+      run.say(`  ${spec.name} ${target} is being made again`);
+    },
+    (error: unknown) => {
+      if (!(error instanceof ProvisionError) && !String(error).includes('SQLITE')) throw error;
+    },
+  );
+};
+
 const togglePool: Deed = (run) => {
   if (run.libvirt.isAway) return;
   if (!run.libvirt.isPoolActive) run.libvirt.startPool();
@@ -263,6 +281,7 @@ export const DEEDS: readonly Deed[] = [
   ...[define, define, define, define, redefine, redefine, redefine, undefine, undefine],
   ...[start, start, start, start, stop, stop, install, install, arrive],
   ...[makeForeign, makeForeign, openForeign, deleteVolume, deleteVolume, useVerb, useVerb],
+  ...[reprovision, reprovision, reprovision],
   ...[togglePool, toggleLibvirt, toggleStore, toggleStore, replaceImage, replaceDigest, changeSpace],
   ...[killDaemon, killDaemon, killDaemon, killHelper, killHelper, cutPower, spoof],
   ...[letGuestsWrite, letGuestsWrite, passTime],
