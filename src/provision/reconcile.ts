@@ -144,7 +144,12 @@ export class Reconciler {
     switch (disk.action) {
       case 'none':
         this.#followSeal(domain, disk, disk);
-        if (disk.aside !== undefined) this.#settleRetired();
+        if (
+          disk.aside !== undefined &&
+          ledger.fillOf(domain.uuid, disk.request.target)?.replaces !== undefined
+        ) {
+          this.#settleRetired();
+        }
         return;
       case 'restore':
         // From here on the row keeps nothing aside any more.

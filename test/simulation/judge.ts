@@ -173,8 +173,10 @@ export class Judge {
     const seal = sealOf(volume);
     if (seal === undefined || volume.lv !== retiredName(seal.fillId)) return false;
     if (this.isIncoming(seal.domainUuid)) return false;
-    const isTaken = this.#group.model.find(seal.target) !== undefined;
-    return !isTaken || (!this.#group.isOpen(volume) && this.isReplaced(seal, ledger));
+    if (this.#group.model.find(seal.target) === undefined) return true;
+    // With the ledger lost there is no proof any more.
+    const isKnown = ledger.fills().some(({ replaces }) => replaces === seal.fillId);
+    return isKnown && !this.#group.isOpen(volume) && this.isReplaced(seal, ledger);
   }
 
   #asideOf(lv: string): Seal | undefined {
