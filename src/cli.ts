@@ -10,6 +10,8 @@ import { addImage } from './cli/image.ts';
 import { EXIT, EXIT_HELP, exitCodeOf } from './cli/exit-codes.ts';
 import { addList } from './cli/list.ts';
 import { Output } from './cli/output.ts';
+import { addProvision } from './cli/provision.ts';
+import { addReprovision } from './cli/reprovision.ts';
 import { addRetry } from './cli/retry.ts';
 import { addStatus } from './cli/status.ts';
 import { toProblem } from './core/errors.ts';
@@ -35,7 +37,18 @@ function buildProgram(): Command {
     .version(versionOf(), '-V, --version')
     .showHelpAfterError('See: lvp --help')
     .exitOverride();
-  for (const add of [addList, addStatus, addAnnotate, addExplain, addCancel, addRetry, addImage, addConfig]) {
+  for (const add of [
+    addList,
+    addStatus,
+    addAnnotate,
+    addExplain,
+    addCancel,
+    addRetry,
+    addReprovision,
+    addProvision,
+    addImage,
+    addConfig,
+  ]) {
     add(program, finish);
   }
   return program.addHelpText('after', `\n${EXIT_HELP}`);

@@ -78,7 +78,10 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
     config.fills,
   );
   const firstStarts = new Map<string, string>();
-  const needs = { ledger, clock, log, volumes, reservations, pools, domains, fills, firstStarts };
+  const retiring = new Set<string>();
+  const needs = {
+    ...{ ledger, clock, log, volumes, reservations, pools, domains, fills, firstStarts, retiring },
+  };
   const reconciler = new Reconciler(needs);
   // First, because it notices a daemon that runs already.
   const control = await serveControl({

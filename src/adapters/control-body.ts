@@ -6,15 +6,20 @@ import { ProvisionError } from '../core/errors.ts';
 
 const BODY_BYTES_MAX = 65_536;
 
-export async function readBody<T>(request: IncomingMessage, schema: z.ZodType<T>): Promise<T> {
+/** The body as it is. */
+export async function readText(request: IncomingMessage, bytesMax: number): Promise<string> {
   const chunks: Buffer[] = [];
   let lengthBytes = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     lengthBytes += chunk.length;
-    if (lengthBytes > BODY_BYTES_MAX) throw usage(`The request is longer than ${BODY_BYTES_MAX} bytes.`);
+    if (lengthBytes > bytesMax) throw usage(`The request is longer than ${bytesMax} bytes.`);
     chunks.push(chunk);
   }
-  const parsed = schema.safeParse(parseJson(Buffer.concat(chunks).toString('utf8')));
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+export async function readBody<T>(request: IncomingMessage, schema: z.ZodType<T>): Promise<T> {
+  const parsed = schema.safeParse(parseJson(await readText(request, BODY_BYTES_MAX)));
   if (parsed.success) return parsed.data;
   const wrong = parsed.error.issues.map(
     ({ path, message }) => `${path.join('.') || 'the request'}: ${message}`,

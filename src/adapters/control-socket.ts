@@ -7,11 +7,16 @@ import { createServer } from 'node:http';
 import { connect } from 'node:net';
 import { rm } from 'node:fs/promises';
 import { once } from 'node:events';
-import { AnnotateRequest, TargetRequest } from '../core/control-protocol.ts';
+import {
+  AnnotateRequest,
+  ReprovisionRequest,
+  TargetRequest,
+  XML_BYTES_MAX,
+} from '../core/control-protocol.ts';
 import type { ErrorCode } from '../core/errors.ts';
 import { ProvisionError, toProblem } from '../core/errors.ts';
 import type { ControlVerbs, ImageVerbs, Log } from '../provision/ports.ts';
-import { readBody, usage } from './control-body.ts';
+import { readBody, readText, usage } from './control-body.ts';
 import { isImageRead, readImage, routeImages } from './control-images.ts';
 
 const HEADER_BYTES_MAX = 16_384;
@@ -34,6 +39,8 @@ const STATUS_OF: Partial<Record<ErrorCode, number>> = {
   VOLUME_GENERATION: 409,
   VOLUME_MISSING: 409,
   VOLUME_STATE: 409,
+  VG_FULL: 409,
+  CANCELLED: 409,
   LIBVIRT_UNAVAILABLE: 503,
   HELPER_UNAVAILABLE: 503,
   STORE_UNREACHABLE: 503,
@@ -124,6 +131,9 @@ async function reply(
 async function route(request: IncomingMessage, verbs: ControlVerbs): Promise<unknown> {
   const method = request.method ?? '';
   const [, version, noun, escapedName, verb, ...rest] = (request.url ?? '').split('/');
+  if (method === 'POST' && request.url === '/v1/provision') {
+    return verbs.provision(await readText(request, XML_BYTES_MAX));
+  }
   const unknown = usage(`There is no ${method} ${request.url ?? ''}.`);
   if (version !== 'v1' || noun !== 'domains' || rest.length > 0) throw unknown;
   const name = decodeName(escapedName);
@@ -140,6 +150,8 @@ async function route(request: IncomingMessage, verbs: ControlVerbs): Promise<unk
       return verbs.cancel(name ?? '', (await readBody(request, TargetRequest)).target);
     case 'POST {}/retry':
       return verbs.retry(name ?? '', (await readBody(request, TargetRequest)).target);
+    case 'POST {}/reprovision':
+      return verbs.reprovision(name ?? '', await readBody(request, ReprovisionRequest));
     default:
       throw unknown;
   }

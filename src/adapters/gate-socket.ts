@@ -10,12 +10,11 @@ import { chmodSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { join } from 'node:path';
+import { XML_BYTES_MAX } from '../core/control-protocol.ts';
 import type { Problem } from '../core/errors.ts';
 import { describeProblem, toProblem } from '../core/errors.ts';
 import type { AdmitAnswer, GateOperation, Log } from '../provision/ports.ts';
 
-/** libvirt's own limit for XML over RPC is 4 MiB; a domain's XML is a few KiB. */
-const BODY_BYTES_MAX = 4 << 20;
 /** More starts at once than libvirt has worker threads for. */
 const CONNECTIONS_MAX = 64;
 /** What the hook waits for beyond the grace before it takes the daemon for dead, in seconds. */
@@ -104,7 +103,7 @@ async function readBody(request: IncomingMessage): Promise<string | undefined> {
   let lengthBytes = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     lengthBytes += chunk.length;
-    if (lengthBytes > BODY_BYTES_MAX) return undefined;
+    if (lengthBytes > XML_BYTES_MAX) return undefined;
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString('utf8');

@@ -12,9 +12,9 @@ import { ProvisionError } from '../core/errors.ts';
 import type { Domain, VolumeLocation, VolumeRequest } from '../core/request.ts';
 import type { FillRecord, KnownDomain, Ledger, StartWish } from '../provision/ports.ts';
 
-const SCHEMA_VERSION = 1;
-
-const SCHEMA = `
+/** How each version of the schema comes from the one before; the version is the count of those applied. */
+const MIGRATIONS = [
+  `
 CREATE TABLE fills (
   domain_uuid   TEXT NOT NULL,
   target        TEXT NOT NULL,
@@ -38,7 +38,10 @@ CREATE TABLE domains (
   start_wish TEXT NOT NULL,
   seen_at_ms INTEGER NOT NULL
 ) STRICT;
-`;
+`,
+  'ALTER TABLE fills ADD COLUMN replaces TEXT',
+];
+const SCHEMA_VERSION = MIGRATIONS.length;
 
 interface FillRow {
   domain_uuid: string;
@@ -54,6 +57,7 @@ interface FillRow {
   sha256: string | null;
   created_at_ms: number;
   updated_at_ms: number;
+  replaces: string | null;
 }
 
 interface DomainRow {
@@ -110,9 +114,9 @@ function openDatabase(file: string): Database.Database {
         `it was written by a newer release (schema ${version}, this one knows ${SCHEMA_VERSION})`,
       );
     }
-    if (version === 0) {
+    if (version < SCHEMA_VERSION) {
       database.transaction(() => {
-        database.exec(SCHEMA);
+        for (const migration of MIGRATIONS.slice(version)) database.exec(migration);
         database.pragma(`user_version = ${SCHEMA_VERSION}`);
       })();
     }
@@ -157,9 +161,9 @@ class SqliteLedger implements Ledger {
     this.#database
       .prepare<FillRow>(
         `INSERT OR REPLACE INTO fills (domain_uuid, target, fill_id, domain_name, state, request, location,
-           attempts, retry_at_ms, problem, sha256, created_at_ms, updated_at_ms)
+           attempts, retry_at_ms, problem, sha256, created_at_ms, updated_at_ms, replaces)
          VALUES (@domain_uuid, @target, @fill_id, @domain_name, @state, @request, @location,
-           @attempts, @retry_at_ms, @problem, @sha256, @created_at_ms, @updated_at_ms)`,
+           @attempts, @retry_at_ms, @problem, @sha256, @created_at_ms, @updated_at_ms, @replaces)`,
       )
       .run(row);
     // As the file does, whose ids are unique.
@@ -260,6 +264,7 @@ function rowOfFill(record: FillRecord): FillRow {
     retry_at_ms: record.retryAtMs ?? null,
     problem: record.problem === undefined ? null : JSON.stringify(record.problem),
     sha256: record.sha256 ?? null,
+    replaces: record.replaces ?? null,
     created_at_ms: record.createdAtMs,
     updated_at_ms: record.updatedAtMs,
   };
@@ -278,6 +283,7 @@ function fillOfRow(row: FillRow): FillRecord {
     ...(row.retry_at_ms === null ? {} : { retryAtMs: row.retry_at_ms }),
     ...(row.problem === null ? {} : { problem: JSON.parse(row.problem) as Problem }),
     ...(row.sha256 === null ? {} : { sha256: row.sha256 }),
+    ...(row.replaces === null ? {} : { replaces: row.replaces }),
     createdAtMs: row.created_at_ms,
     updatedAtMs: row.updated_at_ms,
   };

@@ -55,6 +55,14 @@ export class LvmHelper implements Volumes {
     await this.#ask('claim', { verb: 'claim', vg, seal, domainUuid });
   }
 
+  async retire(vg: string, seal: Seal): Promise<void> {
+    await this.#ask('retire', { verb: 'retire', vg, seal });
+  }
+
+  async restore(vg: string, seal: Seal): Promise<void> {
+    await this.#ask('restore', { verb: 'restore', vg, seal });
+  }
+
   async discard(volume: Pick<PrivateVolume, 'vg' | 'fillId'>): Promise<void> {
     await this.#ask('discard', { verb: 'discard', vg: volume.vg, fillId: volume.fillId });
   }

@@ -2,7 +2,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { request } from 'node:http';
 import type { z } from 'zod';
-import type { AnnotateRequest } from '../core/control-protocol.ts';
+import type { AnnotateRequest, ReprovisionRequest } from '../core/control-protocol.ts';
 import {
   AnnotateResult,
   CONTROL_GROUP,
@@ -11,6 +11,7 @@ import {
   ErrorBody,
   Explanation,
   problemOf,
+  ReprovisionResult,
 } from '../core/control-protocol.ts';
 import { ProvisionError } from '../core/errors.ts';
 
@@ -49,7 +50,15 @@ export class ControlClient {
     return this.call(DomainStatus, 'POST', pathOf(name, 'retry'), { target });
   }
 
-  async call<T>(schema: z.ZodType<T>, method: string, path: string, body?: object): Promise<T> {
+  reprovision(name: string, body: ReprovisionRequest): Promise<ReprovisionResult> {
+    return this.call(ReprovisionResult, 'POST', pathOf(name, 'reprovision'), body);
+  }
+
+  provision(xml: string): Promise<DomainStatus> {
+    return this.call(DomainStatus, 'POST', '/v1/provision', xml);
+  }
+
+  async call<T>(schema: z.ZodType<T>, method: string, path: string, body?: object | string): Promise<T> {
     return understood(schema, await this.#exchange(method, path, body));
   }
 
@@ -64,7 +73,7 @@ export class ControlClient {
   #exchange(
     method: string,
     path: string,
-    body: object | undefined,
+    body: object | string | undefined,
     onLine?: (line: string) => void,
   ): Promise<string> {
     const { promise, resolve, reject } = Promise.withResolvers<string>();
@@ -73,7 +82,7 @@ export class ControlClient {
         socketPath: this.#socket,
         method,
         path,
-        headers: { 'content-type': 'application/json' },
+        headers: { 'content-type': typeof body === 'string' ? 'application/xml' : 'application/json' },
         ...(onLine === undefined ? { signal: AbortSignal.timeout(ANSWER_DEADLINE_MS) } : {}),
       },
       (response) => {
@@ -106,7 +115,7 @@ export class ControlClient {
       },
     );
     sent.on('error', reject);
-    sent.end(body === undefined ? undefined : JSON.stringify(body));
+    sent.end(typeof body === 'object' ? JSON.stringify(body) : body);
     return promise.catch((error: unknown) => {
       if (error instanceof ProvisionError) throw error;
       throw this.#unreachable(error);

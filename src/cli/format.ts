@@ -68,6 +68,7 @@ function volumeLines(volume: VolumeStatus, colour: boolean): string[] {
     `${volume.pool}/${volume.volume} from ${volume.image} (${volume.format})`,
     ...(volume.sha256 === undefined ? [] : [`sha256 ${volume.sha256}`]),
     ...(volume.drift === undefined ? [] : [`differs from the annotation: ${volume.drift}`]),
+    ...(volume.aside === undefined ? [] : [`kept aside: ${volume.aside}, what it held before`]),
     ...(volume.problem === undefined
       ? []
       : [`problem: ${describeProblem(problemOf({ error: volume.problem }))}`]),

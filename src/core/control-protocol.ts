@@ -8,6 +8,8 @@
  *   POST /v1/domains/{nameOrUuid}/annotate AnnotateRequest → AnnotateResult
  *   POST /v1/domains/{nameOrUuid}/cancel   TargetRequest → DomainStatus
  *   POST /v1/domains/{nameOrUuid}/retry    TargetRequest → DomainStatus
+ *   POST /v1/domains/{nameOrUuid}/reprovision  ReprovisionRequest → ReprovisionResult
+ *   POST /v1/provision                     the XML of a domain → DomainStatus
  *
  * A failure is `{"error": Problem}` with a fitting HTTP status.
  */
@@ -53,6 +55,8 @@ export const VolumeStatus = z.object({
   problem: ProblemBody.optional(),
   /** In what the published volume differs from what the annotation asks for now. */
   drift: text.optional(),
+  /** `VG/LV` of what it held before, while that is still there: it is being made again. */
+  aside: text.optional(),
   fillId: text.optional(),
   /** RFC 3339. */
   updatedAt: text.optional(),
@@ -114,6 +118,34 @@ export type AnnotateResult = z.infer<typeof AnnotateResult>;
 
 export const TargetRequest = z.strictObject({ target: AnnotateRequest.shape.target.optional() });
 export type TargetRequest = z.infer<typeof TargetRequest>;
+
+export const ReprovisionRequest = z.strictObject({
+  target: AnnotateRequest.shape.target,
+  /** `NAME/DISK`, with the domain's name: what it holds may be lost. */
+  confirm: z.string().max(1024).optional(),
+  /** Only say what would be lost. */
+  dryRun: z.boolean().optional(),
+});
+export type ReprovisionRequest = z.infer<typeof ReprovisionRequest>;
+
+export const ReprovisionResult = z.object({
+  uuid: text,
+  name: text,
+  target: text,
+  /** `VG/LV`. */
+  volume: text,
+  sizeBytes: count,
+  /** What is lost; the image as the seal has it. */
+  holds: z.object({ image: text, sha256: text, generation: count }),
+  /** What comes instead. */
+  wanted: z.object({ image: text, generation: count }),
+  /** What to confirm it with. */
+  confirm: text,
+});
+export type ReprovisionResult = z.infer<typeof ReprovisionResult>;
+
+/** libvirt's own limit for XML over RPC is 4 MiB; a domain's XML is a few KiB. */
+export const XML_BYTES_MAX = 4 << 20;
 
 export const ErrorBody = z.object({ error: ProblemBody });
 

@@ -49,17 +49,22 @@ export function readDomainXml(xml: string): { domain: Domain; problems: readonly
   return { domain: value === undefined ? domain : { ...domain, annotation: value }, problems };
 }
 
-function invalid(message: string): ProvisionError {
+function invalid(message: string, hint?: string): ProvisionError {
   return new ProvisionError({
     code: KIND.code,
     message,
-    hint: 'Compare it with what virsh dumpxml prints for the domain.',
+    hint: hint ?? 'Compare it with what virsh dumpxml prints for the domain.',
   });
 }
 
 function readUuid(root: Element): string {
   const element = childOf(root, 'uuid');
-  if (element === undefined) throw invalid('The domain XML has no <uuid>.');
+  if (element === undefined) {
+    throw invalid(
+      'The domain XML has no <uuid>.',
+      'A volume is filled for one UUID, and libvirt invents another one at every try: put a <uuid> into the XML (uuidgen makes one), or give one to virt-install with --metadata uuid=UUID.',
+    );
+  }
   const uuid = textOf(element).toLowerCase();
   if (!UUID_PATTERN.test(uuid)) {
     throw invalid('The <uuid> of the domain XML is not a UUID in the form libvirt prints.');

@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import type { ErrorCode } from './errors.ts';
-import { isLvName, isVgName, targetNameMistake } from './lvm-names.ts';
+import { isLvName, isVgName, RESERVED_PREFIX, targetNameMistake } from './lvm-names.ts';
 import { FILL_ID_PATTERN } from './volume.ts';
 
 /** Longest request line; the largest real one is below 2 KiB. */
@@ -40,6 +40,12 @@ const Seal = z.strictObject({
   generation: z.int().min(1),
 });
 
+/** That of a volume under its final name: a name of ours is none. */
+const PublishedSeal = Seal.refine(
+  ({ target }) => !target.startsWith(RESERVED_PREFIX),
+  'no volume is published under that name',
+);
+
 const Publish = z
   .strictObject({ verb: z.literal('publish'), volume: PrivateVolume, seal: Seal })
   .refine(
@@ -59,6 +65,8 @@ export const HelperRequest = z.discriminatedUnion('verb', [
   z.strictObject({ verb: z.literal('adopt'), volume: PrivateVolume }),
   Publish,
   z.strictObject({ verb: z.literal('claim'), vg: Vg, seal: Seal, domainUuid: DomainUuid }),
+  z.strictObject({ verb: z.literal('retire'), vg: Vg, seal: PublishedSeal }),
+  z.strictObject({ verb: z.literal('restore'), vg: Vg, seal: PublishedSeal }),
   z.strictObject({ verb: z.literal('discard'), vg: Vg, fillId: FillId }),
 ]);
 export type HelperRequest = z.infer<typeof HelperRequest>;
@@ -92,6 +100,8 @@ export const HELPER_RESULTS = {
   adopt: z.strictObject({ sizeBytes: z.int().min(1) }),
   publish: z.null(),
   claim: z.null(),
+  retire: z.null(),
+  restore: z.null(),
   discard: z.null(),
 } as const;
 

@@ -2,13 +2,9 @@
  * Volumes and fills by what plans ask for. A host has hundreds of each, and a plan is made for every disk of
  * every domain: the index of a list is made once. The lists are never changed, only replaced by others.
  */
-import type { PlannedFill } from './plan.ts';
+import type { PlannedFill } from './planned-fill.ts';
+import { volumeKey } from './planned-fill.ts';
 import type { LogicalVolume } from './volume.ts';
-
-/** `VG/LV`, the key of maps over volumes. */
-export function volumeKey(location: { readonly vg: string; readonly lv: string }): string {
-  return `${location.vg}/${location.lv}`;
-}
 
 type Fills = readonly PlannedFill[];
 

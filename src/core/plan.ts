@@ -9,31 +9,19 @@
 import type { Problem } from './errors.ts';
 import { isPassing } from './errors.ts';
 import type { LocatedVolume } from './locate.ts';
-import type { Domain, VolumeLocation, VolumeRequest } from './request.ts';
-import { imageName } from './request.ts';
-import { fillFor, fillsAt, volumeAt, volumeKey } from './plan-index.ts';
+import type { PlannedFill } from './planned-fill.ts';
+import { goesOn, isUnfinished, sameRequest, volumeKey } from './planned-fill.ts';
+import { fillFor, fillsAt, volumeAt } from './plan-index.ts';
+import type { Domain, VolumeRequest } from './request.ts';
+import { asidesOf, isKeptAside } from './retired.ts';
 import type { FillMark, LogicalVolume, Seal } from './volume.ts';
 import { ADOPTING_TAG, fillIdOf, imageTag, privateName, readMark } from './volume.ts';
 
-export { volumeKey } from './plan-index.ts';
+export type { FillState, PlannedFill } from './planned-fill.ts';
+export { goesOn, isUnfinished, keepsVolume, sameRequest, volumeKey } from './planned-fill.ts';
 
 /** Why an existing volume may or may not be taken over. */
 export type Blankness = { readonly blank: true } | { readonly blank: false; readonly why: string };
-
-/** Where a fill stands, as the ledger keeps it. */
-export type FillState = 'waiting' | 'filling' | 'publishing' | 'ready' | 'failed' | 'cancelled';
-
-/** What the planner needs of a ledger row. */
-export interface PlannedFill {
-  readonly fillId: string;
-  readonly domainUuid: string;
-  readonly domainName: string;
-  readonly request: VolumeRequest;
-  readonly location: VolumeLocation;
-  readonly state: FillState;
-  readonly retryAtMs?: number | undefined;
-  readonly problem?: Problem | undefined;
-}
 
 /** Everything that was read before deciding. */
 export interface PlanInput {
@@ -78,11 +66,23 @@ export type DiskDecision =
   | { readonly action: 'finish'; readonly fillId: string; readonly seal: Seal }
   /** Sealed for a first start that was refused; the same guest has come back under another UUID. */
   | { readonly action: 'claim'; readonly fillId: string; readonly seal: Seal }
+  /** What was put aside to be made again gets its name back: making it again has failed, or nobody wants it. */
+  | { readonly action: 'restore'; readonly fillId: string }
   /** Failed or cancelled before; tried again at `retryAtMs`, or only by hand if absent. */
   | { readonly action: 'hold'; readonly problem: Problem; readonly retryAtMs?: number | undefined }
-  | { readonly action: 'refuse'; readonly problem: Problem };
+  | {
+      readonly action: 'refuse';
+      readonly problem: Problem;
+      /** The volume is sealed for this domain all the same, but for another generation than is asked for. */
+      readonly sealed?: Pick<Seal, 'fillId' | 'sha256'> | undefined;
+    };
 
-export type DiskPlan = LocatedVolume & DiskDecision & { readonly because: string };
+export type DiskPlan = LocatedVolume &
+  DiskDecision & {
+    readonly because: string;
+    /** `VG/LV` of what the volume held before it was made again, if that is still there. */
+    readonly aside?: string | undefined;
+  };
 
 export interface Plan {
   readonly domain: Domain;
@@ -94,7 +94,8 @@ export interface Plan {
 export function plan(input: PlanInput): Plan {
   const disks = input.located.map((disk): DiskPlan => {
     const [decision, because] = decideDisk(input, disk);
-    return { ...disk, ...decision, because };
+    const [aside] = asidesOf(input.volumes, disk.location);
+    return { ...disk, ...decision, because, ...(aside && { aside: volumeKey(aside.volume) }) };
   });
   return { domain: input.domain, disks, problems: input.problems };
 }
@@ -102,20 +103,6 @@ export function plan(input: PlanInput): Plan {
 /** True if every annotated disk is proven finished: the only condition under which a guest may start. */
 export function isStartable(planned: Plan): boolean {
   return planned.problems.length === 0 && planned.disks.every((disk) => disk.action === 'none');
-}
-
-/** True if both ask for the same bytes in the same size. */
-export function sameRequest(a: VolumeRequest, b: VolumeRequest): boolean {
-  return (
-    imageName(a.image) === imageName(b.image) &&
-    a.format === b.format &&
-    a.compression === b.compression &&
-    a.sha256 === b.sha256 &&
-    a.sha512 === b.sha512 &&
-    a.version === b.version &&
-    a.sizeBytes === b.sizeBytes &&
-    a.generation === b.generation
-  );
 }
 
 /** Volumes under construction that no ledger row and no running fill accounts for: left behind, and ours to remove. */
@@ -176,6 +163,10 @@ function decideDisk(input: PlanInput, disk: LocatedVolume): Decided {
   if (mark?.state === 'ready' && input.running.has(mark.fillId)) {
     return [{ action: 'wait', fillId: mark.fillId }, 'it is published, and libvirt is being told'];
   }
+  const record = fillFor(input.fills, input.domain.uuid, disk.request.target);
+  if (mark?.state === 'ready' && record?.replaces === mark.fillId && input.running.has(record.fillId)) {
+    return [{ action: 'wait', fillId: record.fillId }, 'it is being put aside, to be made again'];
+  }
   if (mark?.state === 'ready') return decideSealed(input, disk, mark);
   if (mark?.state === 'unclear') {
     return refuse(
@@ -184,7 +175,6 @@ function decideDisk(input: PlanInput, disk: LocatedVolume): Decided {
       'They were changed by hand. Remove the lvp: tags if the volume is not needed, then run `lvp retry`.',
     );
   }
-  const record = fillFor(input.fills, input.domain.uuid, disk.request.target);
   const running = decideRunning(input, disk, record);
   if (running !== undefined) return running;
   const unfinished = unfinishedVolume(input, disk);
@@ -195,6 +185,8 @@ function decideDisk(input: PlanInput, disk: LocatedVolume): Decided {
     const { fillId, mark: seal } = unfinished;
     return [{ action: 'finish', fillId, seal }, 'the volume is sealed and only lacks its final name'];
   }
+  const aside = decideAside(input, disk, record, found);
+  if (aside !== undefined) return aside;
   if (held !== undefined) return held;
   if (mark?.state === 'filling') return decideHalfAdopted(input, disk, mark);
   if (mark?.state === 'unmarked') {
@@ -230,11 +222,12 @@ function decideSealed(input: PlanInput, disk: LocatedVolume, seal: Seal): Decide
       : refuseOther(disk, `published for domain ${seal.domainUuid}`);
   }
   if (seal.generation !== request.generation) {
-    return refuse(
+    const [decision, because] = refuse(
       'VOLUME_GENERATION',
       `Volume ${volumeKey(disk.location)} holds generation ${seal.generation}, the annotation of ${disk.request.target} asks for generation ${request.generation}.`,
-      'A published volume is never written again: set the generation back, or delete the volume (virsh vol-delete) and run `lvp retry` to have it filled anew.',
+      `A published volume is never written again unasked: set the generation back, or run \`lvp reprovision ${input.domain.name} ${request.target}\` to have its content made again; what it holds now is lost.`,
     );
+    return [{ ...decision, sealed: { fillId: seal.fillId, sha256: seal.sha256 } }, because];
   }
   const drifts = [
     ...(seal.image === imageTag(request.image) ? [] : [`the volume was filled from ${seal.image}`]),
@@ -242,7 +235,10 @@ function decideSealed(input: PlanInput, disk: LocatedVolume, seal: Seal): Decide
       ? []
       : [`the volume was filled from an image with SHA-256 ${seal.sha256}`]),
   ];
-  const drift = drifts.length === 0 ? undefined : `${drifts.join(', ')}; the annotation has changed since`;
+  const drift =
+    drifts.length === 0
+      ? undefined
+      : `${drifts.join(', ')}; the annotation has changed since (\`lvp reprovision ${input.domain.name} ${request.target}\` makes the content again)`;
   return [
     { action: 'none', fillId: seal.fillId, sha256: seal.sha256, drift },
     drift ?? 'the volume is sealed with what the annotation asks for',
@@ -299,22 +295,6 @@ function isResumable(input: PlanInput, disk: LocatedVolume, fillId: string): boo
   return record !== undefined && goesOn(record) && sameRequest(record.request, disk.request);
 }
 
-/** Interrupted, or stopped by something that says nothing against what is there: its volume is kept for it. */
-export function goesOn({ state, problem }: PlannedFill): boolean {
-  if (state === 'failed') return problem !== undefined && keepsVolume(problem);
-  return isUnfinished(state);
-}
-
-/** The store is away, its time was up, or it did not get its turn. */
-export function keepsVolume({ code }: Problem): boolean {
-  return code === 'STORE_UNREACHABLE' || code === 'FILL_DEADLINE' || code === 'QUEUE_FULL';
-}
-
-/** True for the row of a fill that is queued, runs, or was cut off by a crash. */
-export function isUnfinished(state: FillState): boolean {
-  return state === 'waiting' || state === 'filling' || state === 'publishing';
-}
-
 function decideHeld(
   input: PlanInput,
   disk: LocatedVolume,
@@ -350,9 +330,52 @@ function decideHeld(
   const pauseMs = (retryAtMs ?? 0) - input.nowMs;
   if (pauseMs <= 0 || pauseMs > RETRY_MAX_MS) return undefined;
   return [
-    { action: 'hold', problem: record.problem, retryAtMs },
+    {
+      action: 'hold',
+      problem: record.replaces === undefined ? record.problem : saysAside(input, record.problem),
+      retryAtMs,
+    },
     'it failed and is tried again after a pause',
   ];
+}
+
+/**
+ * A volume that was put aside to be made again. Only the fill that it was put aside for goes on; with any other
+ * answer it gets its name back, or, while somebody else has that, a person has to look.
+ */
+function decideAside(
+  input: PlanInput,
+  disk: LocatedVolume,
+  record: PlannedFill | undefined,
+  found: LogicalVolume | undefined,
+): Decided | undefined {
+  const asides = asidesOf(input.volumes, disk.location);
+  const kept = record === undefined ? undefined : asides.find(({ seal }) => isKeptAside(record, seal));
+  const aside = kept ?? asides[0];
+  if (aside === undefined) return undefined;
+  if (aside.seal.domainUuid !== input.domain.uuid) {
+    return refuseOther(disk, `published for domain ${aside.seal.domainUuid} and put aside to be made again`);
+  }
+  const goesOn = kept !== undefined && record !== undefined && sameRequest(record.request, disk.request);
+  if (goesOn && volumeKey(record.location) === volumeKey(disk.location) && !kept.volume.open)
+    return undefined;
+  if (found === undefined && asides.length === 1) {
+    return [
+      { action: 'restore', fillId: aside.seal.fillId },
+      'it was put aside to be made again, which is over, so it gets its name back',
+    ];
+  }
+  return refuse(
+    'VOLUME_STATE',
+    `Volume ${volumeKey(disk.location)} was put aside as ${asides.map(({ volume }) => volumeKey(volume)).join(', ')}, and cannot have its name back: ${found === undefined ? 'there are several' : 'another volume has it'}.`,
+    `Delete the one that is not needed (virsh vol-delete, lvremove); what was put aside is what the domain last used.`,
+  );
+}
+
+function saysAside(input: PlanInput, problem: Problem): Problem {
+  const { code, message, hint } = problem;
+  const keptAside = `What the volume held is kept aside meanwhile; \`lvp cancel ${input.domain.name}\` gives it back.`;
+  return { code, message, hint: hint === undefined ? keptAside : `${hint} ${keptAside}` };
 }
 
 function decideHalfAdopted(input: PlanInput, disk: LocatedVolume, mark: FillMark): Decided {
@@ -383,6 +406,10 @@ function refuseOther(disk: LocatedVolume, how: string): Decided {
   );
 }
 
-function refuse(code: Problem['code'], message: string, hint: string): Decided {
+function refuse(
+  code: Problem['code'],
+  message: string,
+  hint: string,
+): readonly [Extract<DiskDecision, { action: 'refuse' }>, string] {
   return [{ action: 'refuse', problem: { code, message, hint } }, message];
 }

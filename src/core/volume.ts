@@ -49,6 +49,14 @@ export function fillIdOf(lv: string): string | undefined {
   return FILL_ID_PATTERN.test(id) ? id : undefined;
 }
 
+/** Every published volume that was put aside to be made again has a name that begins so. */
+const RETIRED_PREFIX = 'lvp-old-';
+
+/** The name of a published volume while it waits for the one that takes its place; `fillId` is that of its seal. */
+export function retiredName(fillId: string): string {
+  return `${RETIRED_PREFIX}${fillId}`;
+}
+
 /** What the tags of a volume under construction say. */
 export interface FillMark {
   readonly state: 'filling';

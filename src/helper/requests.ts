@@ -9,6 +9,7 @@ import { discard } from './discard.ts';
 import { examine } from './examine.ts';
 import { list } from './list.ts';
 import { publish } from './publish.ts';
+import { restore, retire } from './retire.ts';
 import type { Tools } from './tools.ts';
 
 /** Answers one request line. Never fails: what went wrong is the answer. */
@@ -63,6 +64,10 @@ async function perform(request: HelperRequest, tools: Tools, groups: readonly st
       return publish(tools, request);
     case 'claim':
       return claim(tools, request);
+    case 'retire':
+      return retire(tools, request);
+    case 'restore':
+      return restore(tools, request);
     case 'discard':
       return discard(tools, request);
   }

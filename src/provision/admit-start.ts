@@ -125,7 +125,7 @@ async function fillWithinGrace(
   return planned;
 }
 
-const UNDER_WAY: readonly DiskPlan['action'][] = ['fill', 'wait', 'cancel', 'finish', 'claim'];
+const UNDER_WAY: readonly DiskPlan['action'][] = ['fill', 'wait', 'cancel', 'finish', 'claim', 'restore'];
 
 function isUnderWay(planned: Plan): boolean {
   return planned.problems.length === 0 && planned.disks.some(({ action }) => UNDER_WAY.includes(action));

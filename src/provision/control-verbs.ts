@@ -1,22 +1,30 @@
 /** The verbs behind `lvp`. Each reads the world anew, so that its answer is the truth of this moment. */
 import { formatAnnotation, readVolumeAttributes, withVolume } from '../core/annotation.ts';
 import { AnnotationError } from '../core/annotation-error.ts';
-import type { AnnotateRequest, AnnotateResult, DomainStatus, Explanation } from '../core/control-protocol.ts';
+import type {
+  AnnotateRequest,
+  AnnotateResult,
+  DomainStatus,
+  Explanation,
+  ReprovisionRequest,
+  ReprovisionResult,
+} from '../core/control-protocol.ts';
 import { readDomainXml } from '../core/domain-xml.ts';
 import { ProvisionError } from '../core/errors.ts';
 import { locateVolumes } from '../core/locate.ts';
 import type { Plan } from '../core/plan.ts';
 import { goesOn } from '../core/plan.ts';
+import { isTriedAgain } from '../core/retired.ts';
 import type { Domain } from '../core/request.ts';
 import { explanationOf, statusOf } from './domain-status.ts';
 import { observe } from './observe.ts';
 import type { ControlVerbs, FillRecord, LibvirtDomain } from './ports.ts';
+import { provisionAhead } from './provision-ahead.ts';
 import { reclaim } from './reclaim.ts';
-import type { ReconcileNeeds, Reconciler } from './reconcile.ts';
+import type { ReprovisionNeeds } from './reprovision.ts';
+import { reprovision } from './reprovision.ts';
 
-export interface ControlNeeds extends ReconcileNeeds {
-  readonly reconciler: Reconciler;
-}
+export type ControlNeeds = ReprovisionNeeds;
 
 /** A domain as libvirt or, before its first start went through, the gate has shown it. */
 interface Found {
@@ -111,6 +119,7 @@ export class DomainVerbs implements ControlVerbs {
     }
     await fills.settled(fills.runningFor(found.domain.uuid));
     await reclaim(this.#needs);
+    this.#needs.reconciler.request(found.domain.uuid);
     return this.domain(found.domain.uuid);
   }
 
@@ -120,12 +129,25 @@ export class DomainVerbs implements ControlVerbs {
     for (const record of this.#records(found.domain, target)) {
       // The row of a published volume goes too: if the volume is there, its seal brings the row back.
       if (fills.running.has(record.fillId)) continue;
-      if (goesOn(record)) ledger.putFill({ ...record, attempts: 0, retryAtMs: 0 });
-      else ledger.removeFill(record.domainUuid, record.request.target);
+      if (goesOn(record) || isTriedAgain(record)) ledger.putFill({ ...record, attempts: 0, retryAtMs: 0 });
+      // What says that an earlier volume may be removed is kept until it is.
+      else if (record.state !== 'ready' || record.replaces === undefined)
+        ledger.removeFill(record.domainUuid, record.request.target);
     }
     const observation = await observe(this.#needs, [found.domain]);
     if (found.domain.annotation !== undefined) reconciler.act(observation.plan(found.domain), found.seen);
     return this.domain(found.domain.uuid);
+  }
+
+  async reprovision(nameOrUuid: string, request: ReprovisionRequest): Promise<ReprovisionResult> {
+    const found = await this.#needs.domains.find(nameOrUuid);
+    if (found === undefined) throw noSuchDomain(nameOrUuid);
+    return reprovision(this.#needs, found, request);
+  }
+
+  async provision(xml: string): Promise<DomainStatus> {
+    const { uuid } = await provisionAhead(this.#needs, xml);
+    return this.domain(uuid);
   }
 
   /** The ledger's rows of all annotated disks or of one; a disk without annotation is a mistake of the call. */

@@ -68,6 +68,7 @@ const ACTIONS: Readonly<Record<DiskPlan['action'], string>> = {
   cancel: 'end the running fill',
   finish: 'give the sealed volume its name',
   claim: 'take over what was filled for an earlier try',
+  restore: 'give what was put aside its name back',
   hold: 'leave as it is',
   refuse: 'refuse',
 };
@@ -89,6 +90,7 @@ function volumeStatus(needs: StatusNeeds, domainUuid: string, disk: DiskPlan): V
     pool: location.pool,
     volume: location.lv,
     ...stateOf(needs, disk, record),
+    ...(disk.aside === undefined ? {} : { aside: disk.aside }),
     ...(record === undefined
       ? {}
       : { fillId: record.fillId, updatedAt: new Date(record.updatedAtMs).toISOString() }),
@@ -102,7 +104,13 @@ function stateOf(needs: StatusNeeds, disk: DiskPlan, record: FillRecord | undefi
         state: 'ready',
         sha256: disk.sha256,
         ...(disk.drift === undefined ? {} : { drift: disk.drift }),
+        // Why making it again has come to nothing.
+        ...(record?.fillId === disk.fillId && record.problem !== undefined
+          ? { problem: plain(record.problem) }
+          : {}),
       };
+    case 'restore':
+      return { state: 'publishing', phase: 'restoring' };
     case 'wait':
     case 'cancel':
       return { state: record?.state ?? 'waiting', ...needs.fills.progressOf(disk.fillId) };
@@ -116,8 +124,19 @@ function stateOf(needs: StatusNeeds, disk: DiskPlan, record: FillRecord | undefi
         problem: plain(disk.problem),
       };
     case 'refuse':
-      return { state: 'refused', problem: plain(disk.problem) };
+      return { state: 'refused', problem: plain(withReason(disk, record)) };
   }
+}
+
+/** Why making it again, which is what another generation asks for, has come to nothing. */
+function withReason(
+  { problem, sealed }: Extract<DiskPlan, { action: 'refuse' }>,
+  record: FillRecord | undefined,
+): Problem {
+  if (sealed === undefined || record?.fillId !== sealed.fillId || record.problem === undefined)
+    return problem;
+  const hint = [problem.hint, `It was tried: ${describeProblem(record.problem)}`].join(' ');
+  return { ...problem, hint };
 }
 
 function identityOf(request: VolumeRequest): Pick<VolumeStatus, 'target' | 'image' | 'format'> {

@@ -20,6 +20,8 @@ export interface ObserveNeeds {
   readonly ledger: Ledger;
   readonly clock: Clock;
   readonly fills: Fills;
+  /** Fills that are about to begin: the volumes that they are to replace are just being put aside. */
+  readonly retiring: ReadonlySet<string>;
   /** Domains whose first start was refused, never to be admitted since; see PlanInput. */
   readonly firstStarts: ReadonlyMap<string, string>;
 }
@@ -59,7 +61,7 @@ export async function observe(needs: ObserveNeeds, domains: readonly Domain[]): 
           volumes,
           blankness,
           fills: needs.ledger.fills(),
-          running: needs.fills.running,
+          running: new Set([...needs.fills.running, ...needs.retiring]),
           firstStarts: needs.firstStarts,
           nowMs: needs.clock.nowMs(),
         }),

@@ -5,7 +5,14 @@
  * Contract for all of them: a failure is a ProvisionError whose message names the thing acted on; vendor
  * errors are kept as `cause` and go no further. Every call ends within a bounded time of its own accord.
  */
-import type { AnnotateRequest, AnnotateResult, DomainStatus, Explanation } from '../core/control-protocol.ts';
+import type {
+  AnnotateRequest,
+  AnnotateResult,
+  DomainStatus,
+  Explanation,
+  ReprovisionRequest,
+  ReprovisionResult,
+} from '../core/control-protocol.ts';
 import type { Problem } from '../core/errors.ts';
 import type { CachedImages, GcResult, ImageFacts, ImageRequest, ReadImage } from '../core/image-protocol.ts';
 import type { Blankness, PlannedFill } from '../core/plan.ts';
@@ -85,6 +92,10 @@ export interface Volumes {
   publish(volume: PrivateVolume, seal: Seal): Promise<void>;
   /** Makes an unopened, sealed volume that of another domain. Can be repeated. */
   claim(vg: string, seal: Seal, domainUuid: string): Promise<void>;
+  /** Renames the unopened volume with exactly this seal to its name aside; its tags stay. Can be repeated. */
+  retire(vg: string, seal: Seal): Promise<void>;
+  /** Gives a retired volume its final name back, which must be free. Can be repeated. */
+  restore(vg: string, seal: Seal): Promise<void>;
   /**
    * Gives back a volume whose taking over was cut off; removes any other private LV, without libvirt: only for
    * a group that no pool of libvirt is on. Succeeds if already gone.
@@ -356,6 +367,10 @@ export interface ControlVerbs {
   cancel(nameOrUuid: string, target?: string): Promise<DomainStatus>;
   /** Tries failed and cancelled fills of all disks or of one again, at once. */
   retry(nameOrUuid: string, target?: string): Promise<DomainStatus>;
+  /** Begins to make a published volume of a stopped domain again; with `dryRun` only says what would be lost. */
+  reprovision(nameOrUuid: string, request: ReprovisionRequest): Promise<ReprovisionResult>;
+  /** Begins the fills of a domain that libvirt does not know yet, from its XML. */
+  provision(xml: string): Promise<DomainStatus>;
 }
 
 /** What the control socket offers to `lvp image`. A caller that goes away aborts the signal. */

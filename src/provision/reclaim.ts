@@ -2,6 +2,7 @@
 import { toProblem } from '../core/errors.ts';
 import { planFinish, planReclaim } from '../core/plan.ts';
 import type { LogicalPool } from '../core/request.ts';
+import { retiredVolumes } from '../core/retired.ts';
 import type { LogicalVolume, Seal } from '../core/volume.ts';
 import { readMark } from '../core/volume.ts';
 import { discardVolume } from './discard-volume.ts';
@@ -9,22 +10,28 @@ import type { ObserveNeeds } from './observe.ts';
 import { observe } from './observe.ts';
 import type { Log, Pools } from './ports.ts';
 import { publishVolume } from './publish-volume.ts';
+import { settleRetired } from './settle-retired.ts';
 
 export interface ReclaimNeeds extends ObserveNeeds {
   readonly pools: Pools;
   readonly log: Log;
 }
 
-/** Reads everything, then removes and finishes one after the other; what fails is met again the next time. */
-export async function reclaim(needs: ReclaimNeeds): Promise<void> {
+/**
+ * Reads everything, then removes and finishes one after the other; what fails is met again the next time.
+ * Resolves with the domains that have another volume under the name of theirs now.
+ */
+export async function reclaim(needs: ReclaimNeeds): Promise<readonly string[]> {
   const { volumes } = await observe(needs, []);
   const accounts = { volumes, fills: needs.ledger.fills(), running: needs.fills.running };
   const litter = planReclaim(accounts);
   const orphans = planFinish(accounts);
-  if (litter.length + orphans.length === 0) return;
+  const settled = retiredVolumes(volumes).length > 0 ? await settleRetired(needs) : [];
+  if (litter.length + orphans.length === 0) return settled;
   const pools = await needs.pools.list();
   for (const { volume, seal } of orphans) await finishOrphan(needs, volume, seal, pools);
   for (const volume of litter) await discardLitter(needs, volume, pools);
+  return settled;
 }
 
 async function discardLitter(

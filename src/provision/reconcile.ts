@@ -10,6 +10,8 @@ import { describeProblem, toProblem } from '../core/errors.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
 import { goesOn, isStartable, RETRY_MAX_MS, sameRequest, volumeKey } from '../core/plan.ts';
 import type { Domain } from '../core/request.ts';
+import { carriedOver, givenUp } from '../core/retired.ts';
+import type { Seal } from '../core/volume.ts';
 import { IncomingDomains } from './incoming.ts';
 import type { Observation } from './observe.ts';
 import { observe, problemsOf } from './observe.ts';
@@ -18,6 +20,7 @@ import { ReadDomains } from './read-domains.ts';
 import type { ReclaimNeeds } from './reclaim.ts';
 import { reclaim } from './reclaim.ts';
 import type { Reservations } from './reservations.ts';
+import { settleRetired } from './settle-retired.ts';
 import { startIfWished, startWishAfter } from './start-wishes.ts';
 
 /** A start that was refused and never came back: its fill is given up after this time, in ms. */
@@ -48,6 +51,7 @@ export class Reconciler {
   /** Pools that libvirt could not be made to look at yet. */
   readonly #refreshing = new Set<string>();
   #working: Promise<void> | undefined;
+  #settling: Promise<void> | undefined;
   #lookingAtAll: Promise<void> | undefined;
   #stopped = false;
 
@@ -96,7 +100,7 @@ export class Reconciler {
   async #requestAll(): Promise<void> {
     for (const uuid of await this.#needs.domains.list()) this.#queue.add(uuid);
     this.requestKnown();
-    await reclaim(this.#needs);
+    for (const uuid of await reclaim(this.#needs)) this.request(uuid);
     this.#needs.reservations.lookAgain();
   }
 
@@ -127,7 +131,7 @@ export class Reconciler {
     this.#stopped = true;
     this.#queue.clear();
     for (const timer of this.#timers.values()) timer.abort();
-    await this.#working;
+    await Promise.all([this.#working, this.#settling]);
   }
 
   /**
@@ -166,12 +170,19 @@ export class Reconciler {
     const record = ledger.fillOf(domain.uuid, disk.request.target);
     switch (disk.action) {
       case 'none':
-        if (record?.state !== 'ready') {
-          // Whoever published it may have been cut off before libvirt was told.
-          if (!this.#refreshing.has(disk.location.pool)) this.#refresh(disk.location.pool);
-          const sealed = this.#newRecord(domain, disk, record, disk.fillId);
-          ledger.putFill({ ...sealed, state: 'ready', sha256: disk.sha256 });
+        this.#followSeal(domain, disk, disk);
+        if (
+          disk.aside !== undefined &&
+          ledger.fillOf(domain.uuid, disk.request.target)?.replaces !== undefined
+        ) {
+          this.#settleRetired();
         }
+        return;
+      case 'restore':
+        // From here on the row keeps nothing aside any more.
+        if (record?.replaces === disk.fillId && givenUp(record) !== record) ledger.putFill(givenUp(record));
+        this.#settleRetired();
+        this.#requestAt(domain.uuid, this.#needs.clock.nowMs() + REFRESH_AGAIN_MS);
         return;
       case 'fill':
         // A domain on its way in brings its bytes along.
@@ -201,14 +212,42 @@ export class Reconciler {
         if (disk.retryAtMs !== undefined) this.#requestAt(domain.uuid, disk.retryAtMs);
         return;
       case 'refuse':
+        if (disk.sealed !== undefined) this.#followSeal(domain, disk, disk.sealed);
         // What was cut off, by a crash or else, is not gone on with: its space comes back, and nobody else waits for it.
-        if (record !== undefined && goesOn(record) && !fills.running.has(record.fillId)) {
+        else if (record !== undefined && goesOn(record) && !fills.running.has(record.fillId)) {
           ledger.removeFill(domain.uuid, disk.request.target);
         }
         return;
       case 'wait':
         return;
     }
+  }
+
+  #followSeal(domain: Domain, disk: DiskPlan, seal: Pick<Seal, 'fillId' | 'sha256'>): void {
+    const { ledger } = this.#needs;
+    const record = ledger.fillOf(domain.uuid, disk.request.target);
+    if (record?.state === 'ready' && record.fillId === seal.fillId) return;
+    // Whoever published it may have been cut off before libvirt was told.
+    if (!this.#refreshing.has(disk.location.pool)) this.#refresh(disk.location.pool);
+    const sealed = this.#newRecord(domain, disk, record, seal.fillId);
+    ledger.putFill({ ...sealed, state: 'ready', sha256: seal.sha256 });
+  }
+
+  /** What fails is met again by the next plan of the domain, or by the timer. */
+  #settleRetired(): void {
+    const { log } = this.#needs;
+    this.#settling ??= settleRetired(this.#needs)
+      .then(
+        (uuids) => {
+          for (const uuid of uuids) this.request(uuid);
+        },
+        (error: unknown) => {
+          log.warn({ problem: toProblem(error) }, 'could not look at volumes that were put aside');
+        },
+      )
+      .finally(() => {
+        this.#settling = undefined;
+      });
   }
 
   /** Until it succeeds, libvirt refuses the start of a domain whose volume it has not seen. */
@@ -236,6 +275,7 @@ export class Reconciler {
       location: disk.location,
       state: 'waiting',
       attempts: again ? before.attempts : 0,
+      ...carriedOver(before, fillId),
       createdAtMs: nowMs,
       updatedAtMs: nowMs,
     };

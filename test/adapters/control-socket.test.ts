@@ -79,6 +79,16 @@ describe('requests', () => {
     ['a body that is not JSON', 'POST', '/v1/domains/web1/cancel', '{', 400, 'USAGE'],
     ['a body with unknown keys', 'POST', '/v1/domains/web1/cancel', '{"force":true}', 400, 'USAGE'],
     ['a body of the wrong shape', 'POST', '/v1/domains/web1/annotate', '{"target":"../vda"}', 400, 'USAGE'],
+    ['a reprovision of no disk', 'POST', '/v1/domains/web1/reprovision', '{}', 400, 'USAGE'],
+    [
+      'a reprovision with another confirmation',
+      'POST',
+      '/v1/domains/web1/reprovision',
+      '{"target":"vda","confirm":"web1"}',
+      400,
+      'USAGE',
+    ],
+    ['the wrong method for XML', 'GET', '/v1/provision', undefined, 400, 'USAGE'],
     ['a refusal', 'POST', '/v1/domains/db1/retry', '{}', 409, 'VOLUME_STATE'],
   ])('%s', async (_what, method, url, body, status, code) => {
     expect(await ask(method, url, body)).toEqual({ status, body: codeOf(code) });
@@ -92,6 +102,13 @@ describe('requests', () => {
   test('a body without end is cut off', async () => {
     const answer = await ask('POST', '/v1/domains/web1/cancel', `{"target":"${'a'.repeat(100_000)}"}`);
     expect(answer).toEqual({ status: 400, body: codeOf('USAGE') });
+  });
+
+  test('XML without end is cut off, and what is shorter arrives whole', async () => {
+    const tooLong = await ask('POST', '/v1/provision', ' '.repeat((4 << 20) + 1));
+    expect(tooLong).toEqual({ status: 400, body: codeOf('USAGE') });
+    expect((await ask('POST', '/v1/provision', ' '.repeat(4 << 20))).status).toBe(200);
+    expect(verbs.calls).toEqual([['provision', 4 << 20]]);
   });
 
   test('headers without end are cut off', async () => {

@@ -134,6 +134,26 @@ describe('the ledger', () => {
     expect(readdirSync(folder).filter((name) => name.includes('damaged'))).toEqual([]);
   });
 
+  it('of the release before, which knew nothing of replaced volumes, goes on with what it holds', () => {
+    const { ledger } = openLedger(file);
+    ledger.putFill(record);
+    ledger.putDomain(known);
+    ledger.close();
+    const database = new Database(file);
+    database.exec('ALTER TABLE fills DROP COLUMN replaces');
+    database.pragma('user_version = 1');
+    database.close();
+    const reopened = openLedger(file);
+    expect(reopened.setAside).toBeUndefined();
+    expect([reopened.ledger.fills(), reopened.ledger.domains()]).toEqual([[record], [known]]);
+    const replacing = { ...record, replaces: 'f'.repeat(16) };
+    reopened.ledger.putFill(replacing);
+    reopened.ledger.close();
+    const again = openLedger(file).ledger;
+    expect(again.fillOf('uuid', 'vda')).toEqual(replacing);
+    again.close();
+  });
+
   it('in a folder that is missing says so', () => {
     expect(() => openLedger(join(folder, 'missing', 'ledger.db'))).toThrow(/cannot be opened/);
   });

@@ -64,6 +64,7 @@ const volumes: Volumes = {
   // Taken apart as it is when it comes from the helper.
   list: () => Promise.resolve(HELPER_RESULTS.list.parse(JSON.parse(answer))),
   ...{ examine: unused, create: unused, adopt: unused, publish: unused, claim: unused, discard: unused },
+  ...{ retire: unused, restore: unused },
 };
 const pools: Pools = {
   list: () => Promise.resolve([{ name: 'guests', uuid: 'pool', vg: 'vg0', active: true }]),
@@ -88,6 +89,7 @@ const fills = new Fills({ ledger, clock: systemClock, log }, unused, limits);
 const needs = {
   ...{ ledger, clock: systemClock, log, volumes, pools, domains, fills },
   ...{ reservations: new Reservations({ volumes, log }), firstStarts: new Map<string, string>() },
+  retiring: new Set<string>(),
 };
 const reconciler = new Reconciler(needs);
 const verbs = new DomainVerbs({ ...needs, reconciler });

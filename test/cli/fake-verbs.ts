@@ -4,6 +4,8 @@ import type {
   AnnotateResult,
   DomainStatus,
   Explanation,
+  ReprovisionRequest,
+  ReprovisionResult,
 } from '../../src/core/control-protocol.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
 import type {
@@ -142,6 +144,28 @@ export class FakeVerbs implements ControlVerbs {
       throw new ProvisionError({ code: 'VOLUME_STATE', message: 'The volume guests/db1-root is ready.' });
     }
     return domain;
+  }
+
+  async reprovision(nameOrUuid: string, request: ReprovisionRequest): Promise<ReprovisionResult> {
+    const { uuid, name } = await this.#find(nameOrUuid);
+    this.calls.push(['reprovision', nameOrUuid, request]);
+    const confirm = `${name}/${request.target}`;
+    if (request.dryRun !== true && request.confirm !== confirm) {
+      throw new ProvisionError({
+        code: 'USAGE',
+        message: `It has to be confirmed with exactly "${confirm}".`,
+      });
+    }
+    return {
+      ...{ uuid, name, target: request.target, confirm, volume: 'vg0/web1-root', sizeBytes: 20 * 2 ** 30 },
+      holds: { image: 'images/debian-12.qcow2', sha256: 'ab'.repeat(32), generation: 1 },
+      wanted: { image: 'images/debian-13.qcow2', generation: 2 },
+    };
+  }
+
+  provision(xml: string): Promise<DomainStatus> {
+    this.calls.push(['provision', xml.length]);
+    return this.#find('web1');
   }
 
   #find(nameOrUuid: string): Promise<DomainStatus> {

@@ -247,6 +247,124 @@ describe('lvp explain, cancel, retry', () => {
   });
 });
 
+describe('lvp reprovision', () => {
+  test('without a terminal wants the confirmation in words, and asks nobody', async () => {
+    expect(await lvp('reprovision web1 vda')).toMatchInlineSnapshot(`
+      {
+        "exitCode": 2,
+        "stderr": "lvp: There is no terminal to ask on whether the content of the volume may be lost.
+      For scripts: lvp reprovision web1 vda --confirm VM/DISK, with the domain's name and the disk.",
+        "stdout": "",
+      }
+    `);
+    expect(verbs.calls).toEqual([]);
+  });
+
+  test('hands the confirmation on, and says what to look at', async () => {
+    expect(await lvp('reprovision web1 vda --confirm web1/vda')).toMatchInlineSnapshot(`
+      {
+        "exitCode": 0,
+        "stderr": "",
+        "stdout": "vg0/web1-root is being made again. See: lvp status web1 --watch",
+      }
+    `);
+    expect(verbs.calls).toEqual([['reprovision', 'web1', { target: 'vda', confirm: 'web1/vda' }]]);
+  });
+
+  test('leaves it to the daemon whether that is the right one', async () => {
+    const { stderr, exitCode } = await lvp('reprovision web1 vda --confirm web1/vdb');
+    expect([stderr, exitCode]).toEqual(['lvp: It has to be confirmed with exactly "web1/vda".', 2]);
+  });
+
+  test('prints what is lost as JSON', async () => {
+    const { stdout } = await lvp('reprovision web1 vda --confirm web1/vda --json');
+    expect(JSON.parse(stdout)).toMatchObject({ volume: 'vg0/web1-root', holds: { generation: 1 } });
+  });
+
+  test.each([
+    ['answers 0 when the new content is there', {}, 0],
+    [
+      'answers 1 when the old one had to be put back',
+      { problem: { code: 'DIGEST_MISMATCH', message: 'No.' } },
+      1,
+    ],
+  ])('--wait %s', async (_what, fields, code) => {
+    const volumes = WEB.volumes.map((volume) => ({ ...volume, ...fields, state: 'ready' as const }));
+    // It waits by UUID, for a name may come to stand for another domain.
+    verbs.domain = () => Promise.resolve({ ...WEB, volumes });
+    const { stdout, exitCode } = await lvp('reprovision web1 vda --confirm web1/vda --wait');
+    expect(stdout).toContain('vda ready');
+    expect(exitCode).toBe(code);
+  });
+
+  /** What a terminal shows, and the exit code of lvp behind it. */
+  async function onTerminal(typed: string) {
+    const command = `'${process.execPath}' '${cli}' reprovision web1 vda`;
+    const { stdout, exitCode } = await execa('script', ['-qec', command, '/dev/null'], {
+      env: { LVP_SOCKET: socket, NO_COLOR: '1' },
+      input: typed,
+      reject: false,
+      timeout: 60_000,
+    });
+    return { shown: stdout.replaceAll('\r', ''), exitCode };
+  }
+
+  test('on a terminal shows what will be lost, and goes on when the name is typed', async () => {
+    const { shown, exitCode } = await onTerminal('web1\n');
+    expect(shown).toContain(`All that disk vda of web1 holds will be lost:
+  volume  vg0/web1-root, 20.0 GiB
+  filled  from images/debian-12.qcow2, generation 1, sha256 ${'ab'.repeat(32)}
+  now     from images/debian-13.qcow2, generation 2`);
+    expect(exitCode).toBe(0);
+    expect(verbs.calls).toEqual([
+      ['reprovision', 'web1', { target: 'vda', dryRun: true }],
+      ['reprovision', 'web1', { target: 'vda', confirm: 'web1/vda' }],
+    ]);
+  });
+
+  test.each(['y\n', '\n', '\u0004'])('on a terminal does nothing when %j is typed', async (typed) => {
+    const { shown, exitCode } = await onTerminal(typed);
+    expect(shown).toContain('That is not the name of the domain, web1. Nothing was done.');
+    expect(exitCode).toBe(2);
+    expect(verbs.calls).toEqual([['reprovision', 'web1', { target: 'vda', dryRun: true }]]);
+  });
+});
+
+describe('lvp provision', () => {
+  const xml = '<domain><name>web1</name></domain>';
+
+  test('sends the XML and stays until all is ready', async () => {
+    const file = path.join(folder, 'web1.xml');
+    await writeFile(file, xml);
+    const volumes = WEB.volumes.map((volume) => ({ ...volume, state: 'ready' as const }));
+    const states = [WEB, { ...WEB, volumes }];
+    verbs.domain = () => Promise.resolve(states.shift() ?? WEB);
+    const { stdout, exitCode } = await lvp(`provision --xml ${file}`);
+    expect(stdout).toMatch(/^web1 vda filling .*\n(.*\n)* {2}vda ready$/m);
+    expect(exitCode).toBe(0);
+    expect(verbs.calls).toEqual([['provision', xml.length]]);
+  });
+
+  test('reads standard input, and does not wait when told so', async () => {
+    const { stdout, exitCode } = await execa(
+      process.execPath,
+      [cli, 'provision', '--xml', '-', '--no-wait', '--json'],
+      { env: { LVP_SOCKET: socket }, input: xml },
+    );
+    expect(JSON.parse(stdout)).toMatchObject({ name: 'web1' });
+    expect(exitCode).toBe(0);
+    expect(verbs.calls).toEqual([['provision', xml.length]]);
+  });
+
+  test('says what cannot be read, or is longer than any domain', async () => {
+    expect(await lvp(`provision --xml ${folder}/missing.xml`)).toMatchObject({ exitCode: 2, stdout: '' });
+    const file = path.join(folder, 'long.xml');
+    await writeFile(file, Buffer.alloc((4 << 20) + 1, 0x20));
+    const { stderr, exitCode } = await lvp(`provision --xml ${file}`);
+    expect([stderr, exitCode]).toEqual([`lvp: ${file} is longer than 4194304 bytes.`, 2]);
+  });
+});
+
 describe('when the daemon cannot be reached', () => {
   test('says which socket and what to look at, and answers 4', async () => {
     const { stderr, exitCode } = await lvp('list --socket /nowhere/control.sock');
@@ -286,6 +404,8 @@ describe('help', () => {
     'explain --help',
     'cancel --help',
     'retry --help',
+    'reprovision --help',
+    'provision --help',
     'image --help',
     'image ls --help',
     'image inspect --help',

@@ -7,11 +7,19 @@ import type { PlanInput, PlannedFill } from '../../src/core/plan.ts';
 import { isStartable, plan, planReclaim } from '../../src/core/plan.ts';
 import type { Domain, VolumeRequest } from '../../src/core/request.ts';
 import type { LogicalVolume } from '../../src/core/volume.ts';
-import { ADOPTING_TAG, fillTags, imageTag, privateName, sealTags } from '../../src/core/volume.ts';
+import {
+  ADOPTING_TAG,
+  fillTags,
+  imageTag,
+  privateName,
+  retiredName,
+  sealTags,
+} from '../../src/core/volume.ts';
 
 const US = '11111111-1111-4111-8111-111111111111';
 const OTHER = '22222222-2222-4222-8222-222222222222';
 const FILL = '0123456789abcdef';
+const NEXT = 'fedcba9876543210';
 const SHA256 = 'a'.repeat(64);
 const location = { pool: 'guests', vg: 'vg0', lv: 'vm1' };
 const request: VolumeRequest = {
@@ -40,8 +48,9 @@ function volume(lv: string, tags: readonly string[] = []): LogicalVolume {
   };
 }
 
-const sealOf = (domainUuid: string, generation = 1, image = request.image) =>
-  sealTags({ fillId: FILL, target: 'vm1', domainUuid, image: imageTag(image), sha256: SHA256, generation });
+const sealOf = (domainUuid: string, generation = 1, image = request.image, fillId = FILL) =>
+  sealTags({ fillId, target: 'vm1', domainUuid, image: imageTag(image), sha256: SHA256, generation });
+const asideOf = (domainUuid: string) => volume(retiredName(FILL), sealOf(domainUuid));
 const fillingFor = (domainUuid: string) => fillTags({ fillId: FILL, target: 'vm1', domainUuid });
 
 function row(change: Partial<PlannedFill> = {}): PlannedFill {
@@ -240,6 +249,123 @@ describe('plan, for one disk', () => {
       { fills: [row({ state: 'failed', problem: passing, retryAtMs: 90_000_000 })] },
       { action: 'fill', from: 'new' },
     ],
+    [
+      'published, and being put aside to be made again: wait',
+      {
+        volumes: [volume('vm1', sealOf(US))],
+        fills: [row({ fillId: NEXT, replaces: FILL, state: 'waiting' })],
+        running: new Set([NEXT]),
+      },
+      { action: 'wait', fillId: NEXT },
+    ],
+    [
+      'published, and was to be put aside when a crash came: nothing to do',
+      {
+        volumes: [volume('vm1', sealOf(US))],
+        fills: [row({ fillId: NEXT, replaces: FILL, state: 'waiting' })],
+      },
+      { action: 'none', fillId: FILL },
+    ],
+    [
+      'put aside, and its fill not begun yet: fill',
+      { volumes: [asideOf(US)], fills: [row({ fillId: NEXT, replaces: FILL, state: 'waiting' })] },
+      { action: 'fill', from: 'new' },
+    ],
+    [
+      'put aside, and its fill interrupted: resume',
+      {
+        volumes: [
+          asideOf(US),
+          volume(privateName(NEXT), fillTags({ fillId: NEXT, target: 'vm1', domainUuid: US })),
+        ],
+        fills: [row({ fillId: NEXT, replaces: FILL })],
+      },
+      { action: 'fill', from: 'resume', fillId: NEXT },
+    ],
+    [
+      'put aside, and a blank volume has its name: still filled',
+      {
+        volumes: [asideOf(US), volume('vm1')],
+        blankness: blank,
+        fills: [row({ fillId: NEXT, replaces: FILL, state: 'waiting' })],
+      },
+      { action: 'fill', from: 'adopt' },
+    ],
+    [
+      'put aside, and its fill failed for a passing reason: hold, and say that it is aside',
+      {
+        volumes: [asideOf(US)],
+        fills: [row({ fillId: NEXT, replaces: FILL, state: 'failed', problem: passing, retryAtMs: 2_000 })],
+      },
+      {
+        action: 'hold',
+        retryAtMs: 2_000,
+        problem: { hint: expect.stringContaining('`lvp cancel vm1` gives it back') as string },
+      },
+    ],
+    [
+      'put aside, its fill failed for a passing reason, pause over: fill',
+      {
+        volumes: [asideOf(US)],
+        fills: [row({ fillId: NEXT, replaces: FILL, state: 'failed', problem: passing, retryAtMs: 999 })],
+      },
+      { action: 'fill', from: 'new' },
+    ],
+    [
+      'put aside, and its fill failed for good: its name back',
+      {
+        volumes: [asideOf(US)],
+        fills: [row({ fillId: NEXT, replaces: FILL, state: 'failed', problem: lasting })],
+      },
+      { action: 'restore', fillId: FILL },
+    ],
+    [
+      'put aside, and its fill was cancelled: its name back',
+      { volumes: [asideOf(US)], fills: [row({ fillId: NEXT, replaces: FILL, state: 'cancelled' })] },
+      { action: 'restore', fillId: FILL },
+    ],
+    [
+      'put aside, and the annotation has changed since: its name back',
+      {
+        volumes: [asideOf(US)],
+        fills: [row({ fillId: NEXT, replaces: FILL, request: { ...request, generation: 2 } })],
+      },
+      { action: 'restore', fillId: FILL },
+    ],
+    [
+      'put aside while a guest had just opened it: its name back',
+      {
+        volumes: [{ ...asideOf(US), open: true }],
+        fills: [row({ fillId: NEXT, replaces: FILL, state: 'waiting' })],
+      },
+      { action: 'restore', fillId: FILL },
+    ],
+    ['put aside, and the ledger is lost: its name back', { volumes: [asideOf(US)] }, { action: 'restore' }],
+    [
+      'put aside, published again, and that one gone: its name back',
+      { volumes: [asideOf(US)], fills: [row({ fillId: NEXT, replaces: FILL, state: 'ready' })] },
+      { action: 'restore' },
+    ],
+    [
+      'put aside, the ledger lost, and a blank volume has its name: refuse',
+      { volumes: [asideOf(US), volume('vm1')], blankness: blank },
+      { action: 'refuse', problem: { code: 'VOLUME_STATE' } },
+    ],
+    [
+      'put aside, and its successor lacks only its name: finish',
+      { volumes: [asideOf(US), volume(privateName(NEXT), sealOf(US, 1, request.image, NEXT))] },
+      { action: 'finish', fillId: NEXT },
+    ],
+    [
+      'put aside for another domain: refuse',
+      { volumes: [asideOf(OTHER)] },
+      { action: 'refuse', problem: { code: 'VOLUME_OF_OTHER_DOMAIN' } },
+    ],
+    [
+      'a volume with a name aside but no seal of that fill: nothing of ours',
+      { volumes: [volume(retiredName(FILL)), volume(retiredName(NEXT), sealOf(US))] },
+      { action: 'fill', from: 'new' },
+    ],
     ['cancelled: hold', { fills: [row({ state: 'cancelled' })] }, { action: 'hold' }],
   ];
 
@@ -260,6 +386,16 @@ describe('plan, for one disk', () => {
     expect(disk).toMatchObject({
       action: 'none',
       drift: expect.stringContaining('images/older.qcow2') as string,
+    });
+  });
+
+  it('says how a published volume is made again, for drift as for another generation', () => {
+    const image = { bucket: 'images', key: 'older.qcow2' };
+    expect(decide({ volumes: [volume('vm1', sealOf(US, 1, image))] }).disk).toMatchObject({
+      drift: expect.stringContaining('`lvp reprovision vm1 vda`') as string,
+    });
+    expect(decide({ volumes: [volume('vm1', sealOf(US, 2))] }).disk).toMatchObject({
+      problem: { hint: expect.stringContaining('`lvp reprovision vm1 vda`') as string },
     });
   });
 

@@ -5,12 +5,20 @@
  */
 import { describe, expect, it } from 'vitest';
 import { ProvisionError } from '../../src/core/errors.ts';
-import { ADOPTING_TAG, fillTags, privateName, readMark, sealTags } from '../../src/core/volume.ts';
+import {
+  ADOPTING_TAG,
+  fillTags,
+  privateName,
+  readMark,
+  retiredName,
+  sealTags,
+} from '../../src/core/volume.ts';
 import type { Seal } from '../../src/core/volume.ts';
 import { adopt } from '../../src/helper/adopt.ts';
 import { create } from '../../src/helper/create.ts';
 import { discard } from '../../src/helper/discard.ts';
 import { publish } from '../../src/helper/publish.ts';
+import { restore, retire } from '../../src/helper/retire.ts';
 import { Crash, MemoryLvm } from './memory-lvm.ts';
 
 const volume = {
@@ -24,6 +32,7 @@ const seal: Seal = {
   ...{ image: 'images/debian.qcow2', sha256: 'ab'.repeat(32), generation: 1 },
 };
 const hidden = privateName(volume.fillId);
+const aside = retiredName(volume.fillId);
 const create5 = { verb: 'create' as const, volume, sizeBytes: 5_000_000 };
 const publishIt = { verb: 'publish' as const, volume, seal };
 
@@ -32,6 +41,8 @@ const verbs = {
   create: (model) => create(model.tools(), create5),
   adopt: (model) => adopt(model.tools(), volume),
   publish: (model) => publish(model.tools(), publishIt),
+  retire: (model) => retire(model.tools(), { vg: volume.vg, seal }),
+  restore: (model) => restore(model.tools(), { vg: volume.vg, seal }),
   discard: (model) => discard(model.tools(), volume),
 } satisfies Record<string, Verb>;
 
@@ -300,6 +311,122 @@ describe('discard', () => {
   it.each(Object.entries(refused))('refuses %s', async (_name, [lv, fields]) => {
     const model = begun(lv, fields);
     expect(await codeOf(verbs.discard(model))).toBe('VOLUME_STATE');
+    expect(model.steps).toEqual([]);
+  });
+});
+
+describe('retire and restore, when they crash at any step', () => {
+  const sealed = { tags: [...sealTags(seal), 'of-an-operator'], content: 'data' as const };
+  const cases = [
+    ['retire', volume.target, aside],
+    ['restore', aside, volume.target],
+  ] as const;
+
+  it.each(cases)('%s moves the volume from %s to %s, with its tags, and no other', async (verb, from, to) => {
+    const check = (model: MemoryLvm): void => {
+      expectOthersUntouched(model);
+      expect(model.volumes).toHaveLength(2);
+      const held = model.find(from) ?? model.get(to);
+      expect(held).toMatchObject({ ...sealed, owner: 'root' });
+    };
+    const steps = await crashEverywhere(
+      () => begun(from, { ...sealed, openLooks: 2 }),
+      verbs[verb],
+      check,
+      async (model, repeated) => {
+        await repeated;
+        check(model);
+        expect(model.find(to)).toBeDefined();
+        await verbs[verb](model);
+        check(model);
+      },
+    );
+    expect(steps).toBeGreaterThanOrEqual(2);
+  });
+
+  it.each(cases)('%s takes the node from the service user, should it have it', async (verb, from, to) => {
+    const model = begun(from, { ...sealed, owner: 'service' });
+    await verbs[verb](model);
+    expect(model.get(to).owner).toBe('root');
+  });
+
+  it('whoever opens the volume in the moment before it is put aside keeps it, and it keeps its name', async () => {
+    const model = begun(volume.target, sealed);
+    model.beside = (step) => {
+      if (step === 'rename') (model.find(aside) ?? model.get(volume.target)).openLooks = Infinity;
+    };
+    expect(await codeOf(verbs.retire(model))).toBe('VOLUME_STATE');
+    expect(model.get(volume.target)).toMatchObject(sealed);
+    expect(model.find(aside)).toBeUndefined();
+  });
+
+  it('a volume that takes the place of the sealed one in between keeps its name', async () => {
+    const model = begun(volume.target, { ...sealed, openLooks: 1 });
+    const tools = model.tools();
+    const rename = tools.lvm.rename.bind(tools.lvm);
+    let isFirst = true;
+    tools.lvm.rename = (vg, from, to) => {
+      if (isFirst) {
+        model.volumes = model.volumes.filter(({ lv }) => lv !== volume.target);
+        model.add(volume.target, { content: 'data', tags: ['of-a-tool'] });
+      }
+      isFirst = false;
+      return rename(vg, from, to);
+    };
+    expect(await codeOf(retire(tools, { vg: volume.vg, seal }))).toBe('HELPER_FAILED');
+    expect(model.get(volume.target).tags).toEqual(['of-a-tool']);
+  });
+});
+
+describe('retire and restore refuse, and change nothing,', () => {
+  const sealed = { tags: sealTags(seal) };
+  const cases: Record<string, ['retire' | 'restore', string, () => MemoryLvm]> = {
+    'another seal': [
+      'retire',
+      'VOLUME_MISSING',
+      () => begun(volume.target, { tags: sealTags({ ...seal, generation: 2 }) }),
+    ],
+    'the seal with another tag of ours': [
+      'retire',
+      'VOLUME_MISSING',
+      () => begun(volume.target, { tags: [...sealTags(seal), 'lvp:adopting'] }),
+    ],
+    'the marks of a fill': [
+      'retire',
+      'VOLUME_MISSING',
+      () => begun(volume.target, { tags: fillTags(volume) }),
+    ],
+    'the seal under a third name': ['retire', 'VOLUME_STATE', () => begun('elsewhere', sealed)],
+    'a sealed volume that has no final name yet': ['restore', 'VOLUME_STATE', () => begun(hidden, sealed)],
+    'two volumes with the seal': [
+      'restore',
+      'VOLUME_STATE',
+      () => {
+        const model = begun(aside, sealed);
+        model.add('copy', sealed);
+        return model;
+      },
+    ],
+    'an open volume': [
+      'retire',
+      'VOLUME_STATE',
+      () => begun(volume.target, { ...sealed, openLooks: Infinity }),
+    ],
+    'a final name that is taken': [
+      'restore',
+      'VOLUME_STATE',
+      () => {
+        const model = begun(aside, sealed);
+        model.add(volume.target);
+        return model;
+      },
+    ],
+  };
+  it.each(Object.entries(cases))('%s', async (_name, [verb, code, begin]) => {
+    const model = begin();
+    const before = structuredClone(model.volumes);
+    expect(await codeOf(verbs[verb](model))).toBe(code);
+    expect(model.volumes.map(({ lv, tags }) => [lv, tags])).toEqual(before.map(({ lv, tags }) => [lv, tags]));
     expect(model.steps).toEqual([]);
   });
 });

@@ -22,6 +22,8 @@ const good = {
   create: { verb: 'create', volume, sizeBytes: 4096 },
   adopt: { verb: 'adopt', volume },
   publish: { verb: 'publish', volume, seal },
+  retire: { verb: 'retire', vg: 'vg0', seal },
+  restore: { verb: 'restore', vg: 'vg0', seal },
   discard: { verb: 'discard', vg: 'vg0', fillId: volume.fillId },
 };
 

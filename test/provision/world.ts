@@ -129,6 +129,14 @@ class FakeVolumes implements Volumes, VolumeDevices {
     return this.#ask({ verb: 'claim', vg, seal, domainUuid });
   }
 
+  retire(vg: string, seal: Seal): Promise<void> {
+    return this.#ask({ verb: 'retire', vg, seal });
+  }
+
+  restore(vg: string, seal: Seal): Promise<void> {
+    return this.#ask({ verb: 'restore', vg, seal });
+  }
+
   discard({ vg, fillId }: Pick<PrivateVolume, 'vg' | 'fillId'>): Promise<void> {
     return this.#ask({ verb: 'discard', vg, fillId });
   }
@@ -374,7 +382,7 @@ export class World {
     });
     const needs = {
       ...{ pools, volumes, reservations, ledger, clock, fills: this.fills, domains, log: silent },
-      firstStarts: new Map<string, string>(),
+      ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>() },
     };
     this.reconciler = new Reconciler(needs);
     this.verbs = new DomainVerbs({ ...needs, reconciler: this.reconciler });

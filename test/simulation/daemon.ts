@@ -104,6 +104,7 @@ export class Daemon {
       domains,
       fills: this.fills,
       firstStarts: new Map<string, string>(),
+      retiring: new Set<string>(),
     };
     this.reconciler = new Reconciler(needs);
     this.verbs = new DomainVerbs({ ...needs, reconciler: this.reconciler });

@@ -2,8 +2,8 @@
  * The volume group: the model of LVM that the helper's own tests use, and for each volume its bytes, who made
  * it and who has it open. It watches every change, whoever makes it, and knows which of them break a promise.
  */
-import { ADOPTING_TAG, fillIdOf, readMark } from '../../src/core/volume.ts';
-import type { VolumeMark } from '../../src/core/volume.ts';
+import { ADOPTING_TAG, fillIdOf, readMark, retiredName } from '../../src/core/volume.ts';
+import type { Seal, VolumeMark } from '../../src/core/volume.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';
 import { MemoryLvm } from '../helper/memory-lvm.ts';
 import { Disk } from './disk.ts';
@@ -38,6 +38,8 @@ export class Group {
   readonly #books = new Map<string, Book>();
   readonly #nowMs: () => number;
   extents = 64;
+  /** Whether a volume that was put aside has been replaced, which is the only reason to remove a sealed one. */
+  isReplaced: (seal: Seal) => boolean = () => false;
   /** Judges the moment in which a volume is sealed. */
   onSeal: (volume: ModelVolume, book: Book) => void = () => undefined;
 
@@ -170,6 +172,7 @@ export class Group {
     if (book.madeBy === 'somebody' && !book.isTakenOver) {
       throw new Violation('foreign-untouched', `${volume.lv}, made as ${book.name}, was removed by us`);
     }
+    if (mark.state === 'ready' && volume.lv === retiredName(mark.fillId) && this.isReplaced(mark)) return;
     const isOurs = mark.state === 'filling' && fillIdOf(volume.lv) === mark.fillId;
     if (!isOurs) throw new Violation('names-mean-finished', `${volume.lv} was removed while ${mark.state}`);
   }

@@ -56,6 +56,8 @@ export class Helper {
       adopt: (volume) => ask({ verb: 'adopt', volume: plain(volume) }),
       publish: (volume, seal: Seal) => ask({ verb: 'publish', volume: plain(volume), seal }),
       claim: (vg, seal, domainUuid) => ask({ verb: 'claim', vg, seal, domainUuid }),
+      retire: (vg, seal) => ask({ verb: 'retire', vg, seal }),
+      restore: (vg, seal) => ask({ verb: 'restore', vg, seal }),
       discard: ({ vg, fillId }) => ask({ verb: 'discard', vg, fillId }),
     };
   }

@@ -23,6 +23,24 @@ export const useVerb: Deed = async (run, random) => {
   });
 };
 
+/** The guest is stopped for it most of the time, and often the annotation asks for something else by then. */
+export const reprovision: Deed = async (run, random) => {
+  const spec = anyDomain(run, random);
+  if (spec === undefined || !run.daemon.life.isAlive) return;
+  if (random.chance(0.8)) run.libvirt.stop(spec.uuid);
+  const { target } = random.pick(spec.disks);
+  run.say(`lvp reprovision ${spec.name} ${target}`);
+  const asked = run.daemon.verbs.reprovision(spec.name, { target, confirm: `${spec.name}/${target}` });
+  await asked.then(
+    () => {
+      run.say(`  ${spec.name} ${target} is being made again`);
+    },
+    (error: unknown) => {
+      if (!(error instanceof ProvisionError) && !String(error).includes('SQLITE')) throw error;
+    },
+  );
+};
+
 export const togglePool: Deed = (run) => {
   if (run.libvirt.isAway) return;
   if (!run.libvirt.isPoolActive) run.libvirt.startPool();

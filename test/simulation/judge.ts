@@ -1,5 +1,5 @@
 /** The promises, as questions that are asked at the moments that matter and once more at the end. */
-import { ADOPTING_TAG, fillIdOf, imageTag, readMark } from '../../src/core/volume.ts';
+import { ADOPTING_TAG, fillIdOf, imageTag, readMark, retiredName } from '../../src/core/volume.ts';
 import type { Seal } from '../../src/core/volume.ts';
 import type { VolumeRequest } from '../../src/core/request.ts';
 import { imageName } from '../../src/core/request.ts';
@@ -117,6 +117,11 @@ export class Judge {
   /** Everything has come to rest: nothing may be left over, and what is written down must be true. */
   atRest(domains: ReadonlyMap<string, Domain>, ledger: Ledger): void {
     for (const volume of this.#group.model.volumes) this.#judgeRest(volume, domains);
+    for (const volume of this.#group.model.volumes) {
+      if (this.#isAsideForNothing(volume, ledger)) {
+        throw new Violation('nothing-left', `${volume.lv} stands aside, and nothing is under way`);
+      }
+    }
     for (const record of ledger.fills()) {
       const { state, domainName, request, fillId, location } = record;
       const what = `the ledger's row of ${domainName} ${request.target} (${state})`;
@@ -143,10 +148,44 @@ export class Judge {
   }
 
   /** Whether nothing is left of fills that have ended. */
-  isTidy(): boolean {
+  isTidy(ledger: Ledger): boolean {
     return this.#group.model.volumes.every(
-      (volume) => fillIdOf(volume.lv) === undefined || this.#isStuckForGoodReason(volume),
+      (volume) =>
+        (fillIdOf(volume.lv) === undefined || this.#isStuckForGoodReason(volume)) &&
+        !this.#isAsideForNothing(volume, ledger),
     );
+  }
+
+  /** The ledger says which fill has taken its place, and that one's volume is sealed under the name it had. */
+  isReplaced(seal: Seal, ledger: Ledger): boolean {
+    const holder = this.#group.model.find(seal.target);
+    const heir = holder && sealOf(holder);
+    const intent = this.#intents.get(heir?.fillId ?? '')?.record;
+    return (
+      heir?.domainUuid === seal.domainUuid &&
+      intent?.replaces === seal.fillId &&
+      ledger.fills().some(({ fillId, state }) => fillId === heir.fillId && state === 'ready')
+    );
+  }
+
+  /** A volume that was put aside stays so only while somebody else has its name, or its domain is arriving. */
+  #isAsideForNothing(volume: ModelVolume, ledger: Ledger): boolean {
+    const seal = sealOf(volume);
+    if (seal === undefined || volume.lv !== retiredName(seal.fillId)) return false;
+    if (this.isIncoming(seal.domainUuid)) return false;
+    if (this.#group.model.find(seal.target) === undefined) return true;
+    // With the ledger lost there is no proof any more.
+    const isKnown = ledger.fills().some(({ replaces }) => replaces === seal.fillId);
+    return isKnown && !this.#group.isOpen(volume) && this.isReplaced(seal, ledger);
+  }
+
+  #asideOf(lv: string): Seal | undefined {
+    return this.#group.model.volumes
+      .flatMap((volume) => {
+        const seal = sealOf(volume);
+        return seal !== undefined && volume.lv === retiredName(seal.fillId) ? [seal] : [];
+      })
+      .find(({ target }) => target === lv);
   }
 
   /** True if the program can and must make this disk ready by itself, or by one `lvp retry`. */
@@ -156,8 +195,11 @@ export class Judge {
     const imageBytes = this.#store.sizeOf(disk.image);
     if (disk.sizeBytes !== undefined && disk.sizeBytes < imageBytes) return false;
     const volume = this.#group.model.find(disk.lv);
-    if (volume === undefined) return true;
+    const aside = this.#asideOf(disk.lv);
+    if (volume === undefined) return aside === undefined || aside.domainUuid === uuid;
     const mark = readMark(volume.tags);
+    // Whose name it is to be is for a person to say.
+    if (aside !== undefined && mark.state !== 'ready') return false;
     if (mark.state === 'ready') return mark.domainUuid === uuid && mark.generation === disk.generation;
     if (mark.state === 'filling') return mark.domainUuid === uuid;
     const book = this.#group.bookOf(volume);
@@ -191,11 +233,23 @@ export class Judge {
         `${spec.name} was started on ${volume.lv}, which is not sealed for it`,
       );
     }
+    const heir = this.#group.model.volumes.find((other) => this.#isHeir(other, seal));
+    if (heir !== undefined) {
+      throw new Violation(
+        'exact-bytes',
+        `${spec.name} was started on what ${heir.lv} has taken the place of`,
+      );
+    }
     if (book.hasStarted) return;
     const image = this.#store.contentOf(seal.sha256);
     if (image === undefined || !isImageAndZeros(book.disk.bytes, image)) {
       throw new Violation('exact-bytes', `${spec.name} was started and reads other bytes from ${volume.lv}`);
     }
+  }
+
+  #isHeir(volume: ModelVolume, old: Seal): boolean {
+    const seal = sealOf(volume);
+    return seal !== undefined && this.#intents.get(seal.fillId)?.record.replaces === old.fillId;
   }
 
   #judgeRest(volume: ModelVolume, domains: ReadonlyMap<string, Domain>): void {

@@ -33,7 +33,8 @@ export class Rest {
     if (!this.#run.daemon.life.isAlive) this.#run.startDaemon();
     // Time for everybody to look at everything.
     await this.#run.runFor(this.#run.host.intervalMs + 30_000);
-    const isDone = (): boolean => this.#unready().length === 0 && this.#run.judge.isTidy() && this.#isIdle();
+    const isTidy = (): boolean => this.#run.judge.isTidy(this.#run.ledger.of(this.#run.daemon.life));
+    const isDone = (): boolean => this.#unready().length === 0 && isTidy() && this.#isIdle();
     await this.#run.runFor(READY_WITHIN_MS, isDone);
     if (this.#run.violation === undefined) await this.#retryWhatIsHeld();
     await this.#run.runFor(READY_WITHIN_MS, isDone);

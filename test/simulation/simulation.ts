@@ -141,8 +141,10 @@ export class Simulation {
       this.judge.onSeal(volume, book);
       this.#requireWanted(volume);
     };
+    this.group.isReplaced = (seal) => this.judge.isReplaced(seal, this.ledger.of(this.daemon.life));
     this.libvirt.onStart = (...started) => {
       this.#try(() => {
+        this.#requireNotMadeAgain(started[0]);
         this.judge.onStart(...started);
       });
     };
@@ -305,6 +307,18 @@ export class Simulation {
     );
     if (isFirstStart || goneForMs < this.host.intervalMs + 60_000) return;
     throw new Violation('in-agreement', `${lv} was filled for a domain that was gone for ${goneForMs} ms`);
+  }
+
+  /** While a volume is being made again its domain starts neither on the old one nor on what is there of the new. */
+  #requireNotMadeAgain(spec: DomainSpec): void {
+    if (spec.annotation === 'none') return;
+    for (const { target, lv } of spec.disks) {
+      const row = this.ledger.of(this.daemon.life).fillOf(spec.uuid, target);
+      if (row?.replaces === undefined || !this.daemon.fills.running.has(row.fillId)) continue;
+      if (row.location.lv !== lv || this.group.model.find(lv)?.tags.includes(`lvp:fill:${row.fillId}`))
+        continue;
+      throw new Violation('only-sealed-starts', `${spec.name} was started while ${lv} is being made again`);
+    }
   }
 
   startDaemon(): void {

@@ -1,0 +1,62 @@
+/** `lvp provision --xml FILE`: fill the volumes of a domain before libvirt knows it. */
+import { open } from 'node:fs/promises';
+import type { Command } from 'commander';
+import { XML_BYTES_MAX } from '../core/control-protocol.ts';
+import { ProvisionError } from '../core/errors.ts';
+import { EXIT, exitCodeOfStatus } from './exit-codes.ts';
+import { domainText } from './format.ts';
+import type { AddVerb } from './verb.ts';
+import { common, contextOf } from './verb.ts';
+import { watch } from './watch.ts';
+
+export const addProvision: AddVerb = (program, finish) => {
+  const command = program
+    .command('provision')
+    .requiredOption('--xml <file>', "the domain's XML, with annotation and <uuid>; - reads standard input")
+    .option('--no-wait', 'do not stay until the volumes are ready')
+    .description('fill the volumes of a domain before libvirt knows it');
+  common(command, [
+    'lvp provision --xml web1.xml && virsh create web1.xml',
+    'virt-install … --metadata uuid=UUID --print-xml 1 | lvp provision --xml -',
+  ]).action(async (options: { xml: string; wait: boolean }, self: Command) => {
+    const context = contextOf(self, finish);
+    const { client, output } = context;
+    const begun = await client.provision(await readXml(options.xml));
+    if (!options.wait) {
+      output.result(begun, () => domainText(begun, output.colour));
+      finish(EXIT.ok);
+      return;
+    }
+    const domain = await watch(context, begun.uuid);
+    if (!output.live) output.result(domain, () => domainText(domain, output.colour));
+    finish(exitCodeOfStatus(domain));
+  });
+};
+
+/** As much as the gate takes, and a byte more to notice what is longer. */
+async function readXml(path: string): Promise<string> {
+  const xml = await readUpTo(path, XML_BYTES_MAX + 1).catch((cause: unknown) => {
+    throw new ProvisionError({
+      code: 'USAGE',
+      message: `${path} cannot be read: ${cause instanceof Error ? cause.message : String(cause)}.`,
+      cause,
+    });
+  });
+  if (xml.length > XML_BYTES_MAX) {
+    throw new ProvisionError({ code: 'USAGE', message: `${path} is longer than ${XML_BYTES_MAX} bytes.` });
+  }
+  return xml.toString('utf8');
+}
+
+async function readUpTo(path: string, bytesMax: number): Promise<Buffer> {
+  const file = path === '-' ? undefined : await open(path);
+  const stream = file?.createReadStream({ end: bytesMax - 1 }) ?? process.stdin;
+  const chunks: Buffer[] = [];
+  let lengthBytes = 0;
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    chunks.push(chunk);
+    lengthBytes += chunk.length;
+    if (lengthBytes >= bytesMax) break;
+  }
+  return Buffer.concat(chunks);
+}

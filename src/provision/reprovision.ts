@@ -1,0 +1,187 @@
+/**
+ * `lvp reprovision`: the only way in which a published volume is made again, and it is not written to even then.
+ * It is put aside under a name of ours, a new one is filled and published in its place, and only then is it
+ * removed; whatever comes between, it gets its name back (core/retired.ts, settle-retired.ts).
+ */
+import { randomBytes } from 'node:crypto';
+import type { ReprovisionRequest, ReprovisionResult } from '../core/control-protocol.ts';
+import { parseDomainXml } from '../core/domain-xml.ts';
+import { ProvisionError, toProblem } from '../core/errors.ts';
+import type { DiskPlan, Plan } from '../core/plan.ts';
+import { volumeKey } from '../core/plan.ts';
+import type { Domain } from '../core/request.ts';
+import { imageName } from '../core/request.ts';
+import { asidesOf } from '../core/retired.ts';
+import type { LogicalVolume, Seal, VolumeGroup } from '../core/volume.ts';
+import { readMark } from '../core/volume.ts';
+import { observe } from './observe.ts';
+import type { FillRecord, LibvirtDomain } from './ports.ts';
+import type { ReconcileNeeds, Reconciler } from './reconcile.ts';
+import { settleRetired } from './settle-retired.ts';
+
+export interface ReprovisionNeeds extends ReconcileNeeds {
+  readonly reconciler: Reconciler;
+  /** Fills whose predecessors are just being put aside. */
+  readonly retiring: Set<string>;
+}
+
+/** A published volume that may be made again. */
+interface Candidate {
+  readonly domain: Domain;
+  readonly disk: DiskPlan;
+  readonly volume: LogicalVolume;
+  readonly seal: Seal;
+}
+
+/**
+ * Says what would be lost; and, unless it is a dry run, begins. Once it resolves the volume is aside and its
+ * successor is queued; if it rejects, nothing is under way.
+ */
+export async function reprovision(
+  needs: ReprovisionNeeds,
+  found: LibvirtDomain,
+  request: ReprovisionRequest,
+): Promise<ReprovisionResult> {
+  const { target, dryRun = false } = request;
+  const domain = parseDomainXml(found.xml);
+  requireAnnotated(domain, target);
+  const confirm = `${domain.name}/${target}`;
+  if (!dryRun && request.confirm !== confirm) {
+    throw new ProvisionError({
+      code: 'USAGE',
+      message: `Making the content of ${confirm} again has to be confirmed with exactly "${confirm}".`,
+      hint: 'What the volume holds is lost by it: lvp reprovision VM DISK --confirm VM/DISK, with the name of the domain.',
+    });
+  }
+  if (found.active) {
+    throw refused(domain, target, 'the domain is running', `virsh shutdown ${domain.name}, and then again.`);
+  }
+  const { groups } = await needs.volumes.list();
+  const observation = await observe(needs, [domain]);
+  // From here to the writing of the intent nothing is waited for.
+  const candidate = chooseVolume(needs, observation.plan(domain), observation.volumes, target);
+  requireSpace(groups, candidate);
+  if (!dryRun) await begin(needs, candidate);
+  return resultOf(candidate, confirm);
+}
+
+function requireAnnotated({ name, annotation }: Domain, target: string): void {
+  const targets = annotation?.volumes.map((volume) => volume.target) ?? [];
+  if (targets.includes(target)) return;
+  throw new ProvisionError({
+    code: 'DISK_NOT_FOUND',
+    message: `Disk ${target} of domain ${name} is not annotated.`,
+    hint: targets.length === 0 ? 'None of its disks is.' : `Annotated: ${targets.join(', ')}.`,
+  });
+}
+
+/** The disk's volume, if it is sealed for exactly this domain, unused, and nothing is under way about it. */
+function chooseVolume(
+  needs: ReprovisionNeeds,
+  planned: Plan,
+  volumes: readonly LogicalVolume[],
+  target: string,
+): Candidate {
+  const { domain, problems } = planned;
+  const disk = planned.disks.find(({ request }) => request.target === target);
+  const [problem] = problems;
+  if (disk === undefined || problem !== undefined) {
+    throw new ProvisionError(
+      problem ?? { code: 'DISK_UNSUITABLE', message: `Disk ${target} has no volume.` },
+    );
+  }
+  const [aside] = asidesOf(volumes, disk.location);
+  if (aside !== undefined) {
+    const what = `${volumeKey(aside.volume)}, which it held before, is still there`;
+    throw refused(domain, target, what, 'Look at it with lvs, and remove it if it is not needed.');
+  }
+  const volume = volumes.find((one) => volumeKey(one) === volumeKey(disk.location));
+  const seal = volume && readMark(volume.tags);
+  // Of all that can be said of a sealed volume only another generation may be in the way of its domain's start.
+  const isOwn =
+    disk.action === 'none' || (disk.action === 'refuse' && disk.problem.code === 'VOLUME_GENERATION');
+  if (!isOwn || volume === undefined || seal?.state !== 'ready' || seal.domainUuid !== domain.uuid) {
+    const hint = `See lvp explain ${domain.name}; what is not published is filled by itself or by lvp retry.`;
+    throw refused(domain, target, 'it has no volume that was published for this domain', hint);
+  }
+  if (volume.open) {
+    const hint = `See who has it with lsof /dev/${volumeKey(volume)} and dmsetup ls --tree.`;
+    throw refused(domain, target, `${volumeKey(volume)} is open`, hint);
+  }
+  if (needs.reconciler.incoming.has(domain.uuid)) {
+    throw refused(domain, target, 'the domain arrives by migration or restore', 'Try again when it is here.');
+  }
+  return { domain, disk, volume, seal };
+}
+
+/** The old volume stays until the new one is published, so that both need their space. */
+function requireSpace(groups: readonly VolumeGroup[], { domain, disk, volume }: Candidate): void {
+  const neededBytes = Math.max(volume.sizeBytes, disk.request.sizeBytes ?? 0);
+  const freeBytes = groups.find(({ vg }) => vg === volume.vg)?.freeBytes ?? 0;
+  if (freeBytes >= neededBytes) return;
+  throw new ProvisionError({
+    code: 'VG_FULL',
+    message: `${volume.vg} has ${freeBytes} bytes free, and a second volume beside ${volumeKey(volume)} needs ${neededBytes}.`,
+    hint: `Extend the group (vgextend); or give the old volume up first: virsh vol-delete ${volume.lv} ${disk.location.pool}, then lvp retry ${domain.name} ${disk.request.target}.`,
+  });
+}
+
+/** Intent, renaming, fill. A crash before the renaming leaves the volume as it was, and the intent is dropped. */
+async function begin(needs: ReprovisionNeeds, { domain, disk, volume, seal }: Candidate): Promise<void> {
+  const { clock, fills, ledger, log, retiring } = needs;
+  const { request, location } = disk;
+  const before = ledger.fillOf(domain.uuid, request.target);
+  const nowMs = clock.nowMs();
+  const record: FillRecord = {
+    fillId: randomBytes(8).toString('hex'),
+    ...{ domainUuid: domain.uuid, domainName: domain.name, request, location },
+    ...{ state: 'waiting', attempts: 0, replaces: seal.fillId, createdAtMs: nowMs, updatedAtMs: nowMs },
+  };
+  const { fillId } = record;
+  const fields = { fill: fillId, domain: domain.uuid, target: request.target, replaces: seal.fillId };
+  const isStillWanted = () => ledger.fillOf(domain.uuid, request.target)?.fillId === fillId;
+  retiring.add(fillId);
+  try {
+    ledger.putFill(record);
+    await needs.volumes.retire(volume.vg, seal);
+    if (!isStillWanted()) {
+      throw new ProvisionError({
+        code: 'CANCELLED',
+        message: `${domain.name} no longer asks for ${request.target}.`,
+      });
+    }
+    fills.begin(record, { from: 'new' });
+    log.info({ ...fields, sha256: seal.sha256 }, 'a published volume is put aside and made again');
+  } catch (error) {
+    log.warn({ ...fields, problem: toProblem(error) }, 'a published volume could not be put aside');
+    // It may be aside all the same, if only the answer was lost: then it gets its name back.
+    if (isStillWanted()) {
+      if (before === undefined) ledger.removeFill(domain.uuid, request.target);
+      else ledger.putFill(before);
+    }
+    retiring.delete(fillId);
+    await settleRetired(needs).catch(() => undefined);
+    needs.reconciler.request(domain.uuid);
+    throw error;
+  } finally {
+    retiring.delete(fillId);
+  }
+}
+
+function resultOf({ domain, disk, volume, seal }: Candidate, confirm: string): ReprovisionResult {
+  const { image, sha256, generation } = seal;
+  return {
+    ...{ uuid: domain.uuid, name: domain.name, target: disk.request.target, confirm },
+    ...{ volume: volumeKey(volume), sizeBytes: volume.sizeBytes },
+    holds: { image, sha256, generation },
+    wanted: { image: imageName(disk.request.image), generation: disk.request.generation },
+  };
+}
+
+function refused(domain: Domain, target: string, why: string, hint: string): ProvisionError {
+  return new ProvisionError({
+    code: 'VOLUME_STATE',
+    message: `The content of disk ${target} of domain ${domain.name} cannot be made again: ${why}.`,
+    hint,
+  });
+}

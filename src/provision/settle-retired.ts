@@ -1,0 +1,92 @@
+/**
+ * Volumes that were put aside to be made again: those whose replacement is over get their name back, those that
+ * were replaced are removed, and those of which neither is proven stay and are spoken of.
+ */
+import { toProblem } from '../core/errors.ts';
+import type { LogicalPool } from '../core/request.ts';
+import type { RetiredPlan } from '../core/retired.ts';
+import { planRetired } from '../core/retired.ts';
+import type { ObserveNeeds } from './observe.ts';
+import { observe } from './observe.ts';
+import type { Log, Pools } from './ports.ts';
+
+export interface SettleNeeds extends ObserveNeeds {
+  readonly pools: Pools;
+  readonly log: Log;
+}
+
+/** Does what can be done now; what fails is met again the next time. Resolves with the domains it was done for. */
+export async function settleRetired(needs: SettleNeeds): Promise<readonly string[]> {
+  const plans = await plan(needs);
+  if (plans.length === 0) return [];
+  const pools = await needs.pools.list();
+  const settled: string[] = [];
+  for (const retired of plans) {
+    const { volume, seal, action } = retired;
+    const log = needs.log.child({ volume: `${volume.vg}/${volume.lv}`, domain: seal.domainUuid });
+    try {
+      if (action === 'leave') {
+        log.warn(
+          { target: seal.target },
+          'a volume that was put aside is left: its name is taken, or not its own',
+        );
+      } else if (await (action === 'restore' ? restore : remove)({ ...needs, log }, retired, pools)) {
+        settled.push(seal.domainUuid);
+      }
+    } catch (error) {
+      log.warn({ problem: toProblem(error) }, `a volume that was put aside could not be ${action}d yet`);
+    }
+  }
+  return settled;
+}
+
+async function plan(needs: SettleNeeds): Promise<readonly RetiredPlan[]> {
+  const { volumes } = await observe(needs, []);
+  const running = new Set([...needs.fills.running, ...needs.retiring]);
+  return planRetired({ volumes, fills: needs.ledger.fills(), running });
+}
+
+/** Nothing is taken on trust that was read before a call that takes its time. */
+async function isStill(needs: SettleNeeds, { volume, action }: RetiredPlan): Promise<boolean> {
+  const now = await plan(needs);
+  return now.some((other) => other.volume.uuid === volume.uuid && other.action === action);
+}
+
+async function restore(
+  needs: SettleNeeds,
+  { volume, seal }: RetiredPlan,
+  pools: readonly LogicalPool[],
+): Promise<boolean> {
+  await needs.volumes.restore(volume.vg, seal);
+  needs.log.info({ target: seal.target }, 'a volume that was put aside has its name back');
+  const pool = poolOf(pools, volume.vg);
+  if (pool !== undefined) await needs.pools.refresh(pool.name);
+  return true;
+}
+
+async function remove(
+  needs: SettleNeeds,
+  retired: RetiredPlan,
+  pools: readonly LogicalPool[],
+): Promise<boolean> {
+  const { volume, seal } = retired;
+  const pool = poolOf(pools, volume.vg);
+  if (pool === undefined) return false;
+  // libvirt removes only what it has seen under that name.
+  await needs.pools.refresh(pool.name);
+  if (!(await isStill(needs, retired))) return false;
+  await needs.pools.deleteVolume(pool.name, volume.lv);
+  const { volumes } = await needs.volumes.list();
+  if (volumes.some(({ uuid }) => uuid === volume.uuid)) return false;
+  needs.log.info({ target: seal.target }, 'what was replaced is removed');
+  for (const fill of needs.ledger.fills()) {
+    if (fill.replaces === seal.fillId && fill.state === 'ready') {
+      needs.ledger.putFill({ ...fill, replaces: undefined });
+    }
+  }
+  return true;
+}
+
+function poolOf(pools: readonly LogicalPool[], vg: string): LogicalPool | undefined {
+  return pools.find((one) => one.vg === vg && one.active);
+}
