@@ -104,7 +104,7 @@ export class Reconciler {
     this.#stopped = true;
     this.#queue.clear();
     for (const timer of this.#timers.values()) timer.abort();
-    await this.#working;
+    await Promise.all([this.#working, this.#settling]);
   }
 
   /**

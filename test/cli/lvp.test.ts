@@ -340,7 +340,7 @@ describe('lvp provision', () => {
     const states = [WEB, { ...WEB, volumes }];
     verbs.domain = () => Promise.resolve(states.shift() ?? WEB);
     const { stdout, exitCode } = await lvp(`provision --xml ${file}`);
-    expect(stdout).toMatch(/^web1 vda filling .*\n(.*\n)*  vda ready$/m);
+    expect(stdout).toMatch(/^web1 vda filling .*\n(.*\n)* {2}vda ready$/m);
     expect(exitCode).toBe(0);
     expect(verbs.calls).toEqual([['provision', xml.length]]);
   });

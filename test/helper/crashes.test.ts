@@ -363,7 +363,7 @@ describe('retire and restore, when they crash at any step', () => {
   it('a volume that takes the place of the sealed one in between keeps its name', async () => {
     const model = begun(volume.target, { ...sealed, openLooks: 1 });
     const tools = model.tools();
-    const { rename } = tools.lvm;
+    const rename = tools.lvm.rename.bind(tools.lvm);
     let isFirst = true;
     tools.lvm.rename = (vg, from, to) => {
       if (isFirst) {

@@ -137,13 +137,13 @@ describe('reprovision', () => {
   it('lets no start through while the volume is just being put aside', async () => {
     const { world, old } = await used();
     const retire = world.volumes.retire.bind(world.volumes);
-    const gate = Promise.withResolvers<void>();
+    const gate = Promise.withResolvers<undefined>();
     world.volumes.retire = (...call) => gate.promise.then(() => retire(...call));
     const begun = world.verbs.reprovision('vm1', asked);
     await until('intended', () => recordOf(world)?.replaces === old);
     world.reconciler.request(uuid);
     expect(await isAdmitted(world)).toBe(false);
-    gate.resolve();
+    gate.resolve(undefined);
     await begun;
     await endsNew({ world, old });
   });
@@ -365,9 +365,9 @@ describe('a daemon that is killed', () => {
   it('after publishing and before the row says ready goes on', async () => {
     const scene = await used();
     const { world } = scene;
-    const { putFill } = world.ledger;
-    world.ledger.putFill = function (record) {
-      if (record.state !== 'ready') putFill.call(this, record);
+    const putFill = world.ledger.putFill.bind(world.ledger);
+    world.ledger.putFill = (record) => {
+      if (record.state !== 'ready') putFill(record);
     };
     await world.verbs.reprovision('vm1', asked);
     await until('published', () => ![undefined, scene.old].includes(sealIdOf(world)));
