@@ -13,7 +13,8 @@ import type { PlannedFill } from './planned-fill.ts';
 import { goesOn, isUnfinished, sameRequest, volumeKey } from './planned-fill.ts';
 import { fillFor, fillsAt, volumeAt } from './plan-index.ts';
 import type { Domain, VolumeRequest } from './request.ts';
-import { asidesOf, isKeptAside } from './retired.ts';
+import { sayOfAside, withAside } from './aside-of-disk.ts';
+import { asidesOf } from './retired.ts';
 import type { FillMark, LogicalVolume, Seal } from './volume.ts';
 import { ADOPTING_TAG, fillIdOf, imageTag, privateName, readMark } from './volume.ts';
 
@@ -185,7 +186,7 @@ function decideDisk(input: PlanInput, disk: LocatedVolume): Decided {
     const { fillId, mark: seal } = unfinished;
     return [{ action: 'finish', fillId, seal }, 'the volume is sealed and only lacks its final name'];
   }
-  const aside = decideAside(input, disk, record, found);
+  const aside = decideAside(input, disk, record, found === undefined);
   if (aside !== undefined) return aside;
   if (held !== undefined) return held;
   if (mark?.state === 'filling') return decideHalfAdopted(input, disk, mark);
@@ -332,50 +333,28 @@ function decideHeld(
   return [
     {
       action: 'hold',
-      problem: record.replaces === undefined ? record.problem : saysAside(input, record.problem),
+      problem: record.replaces === undefined ? record.problem : withAside(record.problem, input.domain.name),
       retryAtMs,
     },
     'it failed and is tried again after a pause',
   ];
 }
 
-/**
- * A volume that was put aside to be made again. Only the fill that it was put aside for goes on; with any other
- * answer it gets its name back, or, while somebody else has that, a person has to look.
- */
 function decideAside(
   input: PlanInput,
   disk: LocatedVolume,
   record: PlannedFill | undefined,
-  found: LogicalVolume | undefined,
+  isNameFree: boolean,
 ): Decided | undefined {
-  const asides = asidesOf(input.volumes, disk.location);
-  const kept = record === undefined ? undefined : asides.find(({ seal }) => isKeptAside(record, seal));
-  const aside = kept ?? asides[0];
-  if (aside === undefined) return undefined;
-  if (aside.seal.domainUuid !== input.domain.uuid) {
-    return refuseOther(disk, `published for domain ${aside.seal.domainUuid} and put aside to be made again`);
-  }
-  const goesOn = kept !== undefined && record !== undefined && sameRequest(record.request, disk.request);
-  if (goesOn && volumeKey(record.location) === volumeKey(disk.location) && !kept.volume.open)
-    return undefined;
-  if (found === undefined && asides.length === 1) {
-    return [
-      { action: 'restore', fillId: aside.seal.fillId },
-      'it was put aside to be made again, which is over, so it gets its name back',
-    ];
-  }
-  return refuse(
-    'VOLUME_STATE',
-    `Volume ${volumeKey(disk.location)} was put aside as ${asides.map(({ volume }) => volumeKey(volume)).join(', ')}, and cannot have its name back: ${found === undefined ? 'there are several' : 'another volume has it'}.`,
-    `Delete the one that is not needed (virsh vol-delete, lvremove); what was put aside is what the domain last used.`,
-  );
-}
-
-function saysAside(input: PlanInput, problem: Problem): Problem {
-  const { code, message, hint } = problem;
-  const keptAside = `What the volume held is kept aside meanwhile; \`lvp cancel ${input.domain.name}\` gives it back.`;
-  return { code, message, hint: hint === undefined ? keptAside : `${hint} ${keptAside}` };
+  const { volumes, domain } = input;
+  const said = sayOfAside({ ...disk, volumes, domainUuid: domain.uuid, record, isNameFree });
+  if (said === undefined) return undefined;
+  if ('forOther' in said) return refuseOther(disk, said.forOther);
+  if ('refused' in said) return refuse('VOLUME_STATE', said.refused, said.hint);
+  return [
+    { action: 'restore', fillId: said.restore },
+    'it was put aside to be made again, which is over, so it gets its name back',
+  ];
 }
 
 function decideHalfAdopted(input: PlanInput, disk: LocatedVolume, mark: FillMark): Decided {

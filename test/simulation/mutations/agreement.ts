@@ -50,8 +50,8 @@ export const AGREEMENT: readonly Mutant[] = [
       },
       {
         file: 'provision/reconcile.ts',
-        from: '    this.requestKnown();\n    await reclaim(this.#needs);',
-        to: '    await reclaim(this.#needs);',
+        from: '    this.requestKnown();\n    for (const uuid of await reclaim',
+        to: '    for (const uuid of await reclaim',
       },
       {
         file: 'provision/reconcile.ts',
