@@ -293,7 +293,7 @@ describe('a request that cannot be met', () => {
         domain: { image: 'good.raw' },
         before: () => sh('lvcreate --yes --name hog --extents 100%FREE vg0'),
         code: 'VG_FULL',
-        says: /vg0 has 0 bytes free/,
+        says: /vg0 has too little room for the volume group-full: wanted are 16777216 bytes .* free are 0 bytes/,
         hint: /vgextend/,
         mend: async () => {
           await sh('lvremove --yes vg0/hog');
