@@ -17,6 +17,7 @@ import type { ImagePolicy } from '../../src/provision/resolve-image.ts';
 import { Reconciler } from '../../src/provision/reconcile.ts';
 import { InThreadWorkshop } from '../../src/provision/in-thread-workshop.ts';
 import type { StreamShape } from '../../src/provision/stream-shape.ts';
+import type { Census } from './census.ts';
 import type { Faults } from './faults.ts';
 import type { Group, Opener } from './group.ts';
 import type { Helper } from './helper.ts';
@@ -54,6 +55,7 @@ export interface Host {
   readonly journals: MemoryJournals;
   readonly faults: Faults;
   readonly log: Log;
+  readonly census: Census;
   readonly intervalMs: number;
   /** Whether volumes are read back before they are sealed. */
   readonly readBack: boolean;
@@ -77,7 +79,7 @@ export class Daemon {
     const domains = host.libvirt.domainsPort(life);
     const volumes = host.helper.volumes(life);
     const devices = openDevices(host, life);
-    const { log } = host;
+    const { census, log } = host;
     const policy: ImagePolicy = {
       ...{ requireDigest: true, virtualSizeMaxBytes: 2 ** 40 },
       expansion: { ratioMax: 2000, timeMaxMs: 3_600_000 },
@@ -89,7 +91,11 @@ export class Daemon {
     };
     this.fills = new Fills(
       { ledger, clock, log },
-      (...fill) => fillVolume(fillNeeds, ...fill),
+      async (...fill) => {
+        const sha256 = await fillVolume(fillNeeds, ...fill);
+        census.count(`published from ${fill[1].from}`);
+        return sha256;
+      },
       FILLS_AT_ONCE,
     );
     const needs = {
@@ -166,7 +172,7 @@ function openWorkshops(life: Life): Workshops {
 function openDevices({ group, faults }: Host, life: Life): VolumeDevices {
   return {
     async open(_vg, lv): Promise<VolumeDevice> {
-      await life.step();
+      await life.step('device open');
       const volume = group.model.find(lv);
       if (volume?.owner !== 'service' || !volume.active || group.isOpen(volume)) {
         throw deviceFailed(`${lv} cannot be opened`);
@@ -181,27 +187,27 @@ function openDevices({ group, faults }: Host, life: Life): VolumeDevices {
       };
       life.atEnd(close);
       const write = async (bytes: Uint8Array, offsetBytes: number): Promise<void> => {
-        await life.step();
+        await life.step('device write');
         if (faults.strikes('writeFails')) throw deviceFailed(`EIO writing to ${lv}`);
         group.write(volume, faults.strikes('diskCorrupts') ? spoilt(bytes) : bytes, offsetBytes);
-        await life.step();
+        await life.step('device written');
       };
       return {
         sizeBytes: volume.sizeBytes,
         write,
         zero: (offsetBytes, lengthBytes) => write(Buffer.alloc(lengthBytes), offsetBytes),
         async read(target, offsetBytes) {
-          await life.step();
+          await life.step('device read');
           target.set(disk.bytes.subarray(offsetBytes, offsetBytes + target.length));
         },
         async sync() {
-          await life.step();
+          await life.step('device sync');
           if (faults.strikes('syncFails')) throw deviceFailed(`EIO syncing ${lv}`);
           disk.sync();
-          await life.step();
+          await life.step('device synced');
         },
         async close() {
-          await life.step();
+          await life.step('device close');
           close();
         },
       };

@@ -58,19 +58,23 @@ export const changeSpace: Deed = (run, random) => {
   run.say(`the group has room for ${run.group.extents} extents`);
 };
 
-export const killDaemon: Deed = (run, random) => {
-  if (random.chance(0.4))
-    run.killDaemonAtWrite(random.between(1, 4), random.pick(['before', 'after'] as const));
-  else run.killDaemon(random.pick(['ledger lost', 'journals lost', '', '', '', '', '', '', '', '']));
+export const killDaemon: Deed = ({ crashes }, random) => {
+  const how = random.next();
+  if (how < 0.3) crashes.killDaemonAtWrite(random.between(1, 4), random.pick(['before', 'after'] as const));
+  else if (how < 0.7) crashes.killDaemonAtStep(random.between(1, 80));
+  else crashes.killDaemon(random.chance(0.1) ? random.pick(['ledger lost', 'journals lost'] as const) : '');
 };
 
-export const killHelper: Deed = (run) => {
-  run.say('helper killed');
-  run.helper.kill();
+export const killHelper: Deed = ({ crashes }, random) => {
+  if (random.chance(0.7)) crashes.killHelperAtStep(random.between(1, 25));
+  else crashes.killHelper();
 };
 
-export const cutPower: Deed = (run) => {
-  run.cutPower();
+export const cutPower: Deed = ({ crashes }, random) => {
+  const how = random.next();
+  if (how < 0.4) crashes.cutPowerAtStep('daemon', random.between(1, 80));
+  else if (how < 0.7) crashes.cutPowerAtStep('helper', random.between(1, 25));
+  else crashes.cutPower();
 };
 
 export const spoof: Deed = (run, random) => {
@@ -81,7 +85,11 @@ export const spoof: Deed = (run, random) => {
     { kind: 'pool' },
     { kind: 'connected' },
   ] as const);
+  run.say(`an event without reason: ${event.kind}`);
   run.daemon.onEvent(event);
 };
 
-export const passTime: Deed = (run, random) => run.sleep(random.skewed(3_600_000));
+export const passTime: Deed = (run, random) => {
+  run.say('time passes');
+  return run.sleep(random.skewed(3_600_000));
+};
