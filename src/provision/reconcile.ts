@@ -158,10 +158,9 @@ export class Reconciler {
       case 'claim':
         // Only for a guest that is here: tries that were given up do not compete for the volume.
         if (seen === undefined) return;
-        // The earlier try is over: its rows go, and what was filled for it is this domain's.
+        // What was filled for the earlier try is this domain's.
         ledger.removeFill(disk.seal.domainUuid, disk.request.target);
-        ledger.removeDomain(disk.seal.domainUuid);
-        this.#needs.firstStarts.delete(disk.seal.domainUuid);
+        this.#forgetIfOver(disk.seal.domainUuid);
         fills.begin(this.#newRecord(domain, disk, record, disk.fillId), { from: 'claim', seal: disk.seal });
         return;
       case 'cancel':
@@ -333,6 +332,18 @@ export class Reconciler {
       ledger.removeDomain(earlier);
       this.#said.delete(earlier);
     }
+  }
+
+  /** An earlier try of a guest, unless another disk is still being filled for it: that is claimed later. */
+  #forgetIfOver(earlier: string): void {
+    const { fills, firstStarts, ledger } = this.#needs;
+    if (fills.runningFor(earlier).length > 0) return;
+    for (const { domainUuid, request } of ledger.fills()) {
+      if (domainUuid === earlier) ledger.removeFill(earlier, request.target);
+    }
+    firstStarts.delete(earlier);
+    ledger.removeDomain(earlier);
+    this.#said.delete(earlier);
   }
 
   #forgetDisksNotIn(planned: Plan): void {
