@@ -37,10 +37,10 @@ export class Crashes {
     this.#run.ledger.killAtWrite = { inWrites, when, kill };
   }
 
-  killDaemonAtStep(steps: number): void {
+  killDaemonAtStep(steps: number, at: string): void {
     if (!this.#run.daemon.life.isAlive) return;
-    this.#run.say(`the daemon is to be killed in ${steps} steps`);
-    this.#run.daemon.life.light(steps, () => {
+    this.#run.say(`the daemon is to be killed in ${steps} steps ${at}`);
+    this.#run.daemon.life.light(steps, at, () => {
       this.killDaemon();
     });
   }
@@ -50,9 +50,9 @@ export class Crashes {
     this.#run.helper.kill(by);
   }
 
-  killHelperAtStep(steps: number): void {
-    this.#run.say(`the helper is to be killed in ${steps} steps`);
-    this.#run.helper.life.light(steps, () => {
+  killHelperAtStep(steps: number, at: string): void {
+    this.#run.say(`the helper is to be killed in ${steps} steps ${at}`);
+    this.#run.helper.life.light(steps, at, () => {
       this.killHelper();
     });
   }
@@ -66,10 +66,10 @@ export class Crashes {
     group.losePower(this.#chance());
   }
 
-  cutPowerAtStep(whose: 'daemon' | 'helper', steps: number): void {
+  cutPowerAtStep(whose: 'daemon' | 'helper', steps: number, at: string): void {
     if (!this.#run[whose].life.isAlive) return;
-    this.#run.say(`the power is to be cut in ${steps} steps of the ${whose}`);
-    this.#run[whose].life.light(steps, () => {
+    this.#run.say(`the power is to be cut in ${steps} steps ${at} of the ${whose}`);
+    this.#run[whose].life.light(steps, at, () => {
       this.cutPower();
     });
   }

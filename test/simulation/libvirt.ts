@@ -87,6 +87,11 @@ export class Libvirt {
     }
   }
 
+  /** Two domains cannot have one name. */
+  isNameTaken({ uuid, name }: DomainSpec): boolean {
+    return [...this.domains.values()].some(({ spec }) => spec.name === name && spec.uuid !== uuid);
+  }
+
   define(spec: DomainSpec, autostart: boolean): void {
     const before = this.domains.get(spec.uuid);
     const fresh: Domain = { spec, persistent: true, autostart, starting: undefined, guest: undefined };
@@ -106,6 +111,7 @@ export class Libvirt {
   /** virsh start, or create of a transient domain; resolves with why not, or undefined. */
   async start(spec: DomainSpec): Promise<string | undefined> {
     if (this.isAway) return 'libvirt is away';
+    if (this.isNameTaken(spec)) return 'another domain has that name';
     const existing = this.domains.get(spec.uuid);
     if (existing?.guest !== undefined || existing?.starting !== undefined)
       return 'it runs or is being started';

@@ -23,9 +23,11 @@ export interface LifeNeeds {
   readonly where?: (() => string) | undefined;
 }
 
-/** Ends a life, or more than that, so many steps from now: crashes at awaits that take no time. */
+/** Ends a life, or more than that, at an await to come, also at one that takes no time. */
 interface Fuse {
   steps: number;
+  /** What the steps that count begin with. */
+  readonly at: string;
   readonly blow: () => void;
 }
 
@@ -53,9 +55,9 @@ export class Life {
     this.#deathbed.push(run);
   }
 
-  /** Blows at the given number of steps from now, if the life lasts as long. */
-  light(steps: number, blow: () => void): void {
-    this.#fuse = { steps, blow };
+  /** Blows at the given number of such steps from now, if the life lasts as long. */
+  light(steps: number, at: string, blow: () => void): void {
+    this.#fuse = { steps, at, blow };
   }
 
   putOut(): void {
@@ -79,7 +81,7 @@ export class Life {
     const place = { at: where === undefined ? at : `${at} ${where()}` };
     census.count(`await ${this.who} at ${place.at}`);
     this.#waitingAt.add(place);
-    this.#burn();
+    this.#burn(at);
     const { slowness, delayMaxMs } = pace();
     if (this.#isAlive && random.chance(slowness)) await this.#pass(random.skewed(delayMaxMs));
     if (!this.#isAlive) await never();
@@ -117,8 +119,8 @@ export class Life {
     };
   }
 
-  #burn(): void {
-    if (this.#fuse === undefined) return;
+  #burn(at: string): void {
+    if (this.#fuse?.at === undefined || !at.startsWith(this.#fuse.at)) return;
     this.#fuse.steps -= 1;
     if (this.#fuse.steps > 0) return;
     const { blow } = this.#fuse;
