@@ -3,10 +3,12 @@ import type { Command } from 'commander';
 import { Option } from 'commander';
 import { AnnotateRequest } from '../core/control-protocol.ts';
 import { ProvisionError } from '../core/errors.ts';
-import type { ImageFormat, OuterCompression } from '../core/request.ts';
+import type { ImageFormat, OuterCompression, VolumeFate } from '../core/request.ts';
 import { EXIT } from './exit-codes.ts';
 import type { AddVerb } from './verb.ts';
 import { common, contextOf } from './verb.ts';
+
+const FATES: readonly VolumeFate[] = ['keep', 'delete'];
 
 interface AnnotateOptions {
   readonly format?: ImageFormat;
@@ -16,6 +18,8 @@ interface AnnotateOptions {
   readonly imageVersion?: string;
   readonly size?: string;
   readonly generation?: string;
+  readonly onUndefine?: VolumeFate;
+  readonly afterMigration?: VolumeFate;
   readonly start?: 'manual' | 'when-ready';
   readonly dryRun?: boolean;
 }
@@ -44,6 +48,18 @@ export const addAnnotate: AddVerb = (program, finish) => {
     .option('--size <size>', 'size of the volume if larger than the image, such as 20GiB')
     .option('--generation <number>', 'count it up to have the content made again')
     .addOption(
+      new Option(
+        '--on-undefine <fate>',
+        'of the volume when the domain is undefined (default: keep)',
+      ).choices(FATES),
+    )
+    .addOption(
+      new Option(
+        '--after-migration <fate>',
+        'of the volume here when the guest has moved away (default: keep)',
+      ).choices(FATES),
+    )
+    .addOption(
       new Option('--start <when>', 'when-ready: start the domain once its volumes are ready').choices([
         'manual',
         'when-ready',
@@ -54,6 +70,7 @@ export const addAnnotate: AddVerb = (program, finish) => {
   common(command, [
     'lvp annotate web1 vda images/debian-13.qcow2',
     'lvp annotate web1 vda images/debian-13.qcow2 --size 40GiB --start when-ready',
+    'lvp annotate ci-runner vda images/runner.qcow2 --on-undefine delete',
     'lvp annotate web1 vdb images/data --format raw --compression zstd --dry-run',
   ]).action(async (vm: string, disk: string, image: string, options: AnnotateOptions, self: Command) => {
     const { client, output } = contextOf(self, finish);
@@ -112,6 +129,8 @@ function requestOf(target: string, image: string, options: Stated): AnnotateRequ
     version: options.imageVersion,
     size: options.size,
     generation: options.generation === undefined ? undefined : Number(options.generation),
+    onUndefine: options.onUndefine,
+    afterMigration: options.afterMigration,
     start: options.start,
     dryRun: options.dryRun,
   });
