@@ -133,17 +133,18 @@ async function openStores(config: Config, log: Log) {
   };
 }
 
-/** Events are hints: they only say where to look again. */
+/** Events are hints: they only say where to look again, and how a guest has ended. */
 function onLibvirtEvent(event: LibvirtEvent, reconciler: Reconciler, log: Log): void {
   switch (event.kind) {
     case 'domain':
-      reconciler.request(event.uuid);
+      reconciler.heard(event.uuid, event.run);
       return;
     case 'pool':
       reconciler.requestKnown();
       return;
     case 'connected':
       log.info({}, 'libvirt answers');
+      reconciler.ends.forgetAll();
       lookAtEverything(reconciler, log);
       return;
     case 'disconnected':

@@ -7,14 +7,15 @@
 import { renameSync } from 'node:fs';
 import Database from 'better-sqlite3';
 import type { FillState } from '../core/plan.ts';
+import type { LastEnd } from '../core/last-end.ts';
 import type { Problem } from '../core/errors.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { Domain, VolumeLocation, VolumeRequest } from '../core/request.ts';
 import type { FillRecord, KnownDomain, Ledger, StartWish } from '../provision/ports.ts';
 
-const SCHEMA_VERSION = 1;
-
-const SCHEMA = `
+/** What makes each version of the schema out of the one before; `user_version` counts them. */
+const MIGRATIONS: readonly string[] = [
+  `
 CREATE TABLE fills (
   domain_uuid   TEXT NOT NULL,
   target        TEXT NOT NULL,
@@ -38,7 +39,13 @@ CREATE TABLE domains (
   start_wish TEXT NOT NULL,
   seen_at_ms INTEGER NOT NULL
 ) STRICT;
-`;
+`,
+  // How a domain's guest last ended, and since when the domain is gone.
+  `
+ALTER TABLE domains ADD COLUMN last_end TEXT;
+ALTER TABLE domains ADD COLUMN gone_at_ms INTEGER;
+`,
+];
 
 interface FillRow {
   domain_uuid: string;
@@ -62,7 +69,12 @@ interface DomainRow {
   origin: string;
   start_wish: string;
   seen_at_ms: number;
+  last_end: string | null;
+  gone_at_ms: number | null;
 }
+
+/** In the name of a damaged ledger, between its own name and the time at which it was set aside. */
+export const SET_ASIDE = '.damaged-';
 
 /** An opened ledger, and where a damaged predecessor was put if there was one. */
 export interface OpenedLedger {
@@ -87,7 +99,7 @@ export function openLedger(file: string): OpenedLedger {
       });
     }
   }
-  const setAside = `${file}.damaged-${Date.now()}`;
+  const setAside = `${file}${SET_ASIDE}${new Date().toISOString().replaceAll(/[:.]/g, '-')}`;
   renameSync(file, setAside);
   return { ledger: new SqliteLedger(openDatabase(file)), setAside };
 }
@@ -105,17 +117,15 @@ function openDatabase(file: string): Database.Database {
     const check = database.pragma('quick_check(1)', { simple: true });
     if (check !== 'ok') throw new Database.SqliteError(`quick_check: ${String(check)}`, 'SQLITE_CORRUPT');
     const version = database.pragma('user_version', { simple: true }) as number;
-    if (version > SCHEMA_VERSION) {
+    if (version > MIGRATIONS.length) {
       throw new Error(
-        `it was written by a newer release (schema ${version}, this one knows ${SCHEMA_VERSION})`,
+        `it was written by a newer release (schema ${version}, this one knows ${MIGRATIONS.length})`,
       );
     }
-    if (version === 0) {
-      database.transaction(() => {
-        database.exec(SCHEMA);
-        database.pragma(`user_version = ${SCHEMA_VERSION}`);
-      })();
-    }
+    database.transaction(() => {
+      for (const migration of MIGRATIONS.slice(version)) database.exec(migration);
+      if (version < MIGRATIONS.length) database.pragma(`user_version = ${MIGRATIONS.length}`);
+    })();
     return database;
   } catch (error) {
     database.close();
@@ -185,9 +195,18 @@ class SqliteLedger implements Ledger {
   putDomain(known: KnownDomain): void {
     this.#database
       .prepare(
-        'INSERT OR REPLACE INTO domains (uuid, domain, origin, start_wish, seen_at_ms) VALUES (?, ?, ?, ?, ?)',
+        `INSERT OR REPLACE INTO domains (uuid, domain, origin, start_wish, seen_at_ms, last_end, gone_at_ms)
+         VALUES (?, ?, ?, ?, ?, ?, ?)`,
       )
-      .run(known.domain.uuid, JSON.stringify(known.domain), known.origin, known.startWish, known.seenAtMs);
+      .run(
+        known.domain.uuid,
+        JSON.stringify(known.domain),
+        known.origin,
+        known.startWish,
+        known.seenAtMs,
+        known.lastEnd ?? null,
+        known.goneAtMs ?? null,
+      );
   }
 
   removeDomain(uuid: string): void {
@@ -223,5 +242,7 @@ function domainOfRow(row: DomainRow): KnownDomain {
     origin: row.origin as KnownDomain['origin'],
     startWish: row.start_wish as StartWish,
     seenAtMs: row.seen_at_ms,
+    ...(row.last_end === null ? {} : { lastEnd: row.last_end as LastEnd }),
+    ...(row.gone_at_ms === null ? {} : { goneAtMs: row.gone_at_ms }),
   };
 }

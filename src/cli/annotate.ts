@@ -48,18 +48,6 @@ export const addAnnotate: AddVerb = (program, finish) => {
     .option('--size <size>', 'size of the volume if larger than the image, such as 20GiB')
     .option('--generation <number>', 'count it up to have the content made again')
     .addOption(
-      new Option(
-        '--on-undefine <fate>',
-        'of the volume when the domain is undefined (default: keep)',
-      ).choices(FATES),
-    )
-    .addOption(
-      new Option(
-        '--after-migration <fate>',
-        'of the volume here when the guest has moved away (default: keep)',
-      ).choices(FATES),
-    )
-    .addOption(
       new Option('--start <when>', 'when-ready: start the domain once its volumes are ready').choices([
         'manual',
         'when-ready',
@@ -67,7 +55,7 @@ export const addAnnotate: AddVerb = (program, finish) => {
     )
     .option('--dry-run', 'only show the XML')
     .description('ask for an image on a disk of a domain');
-  common(command, [
+  common(withFates(command), [
     'lvp annotate web1 vda images/debian-13.qcow2',
     'lvp annotate web1 vda images/debian-13.qcow2 --size 40GiB --start when-ready',
     'lvp annotate ci-runner vda images/runner.qcow2 --on-undefine delete',
@@ -95,6 +83,22 @@ export const addAnnotate: AddVerb = (program, finish) => {
     finish(EXIT.ok);
   });
 };
+
+function withFates(command: Command): Command {
+  return command
+    .addOption(
+      new Option(
+        '--on-undefine <fate>',
+        'of the volume when the domain is undefined (default: keep)',
+      ).choices(FATES),
+    )
+    .addOption(
+      new Option(
+        '--after-migration <fate>',
+        'of the volume here when the guest has moved away (default: keep)',
+      ).choices(FATES),
+    );
+}
 
 function formatByEnding(image: string): ImageFormat {
   const name = image.replace(/\.(?:gz|zst|xz)$/i, '');

@@ -78,6 +78,7 @@ const VolumeGroup = z.strictObject({
   vg: z.string(),
   freeBytes: z.int().min(0),
   extentBytes: z.int().min(1),
+  shared: z.boolean(),
 });
 
 /** What each verb answers. */

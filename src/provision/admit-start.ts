@@ -82,6 +82,9 @@ async function decide(needs: AdmitNeeds, operation: GateOperation, xml: string):
   // Whoever waits for libvirt meanwhile waits for our readings too: this one, and one as long after the wait.
   const waitMs = Math.max(0, needs.graceMs - 2 * (needs.clock.monotonicMs() - askedMs));
   const last = mayFill && !isStartable(first) ? await fillWithinGrace(needs, domain, first, waitMs) : first;
+  if (isStartable(last) && reconciler.ends.isDeleting(domainUuid)) {
+    return { allowed: false, problems: [beingDeleted(domain)], domainUuid };
+  }
   if (isStartable(last)) {
     reconciler.admitted(domainUuid);
     return { allowed: true, problems: [], domainUuid };
@@ -91,6 +94,14 @@ async function decide(needs: AdmitNeeds, operation: GateOperation, xml: string):
     allowed: false,
     problems: last.problems.concat(last.disks.flatMap(describeUnready(needs, mayFill))),
     domainUuid,
+  };
+}
+
+function beingDeleted({ name }: Plan['domain']): Problem {
+  return {
+    code: 'VOLUME_STATE',
+    message: `The volumes of domain ${name}, which was undefined, are being deleted at this moment, as its annotation says.`,
+    hint: 'Start it again in a moment: they are filled anew then.',
   };
 }
 

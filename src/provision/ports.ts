@@ -9,6 +9,7 @@ import type { AnnotateRequest, AnnotateResult, DomainStatus, Explanation } from 
 import type { Problem } from '../core/errors.ts';
 import type { CachedImages, GcResult, ImageFacts, ImageRequest, ReadImage } from '../core/image-protocol.ts';
 import type { Blankness, PlannedFill } from '../core/plan.ts';
+import type { LastEnd, ShutoffReason } from '../core/last-end.ts';
 import type { CompressedExtent } from '../core/images/layout.ts';
 import type { Domain, ImageReference, LogicalPool, OuterCompression } from '../core/request.ts';
 import type { HashFrom } from '../core/resumable-sha256.ts';
@@ -26,6 +27,8 @@ export interface LibvirtDomain {
   readonly active: boolean;
   readonly persistent: boolean;
   readonly autostart: boolean;
+  /** Why it is shut off; only of a persistent domain that is. */
+  readonly shutoff?: ShutoffReason | undefined;
 }
 
 /** Domains, over org.libvirt on the system bus. A domain that is gone is `undefined`, not an error. */
@@ -33,6 +36,8 @@ export interface Domains {
   list(): Promise<readonly string[]>;
   read(uuid: string): Promise<LibvirtDomain | undefined>;
   find(nameOrUuid: string): Promise<LibvirtDomain | undefined>;
+  /** All XML there is of it, without security information: the definition, and the live one if it runs. */
+  everyXml(uuid: string): Promise<readonly string[] | undefined>;
   start(uuid: string): Promise<void>;
   /** Replaces the element in our namespace, in the persistent definition and, if running, the live one. */
   writeAnnotation(uuid: string, elementXml: string): Promise<void>;
@@ -51,13 +56,19 @@ export interface Pools {
   deleteVolume(pool: string, lv: string): Promise<void>;
 }
 
-/** What has happened in libvirt; every one of these only means "look again". */
+/**
+ * What has happened in libvirt; every one of these means "look again", and no more. The one exception is the
+ * `run` of a domain, which nobody can look up any more once a transient domain has gone.
+ */
 export type LibvirtEvent =
-  | { readonly kind: 'domain'; readonly uuid: string }
+  | { readonly kind: 'domain'; readonly uuid: string; readonly run?: RunEvent | undefined }
   | { readonly kind: 'pool' }
   /** The connection was made or made again: anything may have happened meanwhile. */
   | { readonly kind: 'connected' }
   | { readonly kind: 'disconnected'; readonly problem: Problem };
+
+/** Its guest began to run; was shut down or destroyed; went on running on another host. */
+export type RunEvent = 'begun' | 'ended' | 'migrated';
 
 /** The private volume a fill writes to. */
 export interface PrivateVolume {
@@ -297,6 +308,10 @@ export interface KnownDomain {
   readonly origin: 'gate' | 'libvirt';
   readonly startWish: StartWish;
   readonly seenAtMs: number;
+  /** Absent: not proven. */
+  readonly lastEnd?: LastEnd | undefined;
+  /** Since when it is gone, its end proven: what its annotation wants deleted is going to be. */
+  readonly goneAtMs?: number | undefined;
 }
 
 /** The SQLite ledger: intent before effect, and history. Synchronous; every write is durable on return. */

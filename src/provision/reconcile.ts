@@ -9,11 +9,14 @@ import { parseDomainXml } from '../core/domain-xml.ts';
 import type { Problem } from '../core/errors.ts';
 import { describeProblem, toProblem } from '../core/errors.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
-import { isStartable, isUnfinished, RETRY_MAX_MS, sameRequest, volumeKey } from '../core/plan.ts';
+import { isStartable, isUnfinished, RETRY_MAX_MS, sameRequest } from '../core/plan.ts';
 import type { Domain } from '../core/request.ts';
+import { DomainEnds } from './domain-ends.ts';
+import { EndOfVolumes } from './end-of-volume.ts';
+import { forgetDisksNotIn, forgetDomain, forgetEarlierTries } from './forget-domain.ts';
 import { IncomingDomains } from './incoming.ts';
 import { observe, problemsOf } from './observe.ts';
-import type { Domains, FillRecord, KnownDomain, LibvirtDomain } from './ports.ts';
+import type { Domains, FillRecord, KnownDomain, LibvirtDomain, RunEvent } from './ports.ts';
 import type { ReclaimNeeds } from './reclaim.ts';
 import { reclaim } from './reclaim.ts';
 import { startIfWished, startWishAfter } from './start-wishes.ts';
@@ -32,6 +35,8 @@ export interface ReconcileNeeds extends ReclaimNeeds {
 
 export class Reconciler {
   readonly incoming: IncomingDomains;
+  readonly ends: DomainEnds;
+  readonly #endOfVolumes: EndOfVolumes;
   readonly #needs: ReconcileNeeds;
   readonly #queue = new Set<string>();
   /** What was last said about a domain, so that the same news is logged once. */
@@ -48,6 +53,8 @@ export class Reconciler {
   constructor(needs: ReconcileNeeds) {
     this.#needs = needs;
     this.incoming = new IncomingDomains(needs.clock);
+    this.ends = new DomainEnds(needs, this.incoming);
+    this.#endOfVolumes = new EndOfVolumes(needs, this.ends);
     needs.fills.onSettled = (uuid) => {
       this.request(uuid);
     };
@@ -56,6 +63,13 @@ export class Reconciler {
   /** From now on a guest may have written to the domain's volumes. */
   admitted(uuid: string): void {
     this.#needs.firstStarts.delete(uuid);
+    this.ends.admitted(uuid);
+  }
+
+  /** An event of libvirt about a domain. */
+  heard(uuid: string, run: RunEvent | undefined): void {
+    this.ends.heard(uuid, run);
+    this.request(uuid);
   }
 
   /** Looks at one domain again, soon. */
@@ -96,6 +110,11 @@ export class Reconciler {
     }
   }
 
+  /** Resolves when nothing is queued and nobody works. */
+  async idle(): Promise<void> {
+    while (this.#working !== undefined) await this.#working;
+  }
+
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#queue.clear();
@@ -114,12 +133,18 @@ export class Reconciler {
     const startWish = startWishAfter(known, planned, seen);
     if (seen === 'libvirt') this.#needs.firstStarts.delete(domain.uuid);
     if (seen === 'gate' && known === undefined) this.#needs.firstStarts.set(domain.uuid, domain.name);
-    if (seen === 'gate') this.#forgetEarlierTries(domain);
+    if (seen === 'gate') for (const uuid of forgetEarlierTries(this.#needs, domain)) this.#said.delete(uuid);
     if (seen !== undefined) {
       const origin = known?.origin === 'libvirt' ? 'libvirt' : seen;
-      this.#remember({ domain, origin, startWish, seenAtMs: this.#needs.clock.nowMs() });
+      this.#remember({
+        domain,
+        origin,
+        startWish,
+        seenAtMs: this.#needs.clock.nowMs(),
+        lastEnd: known?.lastEnd,
+      });
     }
-    this.#forgetDisksNotIn(planned);
+    forgetDisksNotIn(this.#needs, planned);
     if (planned.problems.length === 0) for (const disk of planned.disks) this.#actOnDisk(domain, disk, seen);
     this.#say(planned);
   }
@@ -129,6 +154,7 @@ export class Reconciler {
     const before = this.#needs.ledger.domainOf(known.domain.uuid);
     const isSame =
       before?.origin === 'libvirt' &&
+      before.goneAtMs === undefined &&
       before.startWish === known.startWish &&
       isDeepStrictEqual(before.domain, JSON.parse(JSON.stringify(known.domain)));
     if (!isSame) this.#needs.ledger.putDomain(known);
@@ -237,24 +263,30 @@ export class Reconciler {
   }
 
   async #reconcile(uuids: readonly string[]): Promise<void> {
-    const annotated: { readonly found: LibvirtDomain | undefined; readonly domain: Domain }[] = [];
+    const annotated: {
+      readonly found: LibvirtDomain | undefined;
+      readonly domain: Domain;
+      readonly reading: object;
+    }[] = [];
     for (const uuid of uuids) {
+      const reading = this.ends.look(uuid);
       const found = await this.#needs.domains
         .read(uuid)
         .catch((error: unknown) => this.#readLater(uuid, error));
       if (found === 'later') continue;
       const domain = found === undefined ? this.#firstStartOf(uuid) : this.#parse(found);
-      if (domain === undefined) this.#forget(uuid, found);
-      else annotated.push({ found, domain });
+      if (domain !== undefined) annotated.push({ found, domain, reading });
+      else await this.#forget(uuid, found).catch((error: unknown) => this.#readLater(uuid, error));
     }
     if (annotated.length === 0) return;
     const observation = await observe(
       this.#needs,
       annotated.map(({ domain }) => domain),
     );
-    for (const { found, domain } of annotated) {
+    for (const { found, domain, reading } of annotated) {
       const planned = observation.plan(domain);
       this.act(planned, found === undefined ? undefined : 'libvirt');
+      if (found !== undefined) this.ends.saw(found, reading);
       // A start takes as long as QEMU does: nothing else waits for it.
       if (found !== undefined && isStartable(planned)) {
         startIfWished(this.#needs, found).catch((error: unknown) => {
@@ -296,54 +328,13 @@ export class Reconciler {
     }
   }
 
-  /** The domain is gone, or no longer asks for anything: its fills end, what was published stays. */
-  #forget(uuid: string, found: LibvirtDomain | undefined): void {
-    const { fills, ledger, log } = this.#needs;
+  async #forget(uuid: string, found: LibvirtDomain | undefined): Promise<void> {
     if (found === undefined) this.#unreadable.delete(uuid);
-    const known = ledger.domainOf(uuid);
-    let remain = false;
-    for (const fill of ledger.fills()) {
-      if (fill.domainUuid !== uuid) continue;
-      if (fills.running.has(fill.fillId)) {
-        fills.cancel(
-          fill.fillId,
-          found === undefined ? 'the domain was undefined' : 'the annotation was taken away',
-        );
-        remain = true;
-      } else ledger.removeFill(uuid, fill.request.target);
-    }
-    if (remain || known === undefined) return;
-    this.#needs.firstStarts.delete(uuid);
-    ledger.removeDomain(uuid);
-    this.#said.delete(uuid);
-    log.info({ domain: uuid, name: known.domain.name }, 'no longer asks for volumes');
-  }
-
-  /** First starts of this guest under other UUIDs for which nothing was begun: they do not come back. */
-  #forgetEarlierTries({ uuid, name }: Domain): void {
-    const { firstStarts, ledger } = this.#needs;
-    const filled = new Set(ledger.fills().map(({ domainUuid }) => domainUuid));
-    for (const [earlier, earlierName] of firstStarts) {
-      if (earlier === uuid || earlierName !== name || filled.has(earlier)) continue;
-      firstStarts.delete(earlier);
-      ledger.removeDomain(earlier);
-      this.#said.delete(earlier);
-    }
-  }
-
-  #forgetDisksNotIn(planned: Plan): void {
-    const { fills, ledger } = this.#needs;
-    const asked = new Set(planned.domain.annotation?.volumes.map(({ target }) => target));
-    const places = new Map(planned.disks.map((disk) => [disk.request.target, volumeKey(disk.location)]));
-    for (const fill of ledger.fills()) {
-      if (fill.domainUuid !== planned.domain.uuid) continue;
-      const place = places.get(fill.request.target);
-      // What was begun for another volume of this disk is nobody's any more, and what it left is to be taken up.
-      const hasMoved = place !== undefined && place !== volumeKey(fill.location) && fill.state !== 'ready';
-      if (asked.has(fill.request.target) && !(hasMoved && !fills.running.has(fill.fillId))) continue;
-      if (fills.running.has(fill.fillId)) fills.cancel(fill.fillId, 'the disk is no longer annotated');
-      else ledger.removeFill(fill.domainUuid, fill.request.target);
-    }
+    const needs = { ...this.#needs, endOfVolumes: this.#endOfVolumes };
+    const { isForgotten, againAtMs } = await forgetDomain(needs, uuid, found);
+    if (againAtMs !== undefined) this.#requestAt(uuid, againAtMs);
+    // The mistakes of an annotation were just said.
+    if (isForgotten && found === undefined) this.#said.delete(uuid);
   }
 
   #requestAt(uuid: string, atMs: number): void {

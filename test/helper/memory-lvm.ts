@@ -28,6 +28,7 @@ const EXTENT_BYTES = 4 << 20;
 export class MemoryLvm {
   volumes: ModelVolume[] = [];
   freeExtents = 100;
+  isShared = false;
   /** Changing steps done so far, by name. */
   steps: string[] = [];
   /** Crash when this many steps have been begun: `before` or `after` the last of them has its effect. */
@@ -98,7 +99,12 @@ export class MemoryLvm {
           Promise.resolve(
             vgs
               .filter((vg) => vg === 'vg0')
-              .map((vg) => ({ vg, freeBytes: this.freeExtents * EXTENT_BYTES, extentBytes: EXTENT_BYTES })),
+              .map((vg) => ({
+                vg,
+                freeBytes: this.freeExtents * EXTENT_BYTES,
+                extentBytes: EXTENT_BYTES,
+                shared: this.isShared,
+              })),
           ),
         volumes: () => Promise.resolve(this.volumes.map((volume) => this.#row(volume))),
         create: (_vg, lv, sizeBytes, tags) =>

@@ -237,6 +237,7 @@ class FakeLibvirt {
   readonly started: string[] = [];
   readonly refreshed: string[] = [];
   isAway = false;
+  onList: () => void = () => undefined;
   readonly #volumes: FakeVolumes;
 
   constructor(volumes: FakeVolumes) {
@@ -333,9 +334,16 @@ export class World {
       deleteVolume: (name, lv) => this.libvirt.deleteVolume(name, lv),
     };
     const domains: Domains = {
-      list: () => Promise.resolve([...this.libvirt.domains.keys()]),
+      list: async () => {
+        this.libvirt.onList();
+        return Promise.resolve([...this.libvirt.domains.keys()]);
+      },
       read: (uuid) => this.libvirt.read(uuid),
       find: (name) => this.libvirt.find(name),
+      everyXml: async (uuid) => {
+        const found = await this.libvirt.read(uuid);
+        return found === undefined ? undefined : [found.xml];
+      },
       start: (uuid) => this.libvirt.start(uuid),
       writeAnnotation: () => Promise.resolve(),
     };
@@ -366,7 +374,10 @@ export class World {
   define(options: Parameters<typeof domainXml>[0] & { readonly autostart?: boolean }): string {
     const xml = domainXml(options);
     const { uuid, name, autostart = false } = options;
-    this.libvirt.domains.set(uuid, { uuid, name, xml, active: false, persistent: true, autostart });
+    this.libvirt.domains.set(uuid, {
+      ...{ uuid, name, xml, active: false, persistent: true, autostart },
+      shutoff: 'unknown',
+    });
     this.reconciler.request(uuid);
     return xml;
   }

@@ -120,7 +120,12 @@ export class Helper {
       lvm: {
         groups: (vgs) =>
           Promise.resolve(
-            vgs.map((vg) => ({ vg, freeBytes: this.#group.freeBytes, extentBytes: EXTENT_BYTES })),
+            vgs.map((vg) => ({
+              vg,
+              freeBytes: this.#group.freeBytes,
+              extentBytes: EXTENT_BYTES,
+              shared: false,
+            })),
           ),
         volumes: async (vgs) => {
           await life.step();

@@ -208,6 +208,11 @@ export class Libvirt {
       },
       find: (word) =>
         this.#call(daemon, () => all().find(({ uuid, name }) => uuid === word || name === word)),
+      everyXml: (uuid) =>
+        this.#call(daemon, () => {
+          const found = all().find((domain) => domain.uuid === uuid);
+          return found === undefined ? undefined : [found.xml];
+        }),
       start: async (uuid) => {
         const spec = await this.#call(daemon, () => this.domains.get(uuid)?.spec);
         const why = spec === undefined ? 'there is none' : await this.start(spec);

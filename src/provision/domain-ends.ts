@@ -1,0 +1,115 @@
+/**
+ * What is proven of how guests have ended: read off domains that are shut off, and told by libvirt's events of
+ * domains that nobody can look at any more. Only what was seen while nothing was missed counts; after every gap
+ * (our own restart, libvirt's) it has to be seen again. The ledger keeps what must outlive that: that a guest
+ * has moved away, and that a domain is gone with its end proven.
+ */
+import { toProblem } from '../core/errors.ts';
+import type { LastEnd } from '../core/last-end.ts';
+import { lastEndAfter } from '../core/last-end.ts';
+import type { IncomingDomains } from './incoming.ts';
+import type { KnownDomain, Ledger, LibvirtDomain, Log, RunEvent } from './ports.ts';
+
+interface EndsNeeds {
+  readonly ledger: Ledger;
+  readonly log: Log;
+}
+
+export class DomainEnds {
+  readonly #needs: EndsNeeds;
+  readonly #incoming: IncomingDomains;
+  /** Domains whose last end was seen since the last gap, and that have not begun to run since. */
+  readonly #witnessed = new Set<string>();
+  /** Readings under way that nothing has overtaken yet. */
+  readonly #readings = new Map<string, object>();
+  /** Domains whose volumes are being deleted at this moment. */
+  readonly #deleting = new Set<string>();
+
+  constructor(needs: EndsNeeds, incoming: IncomingDomains) {
+    this.#needs = needs;
+    this.#incoming = incoming;
+  }
+
+  /** Anything may have happened unseen. */
+  forgetAll(): void {
+    this.#witnessed.clear();
+    this.#readings.clear();
+  }
+
+  /** An event of libvirt: what is being read of this domain may be out of date. */
+  heard(uuid: string, run: RunEvent | undefined): void {
+    this.#readings.delete(uuid);
+    if (run === undefined) return;
+    this.#witnessed.delete(uuid);
+    const known = this.#needs.ledger.domainOf(uuid);
+    // One that is arriving may be ended here and go on where it came from.
+    if (run === 'begun' || known === undefined || (run === 'ended' && this.#incoming.has(uuid))) return;
+    this.#note(known, run === 'ended' ? 'here' : 'migrated');
+  }
+
+  /** A start was let through: whatever ended before, its last run has not. */
+  admitted(uuid: string): void {
+    this.#witnessed.delete(uuid);
+    this.#readings.delete(uuid);
+    const known = this.#needs.ledger.domainOf(uuid);
+    if (known?.goneAtMs !== undefined) this.#needs.ledger.putDomain({ ...known, ...NOTHING_PROVEN });
+  }
+
+  /** A reading begins; hand what it returns to `saw`. */
+  look(uuid: string): object {
+    const reading = {};
+    this.#readings.set(uuid, reading);
+    return reading;
+  }
+
+  /** The domain is there; its row in the ledger, too. */
+  saw(found: LibvirtDomain, reading: object): void {
+    const { uuid } = found;
+    const known = this.#needs.ledger.domainOf(uuid);
+    if (this.#readings.get(uuid) !== reading || known === undefined) return;
+    this.#readings.delete(uuid);
+    const lastEnd = lastEndAfter(known.lastEnd, found);
+    if (lastEnd === undefined) this.#witnessed.delete(uuid);
+    // A start or an arrival that failed says nothing of what was before it.
+    else if (found.shutoff !== 'failed') this.#witnessed.add(uuid);
+    if (known.lastEnd !== lastEnd || known.goneAtMs !== undefined) {
+      this.#needs.ledger.putDomain({ ...known, lastEnd, goneAtMs: undefined });
+    }
+  }
+
+  /** How the domain, which is gone, has ended, if that is proven. */
+  provenEnd(known: KnownDomain): LastEnd | undefined {
+    const isProven = known.goneAtMs !== undefined || this.#witnessed.has(known.domain.uuid);
+    return isProven ? known.lastEnd : undefined;
+  }
+
+  isDeleting(uuid: string): boolean {
+    return this.#deleting.has(uuid);
+  }
+
+  /** No start of the domain is let through meanwhile. */
+  async whileDeleting<T>(uuid: string, work: () => Promise<T>): Promise<T> {
+    this.#deleting.add(uuid);
+    try {
+      return await work();
+    } finally {
+      this.#deleting.delete(uuid);
+    }
+  }
+
+  #note(known: KnownDomain, lastEnd: LastEnd): void {
+    try {
+      // It has run: libvirt knew it, whoever had shown it to us before.
+      this.#needs.ledger.putDomain({ ...known, origin: 'libvirt', lastEnd });
+      this.#witnessed.add(known.domain.uuid);
+    } catch (error) {
+      const fields = { domain: known.domain.uuid, problem: toProblem(error) };
+      this.#needs.log.warn(
+        fields,
+        'the ledger could not be told how a guest ended; its volumes will be kept',
+      );
+    }
+  }
+}
+
+const NOTHING_PROVEN = { lastEnd: undefined, goneAtMs: undefined };
