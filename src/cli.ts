@@ -6,6 +6,7 @@ import { addAnnotate } from './cli/annotate.ts';
 import { addCancel } from './cli/cancel.ts';
 import { addConfig } from './cli/config-check.ts';
 import { addExplain } from './cli/explain.ts';
+import { addGc } from './cli/gc.ts';
 import { addImage } from './cli/image.ts';
 import { EXIT, EXIT_HELP, exitCodeOf } from './cli/exit-codes.ts';
 import { addList } from './cli/list.ts';
@@ -35,7 +36,17 @@ function buildProgram(): Command {
     .version(versionOf(), '-V, --version')
     .showHelpAfterError('See: lvp --help')
     .exitOverride();
-  for (const add of [addList, addStatus, addAnnotate, addExplain, addCancel, addRetry, addImage, addConfig]) {
+  for (const add of [
+    addList,
+    addStatus,
+    addAnnotate,
+    addExplain,
+    addCancel,
+    addRetry,
+    addGc,
+    addImage,
+    addConfig,
+  ]) {
     add(program, finish);
   }
   return program.addHelpText('after', `\n${EXIT_HELP}`);

@@ -11,7 +11,7 @@ import { serveControl } from './adapters/control-socket.ts';
 import { JournalFolder } from './adapters/fill-journals.ts';
 import { openGateSocket } from './adapters/gate-socket.ts';
 import { ImageFolder } from './adapters/image-cache.ts';
-import { openLedger } from './adapters/ledger.ts';
+import { damagedLedgers, openLedger } from './adapters/ledger.ts';
 import { libvirtOverDbus } from './adapters/libvirt-dbus.ts';
 import { openLog } from './adapters/log.ts';
 import { LvmHelper } from './adapters/lvm-helper.ts';
@@ -20,6 +20,7 @@ import { keepWatchdogFed, systemdNotify } from './adapters/systemd-notify.ts';
 import { WorkerThreads } from './adapters/threads.ts';
 import { describeProblem, toProblem } from './core/errors.ts';
 import { admitStart } from './provision/admit-start.ts';
+import { GarbageCollector } from './provision/collect-garbage.ts';
 import { DomainVerbs } from './provision/control-verbs.ts';
 import { fillVolume } from './provision/fill-volume.ts';
 import { Fills } from './provision/fills.ts';
@@ -43,7 +44,8 @@ Normally started by systemd: systemctl start libvirt-volume-provisioner. See lvp
 
 /** Wires everything up, begins, and resolves with how to end it. */
 async function run(config: Config, log: Log): Promise<() => Promise<void>> {
-  const { ledger, setAside } = openLedger(join(config.stateDir, 'ledger.db'));
+  const ledgerFile = join(config.stateDir, 'ledger.db');
+  const { ledger, setAside } = openLedger(ledgerFile);
   if (setAside !== undefined)
     log.error({ setAside }, 'the ledger was damaged and begun anew; tags say what volumes hold');
   const clock = systemClock;
@@ -79,6 +81,10 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
     path: join(config.runtimeDir, 'control.sock'),
     verbs: new DomainVerbs({ ...needs, reconciler }),
     images: new CachedImageVerbs({ ...fillNeeds, log }),
+    garbage: new GarbageCollector({
+      ...{ ...needs, reconciler, cache: stores.cache },
+      damagedLedgers: () => damagedLedgers(ledgerFile),
+    }),
     log,
   });
   const gate = await openGateSocket({

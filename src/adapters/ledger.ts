@@ -5,6 +5,8 @@
  * `synchronous = FULL` makes a commit durable before the call returns: intent is on disk before its effect.
  */
 import { renameSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import Database from 'better-sqlite3';
 import type { FillState } from '../core/plan.ts';
 import type { LastEnd } from '../core/last-end.ts';
@@ -74,7 +76,7 @@ interface DomainRow {
 }
 
 /** In the name of a damaged ledger, between its own name and the time at which it was set aside. */
-export const SET_ASIDE = '.damaged-';
+const SET_ASIDE = '.damaged-';
 
 /** An opened ledger, and where a damaged predecessor was put if there was one. */
 export interface OpenedLedger {
@@ -102,6 +104,13 @@ export function openLedger(file: string): OpenedLedger {
   const setAside = `${file}${SET_ASIDE}${new Date().toISOString().replaceAll(/[:.]/g, '-')}`;
   renameSync(file, setAside);
   return { ledger: new SqliteLedger(openDatabase(file)), setAside };
+}
+
+/** Ledgers that were set aside earlier and that nobody has removed. */
+export async function damagedLedgers(file: string): Promise<readonly string[]> {
+  const names = await readdir(dirname(file));
+  const start = `${basename(file)}${SET_ASIDE}`;
+  return names.filter((name) => name.startsWith(start)).map((name) => join(dirname(file), name));
 }
 
 function isDamage(error: unknown): boolean {

@@ -6,6 +6,7 @@
  * errors are kept as `cause` and go no further. Every call ends within a bounded time of its own accord.
  */
 import type { AnnotateRequest, AnnotateResult, DomainStatus, Explanation } from '../core/control-protocol.ts';
+import type { GarbageReport, GarbageRequest } from '../core/garbage-protocol.ts';
 import type { Problem } from '../core/errors.ts';
 import type { CachedImages, GcResult, ImageFacts, ImageRequest, ReadImage } from '../core/image-protocol.ts';
 import type { Blankness, PlannedFill } from '../core/plan.ts';
@@ -189,6 +190,8 @@ export interface ImageCache {
   list(): Promise<readonly CachedImage[]>;
   /** Removes what is not in use: the least recently used beyond the budget, or everything. */
   evict(what: 'over-budget' | 'all'): Promise<readonly CachedImage[]>;
+  /** Files that belong to no entry and no download under way; removes them if asked to. */
+  strays(what: 'list' | 'remove'): Promise<readonly string[]>;
 }
 
 export interface LeaseOptions {
@@ -371,6 +374,12 @@ export interface ControlVerbs {
   cancel(nameOrUuid: string, target?: string): Promise<DomainStatus>;
   /** Tries failed and cancelled fills of all disks or of one again, at once. */
   retry(nameOrUuid: string, target?: string): Promise<DomainStatus>;
+}
+
+/** What the control socket offers to `lvp gc`. */
+export interface GarbageVerbs {
+  /** What is left over; repairs what is safe to repair unless it is only to be looked at. */
+  collect(request: GarbageRequest): Promise<GarbageReport>;
 }
 
 /** What the control socket offers to `lvp image`. A caller that goes away aborts the signal. */

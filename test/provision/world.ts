@@ -13,6 +13,7 @@ import { imageName } from '../../src/core/request.ts';
 import type { Seal } from '../../src/core/volume.ts';
 import { answer } from '../../src/helper/requests.ts';
 import type { AdmitNeeds } from '../../src/provision/admit-start.ts';
+import { GarbageCollector } from '../../src/provision/collect-garbage.ts';
 import { DomainVerbs } from '../../src/provision/control-verbs.ts';
 import type { FillNeeds } from '../../src/provision/fill-volume.ts';
 import { fillVolume } from '../../src/provision/fill-volume.ts';
@@ -308,6 +309,9 @@ export class World {
   reconciler!: Reconciler;
   admit!: AdmitNeeds;
   verbs!: DomainVerbs;
+  garbage!: GarbageCollector;
+  readonly strays = new Set<string>();
+  damagedLedgers: readonly string[] = [];
 
   readonly #readBack: boolean;
   readonly #requireDigest: boolean;
@@ -363,6 +367,17 @@ export class World {
     const needs = { pools, volumes, ledger, clock, fills: this.fills, domains, firstStarts, log: silent };
     this.reconciler = new Reconciler(needs);
     this.verbs = new DomainVerbs({ ...needs, reconciler: this.reconciler });
+    this.garbage = new GarbageCollector({
+      ...{ ...needs, reconciler: this.reconciler },
+      cache: {
+        strays: (what) => {
+          const names = [...this.strays];
+          if (what === 'remove') this.strays.clear();
+          return Promise.resolve(names);
+        },
+      },
+      damagedLedgers: () => Promise.resolve(this.damagedLedgers),
+    });
     this.admit = {
       ...needs,
       reconciler: this.reconciler,
