@@ -143,7 +143,7 @@ async function openStores(config: Config, log: Log) {
 function onLibvirtEvent(event: LibvirtEvent, reconciler: Reconciler, log: Log): void {
   switch (event.kind) {
     case 'domain':
-      reconciler.heard(event.uuid, event.run);
+      reconciler.heard(event.uuid, event.change);
       return;
     case 'pool':
       reconciler.requestKnown();

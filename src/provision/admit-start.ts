@@ -68,8 +68,18 @@ function refuseOrPassOn(error: unknown): Decided {
 
 async function decide(needs: AdmitNeeds, operation: GateOperation, xml: string): Promise<Decided> {
   const domain = parseDomainXml(xml);
+  if (domain.annotation === undefined) return { allowed: true, problems: [], domainUuid: domain.uuid };
+  try {
+    return await decideFor(needs, operation, domain);
+  } catch (error) {
+    // Where we cannot tell, the hook may let it start by its seals.
+    needs.reconciler.ends.admitted(domain.uuid);
+    throw error;
+  }
+}
+
+async function decideFor(needs: AdmitNeeds, operation: GateOperation, domain: Domain): Promise<Decided> {
   const domainUuid = domain.uuid;
-  if (domain.annotation === undefined) return { allowed: true, problems: [], domainUuid };
   const { reconciler } = needs;
   if (operation !== 'prepare') reconciler.incoming.mark(domainUuid, 'admitted');
   // If this is the autostart at boot it is not tried again by libvirt, however it ends here.

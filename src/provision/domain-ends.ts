@@ -8,7 +8,7 @@ import { toProblem } from '../core/errors.ts';
 import type { LastEnd } from '../core/last-end.ts';
 import { lastEndAfter } from '../core/last-end.ts';
 import type { IncomingDomains } from './incoming.ts';
-import type { KnownDomain, Ledger, LibvirtDomain, Log, RunEvent } from './ports.ts';
+import type { DomainChange, KnownDomain, Ledger, LibvirtDomain, Log } from './ports.ts';
 
 interface EndsNeeds {
   readonly ledger: Ledger;
@@ -20,6 +20,8 @@ export class DomainEnds {
   readonly #incoming: IncomingDomains;
   /** Domains whose last end was seen since the last gap, and that have not begun to run since. */
   readonly #witnessed = new Set<string>();
+  /** Domains whose definition has changed since it was last read: their annotation may say something else by now. */
+  readonly #unread = new Set<string>();
   /** Readings under way that nothing has overtaken yet. */
   readonly #readings = new Map<string, object>();
   /** Domains whose volumes are being deleted at this moment. */
@@ -37,22 +39,23 @@ export class DomainEnds {
   }
 
   /** An event of libvirt: what is being read of this domain may be out of date. */
-  heard(uuid: string, run: RunEvent | undefined): void {
+  heard(uuid: string, change: DomainChange | undefined): void {
     this.#readings.delete(uuid);
-    if (run === undefined) return;
-    this.#witnessed.delete(uuid);
-    const known = this.#needs.ledger.domainOf(uuid);
+    if (change === undefined) return;
+    if (change === 'defined') this.#unread.add(uuid);
+    if (change === 'defined' || change === 'begun') {
+      this.#prove(uuid, undefined);
+      return;
+    }
     // One that is arriving may be ended here and go on where it came from.
-    if (run === 'begun' || known === undefined || (run === 'ended' && this.#incoming.has(uuid))) return;
-    this.#note(known, run === 'ended' ? 'here' : 'migrated');
+    if (change === 'ended' && this.#incoming.has(uuid)) this.#prove(uuid, undefined);
+    else this.#prove(uuid, change === 'ended' ? 'here' : 'migrated');
   }
 
-  /** A start was let through: whatever ended before, its last run has not. */
+  /** A start was let through, or may have been: whatever ended before, its last run has not. */
   admitted(uuid: string): void {
-    this.#witnessed.delete(uuid);
     this.#readings.delete(uuid);
-    const known = this.#needs.ledger.domainOf(uuid);
-    if (known?.goneAtMs !== undefined) this.#needs.ledger.putDomain({ ...known, ...NOTHING_PROVEN });
+    this.#prove(uuid, undefined);
   }
 
   /** A reading begins; hand what it returns to `saw`. */
@@ -68,6 +71,7 @@ export class DomainEnds {
     const known = this.#needs.ledger.domainOf(uuid);
     if (this.#readings.get(uuid) !== reading || known === undefined) return;
     this.#readings.delete(uuid);
+    this.#unread.delete(uuid);
     const lastEnd = lastEndAfter(known.lastEnd, found);
     if (lastEnd === undefined) this.#witnessed.delete(uuid);
     // A start or an arrival that failed says nothing of what was before it.
@@ -79,8 +83,16 @@ export class DomainEnds {
 
   /** How the domain, which is gone, has ended, if that is proven. */
   provenEnd(known: KnownDomain): LastEnd | undefined {
+    if (this.#unread.has(known.domain.uuid)) return undefined;
     const isProven = known.goneAtMs !== undefined || this.#witnessed.has(known.domain.uuid);
     return isProven ? known.lastEnd : undefined;
+  }
+
+  /** Nothing is asked for this domain any more. */
+  forget(uuid: string): void {
+    this.#readings.delete(uuid);
+    this.#unread.delete(uuid);
+    this.#witnessed.delete(uuid);
   }
 
   isDeleting(uuid: string): boolean {
@@ -97,19 +109,20 @@ export class DomainEnds {
     }
   }
 
-  #note(known: KnownDomain, lastEnd: LastEnd): void {
+  /** What is not written down is not proven; and it is worse to forget than to keep that a domain is gone. */
+  #prove(uuid: string, lastEnd: LastEnd | undefined): void {
+    const { ledger, log } = this.#needs;
+    this.#witnessed.delete(uuid);
+    const known = ledger.domainOf(uuid);
+    if (known === undefined) return;
     try {
-      // It has run: libvirt knew it, whoever had shown it to us before.
-      this.#needs.ledger.putDomain({ ...known, origin: 'libvirt', lastEnd });
-      this.#witnessed.add(known.domain.uuid);
+      // One that has ended has run: libvirt knew it, whoever had shown it to us before.
+      if (lastEnd !== undefined) ledger.putDomain({ ...known, origin: 'libvirt', lastEnd });
+      else if (known.goneAtMs !== undefined) ledger.putDomain({ ...known, goneAtMs: undefined, lastEnd });
+      if (lastEnd !== undefined) this.#witnessed.add(uuid);
     } catch (error) {
-      const fields = { domain: known.domain.uuid, problem: toProblem(error) };
-      this.#needs.log.warn(
-        fields,
-        'the ledger could not be told how a guest ended; its volumes will be kept',
-      );
+      this.#unread.add(uuid);
+      log.warn({ domain: uuid, problem: toProblem(error) }, 'the ledger could not be told how a guest ended');
     }
   }
 }
-
-const NOTHING_PROVEN = { lastEnd: undefined, goneAtMs: undefined };

@@ -82,7 +82,10 @@ export class EndOfVolumes {
   }
 
   async #deleteAll(uuid: string, doomed: readonly DoomedVolume[]): Promise<number> {
-    const isStillGone = () => this.#needs.ledger.domainOf(uuid)?.goneAtMs !== undefined;
+    const isStillGone = () => {
+      const row = this.#needs.ledger.domainOf(uuid);
+      return row?.goneAtMs !== undefined && this.#ends.provenEnd(row) !== undefined;
+    };
     let left = 0;
     for (const { record } of doomed) {
       const outcome = await this.#ends.whileDeleting(uuid, () =>

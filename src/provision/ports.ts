@@ -59,17 +59,17 @@ export interface Pools {
 
 /**
  * What has happened in libvirt; every one of these means "look again", and no more. The one exception is the
- * `run` of a domain, which nobody can look up any more once a transient domain has gone.
+ * `change` of a domain: once it has gone nobody can look up any more how its guest ended.
  */
 export type LibvirtEvent =
-  | { readonly kind: 'domain'; readonly uuid: string; readonly run?: RunEvent | undefined }
+  | { readonly kind: 'domain'; readonly uuid: string; readonly change?: DomainChange | undefined }
   | { readonly kind: 'pool' }
   /** The connection was made or made again: anything may have happened meanwhile. */
   | { readonly kind: 'connected' }
   | { readonly kind: 'disconnected'; readonly problem: Problem };
 
-/** Its guest began to run; was shut down or destroyed; went on running on another host. */
-export type RunEvent = 'begun' | 'ended' | 'migrated';
+/** It was defined or its metadata changed; its guest began to run; was shut down or destroyed; moved to another host. */
+export type DomainChange = 'defined' | 'begun' | 'ended' | 'migrated';
 
 /** The private volume a fill writes to. */
 export interface PrivateVolume {

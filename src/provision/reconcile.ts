@@ -16,7 +16,7 @@ import { EndOfVolumes } from './end-of-volume.ts';
 import { forgetDisksNotIn, forgetDomain, forgetEarlierTries } from './forget-domain.ts';
 import { IncomingDomains } from './incoming.ts';
 import { observe, problemsOf } from './observe.ts';
-import type { Domains, FillRecord, KnownDomain, LibvirtDomain, RunEvent } from './ports.ts';
+import type { Domains, FillRecord, KnownDomain, LibvirtDomain, DomainChange } from './ports.ts';
 import type { ReclaimNeeds } from './reclaim.ts';
 import { reclaim } from './reclaim.ts';
 import { startIfWished, startWishAfter } from './start-wishes.ts';
@@ -67,8 +67,8 @@ export class Reconciler {
   }
 
   /** An event of libvirt about a domain. */
-  heard(uuid: string, run: RunEvent | undefined): void {
-    this.ends.heard(uuid, run);
+  heard(uuid: string, change: DomainChange | undefined): void {
+    this.ends.heard(uuid, change);
     this.request(uuid);
   }
 
@@ -333,6 +333,7 @@ export class Reconciler {
     const needs = { ...this.#needs, endOfVolumes: this.#endOfVolumes };
     const { isForgotten, againAtMs } = await forgetDomain(needs, uuid, found);
     if (againAtMs !== undefined) this.#requestAt(uuid, againAtMs);
+    if (isForgotten) this.ends.forget(uuid);
     // The mistakes of an annotation were just said.
     if (isForgotten && found === undefined) this.#said.delete(uuid);
   }

@@ -8,7 +8,7 @@ import { ProvisionError } from '../../src/core/errors.ts';
 import type { ShutoffReason } from '../../src/core/last-end.ts';
 import { admitStart } from '../../src/provision/admit-start.ts';
 import { GONE_FOR_MS } from '../../src/provision/end-of-volume.ts';
-import type { LibvirtDomain, RunEvent } from '../../src/provision/ports.ts';
+import type { LibvirtDomain, DomainChange } from '../../src/provision/ports.ts';
 import { domainXml, until, World } from './world.ts';
 
 const uuid = '11111111-1111-4111-8111-111111111111';
@@ -57,14 +57,14 @@ async function run(world: World, fields: Partial<LibvirtDomain> = {}): Promise<v
   await look(world);
 }
 
-async function shutOff(world: World, shutoff: ShutoffReason, event?: RunEvent): Promise<void> {
+async function shutOff(world: World, shutoff: ShutoffReason, event?: DomainChange): Promise<void> {
   change(world, { active: false, shutoff });
   world.reconciler.heard(uuid, event);
   await look(world);
 }
 
 /** The guest of a transient domain ends, and the domain with it. */
-function vanish(world: World, event?: RunEvent): void {
+function vanish(world: World, event?: DomainChange): void {
   world.libvirt.domains.delete(uuid);
   world.reconciler.heard(uuid, event);
 }
@@ -125,6 +125,33 @@ describe('a domain that is undefined', () => {
     await look(world);
     world.undefine(uuid);
     await expectDeleted(world);
+  });
+
+  it('keeps its volume if its definition changed and was not read any more', async () => {
+    const world = await publishedWorld();
+    world.libvirt.domains.delete(uuid);
+    world.reconciler.heard(uuid, 'defined');
+    world.reconciler.heard(uuid, undefined);
+    await expectKept(world);
+  });
+
+  it('keeps its volume if its definition changed during the pause and was not read any more', async () => {
+    const world = await publishedWorld();
+    world.undefine(uuid);
+    await look(world);
+    world.reconciler.heard(uuid, 'defined');
+    await expectKept(world);
+  });
+
+  it('keeps its volume if a start may have been let through while nobody could look', async () => {
+    const world = await publishedWorld();
+    const xml = world.libvirt.domains.get(uuid)?.xml ?? '';
+    world.volumes.isAway = true;
+    await expect(admitStart(world.admit, 'prepare', xml)).rejects.toThrow('away');
+    world.volumes.isAway = false;
+    world.libvirt.domains.delete(uuid);
+    world.reconciler.heard(uuid, undefined);
+    await expectKept(world);
   });
 
   it('keeps its volume if the annotation was taken away before', async () => {

@@ -123,7 +123,7 @@ export class Daemon {
     if (!this.life.isAlive) return;
     switch (event.kind) {
       case 'domain':
-        this.reconciler.heard(event.uuid, event.run);
+        this.reconciler.heard(event.uuid, event.change);
         return;
       case 'pool':
         this.reconciler.requestKnown();
