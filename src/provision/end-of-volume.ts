@@ -4,6 +4,7 @@
  * rows with them, so that `lvp gc` can tell.
  */
 import { fateOf, mayBeDeleted } from '../core/last-end.ts';
+import { locateVolumes } from '../core/locate.ts';
 import { volumeKey } from '../core/plan.ts';
 import type { VolumeRequest } from '../core/request.ts';
 import type { DeleteNeeds } from './delete-published.ts';
@@ -36,8 +37,11 @@ export function doomedVolumes(known: KnownDomain | undefined, fills: readonly Fi
   if (known?.origin !== 'libvirt') return [];
   return fills.flatMap((record) => {
     if (record.domainUuid !== known.domain.uuid || record.state !== 'ready') return [];
-    // The annotation as it was last, not as it was when the volume was filled.
-    const request = known.domain.annotation?.volumes.find(({ target }) => target === record.request.target);
+    // The domain as it was last, not as it was when the volume was filled: its disk may be on another volume now.
+    const { pool, vg } = record.location;
+    const { located } = locateVolumes(known.domain, [{ name: pool, uuid: '', vg, active: true }]);
+    const { request } =
+      located.find((disk) => disk.request.target === record.request.target && volumeKey(disk.location) === volumeKey(record.location)) ?? {};
     return request !== undefined && mayBeDeleted(request) ? [{ record, request }] : [];
   });
 }

@@ -127,6 +127,16 @@ describe('a domain that is undefined', () => {
     await expectDeleted(world);
   });
 
+  it('keeps a volume that the disk was on before', async () => {
+    const world = await publishedWorld('');
+    world.volumes.add('elsewhere', Buffer.alloc(4096, 1));
+    world.define({ ...vm1, lv: 'elsewhere' });
+    await look(world);
+    world.undefine(uuid);
+    await pass(world);
+    expect(world.names()).toEqual(['vg0/vm1', 'vg0/elsewhere']);
+  });
+
   it('keeps its volume if its definition changed and was not read any more', async () => {
     const world = await publishedWorld();
     world.libvirt.domains.delete(uuid);

@@ -3,7 +3,7 @@
  * it and who has it open. It watches every change, whoever makes it, and knows which of them break a promise.
  */
 import { ADOPTING_TAG, fillIdOf, readMark } from '../../src/core/volume.ts';
-import type { VolumeMark } from '../../src/core/volume.ts';
+import type { Seal, VolumeMark } from '../../src/core/volume.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';
 import { MemoryLvm } from '../helper/memory-lvm.ts';
 import { Disk } from './disk.ts';
@@ -39,6 +39,8 @@ export class Group {
   readonly #nowMs: () => number;
   extents = 64;
   /** Judges the moment in which a volume is sealed. */
+  /** Judges the removal of a published volume by us. */
+  onDelete: (volume: ModelVolume, seal: Seal) => void = () => undefined;
   onSeal: (volume: ModelVolume, book: Book) => void = () => undefined;
 
   constructor(nowMs: () => number) {
@@ -169,6 +171,10 @@ export class Group {
     const book = this.bookOf(volume);
     if (book.madeBy === 'somebody' && !book.isTakenOver) {
       throw new Violation('foreign-untouched', `${volume.lv}, made as ${book.name}, was removed by us`);
+    }
+    if (mark.state === 'ready' && volume.lv === mark.target) {
+      this.onDelete(volume, mark);
+      return;
     }
     const isOurs = mark.state === 'filling' && fillIdOf(volume.lv) === mark.fillId;
     if (!isOurs) throw new Violation('names-mean-finished', `${volume.lv} was removed while ${mark.state}`);
