@@ -4,6 +4,7 @@
  * rows with them, so that `lvp gc` can tell.
  */
 import { fateOf, mayBeDeleted } from '../core/last-end.ts';
+import type { LocatedVolume } from '../core/locate.ts';
 import { locateVolumes } from '../core/locate.ts';
 import { volumeKey } from '../core/plan.ts';
 import type { VolumeRequest } from '../core/request.ts';
@@ -40,8 +41,9 @@ export function doomedVolumes(known: KnownDomain | undefined, fills: readonly Fi
     // The domain as it was last, not as it was when the volume was filled: its disk may be on another volume now.
     const { pool, vg } = record.location;
     const { located } = locateVolumes(known.domain, [{ name: pool, uuid: '', vg, active: true }]);
-    const { request } =
-      located.find((disk) => disk.request.target === record.request.target && volumeKey(disk.location) === volumeKey(record.location)) ?? {};
+    const isHere = (disk: LocatedVolume) =>
+      disk.request.target === record.request.target && volumeKey(disk.location) === volumeKey(record.location);
+    const request = located.find(isHere)?.request;
     return request !== undefined && mayBeDeleted(request) ? [{ record, request }] : [];
   });
 }

@@ -277,6 +277,39 @@ const MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: 'an end that nobody saw is taken for one here',
+    killedBy: 'deleted-on-proof',
+    changes: [
+      {
+        file: 'provision/domain-ends.ts',
+        from: 'return isProven ? known.lastEnd : undefined;',
+        to: "return isProven || known.lastEnd === undefined ? (known.lastEnd ?? 'here') : known.lastEnd;",
+      },
+    ],
+  },
+  {
+    name: 'what the annotation says of the volume is not asked',
+    killedBy: 'deleted-on-proof',
+    changes: [
+      {
+        file: 'core/last-end.ts',
+        from: "(lastEnd === 'here' ? request.onUndefine : request.afterMigration) ?? 'keep'",
+        to: "lastEnd === 'here' || request.afterMigration !== 'keep' ? 'delete' : 'keep'",
+      },
+    ],
+  },
+  {
+    name: 'a volume goes that the disk was on before',
+    killedBy: 'deleted-on-proof',
+    changes: [
+      {
+        file: 'provision/end-of-volume.ts',
+        from: 'disk.request.target === record.request.target && volumeKey(disk.location) === volumeKey(record.location)',
+        to: 'disk.request.target === record.request.target',
+      },
+    ],
+  },
+  {
     name: 'the gate waits for the whole fill',
     killedBy: 'gate-in-time',
     changes: [
