@@ -25,6 +25,7 @@ import { fillVolume } from './provision/fill-volume.ts';
 import { Fills } from './provision/fills.ts';
 import { CachedImageVerbs } from './provision/image-verbs.ts';
 import { KnownPools } from './provision/observe.ts';
+import { PoolKeeper } from './provision/pool-keeper.ts';
 import type { LibvirtEvent, Log } from './provision/ports.ts';
 import { Reconciler } from './provision/reconcile.ts';
 
@@ -57,7 +58,8 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
       onLibvirtEvent(event, reconciler, log);
     },
   });
-  const { domains, pools } = libvirt;
+  const { domains } = libvirt;
+  const pools = new PoolKeeper({ pools: libvirt.pools, volumes, clock, log });
   const gatePools = new KnownPools(pools, clock, POOLS_LIMIT_MS);
   const stores = await openStores(config, log);
   await stores.journals.keepOnly(new Set(ledger.fills().map(({ fillId }) => fillId)));
@@ -104,6 +106,7 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
   }, config.reconcile.intervalMs);
   return async () => {
     clearInterval(timer);
+    pools.stop();
     await Promise.all([gate.close(), control.close(), reconciler.stop(), fills.stop()]);
     await libvirt.connection.close();
     ledger.close();

@@ -49,6 +49,8 @@ export interface PlanInput {
    * is filled for them no guest has ever seen.
    */
   readonly firstStarts: ReadonlyMap<string, string>;
+  /** Inactive pools by name: nothing is begun in them. */
+  readonly stoppedPools: ReadonlyMap<string, Problem>;
   readonly nowMs: number;
 }
 
@@ -79,7 +81,12 @@ export type DiskDecision =
   | { readonly action: 'hold'; readonly problem: Problem; readonly retryAtMs?: number | undefined }
   | { readonly action: 'refuse'; readonly problem: Problem };
 
-export type DiskPlan = LocatedVolume & DiskDecision & { readonly because: string };
+export type DiskPlan = LocatedVolume &
+  DiskDecision & {
+    readonly because: string;
+    /** Its pool is inactive: libvirt starts no guest on it, whatever the volume holds. */
+    readonly stopped?: Problem | undefined;
+  };
 
 export interface Plan {
   readonly domain: Domain;
@@ -96,7 +103,8 @@ export function volumeKey(location: { readonly vg: string; readonly lv: string }
 export function plan(input: PlanInput): Plan {
   const disks = input.located.map((disk): DiskPlan => {
     const [decision, because] = decideDisk(input, disk);
-    return { ...disk, ...decision, because };
+    const stopped = input.stoppedPools.get(disk.location.pool);
+    return { ...disk, ...decision, because, ...(stopped === undefined ? {} : { stopped }) };
   });
   return { domain: input.domain, disks, problems: input.problems };
 }
@@ -191,6 +199,15 @@ function decideDisk(input: PlanInput, disk: LocatedVolume): Decided {
   if (running !== undefined) return running;
   const unfinished = unfinishedVolume(input, disk);
   const held = decideHeld(input, disk, record);
+  const stopped = input.stoppedPools.get(disk.location.pool);
+  if (stopped !== undefined) {
+    return (
+      held ?? [
+        { action: 'hold', problem: stopped },
+        'its pool is stopped; it goes on when the pool is started',
+      ]
+    );
+  }
   if (unfinished?.mark.state === 'ready') {
     // Its publishing has failed before: not again without a pause.
     if (held !== undefined && record?.state === 'failed' && record.fillId === unfinished.fillId) return held;

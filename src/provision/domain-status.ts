@@ -1,6 +1,6 @@
 /** A plan and the progress of its fills, as people and programs are told about them. */
 import type { DomainStatus, Explanation, VolumeStatus } from '../core/control-protocol.ts';
-import type { Problem } from '../core/errors.ts';
+import type { ErrorCode, Problem } from '../core/errors.ts';
 import { describeProblem } from '../core/errors.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
 import { isStartable } from '../core/plan.ts';
@@ -102,6 +102,7 @@ function stateOf(needs: StatusNeeds, disk: DiskPlan, record: FillRecord | undefi
         state: 'ready',
         sha256: disk.sha256,
         ...(disk.drift === undefined ? {} : { drift: disk.drift }),
+        ...(disk.stopped === undefined ? {} : { problem: plain(disk.stopped) }),
       };
     case 'wait':
     case 'cancel':
@@ -112,7 +113,7 @@ function stateOf(needs: StatusNeeds, disk: DiskPlan, record: FillRecord | undefi
       return { state: 'planned' };
     case 'hold':
       return {
-        state: disk.problem.code === 'CANCELLED' ? 'cancelled' : 'failed',
+        state: HELD_STATES[disk.problem.code] ?? 'failed',
         problem: plain(disk.problem),
       };
     case 'refuse':
@@ -128,6 +129,11 @@ function identityOf(request: VolumeRequest): Pick<VolumeStatus, 'target' | 'imag
 function refusedVolume(request: VolumeRequest): VolumeStatus {
   return { ...identityOf(request), pool: '', volume: '', state: 'refused' };
 }
+
+const HELD_STATES: Readonly<Partial<Record<ErrorCode, VolumeStatus['state']>>> = {
+  CANCELLED: 'cancelled',
+  POOL_INACTIVE: 'held',
+};
 
 /** Without the fields of subclasses and without undefined ones, for JSON. */
 function plain({ code, message, hint }: Problem): Problem & { hint?: string } {

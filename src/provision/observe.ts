@@ -46,6 +46,11 @@ export async function observe(needs: ObserveNeeds, domains: readonly Domain[]): 
     const located = domains.flatMap((domain) => locateVolumes(domain, pools).located);
     const blankness = await examineUnmarked(needs.volumes, volumes, located);
     if (needs.fills.settledCount !== settledBefore) continue;
+    const stoppedPools = new Map(
+      pools
+        .filter(({ active }) => !active)
+        .map((pool) => [pool.name, pool.stopped ?? poolStopped(pool.name)]),
+    );
     return {
       volumes,
       pools,
@@ -58,6 +63,7 @@ export async function observe(needs: ObserveNeeds, domains: readonly Domain[]): 
           fills: needs.ledger.fills(),
           running: needs.fills.running,
           firstStarts: needs.firstStarts,
+          stoppedPools,
           nowMs: needs.clock.nowMs(),
         }),
     };
@@ -67,6 +73,15 @@ export async function observe(needs: ObserveNeeds, domains: readonly Domain[]): 
     message: 'The state of the volumes kept changing while it was read.',
     hint: 'Try again in a moment.',
   });
+}
+
+/** A pool that is not active, with nothing known about why. */
+export function poolStopped(pool: string): Problem {
+  return {
+    code: 'POOL_INACTIVE',
+    message: `The storage pool ${pool} is stopped.`,
+    hint: `Start it with: virsh pool-start ${pool}. What waits for it then goes on by itself.`,
+  };
 }
 
 /** Only volumes under an annotated name and without our tags are opened and looked at. */

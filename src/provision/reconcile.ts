@@ -13,6 +13,7 @@ import { isStartable, isUnfinished, RETRY_MAX_MS, sameRequest, volumeKey } from 
 import type { Domain } from '../core/request.ts';
 import { IncomingDomains } from './incoming.ts';
 import { observe, problemsOf } from './observe.ts';
+import type { PoolKeeper } from './pool-keeper.ts';
 import type { Domains, FillRecord, KnownDomain, LibvirtDomain } from './ports.ts';
 import type { ReclaimNeeds } from './reclaim.ts';
 import { reclaim } from './reclaim.ts';
@@ -25,6 +26,7 @@ const REFRESH_AGAIN_MS = 5_000;
 const BATCH_MAX = 64;
 
 export interface ReconcileNeeds extends ReclaimNeeds {
+  readonly pools: PoolKeeper;
   readonly domains: Domains;
   /** In memory alone: whoever was admitted without us, while we were away, must not be in it. */
   readonly firstStarts: Map<string, string>;
@@ -187,7 +189,13 @@ export class Reconciler {
     pools.refresh(pool).then(
       () => this.#refreshing.delete(pool),
       async (error: unknown) => {
-        log.warn({ pool, problem: toProblem(error) }, 'the pool could not be refreshed; it is tried again');
+        const problem = toProblem(error);
+        // Whoever starts or defines it makes libvirt look.
+        if (problem.code === 'POOL_INACTIVE' || problem.code === 'POOL_UNSUITABLE') {
+          this.#refreshing.delete(pool);
+          return;
+        }
+        log.warn({ pool, problem }, 'the pool could not be refreshed; it is tried again');
         await clock.sleep(REFRESH_AGAIN_MS);
         if (!this.#stopped) this.#refresh(pool);
       },
@@ -252,8 +260,10 @@ export class Reconciler {
       this.#needs,
       annotated.map(({ domain }) => domain),
     );
+    const poolsOfOurs = new Set<string>();
     for (const { found, domain } of annotated) {
       const planned = observation.plan(domain);
+      for (const { location } of planned.disks) poolsOfOurs.add(location.pool);
       this.act(planned, found === undefined ? undefined : 'libvirt');
       // A start takes as long as QEMU does: nothing else waits for it.
       if (found !== undefined && isStartable(planned)) {
@@ -262,6 +272,7 @@ export class Reconciler {
         });
       }
     }
+    this.#needs.pools.look(observation, poolsOfOurs);
   }
 
   /** One domain that cannot be read does not keep the others from being looked at. */

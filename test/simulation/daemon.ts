@@ -14,6 +14,7 @@ import type {
   Workshops,
 } from '../../src/provision/ports.ts';
 import type { ImagePolicy } from '../../src/provision/resolve-image.ts';
+import { PoolKeeper } from '../../src/provision/pool-keeper.ts';
 import { Reconciler } from '../../src/provision/reconcile.ts';
 import { InThreadWorkshop } from '../../src/provision/in-thread-workshop.ts';
 import type { StreamShape } from '../../src/provision/stream-shape.ts';
@@ -73,11 +74,12 @@ export class Daemon {
     this.#libvirt = host.libvirt;
     const clock = life.clock();
     const ledger = host.ledger.of(life);
-    const pools = host.libvirt.pools(life);
+    const bare = host.libvirt.pools(life);
     const domains = host.libvirt.domainsPort(life);
     const volumes = host.helper.volumes(life);
     const devices = openDevices(host, life);
     const { log } = host;
+    const pools = new PoolKeeper({ pools: bare, volumes, clock, log });
     const policy: ImagePolicy = {
       ...{ requireDigest: true, virtualSizeMaxBytes: 2 ** 40 },
       expansion: { ratioMax: 2000, timeMaxMs: 3_600_000 },

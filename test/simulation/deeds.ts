@@ -149,7 +149,9 @@ const makeForeign: Deed = (run, random) => {
 
 /** Somebody opens a volume that is not ours by its name, writes to it or not, and closes it some time later. */
 const openForeign: Deed = async (run, random) => {
-  const foreign = run.group.model.volumes.filter(({ tags }) => readMark(tags).state === 'unmarked');
+  const foreign = run.group.model.volumes.filter(
+    ({ tags, active }) => active && readMark(tags).state === 'unmarked',
+  );
   if (foreign.length === 0) return;
   const volume = random.pick(foreign);
   const { disk, openers } = run.group.bookOf(volume);
@@ -196,6 +198,13 @@ const togglePool: Deed = (run) => {
   if (!run.libvirt.isPoolActive) run.libvirt.startPool();
   else if (!run.libvirt.stopPool()) return;
   run.say(run.libvirt.isPoolActive ? 'pool started' : 'pool stopped');
+};
+
+/** Somebody else's refresh trips over an LV that vanishes. */
+const failRefresh: Deed = (run) => {
+  if (run.libvirt.isAway || !run.libvirt.isPoolActive) return;
+  run.say('a refresh by somebody fails, and the pool stops');
+  run.libvirt.failRefresh();
 };
 
 const toggleLibvirt: Deed = (run) => {
@@ -263,7 +272,16 @@ export const DEEDS: readonly Deed[] = [
   ...[define, define, define, define, redefine, redefine, redefine, undefine, undefine],
   ...[start, start, start, start, stop, stop, install, install, arrive],
   ...[makeForeign, makeForeign, openForeign, deleteVolume, deleteVolume, useVerb, useVerb],
-  ...[togglePool, toggleLibvirt, toggleStore, toggleStore, replaceImage, replaceDigest, changeSpace],
+  ...[
+    togglePool,
+    failRefresh,
+    toggleLibvirt,
+    toggleStore,
+    toggleStore,
+    replaceImage,
+    replaceDigest,
+    changeSpace,
+  ],
   ...[killDaemon, killDaemon, killDaemon, killHelper, killHelper, cutPower, spoof],
   ...[letGuestsWrite, letGuestsWrite, passTime],
 ];

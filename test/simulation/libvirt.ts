@@ -22,6 +22,7 @@ import { VG } from './group.ts';
 import type { Life } from './life.ts';
 import { never } from './life.ts';
 import type { Random } from './random.ts';
+import { Violation } from './violation.ts';
 
 /** A call on a bus nobody answers ends after this time. */
 const CALL_MAX_MS = 25_000;
@@ -56,6 +57,11 @@ export class Libvirt {
   onStart: (spec: DomainSpec, volumes: readonly ModelVolume[], askedAtMs: number) => void = () => undefined;
   isAway = false;
   isPoolActive = true;
+  /** Whoever was the last to stop the pool: somebody who wants it stopped, or a refresh that failed. */
+  stoppedBy: 'operator' | 'refresh' = 'operator';
+  /** The next refresh of ours fails and stops the pool. */
+  failNextRefresh = false;
+  onViolation: (violation: Violation) => void = () => undefined;
   /** Counts power cuts: what was begun before one does not go on after it. */
   #boots = 0;
   /** When a domain was last seen to vanish. */
@@ -180,8 +186,20 @@ export class Libvirt {
     if (!this.isPoolActive || volumes.some((volume) => this.#group.isOpen(volume))) return false;
     for (const volume of volumes) volume.active = false;
     this.isPoolActive = false;
+    this.stoppedBy = 'operator';
     this.emit({ kind: 'pool' });
     return true;
+  }
+
+  /** A refresh fails, whoever asked for it. An LV that is in use keeps vgchange from deactivating any. */
+  failRefresh(): void {
+    if (!this.isPoolActive) return;
+    const { volumes } = this.#group.model;
+    if (!volumes.some((volume) => this.#group.isOpen(volume)))
+      for (const volume of volumes) volume.active = false;
+    this.isPoolActive = false;
+    this.stoppedBy = 'refresh';
+    this.emit({ kind: 'pool' });
   }
 
   startPool(): void {
@@ -224,16 +242,27 @@ export class Libvirt {
       list: () => this.#call(daemon, () => [pool()]),
       refresh: () =>
         this.#call(daemon, () => {
-          if (!this.isPoolActive) throw failed('the pool is not active');
+          if (!this.isPoolActive) throw poolInactive();
+          if (this.failNextRefresh || this.#faults.strikes('refreshFails')) {
+            this.failNextRefresh = false;
+            this.#trace('a refresh of ours fails, and the pool stops');
+            this.failRefresh();
+            throw failed('no storage vol with matching path');
+          }
           this.refreshPool();
         }),
       start: () =>
         this.#call(daemon, () => {
+          if (!this.isPoolActive && this.stoppedBy === 'operator')
+            this.onViolation(
+              new Violation('stays-stopped', 'a pool was started that its operator has stopped'),
+            );
+          this.#trace('the pool is started by us');
           this.startPool();
         }),
       deleteVolume: (_pool, lv) =>
         this.#call(daemon, () => {
-          if (!this.isPoolActive) throw failed('the pool is not active');
+          if (!this.isPoolActive) throw poolInactive();
           const volume = this.#group.model.find(lv);
           if (volume === undefined) return;
           if (this.#group.isOpen(volume)) throw failed(`${lv} is in use`);
@@ -286,4 +315,8 @@ export class Libvirt {
 
 function failed(what: string): ProvisionError {
   return new ProvisionError({ code: 'LIBVIRT_FAILED', message: `libvirt: ${what}` });
+}
+
+function poolInactive(): ProvisionError {
+  return new ProvisionError({ code: 'POOL_INACTIVE', message: 'libvirt: the pool is not active' });
 }

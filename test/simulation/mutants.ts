@@ -265,8 +265,33 @@ const MUTANTS: readonly Mutant[] = [
   {
     name: 'libvirt is not told of a published volume',
     killedBy: 'ready-in-the-end',
+    changes: [{ file: 'provision/publish-volume.ts', from: 'await pools.refresh(pool);', to: 'void pools;' }],
+  },
+  {
+    name: 'a pool that a refresh has stopped is left stopped',
+    killedBy: 'ready-in-the-end',
     changes: [
-      { file: 'provision/publish-volume.ts', from: 'await needs.pools.refresh(pool);', to: 'void pool;' },
+      {
+        file: 'provision/pool-keeper.ts',
+        from: 'const isFree = before === undefined || before.activeSinceMs !== undefined;',
+        to: 'const isFree = before !== undefined && before.activeSinceMs === undefined;',
+      },
+    ],
+  },
+  {
+    name: 'a pool is started whoever has stopped it',
+    killedBy: 'stays-stopped',
+    changes: [
+      {
+        file: 'provision/pool-keeper.ts',
+        from: 'const stillOpen = open.find(({ uuid }) => before?.has(uuid) === true);',
+        to: 'const stillOpen = before && volumes[0];',
+      },
+      {
+        file: 'provision/pool-keeper.ts',
+        from: 'if (!volumes.some((volume) => volume.uuid === uuid && volume.open)) return;',
+        to: 'if (!volumes.some((volume) => volume.uuid === uuid)) return;',
+      },
     ],
   },
   {

@@ -48,6 +48,7 @@ const STREAM = {
   power: 6,
   jitter: 7,
   readBack: 8,
+  rest: 9,
   each: 1000,
 } as const;
 
@@ -121,6 +122,7 @@ export class Simulation {
     const onViolation = (violation: Violation) => {
       this.broken(violation);
     };
+    this.libvirt.onViolation = onViolation;
     this.helper = new Helper({
       group,
       faults,
@@ -296,6 +298,7 @@ export class Simulation {
     await this.#runFor(120_000);
     this.setLibvirtAway(false);
     this.libvirt.startPool();
+    this.libvirt.failNextRefresh = new Random(this.#seed, STREAM.rest).chance(0.3);
     if (!this.daemon.life.isAlive) this.#startDaemon();
     // Time for everybody to look at everything.
     await this.#runFor(this.#host.intervalMs + 30_000);
