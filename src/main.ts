@@ -25,6 +25,7 @@ import { fillVolume } from './provision/fill-volume.ts';
 import { Fills } from './provision/fills.ts';
 import { CachedImageVerbs } from './provision/image-verbs.ts';
 import { KnownPools } from './provision/observe.ts';
+import { PoolEvents } from './provision/pool-events.ts';
 import { PoolKeeper } from './provision/pool-keeper.ts';
 import type { LibvirtEvent, Log } from './provision/ports.ts';
 import { Reconciler } from './provision/reconcile.ts';
@@ -55,7 +56,7 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
     onEvent: (event) => {
       if (event.kind === 'connected') isLibvirtReachable = true;
       if (event.kind === 'disconnected') isLibvirtReachable = false;
-      onLibvirtEvent(event, reconciler, log);
+      onLibvirtEvent(event, reconciler, poolEvents, log);
     },
   });
   const { domains } = libvirt;
@@ -76,6 +77,9 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
   const firstStarts = new Map<string, string>();
   const needs = { ledger, clock, log, volumes, pools, domains, fills, firstStarts };
   const reconciler = new Reconciler(needs);
+  const poolEvents = new PoolEvents(clock, () => {
+    reconciler.requestKnown();
+  });
   // First, because it notices a daemon that runs already.
   const control = await serveControl({
     path: join(config.runtimeDir, 'control.sock'),
@@ -137,13 +141,13 @@ async function openStores(config: Config, log: Log) {
 }
 
 /** Events are hints: they only say where to look again. */
-function onLibvirtEvent(event: LibvirtEvent, reconciler: Reconciler, log: Log): void {
+function onLibvirtEvent(event: LibvirtEvent, reconciler: Reconciler, poolEvents: PoolEvents, log: Log): void {
   switch (event.kind) {
     case 'domain':
       reconciler.request(event.uuid);
       return;
     case 'pool':
-      reconciler.requestKnown();
+      poolEvents.heard();
       return;
     case 'connected':
       log.info({}, 'libvirt answers');

@@ -40,6 +40,12 @@ CREATE TABLE domains (
 ) STRICT;
 `;
 
+/** As the index has them: SQLite uses it for exactly these words. */
+const VG_OF_LOCATION = "json_extract(location, '$.vg')";
+const LV_OF_LOCATION = "json_extract(location, '$.lv')";
+/** Made anew at every start if need be: a row is found by its volume without reading all others. */
+const INDEX = `CREATE INDEX IF NOT EXISTS fills_at ON fills (${VG_OF_LOCATION}, ${LV_OF_LOCATION})`;
+
 interface FillRow {
   domain_uuid: string;
   target: string;
@@ -116,6 +122,7 @@ function openDatabase(file: string): Database.Database {
         database.pragma(`user_version = ${SCHEMA_VERSION}`);
       })();
     }
+    database.exec(INDEX);
     return database;
   } catch (error) {
     database.close();
@@ -126,76 +133,92 @@ function openDatabase(file: string): Database.Database {
 class SqliteLedger implements Ledger {
   readonly #database: Database.Database;
 
+  /** Compiled once each: that takes longer than to run them. */
+  readonly #statements = new Map<string, unknown>();
+
   constructor(database: Database.Database) {
     this.#database = database;
   }
 
   fills(): FillRecord[] {
-    const rows = this.#database.prepare<[], FillRow>('SELECT * FROM fills ORDER BY created_at_ms').all();
+    const rows = this.#sql<[], FillRow>('SELECT * FROM fills ORDER BY created_at_ms').all();
     return rows.map(fillOfRow);
   }
 
+  fillsOf(domainUuid: string): FillRecord[] {
+    return this.#sql<[string], FillRow>('SELECT * FROM fills WHERE domain_uuid = ? ORDER BY created_at_ms')
+      .all(domainUuid)
+      .map(fillOfRow);
+  }
+
+  fillsAt({ vg, lv }: Pick<VolumeLocation, 'vg' | 'lv'>): FillRecord[] {
+    return this.#sql<[string, string], FillRow>(
+      `SELECT * FROM fills WHERE ${VG_OF_LOCATION} = ? AND ${LV_OF_LOCATION} = ? ORDER BY created_at_ms`,
+    )
+      .all(vg, lv)
+      .map(fillOfRow);
+  }
+
   fillOf(domainUuid: string, target: string): FillRecord | undefined {
-    const row = this.#database
-      .prepare<[string, string], FillRow>('SELECT * FROM fills WHERE domain_uuid = ? AND target = ?')
-      .get(domainUuid, target);
+    const row = this.#sql<[string, string], FillRow>(
+      'SELECT * FROM fills WHERE domain_uuid = ? AND target = ?',
+    ).get(domainUuid, target);
     return row === undefined ? undefined : fillOfRow(row);
   }
 
   putFill(record: FillRecord): void {
-    this.#database
-      .prepare(
-        `INSERT OR REPLACE INTO fills (domain_uuid, target, fill_id, domain_name, state, request, location,
+    this.#sql(
+      `INSERT OR REPLACE INTO fills (domain_uuid, target, fill_id, domain_name, state, request, location,
            attempts, retry_at_ms, problem, sha256, created_at_ms, updated_at_ms)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-      )
-      .run(
-        record.domainUuid,
-        record.request.target,
-        record.fillId,
-        record.domainName,
-        record.state,
-        JSON.stringify(record.request),
-        JSON.stringify(record.location),
-        record.attempts,
-        record.retryAtMs ?? null,
-        record.problem === undefined ? null : JSON.stringify(record.problem),
-        record.sha256 ?? null,
-        record.createdAtMs,
-        record.updatedAtMs,
-      );
+    ).run(
+      record.domainUuid,
+      record.request.target,
+      record.fillId,
+      record.domainName,
+      record.state,
+      JSON.stringify(record.request),
+      JSON.stringify(record.location),
+      record.attempts,
+      record.retryAtMs ?? null,
+      record.problem === undefined ? null : JSON.stringify(record.problem),
+      record.sha256 ?? null,
+      record.createdAtMs,
+      record.updatedAtMs,
+    );
   }
 
   removeFill(domainUuid: string, target: string): void {
-    this.#database.prepare('DELETE FROM fills WHERE domain_uuid = ? AND target = ?').run(domainUuid, target);
+    this.#sql('DELETE FROM fills WHERE domain_uuid = ? AND target = ?').run(domainUuid, target);
   }
 
   domains(): KnownDomain[] {
-    return this.#database
-      .prepare<[], DomainRow>('SELECT * FROM domains ORDER BY seen_at_ms')
-      .all()
-      .map(domainOfRow);
+    return this.#sql<[], DomainRow>('SELECT * FROM domains ORDER BY seen_at_ms').all().map(domainOfRow);
   }
 
   domainOf(uuid: string): KnownDomain | undefined {
-    const row = this.#database.prepare<[string], DomainRow>('SELECT * FROM domains WHERE uuid = ?').get(uuid);
+    const row = this.#sql<[string], DomainRow>('SELECT * FROM domains WHERE uuid = ?').get(uuid);
     return row === undefined ? undefined : domainOfRow(row);
   }
 
   putDomain(known: KnownDomain): void {
-    this.#database
-      .prepare(
-        'INSERT OR REPLACE INTO domains (uuid, domain, origin, start_wish, seen_at_ms) VALUES (?, ?, ?, ?, ?)',
-      )
-      .run(known.domain.uuid, JSON.stringify(known.domain), known.origin, known.startWish, known.seenAtMs);
+    this.#sql(
+      'INSERT OR REPLACE INTO domains (uuid, domain, origin, start_wish, seen_at_ms) VALUES (?, ?, ?, ?, ?)',
+    ).run(known.domain.uuid, JSON.stringify(known.domain), known.origin, known.startWish, known.seenAtMs);
   }
 
   removeDomain(uuid: string): void {
-    this.#database.prepare('DELETE FROM domains WHERE uuid = ?').run(uuid);
+    this.#sql('DELETE FROM domains WHERE uuid = ?').run(uuid);
   }
 
   close(): void {
     this.#database.close();
+  }
+
+  #sql<Given extends unknown[], Row = unknown>(text: string): Database.Statement<Given, Row> {
+    const statement = this.#statements.get(text) ?? this.#database.prepare<Given, Row>(text);
+    this.#statements.set(text, statement);
+    return statement as Database.Statement<Given, Row>;
   }
 }
 

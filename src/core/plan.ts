@@ -37,10 +37,11 @@ export interface PlanInput {
   readonly domain: Domain;
   readonly located: readonly LocatedVolume[];
   readonly problems: readonly Problem[];
+  /** At least those under the located names, and the private ones made for these. */
   readonly volumes: readonly LogicalVolume[];
   /** Result of examining unmarked volumes under annotated names, by `VG/LV`. */
   readonly blankness: ReadonlyMap<string, Blankness>;
-  /** All rows of the ledger, also of other domains. */
+  /** At least the ledger's rows of this domain, and those of other domains for its volumes. */
   readonly fills: readonly PlannedFill[];
   /** Fills queued or running in this process. */
   readonly running: ReadonlySet<string>;

@@ -5,25 +5,39 @@
  */
 import { randomBytes } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
-import { parseDomainXml } from '../core/domain-xml.ts';
-import type { Problem } from '../core/errors.ts';
+import { mayBeAnnotated, parseDomainXml } from '../core/domain-xml.ts';
 import { describeProblem, toProblem } from '../core/errors.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
 import { isStartable, isUnfinished, RETRY_MAX_MS, sameRequest, volumeKey } from '../core/plan.ts';
 import type { Domain } from '../core/request.ts';
 import { IncomingDomains } from './incoming.ts';
+import type { Observation } from './observe.ts';
 import { observe, problemsOf } from './observe.ts';
 import type { PoolKeeper } from './pool-keeper.ts';
-import type { Domains, FillRecord, KnownDomain, LibvirtDomain } from './ports.ts';
+import type { Domains, FillRecord, KnownDomain } from './ports.ts';
 import type { ReclaimNeeds } from './reclaim.ts';
 import { reclaim } from './reclaim.ts';
 import { startIfWished, startWishAfter } from './start-wishes.ts';
 
 /** A start that was refused and never came back: its fill is given up after this time, in ms. */
 const GATE_ORIGIN_KEPT_MS = 24 * 3_600_000;
+/** Between two refreshes of a pool, whether the first succeeded or not. */
 const REFRESH_AGAIN_MS = 5_000;
-/** Domains read per observation. */
-const BATCH_MAX = 64;
+/**
+ * Annotated domains read for one observation: few at first, so that work begins at once, then twice as many each
+ * time, so that many domains do not cost as many readings of LVM.
+ */
+const OBSERVED_FIRST = 64;
+/** So many others may be read along with each of them: those that change all the time hold nobody up. */
+const PLAIN_FOR_EACH = 32;
+/** Plans acted on before others have their turn: each may write to the ledger, which waits for the disk. */
+const SLICE = 2;
+
+/** An annotated domain as it was just read; `seen` is undefined if it is only remembered from a first start. */
+interface Annotated {
+  readonly domain: Domain;
+  readonly seen: 'libvirt' | undefined;
+}
 
 export interface ReconcileNeeds extends ReclaimNeeds {
   readonly pools: PoolKeeper;
@@ -38,11 +52,11 @@ export class Reconciler {
   readonly #queue = new Set<string>();
   /** What was last said about a domain, so that the same news is logged once. */
   readonly #said = new Map<string, string>();
-  /** Annotations that cannot be read, by domain UUID, for `lvp status`. */
-  readonly #unreadable = new Map<string, { readonly name: string; readonly problem: Problem }>();
+  /** Domains whose annotation cannot be read, for `lvp list`. */
+  readonly #unreadable = new Set<string>();
   readonly #timers = new Map<string, AbortController>();
-  /** Pools that libvirt could not be made to look at yet. */
-  readonly #refreshing = new Set<string>();
+  /** Pools that libvirt is made to look at just now, or was a moment ago. */
+  readonly #refreshing = new Map<string, { isAskedAgain: boolean }>();
   #working: Promise<void> | undefined;
   #lookingAtAll: Promise<void> | undefined;
   #stopped = false;
@@ -86,14 +100,14 @@ export class Reconciler {
     await reclaim(this.#needs);
   }
 
-  get unreadable(): ReadonlyMap<string, { readonly name: string; readonly problem: Problem }> {
+  get unreadable(): ReadonlySet<string> {
     return this.#unreadable;
   }
 
   /** Failures of this domain that may have passed are tried again now instead of after their pause. */
   endPauses(uuid: string): void {
-    for (const fill of this.#needs.ledger.fills()) {
-      if (fill.domainUuid !== uuid || (fill.retryAtMs ?? 0) === 0) continue;
+    for (const fill of this.#needs.ledger.fillsOf(uuid)) {
+      if ((fill.retryAtMs ?? 0) === 0) continue;
       this.#needs.ledger.putFill({ ...fill, retryAtMs: 0 });
     }
   }
@@ -143,7 +157,7 @@ export class Reconciler {
       case 'none':
         if (record?.state !== 'ready') {
           // Whoever published it may have been cut off before libvirt was told.
-          if (!this.#refreshing.has(disk.location.pool)) this.#refresh(disk.location.pool);
+          this.#refresh(disk.location.pool);
           const sealed = this.#newRecord(domain, disk, record, disk.fillId);
           ledger.putFill({ ...sealed, state: 'ready', sha256: disk.sha256 });
         }
@@ -182,24 +196,36 @@ export class Reconciler {
     }
   }
 
-  /** Until it succeeds, libvirt refuses the start of a domain whose volume it has not seen. */
+  /** At once; what is asked for shortly after is done together, for with the ledger lost that is every volume. */
   #refresh(pool: string): void {
+    const underWay = this.#refreshing.get(pool);
+    if (underWay !== undefined) {
+      underWay.isAskedAgain = true;
+      return;
+    }
+    const refreshing = { isAskedAgain: false };
+    this.#refreshing.set(pool, refreshing);
+    void this.#refreshUntilSeen(pool).then(() => {
+      this.#refreshing.delete(pool);
+      if (refreshing.isAskedAgain && !this.#stopped) this.#refresh(pool);
+    });
+  }
+
+  /** Until it succeeds, libvirt refuses the start of a domain whose volume it has not seen. */
+  async #refreshUntilSeen(pool: string): Promise<void> {
     const { clock, log, pools } = this.#needs;
-    this.#refreshing.add(pool);
-    pools.refresh(pool).then(
-      () => this.#refreshing.delete(pool),
-      async (error: unknown) => {
+    for (let isSeen = false; !isSeen && !this.#stopped;) {
+      try {
+        await pools.refresh(pool);
+        isSeen = true;
+      } catch (error) {
         const problem = toProblem(error);
         // Whoever starts or defines it makes libvirt look.
-        if (problem.code === 'POOL_INACTIVE' || problem.code === 'POOL_UNSUITABLE') {
-          this.#refreshing.delete(pool);
-          return;
-        }
-        log.warn({ pool, problem }, 'the pool could not be refreshed; it is tried again');
-        await clock.sleep(REFRESH_AGAIN_MS);
-        if (!this.#stopped) this.#refresh(pool);
-      },
-    );
+        isSeen = problem.code === 'POOL_INACTIVE' || problem.code === 'POOL_UNSUITABLE';
+        if (!isSeen) log.warn({ pool, problem }, 'the pool could not be refreshed; it is tried again');
+      }
+      await clock.sleep(REFRESH_AGAIN_MS);
+    }
   }
 
   #newRecord(domain: Domain, disk: DiskPlan, before: FillRecord | undefined, fillId?: string): FillRecord {
@@ -227,59 +253,83 @@ export class Reconciler {
   }
 
   async #work(): Promise<void> {
-    while (this.#queue.size > 0) {
-      const batch = [...this.#queue].slice(0, BATCH_MAX);
-      for (const uuid of batch) this.#queue.delete(uuid);
+    for (let countMax = OBSERVED_FIRST; this.#queue.size > 0; countMax *= 2) {
+      const taken: string[] = [];
       try {
-        await this.#reconcile(batch);
+        await this.#reconcile(await this.#readDomains(countMax, taken));
       } catch (error) {
         // Whatever is in the way now is met again at the next event or by the timer; until then nothing starts.
-        this.#needs.log.warn(
-          { problem: toProblem(error), domains: batch.length },
-          'could not look at domains',
-        );
-        for (const uuid of batch) this.#requestAt(uuid, this.#needs.clock.nowMs() + 5_000);
+        const fields = { problem: toProblem(error), domains: taken.length };
+        this.#needs.log.warn(fields, 'could not look at domains');
+        for (const uuid of taken) this.#requestAt(uuid, this.#needs.clock.nowMs() + 5_000);
         return;
       }
     }
   }
 
-  async #reconcile(uuids: readonly string[]): Promise<void> {
-    const annotated: { readonly found: LibvirtDomain | undefined; readonly domain: Domain }[] = [];
-    for (const uuid of uuids) {
-      const found = await this.#needs.domains
-        .read(uuid)
-        .catch((error: unknown) => this.#readLater(uuid, error));
-      if (found === 'later') continue;
-      const domain = found === undefined ? this.#firstStartOf(uuid) : this.#parse(found);
-      if (domain === undefined) this.#forget(uuid, found);
-      else annotated.push({ found, domain });
+  /** Takes domains out of the queue until it is empty, or until enough, annotated ones or others, are together. */
+  async #readDomains(countMax: number, taken: string[]): Promise<Annotated[]> {
+    const annotated: Annotated[] = [];
+    for (const uuid of this.#queue) {
+      this.#queue.delete(uuid);
+      taken.push(uuid);
+      const one = await this.#readDomain(uuid);
+      if (one !== undefined) annotated.push(one);
+      if (annotated.length === countMax || taken.length === PLAIN_FOR_EACH * countMax) break;
     }
-    if (annotated.length === 0) return;
-    const observation = await observe(
-      this.#needs,
-      annotated.map(({ domain }) => domain),
-    );
-    const poolsOfOurs = new Set<string>();
-    for (const { found, domain } of annotated) {
-      const planned = observation.plan(domain);
-      for (const { location } of planned.disks) poolsOfOurs.add(location.pool);
-      this.act(planned, found === undefined ? undefined : 'libvirt');
-      // A start takes as long as QEMU does: nothing else waits for it.
-      if (found !== undefined && isStartable(planned)) {
-        startIfWished(this.#needs, found).catch((error: unknown) => {
-          this.#needs.log.error({ domain: found.uuid, problem: toProblem(error) }, 'it could not be started');
-        });
-      }
+    return annotated;
+  }
+
+  /** Undefined if there is nothing to plan: no such domain, none with an annotation, or it cannot be read now. */
+  async #readDomain(uuid: string): Promise<Annotated | undefined> {
+    let xml: string | undefined;
+    try {
+      xml = await this.#needs.domains.xml(uuid);
+    } catch (error) {
+      this.#readLater(uuid, error);
+      return undefined;
     }
-    this.#needs.pools.look(observation, poolsOfOurs);
+    const domain = xml === undefined ? this.#firstStartOf(uuid) : this.#parse(uuid, xml);
+    if (domain !== undefined) return { domain, seen: xml === undefined ? undefined : 'libvirt' };
+    this.#forget(uuid, xml);
+    return undefined;
+  }
+
+  async #reconcile(annotated: readonly Annotated[]): Promise<void> {
+    const { clock, fills, pools } = this.#needs;
+    const left = [...annotated];
+    while (left.length > 0) {
+      const observation = await observe(
+        this.#needs,
+        left.map(({ domain }) => domain),
+      );
+      const { settledCount } = fills;
+      const ours = new Set<string>();
+      // As long as no fill has ended, nothing of ours is otherwise than it was read.
+      do {
+        for (const one of left.splice(0, SLICE)) this.#plan(observation, one, ours);
+        if (left.length > 0) await clock.sleep(0);
+      } while (left.length > 0 && fills.settledCount === settledCount && !this.#stopped);
+      pools.look(observation, ours);
+      if (this.#stopped) return;
+    }
+  }
+
+  #plan(observation: Observation, { domain, seen }: Annotated, ours: Set<string>): void {
+    const planned = observation.plan(domain);
+    for (const { location } of planned.disks) ours.add(location.pool);
+    this.act(planned, seen);
+    if (seen === undefined || !isStartable(planned)) return;
+    // A start takes as long as QEMU does: nothing else waits for it.
+    startIfWished(this.#needs, domain.uuid).catch((error: unknown) => {
+      this.#needs.log.error({ domain: domain.uuid, problem: toProblem(error) }, 'it could not be started');
+    });
   }
 
   /** One domain that cannot be read does not keep the others from being looked at. */
-  #readLater(uuid: string, error: unknown): 'later' {
+  #readLater(uuid: string, error: unknown): void {
     this.#needs.log.warn({ domain: uuid, problem: toProblem(error) }, 'could not read a domain');
     this.#requestAt(uuid, this.#needs.clock.nowMs() + 5_000);
-    return 'later';
   }
 
   /** A domain whose first start was refused and that nobody has defined yet: its fill goes on for a while. */
@@ -290,35 +340,30 @@ export class Reconciler {
   }
 
   /** The annotated domain, or undefined if it has no annotation or one that cannot be read. */
-  #parse(found: LibvirtDomain): Domain | undefined {
+  #parse(uuid: string, xml: string): Domain | undefined {
     try {
-      const domain = parseDomainXml(found.xml);
-      this.#unreadable.delete(found.uuid);
-      return domain.annotation === undefined ? undefined : domain;
+      const domain = mayBeAnnotated(xml) ? parseDomainXml(xml) : undefined;
+      this.#unreadable.delete(uuid);
+      return domain?.annotation === undefined ? undefined : domain;
     } catch (error) {
       const problem = toProblem(error);
-      this.#unreadable.set(found.uuid, { name: found.name, problem });
-      this.#sayOnce(found.uuid, `refused: ${describeProblem(problem)}`, {
-        domain: found.uuid,
-        name: found.name,
-        problem,
-      });
+      this.#unreadable.add(uuid);
+      this.#sayOnce(uuid, `refused: ${describeProblem(problem)}`, { domain: uuid, problem });
       return undefined;
     }
   }
 
   /** The domain is gone, or no longer asks for anything: its fills end, what was published stays. */
-  #forget(uuid: string, found: LibvirtDomain | undefined): void {
+  #forget(uuid: string, xml: string | undefined): void {
     const { fills, ledger, log } = this.#needs;
-    if (found === undefined) this.#unreadable.delete(uuid);
+    if (xml === undefined) this.#unreadable.delete(uuid);
     const known = ledger.domainOf(uuid);
     let remain = false;
-    for (const fill of ledger.fills()) {
-      if (fill.domainUuid !== uuid) continue;
+    for (const fill of ledger.fillsOf(uuid)) {
       if (fills.running.has(fill.fillId)) {
         fills.cancel(
           fill.fillId,
-          found === undefined ? 'the domain was undefined' : 'the annotation was taken away',
+          xml === undefined ? 'the domain was undefined' : 'the annotation was taken away',
         );
         remain = true;
       } else ledger.removeFill(uuid, fill.request.target);
@@ -333,9 +378,8 @@ export class Reconciler {
   /** First starts of this guest under other UUIDs for which nothing was begun: they do not come back. */
   #forgetEarlierTries({ uuid, name }: Domain): void {
     const { firstStarts, ledger } = this.#needs;
-    const filled = new Set(ledger.fills().map(({ domainUuid }) => domainUuid));
     for (const [earlier, earlierName] of firstStarts) {
-      if (earlier === uuid || earlierName !== name || filled.has(earlier)) continue;
+      if (earlier === uuid || earlierName !== name || ledger.fillsOf(earlier).length > 0) continue;
       firstStarts.delete(earlier);
       ledger.removeDomain(earlier);
       this.#said.delete(earlier);
@@ -346,8 +390,7 @@ export class Reconciler {
     const { fills, ledger } = this.#needs;
     const asked = new Set(planned.domain.annotation?.volumes.map(({ target }) => target));
     const places = new Map(planned.disks.map((disk) => [disk.request.target, volumeKey(disk.location)]));
-    for (const fill of ledger.fills()) {
-      if (fill.domainUuid !== planned.domain.uuid) continue;
+    for (const fill of ledger.fillsOf(planned.domain.uuid)) {
       const place = places.get(fill.request.target);
       // What was begun for another volume of this disk is nobody's any more, and what it left is to be taken up.
       const hasMoved = place !== undefined && place !== volumeKey(fill.location) && fill.state !== 'ready';

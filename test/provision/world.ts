@@ -46,7 +46,7 @@ export const silent: Log = {
   child: () => silent,
 };
 
-/** Sleeps end when advance() passes them; everything else takes no time. */
+/** Sleeps end when advance() passes them, those of no time at once; everything else takes no time. */
 class FakeClock implements Clock {
   #nowMs = 1_800_000_000_000;
   #sleepers: { readonly atMs: number; readonly wake: () => void }[] = [];
@@ -55,6 +55,8 @@ class FakeClock implements Clock {
   monotonicMs = () => this.#nowMs;
 
   sleep(durationMs: number, signal?: AbortSignal): Promise<void> {
+    // Others have their turn, and no time passes.
+    if (durationMs === 0) return new Promise((resolve) => setImmediate(resolve));
     return new Promise((resolve, reject) => {
       this.#sleepers.push({ atMs: this.#nowMs + durationMs, wake: resolve });
       signal?.addEventListener('abort', () => {
@@ -382,6 +384,7 @@ export class World {
     const domains: Domains = {
       list: () => Promise.resolve([...this.libvirt.domains.keys()]),
       read: (uuid) => this.libvirt.read(uuid),
+      xml: async (uuid) => (await this.libvirt.read(uuid))?.xml,
       find: (name) => this.libvirt.find(name),
       start: (uuid) => this.libvirt.start(uuid),
       writeAnnotation: () => Promise.resolve(),

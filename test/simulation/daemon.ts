@@ -14,6 +14,7 @@ import type {
   Workshops,
 } from '../../src/provision/ports.ts';
 import type { ImagePolicy } from '../../src/provision/resolve-image.ts';
+import { PoolEvents } from '../../src/provision/pool-events.ts';
 import { PoolKeeper } from '../../src/provision/pool-keeper.ts';
 import { Reconciler } from '../../src/provision/reconcile.ts';
 import { InThreadWorkshop } from '../../src/provision/in-thread-workshop.ts';
@@ -67,6 +68,7 @@ export class Daemon {
   readonly verbs: DomainVerbs;
   readonly admit: AdmitNeeds;
   readonly #libvirt: Libvirt;
+  readonly #poolEvents: PoolEvents;
   #isLibvirtReachable = false;
 
   constructor(host: Host, life: Life) {
@@ -105,6 +107,9 @@ export class Daemon {
       firstStarts: new Map<string, string>(),
     };
     this.reconciler = new Reconciler(needs);
+    this.#poolEvents = new PoolEvents(clock, () => {
+      this.reconciler.requestKnown();
+    });
     this.verbs = new DomainVerbs({ ...needs, reconciler: this.reconciler });
     this.admit = {
       ...{ ...needs, reconciler: this.reconciler, graceMs: GRACE_MS },
@@ -128,7 +133,7 @@ export class Daemon {
         this.reconciler.request(event.uuid);
         return;
       case 'pool':
-        this.reconciler.requestKnown();
+        this.#poolEvents.heard();
         return;
       case 'connected':
         this.#isLibvirtReachable = !this.#libvirt.isAway;

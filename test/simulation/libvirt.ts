@@ -216,14 +216,16 @@ export class Libvirt {
 
   domainsPort(daemon: Life): Domains {
     const all = () => [...this.domains].flatMap(([uuid, domain]) => this.#described(uuid, domain));
+    const read = async (uuid: string): Promise<LibvirtDomain | undefined> => {
+      await this.#call(daemon, () => undefined);
+      await this.domains.get(uuid)?.starting;
+      await daemon.step();
+      return all().find((domain) => domain.uuid === uuid);
+    };
     return {
       list: () => this.#call(daemon, () => [...this.domains.keys()]),
-      read: async (uuid) => {
-        await this.#call(daemon, () => undefined);
-        await this.domains.get(uuid)?.starting;
-        await daemon.step();
-        return all().find((domain) => domain.uuid === uuid);
-      },
+      read,
+      xml: async (uuid) => (await read(uuid))?.xml,
       find: (word) =>
         this.#call(daemon, () => all().find(({ uuid, name }) => uuid === word || name === word)),
       start: async (uuid) => {

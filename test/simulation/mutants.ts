@@ -223,10 +223,10 @@ const MUTANTS: readonly Mutant[] = [
         file: 'provision/reconcile.ts',
         from: `        fills.cancel(
           fill.fillId,
-          found`,
+          xml`,
         to: `        ((...nothing: unknown[]) => nothing)(
           fill.fillId,
-          found`,
+          xml`,
       },
     ],
   },
