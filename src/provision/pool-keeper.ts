@@ -4,7 +4,7 @@
  * has stopped stays stopped, and libvirt says the same of both (the event "stopped", the pool inactive), so there
  * has to be proof that it was a refresh:
  *
- * - a refresh of our own failed, and the pool was inactive right after; or
+ * - a refresh of our own failed, and the pool was active right before and inactive right after; or
  * - an LV that was open while the pool was active has stayed open, and the pool is inactive: libvirt refuses to
  *   stop a pool of which an LV is in use (vgchange fails), so nobody can have asked for it.
  *
@@ -121,13 +121,15 @@ export class PoolKeeper implements Pools {
   }
 
   async #orStartAgain(pool: string, work: () => Promise<void>): Promise<'done' | 'started'> {
+    const before = await this.#stateOf(pool);
     try {
       await work();
       return 'done';
     } catch (error) {
       const problem = toProblem(error);
       // Anything else does not come out of a refresh that was tried: libvirt or the pool were gone before it.
-      if (problem.code !== 'LIBVIRT_FAILED' || !(await this.#isInactive(pool))) throw error;
+      const mayBeIt = problem.code === 'LIBVIRT_FAILED' && before === 'active';
+      if (!mayBeIt || (await this.#stateOf(pool)) !== 'inactive') throw error;
       const recovery = this.#begin(pool, `a refresh of it failed: ${problem.message}`);
       if (recovery === undefined) throw error;
       if (await this.#tryStart(pool, recovery)) return 'started';
@@ -184,9 +186,12 @@ export class PoolKeeper implements Pools {
     return true;
   }
 
-  async #isInactive(pool: string): Promise<boolean> {
+  /** Unknown also where libvirt does not say. */
+  async #stateOf(pool: string): Promise<'active' | 'inactive' | 'unknown'> {
     const pools = await this.#needs.pools.list().catch(() => []);
-    return pools.some(({ name, active }) => name === pool && !active);
+    const found = pools.find(({ name }) => name === pool);
+    if (found === undefined) return 'unknown';
+    return found.active ? 'active' : 'inactive';
   }
 
   /** Started by us or by somebody else: there is nothing left to do, but it may stop again soon. */

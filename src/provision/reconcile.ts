@@ -305,12 +305,15 @@ export class Reconciler {
       );
       const { settledCount } = fills;
       const ours = new Set<string>();
-      // As long as no fill has ended, nothing of ours is otherwise than it was read.
-      do {
-        for (const one of left.splice(0, SLICE)) this.#plan(observation, one, ours);
-        if (left.length > 0) await clock.sleep(0);
-      } while (left.length > 0 && fills.settledCount === settledCount && !this.#stopped);
-      pools.look(observation, ours);
+      try {
+        // As long as no fill has ended, nothing of ours is otherwise than it was read.
+        do {
+          for (const one of left.splice(0, SLICE)) this.#plan(observation, one, ours);
+          if (left.length > 0) await clock.sleep(0);
+        } while (left.length > 0 && fills.settledCount === settledCount && !this.#stopped);
+      } finally {
+        pools.look(observation, ours);
+      }
       if (this.#stopped) return;
     }
   }

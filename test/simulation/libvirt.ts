@@ -239,20 +239,26 @@ export class Libvirt {
   }
 
   pools(daemon: Life): Pools {
+    const requireActive = () => {
+      if (!this.isPoolActive) throw poolInactive();
+    };
     const pool = (): LogicalPool => ({ name: POOL, uuid: 'pool', vg: VG, active: this.isPoolActive });
     return {
       list: () => this.#call(daemon, () => [pool()]),
       refresh: () =>
-        this.#call(daemon, () => {
-          if (!this.isPoolActive) throw poolInactive();
-          if (this.failNextRefresh || this.#faults.strikes('refreshFails')) {
-            this.failNextRefresh = false;
-            this.#trace('a refresh of ours fails, and the pool stops');
-            this.failRefresh();
-            throw failed('no storage vol with matching path');
-          }
-          this.refreshPool();
-        }),
+        this.#call(
+          daemon,
+          () => {
+            if (this.failNextRefresh || this.#faults.strikes('refreshFails')) {
+              this.failNextRefresh = false;
+              this.#trace('a refresh of ours fails, and the pool stops');
+              this.failRefresh();
+              throw failed('no storage vol with matching path');
+            }
+            this.refreshPool();
+          },
+          requireActive,
+        ),
       start: () =>
         this.#call(daemon, () => {
           if (!this.isPoolActive && this.stoppedBy === 'operator')
@@ -302,12 +308,14 @@ export class Libvirt {
     return [{ uuid, name: spec.name, xml, active: guest !== undefined, persistent, autostart }];
   }
 
-  async #call<T>(daemon: Life, effect: () => T): Promise<T> {
+  /** `before` is what libvirt looks at before anything can go wrong. */
+  async #call<T>(daemon: Life, effect: () => T, before: () => void = () => undefined): Promise<T> {
     await daemon.step();
     if (this.isAway) {
       if (this.#random.chance(0.3)) await daemon.wait(CALL_MAX_MS);
       throw new ProvisionError({ code: 'LIBVIRT_UNAVAILABLE', message: 'libvirt does not answer' });
     }
+    before();
     if (this.#faults.strikes('libvirtFails')) throw failed('an internal error occurred');
     const result = effect();
     await daemon.step();

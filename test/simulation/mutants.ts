@@ -235,18 +235,8 @@ const MUTANTS: readonly Mutant[] = [
     killedBy: 'ready-in-the-end',
     changes: [
       {
-        file: 'provision/reconcile.ts',
-        from: 'if (disk.retryAtMs !== undefined) this.#requestAt(domain.uuid, disk.retryAtMs);',
-        to: '',
-      },
-      {
-        file: 'provision/reconcile.ts',
-        from: '    this.requestKnown();\n    await reclaim(this.#needs);',
-        to: '    await reclaim(this.#needs);',
-      },
-      {
-        file: 'provision/reconcile.ts',
-        from: 'for (const uuid of await this.#needs.domains.list()) this.#queue.add(uuid);',
+        file: 'core/plan.ts',
+        from: 'if (pauseMs <= 0 || pauseMs > RETRY_MAX_MS) return undefined;',
         to: '',
       },
     ],
