@@ -150,6 +150,8 @@ describe('a fill whose pool stops in the middle', () => {
     world.libvirt.breakPool();
     world.images.letGo();
     await until('published', () => recordOf(world)?.state === 'ready');
+    // It has not failed in between.
+    expect(recordOf(world)?.attempts).toBe(0);
     expect(world.isFilled('vm1')).toBe(true);
     expect(world.names()).toEqual(['vg0/vm1']);
     await settle();
@@ -258,6 +260,19 @@ describe('a pool that has stopped by itself', () => {
       await poolEvent(world);
     }
     expect(world.libvirt.poolStarts).toBe(STARTS_MAX);
+  });
+});
+
+describe('a refresh of ours that fails every time', () => {
+  it('has the pool started again some times, and then says what is wrong', async () => {
+    const world = await publishedWorld();
+    world.libvirt.brokenRefreshes = 1000;
+    let refusals = 0;
+    for (let count = 0; count < 3 * STARTS_MAX; count++) {
+      await world.poolKeeper.refresh('guests').catch(() => (refusals += 1));
+    }
+    expect(world.libvirt.poolStarts).toBe(STARTS_MAX);
+    expect(refusals).toBe(2 * STARTS_MAX);
   });
 });
 
