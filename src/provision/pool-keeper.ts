@@ -142,7 +142,7 @@ export class PoolKeeper implements Pools {
   #begin(pool: string, why: string): Recovery | undefined {
     const before = this.#recoveries.get(pool);
     const isFree = before === undefined || before.activeSinceMs !== undefined;
-    if (!isFree || false) return undefined;
+    if (!isFree || (before?.starts ?? 0) >= STARTS_MAX) return undefined;
     const recovery: Recovery = { why, starts: before?.starts ?? 0 };
     this.#recoveries.set(pool, recovery);
     this.#needs.log.warn({ pool, why }, 'the pool has stopped without being asked, and is started again');
