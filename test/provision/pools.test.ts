@@ -4,6 +4,7 @@
  * world in memory whose pool stops as libvirt's does.
  */
 import { describe, expect, it } from 'vitest';
+import { ProvisionError } from '../../src/core/errors.ts';
 import { readMark } from '../../src/core/volume.ts';
 import { admitStart } from '../../src/provision/admit-start.ts';
 import { STARTS_MAX } from '../../src/provision/pool-keeper.ts';
@@ -276,11 +277,14 @@ describe('a refresh of ours that fails every time', () => {
   });
 });
 
-describe('a refresh that fails while the pool stays active', () => {
-  it('starts nothing', async () => {
+describe('a refresh that fails for a reason of another kind', () => {
+  it.each(['active', 'inactive'] as const)('starts nothing while the pool is %s', async (state) => {
     const world = await publishedWorld();
-    world.libvirt.refresh = () => Promise.reject(new Error('of some other kind'));
-    await world.poolKeeper.refresh('guests').catch(() => undefined);
+    if (state === 'inactive') world.libvirt.stopPool();
+    const error = new ProvisionError({ code: 'LIBVIRT_FAILED', message: 'out of memory' });
+    world.libvirt.refresh = () => Promise.reject(error);
+    await expect(world.poolKeeper.refresh('guests')).rejects.toBe(error);
+    await settle();
     expect(world.libvirt.poolStarts).toBe(0);
   });
 });
