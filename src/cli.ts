@@ -6,10 +6,12 @@ import { addAnnotate } from './cli/annotate.ts';
 import { addCancel } from './cli/cancel.ts';
 import { addConfig } from './cli/config-check.ts';
 import { addExplain } from './cli/explain.ts';
+import { addHandover } from './cli/handover.ts';
 import { addImage } from './cli/image.ts';
 import { EXIT, EXIT_HELP, exitCodeOf } from './cli/exit-codes.ts';
 import { addList } from './cli/list.ts';
 import { Output } from './cli/output.ts';
+import { addReceive } from './cli/receive.ts';
 import { addRetry } from './cli/retry.ts';
 import { addStatus } from './cli/status.ts';
 import { toProblem } from './core/errors.ts';
@@ -35,7 +37,8 @@ function buildProgram(): Command {
     .version(versionOf(), '-V, --version')
     .showHelpAfterError('See: lvp --help')
     .exitOverride();
-  for (const add of [addList, addStatus, addAnnotate, addExplain, addCancel, addRetry, addImage, addConfig]) {
+  const verbs = [addList, addStatus, addAnnotate, addExplain, addCancel, addRetry];
+  for (const add of [...verbs, addHandover, addReceive, addImage, addConfig]) {
     add(program, finish);
   }
   return program.addHelpText('after', `\n${EXIT_HELP}`);

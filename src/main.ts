@@ -77,7 +77,7 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
   // First, because it notices a daemon that runs already.
   const control = await serveControl({
     path: join(config.runtimeDir, 'control.sock'),
-    verbs: new DomainVerbs({ ...needs, reconciler }),
+    verbs: new DomainVerbs({ ...needs, reconciler, devices }),
     images: new CachedImageVerbs({ ...fillNeeds, log }),
     log,
   });
@@ -137,6 +137,7 @@ async function openStores(config: Config, log: Log) {
 function onLibvirtEvent(event: LibvirtEvent, reconciler: Reconciler, log: Log): void {
   switch (event.kind) {
     case 'domain':
+      if (event.mayHaveRun === true) reconciler.arrivals.mayHaveRun(event.uuid);
       reconciler.request(event.uuid);
       return;
     case 'pool':
@@ -147,6 +148,7 @@ function onLibvirtEvent(event: LibvirtEvent, reconciler: Reconciler, log: Log): 
       lookAtEverything(reconciler, log);
       return;
     case 'disconnected':
+      reconciler.arrivals.loseSight();
       log.warn({ problem: event.problem }, 'libvirt does not answer');
       return;
   }

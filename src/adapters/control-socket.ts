@@ -10,6 +10,7 @@ import { once } from 'node:events';
 import { AnnotateRequest, TargetRequest } from '../core/control-protocol.ts';
 import type { ErrorCode } from '../core/errors.ts';
 import { ProvisionError, toProblem } from '../core/errors.ts';
+import { Handover } from '../core/handover.ts';
 import type { ControlVerbs, ImageVerbs, Log } from '../provision/ports.ts';
 import { readBody, usage } from './control-body.ts';
 import { isImageRead, readImage, routeImages } from './control-images.ts';
@@ -125,6 +126,9 @@ async function route(request: IncomingMessage, verbs: ControlVerbs): Promise<unk
   const method = request.method ?? '';
   const [, version, noun, escapedName, verb, ...rest] = (request.url ?? '').split('/');
   const unknown = usage(`There is no ${method} ${request.url ?? ''}.`);
+  if (method === 'POST' && request.url === '/v1/receive') {
+    return verbs.receive(await readBody(request, Handover));
+  }
   if (version !== 'v1' || noun !== 'domains' || rest.length > 0) throw unknown;
   const name = decodeName(escapedName);
   switch (`${method} ${name === undefined ? '' : '{}'}${verb === undefined ? '' : `/${verb}`}`) {
@@ -134,6 +138,8 @@ async function route(request: IncomingMessage, verbs: ControlVerbs): Promise<unk
       return verbs.domain(name ?? '');
     case 'GET {}/explain':
       return verbs.explain(name ?? '');
+    case 'GET {}/handover':
+      return verbs.handover(name ?? '');
     case 'POST {}/annotate':
       return verbs.annotate(name ?? '', await readBody(request, AnnotateRequest));
     case 'POST {}/cancel':

@@ -13,6 +13,7 @@ import {
   problemOf,
 } from '../core/control-protocol.ts';
 import { ProvisionError } from '../core/errors.ts';
+import { Handover, ReceiveResult } from '../core/handover.ts';
 
 /** Longer than the daemon's own limit for a verb, so that its explanation arrives. */
 const ANSWER_DEADLINE_MS = 65_000;
@@ -47,6 +48,14 @@ export class ControlClient {
 
   retry(name: string, target: string | undefined): Promise<DomainStatus> {
     return this.call(DomainStatus, 'POST', pathOf(name, 'retry'), { target });
+  }
+
+  handover(name: string): Promise<Handover> {
+    return this.call(Handover, 'GET', pathOf(name, 'handover'));
+  }
+
+  receive(handover: Handover): Promise<ReceiveResult> {
+    return this.call(ReceiveResult, 'POST', '/v1/receive', handover);
   }
 
   async call<T>(schema: z.ZodType<T>, method: string, path: string, body?: object): Promise<T> {

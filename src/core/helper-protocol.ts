@@ -29,8 +29,8 @@ const PrivateVolume = z
     'cannot be published under that name',
   );
 
-const Seal = z.strictObject({
-  state: z.literal('ready'),
+/** What a seal says, whether the volume is finished or only set aside for a domain that arrives. */
+const SealFields = z.strictObject({
   fillId: FillId,
   target: Lv,
   domainUuid: DomainUuid,
@@ -40,8 +40,15 @@ const Seal = z.strictObject({
   generation: z.int().min(1),
 });
 
+export const Seal = SealFields.extend({ state: z.literal('ready') });
+const ReceivingMark = SealFields.extend({ state: z.literal('receiving') });
+
 const Publish = z
-  .strictObject({ verb: z.literal('publish'), volume: PrivateVolume, seal: Seal })
+  .strictObject({
+    verb: z.literal('publish'),
+    volume: PrivateVolume,
+    seal: z.discriminatedUnion('state', [Seal, ReceivingMark]),
+  })
   .refine(
     ({ volume, seal }) =>
       seal.fillId === volume.fillId && seal.target === volume.target && seal.domainUuid === volume.domainUuid,
@@ -59,6 +66,8 @@ export const HelperRequest = z.discriminatedUnion('verb', [
   z.strictObject({ verb: z.literal('adopt'), volume: PrivateVolume }),
   Publish,
   z.strictObject({ verb: z.literal('claim'), vg: Vg, seal: Seal, domainUuid: DomainUuid }),
+  z.strictObject({ verb: z.literal('arrive'), vg: Vg, seal: Seal }),
+  z.strictObject({ verb: z.literal('recall'), vg: Vg, fillId: FillId }),
   z.strictObject({ verb: z.literal('discard'), vg: Vg, fillId: FillId }),
 ]);
 export type HelperRequest = z.infer<typeof HelperRequest>;
@@ -91,6 +100,8 @@ export const HELPER_RESULTS = {
   adopt: z.strictObject({ sizeBytes: z.int().min(1) }),
   publish: z.null(),
   claim: z.null(),
+  arrive: z.null(),
+  recall: z.null(),
   discard: z.null(),
 } as const;
 

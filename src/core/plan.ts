@@ -11,7 +11,7 @@ import { isPassing } from './errors.ts';
 import type { LocatedVolume } from './locate.ts';
 import type { Domain, VolumeLocation, VolumeRequest } from './request.ts';
 import { imageName } from './request.ts';
-import type { FillMark, LogicalVolume, Seal } from './volume.ts';
+import type { FillMark, LogicalVolume, ReceivingMark, Seal } from './volume.ts';
 import { ADOPTING_TAG, fillIdOf, imageTag, privateName, readMark } from './volume.ts';
 
 /** Why an existing volume may or may not be taken over. */
@@ -77,7 +77,8 @@ export type DiskDecision =
   | { readonly action: 'claim'; readonly fillId: string; readonly seal: Seal }
   /** Failed or cancelled before; tried again at `retryAtMs`, or only by hand if absent. */
   | { readonly action: 'hold'; readonly problem: Problem; readonly retryAtMs?: number | undefined }
-  | { readonly action: 'refuse'; readonly problem: Problem };
+  /** `receives`: it is set aside for this domain, and a migration that was announced is let in. */
+  | { readonly action: 'refuse'; readonly problem: Problem; readonly receives?: true };
 
 export type DiskPlan = LocatedVolume & DiskDecision & { readonly because: string };
 
@@ -104,6 +105,16 @@ export function plan(input: PlanInput): Plan {
 /** True if every annotated disk is proven finished: the only condition under which a guest may start. */
 export function isStartable(planned: Plan): boolean {
   return planned.problems.length === 0 && planned.disks.every((disk) => disk.action === 'none');
+}
+
+/** True if every annotated disk is finished or set aside to receive what the domain brings along. */
+export function isReceivable(planned: Plan): boolean {
+  return (
+    planned.problems.length === 0 &&
+    planned.disks.every(
+      (disk) => disk.action === 'none' || (disk.action === 'refuse' && disk.receives === true),
+    )
+  );
 }
 
 /** True if both ask for the same bytes in the same size. */
@@ -186,6 +197,7 @@ function decideDisk(input: PlanInput, disk: LocatedVolume): Decided {
       'They were changed by hand. Remove the lvp: tags if the volume is not needed, then run `lvp retry`.',
     );
   }
+  if (mark?.state === 'receiving') return decideReceiving(input, disk, mark);
   const record = input.fills.find((fill) => isFor(fill, input.domain.uuid, disk.request.target));
   const running = decideRunning(input, disk, record);
   if (running !== undefined) return running;
@@ -238,11 +250,7 @@ function decideSealed(input: PlanInput, disk: LocatedVolume, seal: Seal): Decide
       : refuseOther(disk, `published for domain ${seal.domainUuid}`);
   }
   if (seal.generation !== request.generation) {
-    return refuse(
-      'VOLUME_GENERATION',
-      `Volume ${volumeKey(disk.location)} holds generation ${seal.generation}, the annotation of ${disk.request.target} asks for generation ${request.generation}.`,
-      'A published volume is never written again: set the generation back, or delete the volume (virsh vol-delete) and run `lvp retry` to have it filled anew.',
-    );
+    return refuseGeneration(disk, seal);
   }
   const drifts = [
     ...(seal.image === imageTag(request.image) ? [] : [`the volume was filled from ${seal.image}`]),
@@ -255,6 +263,20 @@ function decideSealed(input: PlanInput, disk: LocatedVolume, seal: Seal): Decide
     { action: 'none', fillId: seal.fillId, sha256: seal.sha256, drift },
     drift ?? 'the volume is sealed with what the annotation asks for',
   ];
+}
+
+function decideReceiving(input: PlanInput, disk: LocatedVolume, mark: ReceivingMark): Decided {
+  if (mark.domainUuid !== input.domain.uuid) {
+    return refuseOther(disk, `set aside for domain ${mark.domainUuid}, which is to arrive`);
+  }
+  if (mark.generation !== disk.request.generation) return refuseGeneration(disk, mark);
+  const because = `Volume ${volumeKey(disk.location)} is set aside to receive what this domain brings along by migration.`;
+  const problem: Problem = {
+    code: 'VOLUME_STATE',
+    message: because,
+    hint: 'Migrate the domain to this host; it is sealed once the guest runs here. If the domain does not come, delete the volume (virsh vol-delete).',
+  };
+  return [{ action: 'refuse', problem, receives: true }, because];
 }
 
 /** virt-install and virt-manager invent a new UUID at every try; the name is the same. */
@@ -375,6 +397,15 @@ function refuseNotBlank(input: PlanInput, disk: LocatedVolume): Decided | undefi
     'VOLUME_NOT_BLANK',
     `Volume ${volumeKey(disk.location)} exists, was not made by this program and is not blank: ${why}.`,
     'It was left untouched. Delete it (virsh vol-delete) if its content is not needed; take the disk out of the annotation if it is to be used as it is; or give the disk another volume.',
+  );
+}
+
+function refuseGeneration(disk: LocatedVolume, { generation }: Pick<Seal, 'generation'>): Decided {
+  const { location, request } = disk;
+  return refuse(
+    'VOLUME_GENERATION',
+    `Volume ${volumeKey(location)} holds generation ${generation}, the annotation of ${request.target} asks for generation ${request.generation}.`,
+    'A published volume is never written again: set the generation back, or delete the volume (virsh vol-delete) and run `lvp retry` to have it filled anew.',
   );
 }
 

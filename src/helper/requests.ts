@@ -3,12 +3,14 @@ import { z } from 'zod';
 import { ProvisionError, toProblem } from '../core/errors.ts';
 import { HelperRequest } from '../core/helper-protocol.ts';
 import { adopt } from './adopt.ts';
+import { arrive } from './arrive.ts';
 import { claim } from './claim.ts';
 import { create } from './create.ts';
 import { discard } from './discard.ts';
 import { examine } from './examine.ts';
 import { list } from './list.ts';
 import { publish } from './publish.ts';
+import { recall } from './recall.ts';
 import type { Tools } from './tools.ts';
 
 /** Answers one request line. Never fails: what went wrong is the answer. */
@@ -63,6 +65,10 @@ async function perform(request: HelperRequest, tools: Tools, groups: readonly st
       return publish(tools, request);
     case 'claim':
       return claim(tools, request);
+    case 'arrive':
+      return arrive(tools, request);
+    case 'recall':
+      return recall(tools, request);
     case 'discard':
       return discard(tools, request);
   }

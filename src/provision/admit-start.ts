@@ -7,7 +7,7 @@ import { parseDomainXml } from '../core/domain-xml.ts';
 import type { ErrorCode, Problem } from '../core/errors.ts';
 import { ProvisionError, toProblem } from '../core/errors.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
-import { isStartable } from '../core/plan.ts';
+import { isReceivable, isStartable } from '../core/plan.ts';
 import type { Domain } from '../core/request.ts';
 import { imageName } from '../core/request.ts';
 import { approximateSize } from '../core/size.ts';
@@ -74,6 +74,7 @@ async function decide(needs: AdmitNeeds, operation: GateOperation, xml: string):
   if (operation !== 'prepare') reconciler.incoming.mark(domainUuid, 'admitted');
   // If this is the autostart at boot it is not tried again by libvirt, however it ends here.
   else if (!needs.isLibvirtReachable()) wishAutostart(needs, domain);
+  const isExpected = reconciler.arrivals.mayReceive(domainUuid, operation);
   const mayFill = operation === 'prepare' && !reconciler.incoming.has(domainUuid);
   // Somebody wants it now: a pause after a failure that may have passed ends here.
   if (mayFill) reconciler.endPauses(domainUuid);
@@ -82,7 +83,8 @@ async function decide(needs: AdmitNeeds, operation: GateOperation, xml: string):
   // Whoever waits for libvirt meanwhile waits for our readings too: this one, and one as long after the wait.
   const waitMs = Math.max(0, needs.graceMs - 2 * (needs.clock.monotonicMs() - askedMs));
   const last = mayFill && !isStartable(first) ? await fillWithinGrace(needs, domain, first, waitMs) : first;
-  if (isStartable(last)) {
+  if (isStartable(last) || (isExpected && isReceivable(last))) {
+    if (operation === 'migrate') reconciler.arrivals.permit(domainUuid);
     reconciler.admitted(domainUuid);
     return { allowed: true, problems: [], domainUuid };
   }
@@ -170,7 +172,7 @@ function describeUnready(needs: AdmitNeeds, mayFill: boolean): (disk: DiskPlan) 
         {
           code: 'VOLUME_STATE',
           message: `Disk ${disk.request.target}: the domain arrives by migration or restore, and its volume here is not one that was published for it.`,
-          hint: 'What arrives brings its bytes along, so nothing is filled for it.',
+          hint: 'What arrives brings its bytes along, so nothing is filled for it. Before a migration that copies the storage, set volumes aside for it: lvp handover VM on the other host, lvp receive on this one.',
         },
       ];
     }

@@ -4,17 +4,20 @@ import { AnnotationError } from '../core/annotation-error.ts';
 import type { AnnotateRequest, AnnotateResult, DomainStatus, Explanation } from '../core/control-protocol.ts';
 import { readDomainXml } from '../core/domain-xml.ts';
 import { ProvisionError } from '../core/errors.ts';
+import type { Handover, ReceiveResult } from '../core/handover.ts';
 import { locateVolumes } from '../core/locate.ts';
 import type { Plan } from '../core/plan.ts';
 import { goesOn } from '../core/plan.ts';
 import type { Domain } from '../core/request.ts';
 import { explanationOf, statusOf } from './domain-status.ts';
 import { observe } from './observe.ts';
-import type { ControlVerbs, FillRecord, LibvirtDomain } from './ports.ts';
+import type { ControlVerbs, FillRecord, LibvirtDomain, VolumeDevices } from './ports.ts';
+import { handoverOf, receive } from './receive.ts';
 import { reclaim } from './reclaim.ts';
 import type { ReconcileNeeds, Reconciler } from './reconcile.ts';
 
 export interface ControlNeeds extends ReconcileNeeds {
+  readonly devices: VolumeDevices;
   readonly reconciler: Reconciler;
 }
 
@@ -110,7 +113,7 @@ export class DomainVerbs implements ControlVerbs {
       else if (record.state === 'failed') ledger.putFill({ ...record, state: 'cancelled' });
     }
     await fills.settled(fills.runningFor(found.domain.uuid));
-    await reclaim(this.#needs);
+    await reclaim(this.#needs, this.#needs.reconciler.arrivals);
     return this.domain(found.domain.uuid);
   }
 
@@ -126,6 +129,16 @@ export class DomainVerbs implements ControlVerbs {
     const observation = await observe(this.#needs, [found.domain]);
     if (found.domain.annotation !== undefined) reconciler.act(observation.plan(found.domain), found.seen);
     return this.domain(found.domain.uuid);
+  }
+
+  async handover(nameOrUuid: string): Promise<Handover> {
+    const found = await this.#find(nameOrUuid);
+    const observation = await observe(this.#needs, [found.domain]);
+    return handoverOf(orMistakes(found, observation.plan(found.domain)), observation);
+  }
+
+  receive(handover: Handover): Promise<ReceiveResult> {
+    return receive({ ...this.#needs, arrivals: this.#needs.reconciler.arrivals }, handover);
   }
 
   /** The ledger's rows of all annotated disks or of one; a disk without annotation is a mistake of the call. */

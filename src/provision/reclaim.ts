@@ -4,6 +4,7 @@ import { planFinish, planReclaim } from '../core/plan.ts';
 import type { LogicalPool } from '../core/request.ts';
 import type { LogicalVolume, Seal } from '../core/volume.ts';
 import { readMark } from '../core/volume.ts';
+import type { Arrivals } from './arrivals.ts';
 import { discardVolume } from './discard-volume.ts';
 import type { ObserveNeeds } from './observe.ts';
 import { observe } from './observe.ts';
@@ -15,16 +16,22 @@ export interface ReclaimNeeds extends ObserveNeeds {
   readonly log: Log;
 }
 
-/** Reads everything, then removes and finishes one after the other; what fails is met again the next time. */
-export async function reclaim(needs: ReclaimNeeds): Promise<void> {
+/**
+ * Reads everything, then removes and finishes one after the other; what fails is met again the next time.
+ * Resolves with the domains that volumes are set aside for.
+ */
+export async function reclaim(needs: ReclaimNeeds, arrivals: Arrivals): Promise<readonly string[]> {
   const { volumes } = await observe(needs, []);
-  const accounts = { volumes, fills: needs.ledger.fills(), running: needs.fills.running };
+  const running = new Set([...needs.fills.running, ...arrivals.preparing]);
+  const accounts = { volumes, fills: needs.ledger.fills(), running };
+  const awaited = arrivals.findAll(volumes);
   const litter = planReclaim(accounts);
   const orphans = planFinish(accounts);
-  if (litter.length + orphans.length === 0) return;
+  if (litter.length + orphans.length === 0) return awaited;
   const pools = await needs.pools.list();
   for (const { volume, seal } of orphans) await finishOrphan(needs, volume, seal, pools);
   for (const volume of litter) await discardLitter(needs, volume, pools);
+  return awaited;
 }
 
 async function discardLitter(

@@ -11,6 +11,7 @@ import { describeProblem, toProblem } from '../core/errors.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
 import { isStartable, isUnfinished, RETRY_MAX_MS, sameRequest, volumeKey } from '../core/plan.ts';
 import type { Domain } from '../core/request.ts';
+import { Arrivals } from './arrivals.ts';
 import { IncomingDomains } from './incoming.ts';
 import { observe, problemsOf } from './observe.ts';
 import type { Domains, FillRecord, KnownDomain, LibvirtDomain } from './ports.ts';
@@ -32,6 +33,7 @@ export interface ReconcileNeeds extends ReclaimNeeds {
 
 export class Reconciler {
   readonly incoming: IncomingDomains;
+  readonly arrivals: Arrivals;
   readonly #needs: ReconcileNeeds;
   readonly #queue = new Set<string>();
   /** What was last said about a domain, so that the same news is logged once. */
@@ -48,6 +50,7 @@ export class Reconciler {
   constructor(needs: ReconcileNeeds) {
     this.#needs = needs;
     this.incoming = new IncomingDomains(needs.clock);
+    this.arrivals = new Arrivals(needs);
     needs.fills.onSettled = (uuid) => {
       this.request(uuid);
     };
@@ -81,7 +84,7 @@ export class Reconciler {
   async #requestAll(): Promise<void> {
     for (const uuid of await this.#needs.domains.list()) this.#queue.add(uuid);
     this.requestKnown();
-    await reclaim(this.#needs);
+    for (const uuid of await reclaim(this.#needs, this.arrivals)) this.request(uuid);
   }
 
   get unreadable(): ReadonlyMap<string, { readonly name: string; readonly problem: Problem }> {
@@ -243,6 +246,9 @@ export class Reconciler {
         .read(uuid)
         .catch((error: unknown) => this.#readLater(uuid, error));
       if (found === 'later') continue;
+      if (this.arrivals.isWatched(uuid) && !(await this.arrivals.settle(uuid, found))) {
+        this.#requestAt(uuid, this.#needs.clock.nowMs() + 5_000);
+      }
       const domain = found === undefined ? this.#firstStartOf(uuid) : this.#parse(found);
       if (domain === undefined) this.#forget(uuid, found);
       else annotated.push({ found, domain });

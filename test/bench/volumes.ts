@@ -32,6 +32,8 @@ export class DeviceVolumes implements Volumes, VolumeDevices {
   readonly adopt = notMeasured;
   readonly publish = notMeasured;
   readonly claim = notMeasured;
+  readonly arrive = notMeasured;
+  readonly recall = notMeasured;
   readonly discard = notMeasured;
 }
 

@@ -10,7 +10,7 @@ import { ProvisionError } from '../../src/core/errors.ts';
 import type { ErrorCode, Problem } from '../../src/core/errors.ts';
 import type { ImageReference, LogicalPool } from '../../src/core/request.ts';
 import { imageName } from '../../src/core/request.ts';
-import type { Seal } from '../../src/core/volume.ts';
+import type { ReceivingMark, Seal } from '../../src/core/volume.ts';
 import { answer } from '../../src/helper/requests.ts';
 import type { AdmitNeeds } from '../../src/provision/admit-start.ts';
 import { DomainVerbs } from '../../src/provision/control-verbs.ts';
@@ -117,12 +117,20 @@ class FakeVolumes implements Volumes, VolumeDevices {
     return this.#ask({ verb: 'adopt', volume });
   }
 
-  publish(volume: PrivateVolume, seal: Seal): Promise<void> {
+  publish(volume: PrivateVolume, seal: Seal | ReceivingMark): Promise<void> {
     return this.#ask({ verb: 'publish', volume, seal });
   }
 
   claim(vg: string, seal: Seal, domainUuid: string): Promise<void> {
     return this.#ask({ verb: 'claim', vg, seal, domainUuid });
+  }
+
+  arrive(vg: string, seal: Seal): Promise<void> {
+    return this.#ask({ verb: 'arrive', vg, seal });
+  }
+
+  recall(vg: string, fillId: string): Promise<void> {
+    return this.#ask({ verb: 'recall', vg, fillId });
   }
 
   discard({ vg, fillId }: Pick<PrivateVolume, 'vg' | 'fillId'>): Promise<void> {
@@ -236,6 +244,8 @@ class FakeLibvirt {
   readonly domains = new Map<string, LibvirtDomain>();
   readonly started: string[] = [];
   readonly refreshed: string[] = [];
+  /** Domains whose guests have come from another host and run. */
+  readonly arrived = new Set<string>();
   isAway = false;
   readonly #volumes: FakeVolumes;
 
@@ -337,6 +347,7 @@ export class World {
       read: (uuid) => this.libvirt.read(uuid),
       find: (name) => this.libvirt.find(name),
       start: (uuid) => this.libvirt.start(uuid),
+      hasArrived: (uuid) => Promise.resolve(this.libvirt.arrived.has(uuid)),
       writeAnnotation: () => Promise.resolve(),
     };
     const { clock, ledger, images, volumes } = this;
@@ -354,7 +365,7 @@ export class World {
     const firstStarts = new Map<string, string>();
     const needs = { pools, volumes, ledger, clock, fills: this.fills, domains, firstStarts, log: silent };
     this.reconciler = new Reconciler(needs);
-    this.verbs = new DomainVerbs({ ...needs, reconciler: this.reconciler });
+    this.verbs = new DomainVerbs({ ...needs, reconciler: this.reconciler, devices: volumes });
     this.admit = {
       ...needs,
       reconciler: this.reconciler,

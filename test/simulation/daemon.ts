@@ -103,7 +103,7 @@ export class Daemon {
       firstStarts: new Map<string, string>(),
     };
     this.reconciler = new Reconciler(needs);
-    this.verbs = new DomainVerbs({ ...needs, reconciler: this.reconciler });
+    this.verbs = new DomainVerbs({ ...needs, reconciler: this.reconciler, devices: fillNeeds.devices });
     this.admit = {
       ...{ ...needs, reconciler: this.reconciler, graceMs: GRACE_MS },
       pools: new KnownPools(pools, clock, POOLS_LIMIT_MS),

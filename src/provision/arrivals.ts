@@ -1,0 +1,173 @@
+/**
+ * Volumes that were set aside for domains that arrive with their storage: who may use them, when they are
+ * sealed, and when they are removed. What is known of them beside their tags is in memory alone. So after a
+ * restart none of them is accepted or removed any more, because it cannot be told whether somebody's bytes
+ * have come meanwhile; only that a guest runs on one proves that it is whole.
+ */
+import { toProblem } from '../core/errors.ts';
+import type { LogicalVolume, ReceivingMark } from '../core/volume.ts';
+import { fillIdOf, readMark } from '../core/volume.ts';
+import { discardVolume } from './discard-volume.ts';
+import type { Clock, Domains, GateOperation, LibvirtDomain, Log, Pools, Volumes } from './ports.ts';
+
+/** How long a migration may take to begin after its volumes were set aside, in ms. */
+export const EXPECTED_MS = 3_600_000;
+/** How long libvirt may take from `migrate begin` to `prepare begin` of one migration, in ms. */
+const PERMIT_MS = 30_000;
+
+/**
+ * - expected: set aside, and nobody has been let in. `permitUntilMs`: `migrate begin` was admitted, and the next
+ *   `prepare begin` of this domain is the same migration's.
+ * - admitted: QEMU was let at the volumes, and has been watched since.
+ * - unclear: its guest may have run, or we did not see everything. Then nothing is removed any more.
+ */
+type Stage =
+  | { readonly stage: 'expected'; readonly untilMs: number; readonly permitUntilMs?: number }
+  | { readonly stage: 'admitted' | 'unclear' };
+
+export interface ArrivalNeeds {
+  readonly volumes: Volumes;
+  readonly pools: Pools;
+  readonly domains: Pick<Domains, 'hasArrived'>;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** A volume that is set aside, or was to be. */
+interface SetAside {
+  readonly volume: LogicalVolume;
+  readonly mark: ReceivingMark;
+}
+
+export function setAsideFor(volumes: readonly LogicalVolume[], domainUuid?: string): SetAside[] {
+  return volumes.flatMap((volume) => {
+    const mark = readMark(volume.tags);
+    const isTheirs = mark.state === 'receiving' && (domainUuid ?? mark.domainUuid) === mark.domainUuid;
+    return isTheirs ? [{ volume, mark }] : [];
+  });
+}
+
+export class Arrivals {
+  readonly #needs: ArrivalNeeds;
+  /** By domain UUID. */
+  readonly #stages = new Map<string, Stage>();
+  /** Fill ids of volumes that are just being made. */
+  readonly preparing = new Set<string>();
+
+  constructor(needs: ArrivalNeeds) {
+    this.#needs = needs;
+  }
+
+  /** True if volumes were set aside for the domain, or are found to be. */
+  isWatched(uuid: string): boolean {
+    return this.#stages.has(uuid);
+  }
+
+  isExpected(uuid: string): boolean {
+    const now = this.#stages.get(uuid);
+    return now?.stage === 'expected' && this.#needs.clock.monotonicMs() < now.untilMs;
+  }
+
+  expect(uuid: string): void {
+    const untilMs = this.#needs.clock.monotonicMs() + EXPECTED_MS;
+    this.#stages.set(uuid, { stage: 'expected', untilMs });
+  }
+
+  /**
+   * Whether this question to the gate is one of a migration that is expected. Its `prepare begin` may be asked
+   * once, however it is answered: a second one would be that of a start, perhaps on half of the bytes.
+   */
+  mayReceive(uuid: string, operation: GateOperation): boolean {
+    const now = this.#stages.get(uuid);
+    if (now?.stage !== 'expected' || operation === 'restore') return false;
+    if (operation === 'migrate') return this.isExpected(uuid);
+    if (this.#needs.clock.monotonicMs() >= (now.permitUntilMs ?? -Infinity)) return false;
+    this.#stages.set(uuid, { stage: 'admitted' });
+    return true;
+  }
+
+  /** `migrate begin` was admitted. */
+  permit(uuid: string): void {
+    const now = this.#stages.get(uuid);
+    if (now?.stage !== 'expected') return;
+    this.#stages.set(uuid, { ...now, permitUntilMs: this.#needs.clock.monotonicMs() + PERMIT_MS });
+  }
+
+  /** libvirt says that the guest was let run: from now on only a look at it can tell what the volume holds. */
+  mayHaveRun(uuid: string): void {
+    if (this.#stages.get(uuid)?.stage === 'admitted') this.#stages.set(uuid, { stage: 'unclear' });
+  }
+
+  /** libvirt is away: what happens now is not seen. */
+  loseSight(): void {
+    for (const uuid of this.#stages.keys()) this.mayHaveRun(uuid);
+  }
+
+  /** Takes up what is found set aside and is not known yet. Resolves with whom to look at. */
+  findAll(volumes: readonly LogicalVolume[]): readonly string[] {
+    const found = new Set(setAsideFor(volumes).map(({ mark }) => mark.domainUuid));
+    for (const uuid of found) if (!this.#stages.has(uuid)) this.#stages.set(uuid, { stage: 'unclear' });
+    return [...found];
+  }
+
+  /**
+   * Seals what has arrived and removes what nobody has come for, by what libvirt says of the domain just now.
+   * Resolves with false if it is to be looked at again soon. Never fails.
+   */
+  async settle(uuid: string, found: LibvirtDomain | undefined): Promise<boolean> {
+    const { domains, log, volumes } = this.#needs;
+    try {
+      const theirs = setAsideFor((await volumes.list()).volumes, uuid);
+      if (theirs.length === 0) {
+        if (!this.isExpected(uuid) && this.preparing.size === 0) this.#stages.delete(uuid);
+        return true;
+      }
+      if (found?.active === true && (await domains.hasArrived(uuid))) {
+        this.mayHaveRun(uuid);
+        for (const one of theirs) await this.#seal(one);
+        this.#stages.delete(uuid);
+        return true;
+      }
+      if (found?.active === true || found?.persistent === false) return true;
+      return await this.#removeUnused(uuid, theirs, found === undefined);
+    } catch (error) {
+      log.warn({ domain: uuid, problem: toProblem(error) }, 'could not see to the volumes of an arrival');
+      return false;
+    }
+  }
+
+  async #seal({ volume: { vg, lv }, mark }: SetAside): Promise<void> {
+    await this.#needs.volumes.arrive(vg, { ...mark, state: 'ready' });
+    const fields = { domain: mark.domainUuid, fill: mark.fillId, volume: `${vg}/${lv}` };
+    this.#needs.log.info(fields, 'arrived with its domain, and sealed');
+  }
+
+  async #removeUnused(uuid: string, theirs: readonly SetAside[], isDomainGone: boolean): Promise<boolean> {
+    const now = this.#stages.get(uuid);
+    // Let in, watched since, never let run, and gone: the migration has failed.
+    const hasFailed = now?.stage === 'admitted' && isDomainGone;
+    const isGivenUp = now?.stage === 'expected' && !this.isExpected(uuid);
+    for (const one of theirs) {
+      const { volume, mark } = one;
+      // Nobody can have come to a volume that never got its name.
+      const isHalfMade = fillIdOf(volume.lv) !== undefined && !this.preparing.has(mark.fillId);
+      if (!hasFailed && !isGivenUp && !isHalfMade) continue;
+      // QEMU is still ending.
+      if (volume.open) return false;
+      await this.remove(one);
+    }
+    if (hasFailed || isGivenUp) this.#stages.delete(uuid);
+    return true;
+  }
+
+  /** Removes a volume that has received nothing, or only a part. */
+  async remove({ volume: { vg, lv }, mark }: SetAside): Promise<void> {
+    const { pools, volumes, log } = this.#needs;
+    const pool = (await pools.list()).find((one) => one.vg === vg && one.active);
+    await volumes.recall(vg, mark.fillId);
+    await discardVolume(this.#needs, { vg, fillId: mark.fillId }, pool?.name);
+    if (pool !== undefined) await pools.refresh(pool.name);
+    const fields = { domain: mark.domainUuid, fill: mark.fillId, volume: `${vg}/${lv}` };
+    log.info(fields, 'nothing has arrived on it; removed');
+  }
+}
