@@ -87,6 +87,7 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
       admitStart(
         {
           ...{ ...needs, reconciler, graceMs: config.gate.graceMs },
+          sharedGroups: new Set(config.sharedVolumeGroups),
           pools: gatePools,
           isLibvirtReachable: () => isLibvirtReachable,
         },

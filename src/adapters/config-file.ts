@@ -32,6 +32,8 @@ export interface Config {
     readonly rateMinBytesPerS: number;
   };
   readonly volumeGroups: readonly string[];
+  /** Those that other hosts see too; in those of them that are not in volumeGroups, seals are only verified. */
+  readonly sharedVolumeGroups: readonly string[];
   readonly integrity: {
     readonly requireDigest: boolean;
     readonly minisignKeys: readonly MinisignKey[];
@@ -211,6 +213,7 @@ function toConfig(file: ConfigFile, accessKey: Secret, secretKey: Secret, ca: st
       rateMinBytesPerS: minio.rate_min,
     },
     volumeGroups: file.volume_groups,
+    sharedVolumeGroups: file.shared_volume_groups,
     integrity: {
       requireDigest: file.integrity.require_digest,
       minisignKeys: file.integrity.minisign_keys,

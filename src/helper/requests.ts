@@ -8,17 +8,14 @@ import { claim } from './claim.ts';
 import { create } from './create.ts';
 import { discard } from './discard.ts';
 import { examine } from './examine.ts';
+import type { Groups } from './groups.ts';
 import { list } from './list.ts';
 import { publish } from './publish.ts';
 import { recall } from './recall.ts';
 import type { Tools } from './tools.ts';
 
 /** Answers one request line. Never fails: what went wrong is the answer. */
-export async function answer(
-  line: string,
-  tools: Tools,
-  readGroups: () => Promise<readonly string[]>,
-): Promise<string> {
+export async function answer(line: string, tools: Tools, readGroups: () => Promise<Groups>): Promise<string> {
   try {
     const request = parseRequest(line);
     return JSON.stringify({ ok: true, result: await perform(request, tools, await readGroups()) });
@@ -44,13 +41,20 @@ function parseRequest(line: string): HelperRequest {
   });
 }
 
-async function perform(request: HelperRequest, tools: Tools, groups: readonly string[]): Promise<unknown> {
-  if (request.verb === 'list') return list(tools, groups);
+async function perform(request: HelperRequest, tools: Tools, { own, verified }: Groups): Promise<unknown> {
+  if (request.verb === 'list') return list(tools, own, verified);
   const vg = 'volume' in request ? request.volume.vg : request.vg;
-  if (!groups.includes(vg)) {
+  if (verified.includes(vg)) {
     throw new ProvisionError({
       code: 'POOL_UNSUITABLE',
-      message: `The volume group ${vg} is not one of those configured: ${groups.join(', ')}.`,
+      message: `The volume group ${vg} is another host's to fill: here its volumes are only verified.`,
+      hint: 'It stands in shared_volume_groups and not in volume_groups. Have the volume filled where it is in both.',
+    });
+  }
+  if (!own.includes(vg)) {
+    throw new ProvisionError({
+      code: 'POOL_UNSUITABLE',
+      message: `The volume group ${vg} is not one of those configured: ${own.join(', ')}.`,
       hint: 'Add it to volume_groups in /etc/libvirt-volume-provisioner/config.yaml if volumes in it may be provisioned.',
     });
   }

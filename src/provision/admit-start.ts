@@ -22,6 +22,8 @@ export interface AdmitNeeds extends ObserveNeeds {
   readonly log: Log;
   /** How long a start may be held up altogether, in ms. */
   readonly graceMs: number;
+  /** Volume groups that other hosts see too. */
+  readonly sharedGroups: ReadonlySet<string>;
   /** False while libvirt takes no clients, as during the autostart of domains at boot. */
   readonly isLibvirtReachable: () => boolean;
 }
@@ -83,7 +85,8 @@ async function decide(needs: AdmitNeeds, operation: GateOperation, xml: string):
   // Whoever waits for libvirt meanwhile waits for our readings too: this one, and one as long after the wait.
   const waitMs = Math.max(0, needs.graceMs - 2 * (needs.clock.monotonicMs() - askedMs));
   const last = mayFill && !isStartable(first) ? await fillWithinGrace(needs, domain, first, waitMs) : first;
-  if (isStartable(last) || (isExpected && isReceivable(last))) {
+  const stale = operation === 'migrate' ? last.disks.flatMap(describeStale(needs)) : [];
+  if (stale.length === 0 && (isStartable(last) || (isExpected && isReceivable(last)))) {
     if (operation === 'migrate') reconciler.arrivals.permit(domainUuid);
     reconciler.admitted(domainUuid);
     return { allowed: true, problems: [], domainUuid };
@@ -91,7 +94,7 @@ async function decide(needs: AdmitNeeds, operation: GateOperation, xml: string):
   if (operation !== 'prepare') reconciler.incoming.mark(domainUuid, 'refused');
   return {
     allowed: false,
-    problems: last.problems.concat(last.disks.flatMap(describeUnready(needs, mayFill))),
+    problems: [...last.problems, ...last.disks.flatMap(describeUnready(needs, mayFill)), ...stale],
     domainUuid,
   };
 }
@@ -183,6 +186,24 @@ function describeUnready(needs: AdmitNeeds, mayFill: boolean): (disk: DiskPlan) 
         code: 'VOLUME_STATE',
         message: `${where}: ${progress ?? '0 %, time left not known yet'}.`,
         hint: 'Start it again then, or see `lvp status --watch`.',
+      },
+    ];
+  };
+}
+
+/**
+ * A sealed volume that is not the very one the domain has on the other host is a copy from an earlier stay. It
+ * would be written over, and if the migration failed then, half of it would still be sealed; or, without copied
+ * storage, the guest would go on with what it had then.
+ */
+function describeStale({ sharedGroups }: AdmitNeeds): (disk: DiskPlan) => Problem[] {
+  return ({ action, request, location: { vg, lv } }) => {
+    if (action !== 'none' || sharedGroups.has(vg)) return [];
+    return [
+      {
+        code: 'VOLUME_STATE',
+        message: `Disk ${request.target}: the domain arrives by migration, and its volume ${vg}/${lv} here is a copy from before.`,
+        hint: `If it is not needed, delete it (virsh vol-delete) and set one aside anew with lvp receive; if ${vg} is one group that both hosts see, list it in shared_volume_groups.`,
       },
     ];
   };

@@ -88,7 +88,7 @@ export const BROKEN: DomainStatus = {
   ],
 };
 
-const SEAL = {
+export const SEAL = {
   ...{ state: 'ready' as const, fillId: '00112233445566aa', target: 'db1-root', domainUuid: DB.uuid },
   ...{ image: 'images/debian-13.qcow2', sha256: 'ab'.repeat(32), generation: 1 },
 };

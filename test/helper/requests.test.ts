@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { HelperRequest, HelperResponse } from '../../src/core/helper-protocol.ts';
-import { sealTags } from '../../src/core/volume.ts';
+import { fillTags, privateName, sealTags } from '../../src/core/volume.ts';
 import { answer } from '../../src/helper/requests.ts';
 import { MemoryLvm } from './memory-lvm.ts';
 
@@ -22,11 +22,15 @@ const good = {
   create: { verb: 'create', volume, sizeBytes: 4096 },
   adopt: { verb: 'adopt', volume },
   publish: { verb: 'publish', volume, seal },
+  setAside: { verb: 'publish', volume, seal: { ...seal, state: 'receiving' } },
+  arrive: { verb: 'arrive', vg: 'vg0', seal },
+  recall: { verb: 'recall', vg: 'vg0', fillId: volume.fillId },
   discard: { verb: 'discard', vg: 'vg0', fillId: volume.fillId },
 };
 
-async function ask(line: string, model = new MemoryLvm(), groups = ['vg0']) {
-  return HelperResponse.parse(JSON.parse(await answer(line, model.tools(), () => Promise.resolve(groups))));
+async function ask(line: string, model = new MemoryLvm(), own = ['vg0'], verified: string[] = []) {
+  const groups = () => Promise.resolve({ own, verified });
+  return HelperResponse.parse(JSON.parse(await answer(line, model.tools(), groups)));
 }
 
 describe('a request', () => {
@@ -159,4 +163,28 @@ describe('the answer', () => {
     const response = await ask('{"verb":"list"}', new MemoryLvm(), ['vg0', 'gone']);
     expect(response).toMatchObject({ ok: true, result: { volumes: [], groups: [{ vg: 'vg0' }] } });
   });
+});
+
+describe('a group that another host fills', () => {
+  it('shows what is published in it, and nothing that is under way there', async () => {
+    const model = new MemoryLvm();
+    model.add('web-root', { tags: sealTags(seal) });
+    model.add(privateName('f'.repeat(16)), { tags: fillTags({ ...volume, fillId: 'f'.repeat(16) }) });
+    model.add(privateName('e'.repeat(16)), { tags: sealTags({ ...seal, fillId: 'e'.repeat(16) }) });
+    model.add('blank');
+    const response = await ask(JSON.stringify({ verb: 'list' }), model, ['vg9'], ['vg0']);
+    expect(response).toMatchObject({ ok: true, result: { volumes: [{ lv: 'web-root' }], groups: [] } });
+    expect(response).not.toHaveProperty('result.volumes.1');
+  });
+
+  it.each(Object.entries(good).filter(([verb]) => verb !== 'list'))(
+    'is not for %s',
+    async (_verb, request) => {
+      const model = new MemoryLvm();
+      model.add(privateName(volume.fillId), { tags: fillTags(volume) });
+      const response = await ask(JSON.stringify(request), model, ['vg9'], ['vg0']);
+      expect(response).toMatchObject({ ok: false, problem: { code: 'POOL_UNSUITABLE' } });
+      expect(model.steps).toEqual([]);
+    },
+  );
 });

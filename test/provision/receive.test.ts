@@ -224,6 +224,33 @@ describe('a domain that arrives', () => {
   });
 });
 
+describe('a domain whose volume is sealed here already', () => {
+  async function sealed(): Promise<World> {
+    const world = new World();
+    world.define(vm1);
+    await until('published', () => world.ledger.fillOf(uuid, 'vda')?.state === 'ready');
+    world.undefine(uuid);
+    await settled();
+    return world;
+  }
+
+  it('arrives only where both hosts see that very volume, and may be restored or started', async () => {
+    const world = await sealed();
+    const answer = await admitStart(world.admit, 'migrate', xml);
+    expect(answer).toMatchObject({ allowed: false, problems: [{ code: 'VOLUME_STATE' }] });
+    for (const operation of ['restore', 'prepare'] as const) expect(await ask(world, operation)).toBe(true);
+    world.sharedGroups.add('vg0');
+    expect(await ask(world, 'migrate')).toBe(true);
+    expect(stateOf(world)).toBe('ready');
+  });
+
+  it('has no other volume set aside', async () => {
+    const world = await sealed();
+    await expect(world.verbs.receive(await handedOver())).rejects.toMatchObject({ code: 'VOLUME_STATE' });
+    expect(stateOf(world)).toBe('ready');
+  });
+});
+
 describe('what may hold the only copy is kept', () => {
   it('when the guest was let run and has gone before we looked', async () => {
     const { world } = await prepared();

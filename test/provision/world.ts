@@ -176,7 +176,9 @@ class FakeVolumes implements Volumes, VolumeDevices {
 
   async #ask<T>(request: object): Promise<T> {
     if (this.isAway) throw new ProvisionError({ code: 'HELPER_UNAVAILABLE', message: 'the helper is away' });
-    const line = await answer(JSON.stringify(request), this.lvm.tools(), () => Promise.resolve(['vg0']));
+    const line = await answer(JSON.stringify(request), this.lvm.tools(), () =>
+      Promise.resolve({ own: ['vg0'], verified: [] }),
+    );
     const response = JSON.parse(line) as {
       readonly ok: boolean;
       readonly result: T;
@@ -313,6 +315,8 @@ export class World {
   readonly images = new FakeImages();
   readonly ledger = openLedger(':memory:').ledger;
   readonly image = Buffer.alloc(3 * MIB + 512, 0x42);
+  /** As in the configuration. */
+  readonly sharedGroups = new Set<string>();
   fills!: Fills;
   reconciler!: Reconciler;
   admit!: AdmitNeeds;
@@ -370,6 +374,7 @@ export class World {
       ...needs,
       reconciler: this.reconciler,
       graceMs: 3_000,
+      sharedGroups: this.sharedGroups,
       isLibvirtReachable: () => !this.libvirt.isAway,
     };
   }

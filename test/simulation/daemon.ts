@@ -21,6 +21,7 @@ import type { Faults } from './faults.ts';
 import type { Group, Opener } from './group.ts';
 import type { Helper } from './helper.ts';
 import type { Libvirt } from './libvirt.ts';
+import { VG } from './group.ts';
 import type { Life } from './life.ts';
 import type { MemoryJournals } from './memory-journals.ts';
 import type { MemoryLedger } from './memory-ledger.ts';
@@ -105,7 +106,7 @@ export class Daemon {
     this.reconciler = new Reconciler(needs);
     this.verbs = new DomainVerbs({ ...needs, reconciler: this.reconciler, devices: fillNeeds.devices });
     this.admit = {
-      ...{ ...needs, reconciler: this.reconciler, graceMs: GRACE_MS },
+      ...{ ...needs, reconciler: this.reconciler, graceMs: GRACE_MS, sharedGroups: new Set([VG]) },
       pools: new KnownPools(pools, clock, POOLS_LIMIT_MS),
       isLibvirtReachable: () => this.#isLibvirtReachable,
     };

@@ -88,7 +88,9 @@ export class Helper {
     });
     const turn = this.#last.then(() =>
       // Who has hung up before its turn does not want the thing done any more.
-      daemon.isAlive ? answer(request, this.#tools(life), () => Promise.resolve([VG])) : undefined,
+      daemon.isAlive
+        ? answer(request, this.#tools(life), () => Promise.resolve({ own: [VG], verified: [] }))
+        : undefined,
     );
     this.#last = turn.catch(() => undefined);
     return Promise.race([turn, hungUp]);
