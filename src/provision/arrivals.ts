@@ -144,19 +144,21 @@ export class Arrivals {
 
   async #removeUnused(uuid: string, theirs: readonly SetAside[], isDomainGone: boolean): Promise<boolean> {
     const now = this.#stages.get(uuid);
-    // Let in, watched since, never let run, and gone: the migration has failed.
-    const hasFailed = now?.stage === 'admitted' && isDomainGone;
+    // Let in, watched since, never let run, and gone: the migration has failed. Or nobody has come in time. One
+    // that is defined here would be filled anew if we took its volume away.
+    const hasFailed = now?.stage === 'admitted';
     const isGivenUp = now?.stage === 'expected' && !this.isExpected(uuid);
+    const isUnused = isDomainGone && (hasFailed || isGivenUp);
     for (const one of theirs) {
       const { volume, mark } = one;
       // Nobody can have come to a volume that never got its name.
       const isHalfMade = fillIdOf(volume.lv) !== undefined && !this.preparing.has(mark.fillId);
-      if (!hasFailed && !isGivenUp && !isHalfMade) continue;
+      if (!isUnused && !isHalfMade) continue;
       // QEMU is still ending.
       if (volume.open) return false;
       await this.remove(one);
     }
-    if (hasFailed || isGivenUp) this.#stages.delete(uuid);
+    if (isUnused) this.#stages.delete(uuid);
     return true;
   }
 

@@ -29,7 +29,7 @@ export class Host {
   /** A folder on this machine that the host sees as /mnt/shared. */
   readonly sharedDir: string;
 
-  private constructor(name: string) {
+  constructor(name: string) {
     this.name = name;
     this.sharedDir = path.join(stateDir, 'run', name, 'shared');
   }

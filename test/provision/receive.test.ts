@@ -289,13 +289,19 @@ describe('what may hold the only copy is kept', () => {
     expect(stateOf(world)).toBe('ready');
   });
 
-  it('when a domain of that UUID is defined here', async () => {
-    const { world } = await prepared();
-    await migrating(world);
-    ended(world);
-    world.define(vm1);
-    await settled();
-    expect(stateOf(world)).toBe('receiving');
+  it('when a domain of that UUID is defined here, and nothing is filled for it either', async () => {
+    for (const begin of [migrating, () => Promise.resolve()]) {
+      const { world } = await prepared();
+      await begin(world);
+      ended(world);
+      world.define(vm1);
+      await settled();
+      world.clock.advance(EXPECTED_MS);
+      await world.reconciler.requestAll();
+      await settled();
+      expect(stateOf(world)).toBe('receiving');
+      expect(world.ledger.fills()).toEqual([]);
+    }
   });
 
   it('but not what never got its name', async () => {

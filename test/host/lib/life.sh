@@ -6,7 +6,8 @@
 # network and memory go as well: there is nothing to clean up but the files in .host/run/NAME.
 #
 # A host that was begun with a peer lives in the peer's network namespace, which goes with the last of both: so
-# two hosts see each other, nobody else sees them, and no port of this machine is taken.
+# two hosts see each other, nobody else sees them, and no port of this machine is taken. Its second volume group is
+# the peer's, on the same file: both hosts see it, as if it lay on a storage network.
 
 run_path() { echo "$state/run/$1"; }
 
@@ -33,6 +34,13 @@ up() {
   make_disks "$run/disks"
   make_seed "$name" "$run/seed"
   boot "$name"
+  [ -z "$peer" ] || introduce "$name" "$peer"
+}
+
+# Each knows the other by its name: there is no name server.
+introduce() {
+  run_ssh "$1" "echo $(address_of "$2") $2 >>/etc/hosts"
+  run_ssh "$2" "echo $(address_of "$1") $1 >>/etc/hosts"
 }
 
 # Addresses are numbered, so that hosts can be joined to one network.
@@ -74,7 +82,7 @@ boot() {
     peer=$(cat "$run/peer")
     need_alive "$peer"
     network=(nsenter --target "$(cat "$(run_path "$peer")/pid")" --net)
-    joined=joined
+    joined=$(run_path "$peer")/disks/vg1.img
   fi
   exec {alive}>"$run/alive"
   flock -n "$alive" || die "host '$name' is up already"
