@@ -150,9 +150,9 @@ export class Arrivals {
     const isGivenUp = now?.stage === 'expected' && !this.isExpected(uuid);
     const isUnused = isDomainGone && (hasFailed || isGivenUp);
     for (const one of theirs) {
-      const { volume, mark } = one;
+      const { volume } = one;
       // Nobody can have come to a volume that never got its name.
-      const isHalfMade = fillIdOf(volume.lv) !== undefined && !this.preparing.has(mark.fillId);
+      const isHalfMade = fillIdOf(volume.lv) !== undefined;
       if (!isUnused && !isHalfMade) continue;
       // QEMU is still ending.
       if (volume.open) return false;

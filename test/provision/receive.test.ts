@@ -133,8 +133,13 @@ describe('receive', () => {
 
   it('is not taken for litter while it is made', async () => {
     const world = new World();
-    world.volumes.onCreate = () => void world.reconciler.requestAll();
+    const looks: Promise<void>[] = [];
+    world.volumes.lvm.beside = (step) => {
+      if (step === 'create') looks.push(world.reconciler.requestAll());
+    };
     await world.verbs.receive(await handedOver());
+    await Promise.all(looks);
+    expect(looks).toHaveLength(1);
     await settled();
     expect(stateOf(world)).toBe('receiving');
   });
