@@ -241,8 +241,8 @@ const MUTANTS: readonly Mutant[] = [
       },
       {
         file: 'provision/reconcile.ts',
-        from: '    this.requestKnown();\n    await reclaim(this.#needs);',
-        to: '    await reclaim(this.#needs);',
+        from: '    this.requestKnown();\n    for (const uuid of await reclaim(',
+        to: '    for (const uuid of await reclaim(',
       },
       {
         file: 'provision/reconcile.ts',
