@@ -83,6 +83,9 @@ function unreachableHint(code: string, endpoint: string): string {
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') {
     return `Its name cannot be looked up: check the endpoint ${endpoint} in the configuration, and DNS.`;
   }
+  if (code === 'CERT_NOT_YET_VALID' || code === 'CERT_HAS_EXPIRED') {
+    return `By the clock of this host the certificate of ${endpoint} is not valid now: check the clock (timedatectl), and the certificate's dates.`;
+  }
   if (/CERT|TLS|SSL|SELF_SIGNED|ISSUER|SIGNATURE/.test(code)) {
     return `The certificate of ${endpoint} is not trusted: check the CA file in the configuration, and that the endpoint's name is in the certificate.`;
   }

@@ -51,6 +51,8 @@ export function wasStale(error: unknown): boolean {
   return error instanceof Error && staleFailures.has(error);
 }
 
+/** So far may the clock of a request be from the store's: S3 and MinIO. */
+const SKEW_MAX_MS = 15 * 60_000;
 const ERROR_BODY_MAX_BYTES = 64 * 1024;
 
 /** A transport for one request. */
@@ -151,7 +153,17 @@ async function readRefusal(answer: http.IncomingMessage): Promise<RefusedAnswer>
   const code = /<Code>([A-Za-z0-9.]{1,64})<\/Code>/.exec(text)?.[1];
   return new RefusedAnswer(
     status,
-    code ?? (typeof header === 'string' ? header : undefined),
+    code ?? (typeof header === 'string' ? header : codeOfClocks(status, answer.headers.date)),
     retryAfterMs(answer.headers['retry-after'], Date.now()),
   );
+}
+
+/**
+ * MinIO refuses the HEAD of who has another clock without a word, but every answer tells the store's time:
+ *
+ *   $ curl -sI -H 'x-amz-date: 20200101T000000Z' --aws-sigv4 aws:amz:us-east-1:s3 --user …
+ */
+function codeOfClocks(status: number, date: string | undefined): string | undefined {
+  const apartMs = Math.abs(Date.parse(date ?? '') - Date.now());
+  return status === 403 && apartMs >= SKEW_MAX_MS ? 'RequestTimeTooSkewed' : undefined;
 }

@@ -4,7 +4,7 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import type { Client } from 'minio';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { MinioImages } from '../../src/adapters/minio-images.ts';
 import { readLayout, streamImage } from '../../src/provision/stream-image.ts';
 import { goodImage, VIRTUAL_BYTES } from '../core/images/hostile.ts';
@@ -84,6 +84,21 @@ describe.each(SERVERS.filter(({ program }) => program !== undefined))('a real $n
       await expect(refused).rejects.toMatchObject({ code });
       await expect(refused).rejects.not.toThrow('wrong-secret');
       stranger.close();
+    }
+  });
+
+  it('does not let in who has another clock, and it is said that it is the clock', async () => {
+    const image = { bucket: 'images', key: 'clock' };
+    await client.putObject(image.bucket, image.key, 'bytes');
+    const pinned = await images.stat(image);
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 86_400_000 });
+    try {
+      const denied = { code: 'STORE_ACCESS_DENIED', hint: expect.stringContaining('clocks') as string };
+      await expect(images.stat(image)).rejects.toMatchObject(denied);
+      const reading = images.readInto(pinned, 0, Buffer.alloc(5), new AbortController());
+      await expect(reading).rejects.toMatchObject(denied);
+    } finally {
+      vi.useRealTimers();
     }
   });
 
