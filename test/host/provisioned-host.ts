@@ -37,9 +37,28 @@ export async function installProvisioner(host: Host, config = ''): Promise<void>
   await host.sh('/mnt/checkout/test/host/guest/provisioner "$(cat)"', { input: config, timeoutMs: 300_000 });
 }
 
+/**
+ * Puts the group vg1 on another device, made from its disk by `script`, which has to name it in $pv; gives it the
+ * pool `others`, and the provisioner leave to make volumes in it.
+ */
+export async function moveSecondGroup(host: Host, script: string): Promise<void> {
+  await host.sh(
+    `set -e
+     vgremove --yes vg1; pvremove --yes /dev/ubdc
+     ${script}
+     udevadm settle
+     pvcreate --yes "$pv"; vgcreate vg1 "$pv"
+     virsh pool-define-as others logical --source-name vg1 --target /dev/vg1; virsh pool-start others
+     sed -i 's/^volume_groups: .*/volume_groups: [vg0, vg1]/' /etc/libvirt-volume-provisioner/config.yaml
+     systemctl restart libvirt-volume-provisioner`,
+    { timeoutMs: 300_000 },
+  );
+}
+
 /** How domains of tests look: one disk on the pool `guests`, annotated unless `image` is left out. */
 export interface TestDomain {
   readonly name: string;
+  readonly pool?: 'guests' | 'others';
   /** LV name; the domain's name unless given. */
   readonly lv?: string;
   /** Key in the bucket `images`. */
@@ -53,7 +72,8 @@ export interface TestDomain {
 }
 
 export function domainXml(domain: TestDomain): string {
-  const { name, lv = name, image, format = 'raw', attributes = '', provision = '', uuid } = domain;
+  const { name, pool = 'guests', lv = name, image, uuid } = domain;
+  const { format = 'raw', attributes = '', provision = '' } = domain;
   const metadata =
     image === undefined
       ? ''
@@ -72,7 +92,7 @@ export function domainXml(domain: TestDomain): string {
     <emulator>/usr/bin/qemu-system-x86_64</emulator>
     <disk type='volume' device='disk'>
       <driver name='qemu' type='raw'/>
-      <source pool='guests' volume='${lv}'/>
+      <source pool='${pool}' volume='${lv}'/>
       <target dev='vda' bus='virtio'/>
     </disk>
     <serial type='file'><source path='/var/log/libvirt/qemu/${name}-serial.log'/></serial>
@@ -131,12 +151,12 @@ export async function deviceDigest(host: Host, device: string): Promise<string> 
   return stdout.split(' ')[0] ?? '';
 }
 
-/** Leaves another tenant's bytes all over the free space of vg0's beginning, where new LVs go. */
-export async function soilFreeSpace(host: Host, sizeMiB = 1024): Promise<void> {
+/** Leaves another tenant's bytes all over the free space of a group's beginning, where new LVs go. */
+export async function soilFreeSpace(host: Host, sizeMiB = 1024, vg = 'vg0'): Promise<void> {
   await host.sh(
-    `lvcreate --yes --name soiled --size ${sizeMiB}M vg0
-     tr '\\0' '\\245' </dev/zero | dd of=/dev/vg0/soiled bs=1M count=${sizeMiB} oflag=direct iflag=fullblock status=none
-     lvremove --yes vg0/soiled`,
+    `lvcreate --yes --name soiled --size ${sizeMiB}M ${vg}
+     tr '\\0' '\\245' </dev/zero | dd of=/dev/${vg}/soiled bs=1M count=${sizeMiB} oflag=direct iflag=fullblock status=none
+     lvremove --yes ${vg}/soiled`,
     { timeoutMs: 300_000 },
   );
 }
@@ -150,9 +170,9 @@ export async function limitRate(host: Host, mibPerSecond: number | undefined): P
   );
 }
 
-/** No private volume is left. */
-export async function privateVolumes(host: Host): Promise<string[]> {
-  const { stdout } = await host.sh('lvs --noheadings -o lv_name vg0');
+/** Those that are left in a group. */
+export async function privateVolumes(host: Host, vg = 'vg0'): Promise<string[]> {
+  const { stdout } = await host.sh(`lvs --noheadings -o lv_name ${vg}`);
   return stdout
     .split('\n')
     .map((line) => line.trim())
