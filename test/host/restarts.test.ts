@@ -28,6 +28,9 @@ const HELPER = 'libvirt-volume-provisioner-helper.service';
 /** Only a service that runs can be killed, and the helper ends when it has had nothing to do. */
 const KILL_HELPER = `lvp list >/dev/null; systemctl kill --kill-whom=main --signal=KILL ${HELPER}`;
 const KILL_DAEMON = `systemctl kill --kill-whom=main --signal=KILL ${DAEMON}`;
+/** For longer than it waits for a byte of the store. */
+const HANG_DAEMON = `systemctl kill --kill-whom=main --signal=STOP ${DAEMON}; sleep 32
+  systemctl kill --kill-whom=main --signal=CONT ${DAEMON}`;
 
 /**
  * libvirtd ends with the bus and is started again; then it asks systemd-logind to keep the machine from sleeping
@@ -94,7 +97,10 @@ describe('with a running guest', () => {
 
   it.each([
     ['during-libvirtd-restart', 'systemctl restart libvirtd'],
+    ['during-libvirt-dbus-kill', 'kill -KILL $(pidof libvirt-dbus)'],
+    ['during-bus-restart', RESTART_BUS],
     ['during-daemon-kill', KILL_DAEMON],
+    ['during-daemon-hang', HANG_DAEMON],
     ['during-helper-kill', KILL_HELPER],
   ])('ends a fill well: %s', async (name, disturbance) => {
     await limitRate(host(), 2);
