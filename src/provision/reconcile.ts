@@ -284,7 +284,7 @@ export class Reconciler {
       // Every write to the ledger waits for the disk, and everybody else for that.
       if (this.#needs.clock.monotonicMs() - sinceMs > BUSY_MAX_MS) {
         await this.#needs.clock.sleep(0);
-        if (false as boolean) observation = await this.#observe(annotated.slice(index));
+        if (!observation.isFresh()) observation = await this.#observe(annotated.slice(index));
         sinceMs = this.#needs.clock.monotonicMs();
       }
       const planned = observation.plan(domain);
