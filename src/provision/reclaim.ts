@@ -26,7 +26,8 @@ export async function reclaim(needs: ReclaimNeeds): Promise<readonly string[]> {
   const accounts = { volumes, fills: needs.ledger.fills(), running: needs.fills.running };
   const litter = planReclaim(accounts);
   const orphans = planFinish(accounts);
-  const settled = retiredVolumes(volumes).length > 0 ? await settleRetired(needs) : [];
+  const isAside = retiredVolumes(volumes).length > 0 || accounts.fills.some(({ replaces }) => replaces);
+  const settled = isAside ? await settleRetired(needs) : [];
   if (litter.length + orphans.length === 0) return settled;
   const pools = await needs.pools.list();
   for (const { volume, seal } of orphans) await finishOrphan(needs, volume, seal, pools);

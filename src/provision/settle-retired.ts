@@ -5,7 +5,8 @@
 import { toProblem } from '../core/errors.ts';
 import type { LogicalPool } from '../core/request.ts';
 import type { RetiredPlan } from '../core/retired.ts';
-import { planRetired } from '../core/retired.ts';
+import { planRetired, retiredVolumes } from '../core/retired.ts';
+import type { LogicalVolume } from '../core/volume.ts';
 import type { ObserveNeeds } from './observe.ts';
 import { observe } from './observe.ts';
 import type { Log, Pools } from './ports.ts';
@@ -17,7 +18,9 @@ export interface SettleNeeds extends ObserveNeeds {
 
 /** Does what can be done now; what fails is met again the next time. Resolves with the domains it was done for. */
 export async function settleRetired(needs: SettleNeeds): Promise<readonly string[]> {
-  const plans = await plan(needs);
+  const { volumes } = await observe(needs, []);
+  forgetRemoved(needs, volumes);
+  const plans = planOf(needs, volumes);
   if (plans.length === 0) return [];
   const pools = await needs.pools.list();
   const settled: string[] = [];
@@ -40,15 +43,29 @@ export async function settleRetired(needs: SettleNeeds): Promise<readonly string
   return settled;
 }
 
-async function plan(needs: SettleNeeds): Promise<readonly RetiredPlan[]> {
-  const { volumes } = await observe(needs, []);
+/**
+ * A row that says that an earlier volume may be removed is kept until it is, and no longer: whoever removed it may
+ * have been cut off before the row was written.
+ */
+function forgetRemoved({ ledger, fills }: SettleNeeds, volumes: readonly LogicalVolume[]): void {
+  const aside = new Set(retiredVolumes(volumes).map(({ seal }) => seal.fillId));
+  for (const fill of ledger.fills()) {
+    const { state, replaces, fillId } = fill;
+    if (state !== 'ready' || replaces === undefined || aside.has(replaces) || fills.running.has(fillId))
+      continue;
+    ledger.putFill({ ...fill, replaces: undefined });
+  }
+}
+
+function planOf(needs: SettleNeeds, volumes: readonly LogicalVolume[]): readonly RetiredPlan[] {
   const running = new Set([...needs.fills.running, ...needs.retiring]);
   return planRetired({ volumes, fills: needs.ledger.fills(), running });
 }
 
 /** Nothing is taken on trust that was read before a call that takes its time. */
 async function isStill(needs: SettleNeeds, { volume, action }: RetiredPlan): Promise<boolean> {
-  const now = await plan(needs);
+  const { volumes } = await observe(needs, []);
+  const now = planOf(needs, volumes);
   return now.some((other) => other.volume.uuid === volume.uuid && other.action === action);
 }
 

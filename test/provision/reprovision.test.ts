@@ -328,6 +328,19 @@ describe('a reprovision that comes to nothing', () => {
   );
 });
 
+describe('the word that an earlier volume may be removed', () => {
+  it('goes with that volume, whoever has removed it', async () => {
+    const { world } = await used();
+    const row = recordOf(world);
+    if (row === undefined) throw new Error('there is no row');
+    // Its answer was lost, or the daemon died between the removal and the row.
+    world.ledger.putFill({ ...row, replaces: 'f'.repeat(16) });
+    await world.reconciler.requestAll();
+    expect(recordOf(world)).toMatchObject({ state: 'ready', fillId: row.fillId });
+    expect(recordOf(world)?.replaces).toBeUndefined();
+  });
+});
+
 describe('a daemon that is killed', () => {
   it('after the intent and before the renaming has changed nothing', async () => {
     const scene = await used();
