@@ -2,7 +2,6 @@
 import { toProblem } from '../core/errors.ts';
 import { planFinish, planReclaim } from '../core/plan.ts';
 import type { LogicalPool } from '../core/request.ts';
-import { retiredVolumes } from '../core/retired.ts';
 import type { LogicalVolume, Seal } from '../core/volume.ts';
 import { readMark } from '../core/volume.ts';
 import { discardVolume } from './discard-volume.ts';
@@ -22,12 +21,12 @@ export interface ReclaimNeeds extends ObserveNeeds {
  * Resolves with the domains that have another volume under the name of theirs now.
  */
 export async function reclaim(needs: ReclaimNeeds): Promise<readonly string[]> {
-  const { volumes } = await observe(needs, []);
+  const observation = await observe(needs, []);
+  const { volumes } = observation;
   const accounts = { volumes, fills: needs.ledger.fills(), running: needs.fills.running };
   const litter = planReclaim(accounts);
   const orphans = planFinish(accounts);
-  const isAside = retiredVolumes(volumes).length > 0 || accounts.fills.some(({ replaces }) => replaces);
-  const settled = isAside ? await settleRetired(needs) : [];
+  const settled = await settleRetired(needs, observation);
   if (litter.length + orphans.length === 0) return settled;
   const pools = await needs.pools.list();
   for (const { volume, seal } of orphans) await finishOrphan(needs, volume, seal, pools);

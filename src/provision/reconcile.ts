@@ -236,7 +236,8 @@ export class Reconciler {
   /** What fails is met again by the next plan of the domain, or by the timer. */
   #settleRetired(): void {
     const { log } = this.#needs;
-    this.#settling ??= settleRetired(this.#needs)
+    this.#settling ??= observe(this.#needs, [])
+      .then((observation) => settleRetired(this.#needs, observation))
       .then(
         (uuids) => {
           for (const uuid of uuids) this.request(uuid);

@@ -160,7 +160,9 @@ async function begin(needs: ReprovisionNeeds, { domain, disk, volume, seal }: Ca
       else ledger.putFill(before);
     }
     retiring.delete(fillId);
-    await settleRetired(needs).catch(() => undefined);
+    await observe(needs, [])
+      .then((observation) => settleRetired(needs, observation))
+      .catch(() => undefined);
     needs.reconciler.request(domain.uuid);
     throw error;
   } finally {

@@ -7,7 +7,7 @@ import type { LogicalPool } from '../core/request.ts';
 import type { RetiredPlan } from '../core/retired.ts';
 import { planRetired, retiredVolumes } from '../core/retired.ts';
 import type { LogicalVolume } from '../core/volume.ts';
-import type { ObserveNeeds } from './observe.ts';
+import type { Observation, ObserveNeeds } from './observe.ts';
 import { observe } from './observe.ts';
 import type { Log, Pools } from './ports.ts';
 
@@ -16,10 +16,16 @@ export interface SettleNeeds extends ObserveNeeds {
   readonly log: Log;
 }
 
-/** Does what can be done now; what fails is met again the next time. Resolves with the domains it was done for. */
-export async function settleRetired(needs: SettleNeeds): Promise<readonly string[]> {
-  const { volumes } = await observe(needs, []);
-  forgetRemoved(needs, volumes);
+/**
+ * Does what can be done now, by a reading that no await has come after; what fails is met again the next time.
+ * Resolves with the domains it was done for.
+ */
+export async function settleRetired(
+  needs: SettleNeeds,
+  { volumes }: Pick<Observation, 'volumes'>,
+): Promise<readonly string[]> {
+  const aside = new Set(retiredVolumes(volumes).map(({ seal }) => seal.fillId));
+  forgetRemoved(needs, (fillId) => aside.has(fillId));
   const plans = planOf(needs, volumes);
   if (plans.length === 0) return [];
   const pools = await needs.pools.list();
@@ -47,11 +53,10 @@ export async function settleRetired(needs: SettleNeeds): Promise<readonly string
  * A row that says that an earlier volume may be removed is kept until it is, and no longer: whoever removed it may
  * have been cut off before the row was written.
  */
-function forgetRemoved({ ledger, fills }: SettleNeeds, volumes: readonly LogicalVolume[]): void {
-  const aside = new Set(retiredVolumes(volumes).map(({ seal }) => seal.fillId));
+function forgetRemoved({ ledger, fills }: SettleNeeds, isAside: (fillId: string) => boolean): void {
   for (const fill of ledger.fills()) {
     const { state, replaces, fillId } = fill;
-    if (state !== 'ready' || replaces === undefined || aside.has(replaces) || fills.running.has(fillId))
+    if (state !== 'ready' || replaces === undefined || isAside(replaces) || fills.running.has(fillId))
       continue;
     ledger.putFill({ ...fill, replaces: undefined });
   }
@@ -96,11 +101,7 @@ async function remove(
   const { volumes } = await needs.volumes.list();
   if (volumes.some(({ uuid }) => uuid === volume.uuid)) return false;
   needs.log.info({ target: seal.target }, 'what was replaced is removed');
-  for (const fill of needs.ledger.fills()) {
-    if (fill.replaces === seal.fillId && fill.state === 'ready') {
-      needs.ledger.putFill({ ...fill, replaces: undefined });
-    }
-  }
+  forgetRemoved(needs, (fillId) => fillId !== seal.fillId);
   return true;
 }
 
