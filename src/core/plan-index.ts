@@ -37,7 +37,8 @@ export function fillFor(fills: Fills, domainUuid: string, target: string): Plann
   return index.get(keyOf(domainUuid, target));
 }
 
-function made<Rows extends object, Index>(
+/** The index of a list, made at the first question. */
+export function made<Rows extends object, Index>(
   indexes: WeakMap<Rows, Index>,
   rows: Rows,
   make: () => Index,

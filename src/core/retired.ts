@@ -5,6 +5,7 @@
  */
 import type { Problem } from './errors.ts';
 import { isPassing } from './errors.ts';
+import { made } from './plan-index.ts';
 import type { PlannedFill } from './planned-fill.ts';
 import { isUnfinished, volumeKey } from './planned-fill.ts';
 import type { LogicalVolume, Seal } from './volume.ts';
@@ -27,12 +28,17 @@ export function retiredVolumes(volumes: readonly LogicalVolume[]): RetiredVolume
   });
 }
 
+const retiredByName = new WeakMap<readonly LogicalVolume[], Map<string, RetiredVolume[]>>();
+
 /** Those that had this name. */
 export function asidesOf(
   volumes: readonly LogicalVolume[],
-  { vg, lv }: { readonly vg: string; readonly lv: string },
-): RetiredVolume[] {
-  return retiredVolumes(volumes).filter(({ volume, seal }) => volume.vg === vg && seal.target === lv);
+  location: { readonly vg: string; readonly lv: string },
+): readonly RetiredVolume[] {
+  const index = made(retiredByName, volumes, () =>
+    Map.groupBy(retiredVolumes(volumes), ({ volume, seal }) => volumeKey({ vg: volume.vg, lv: seal.target })),
+  );
+  return index.get(volumeKey(location)) ?? [];
 }
 
 /** True while this fill is to take the volume's place: it goes on, or is tried again by itself. */
