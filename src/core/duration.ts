@@ -1,11 +1,20 @@
-const UNITS: readonly (readonly [unit: string, ms: number])[] = [
+/** Durations as people write them in the configuration: `6h`, `90s`, `1500ms`. Largest unit first. */
+const UNIT_MS: readonly (readonly [unit: string, ms: number])[] = [
   ['h', 3_600_000],
   ['m', 60_000],
   ['s', 1_000],
+  ['ms', 1],
 ];
 
-/** The shortest exact way to write a duration as the configuration has them: `6h`, `90s`, `1500ms`. */
+/** The milliseconds of a duration, or undefined if the text is not one. */
+export function parseDuration(text: string): number | undefined {
+  const [, digits, written] = /^(\d{1,9})(ms|s|m|h)$/.exec(text) ?? [];
+  const ms = UNIT_MS.find(([unit]) => unit === written)?.[1];
+  return digits === undefined || ms === undefined ? undefined : Number(digits) * ms;
+}
+
+/** The shortest exact way to write a duration; parseDuration reads it back to the same number. */
 export function formatDuration(durationMs: number): string {
-  const [unit, ms] = UNITS.find(([, each]) => durationMs > 0 && durationMs % each === 0) ?? ['ms', 1];
+  const [unit, ms] = UNIT_MS.find(([, each]) => durationMs > 0 && durationMs % each === 0) ?? ['ms', 1];
   return `${durationMs / ms}${unit}`;
 }

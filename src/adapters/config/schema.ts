@@ -5,13 +5,12 @@
  */
 import { isIP } from 'node:net';
 import { z } from 'zod';
+import { parseDuration } from '../../core/duration.ts';
 import type { KeepFree } from '../../core/headroom.ts';
 import { KEEP_NOTHING_FREE } from '../../core/headroom.ts';
 import type { MinisignKey } from '../../core/minisign.ts';
 import { parseMinisignKey } from '../../core/minisign.ts';
 import { parseSize } from '../../core/size.ts';
-
-const DURATION_UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 
 /** A value that is converted, or refused with the sentence of what is allowed. */
 function leaf<T>(allowed: string, convert: (value: unknown) => T | undefined) {
@@ -27,11 +26,24 @@ function duration(minMs: number, maxMs: number) {
   return leaf(
     `a duration such as 500ms, 3s, 5m or 1h, from ${minMs / 1000}s to ${maxMs / 1000}s`,
     (value) => {
-      const [, digits, unit] = /^(\d{1,9})(ms|s|m|h)$/.exec(String(value)) ?? [];
-      const durationMs = Number(digits) * (DURATION_UNIT_MS[unit ?? ''] ?? NaN);
+      const durationMs = parseDuration(String(value)) ?? NaN;
       return durationMs >= minMs && durationMs <= maxMs ? durationMs : undefined;
     },
   );
+}
+
+function size(allowed: string, minBytes = 1, maxBytes = Infinity) {
+  return leaf(allowed, (value) => sizeWithin(value, minBytes, maxBytes));
+}
+
+/** `off` is 0. */
+function sizeOrOff(allowed: string, minBytes = 1) {
+  return leaf(allowed, (value) => (value === 'off' ? 0 : sizeWithin(value, minBytes, Infinity)));
+}
+
+function sizeWithin(value: unknown, minBytes: number, maxBytes: number): number | undefined {
+  const bytes = typeof value === 'string' ? parseSize(value) : undefined;
+  return bytes !== undefined && bytes >= minBytes && bytes <= maxBytes ? bytes : undefined;
 }
 
 function whole(min: number, max: number) {
@@ -91,10 +103,7 @@ const Minio = z
         idle: duration(1_000, 600_000).default(30_000),
       })
       .prefault({}),
-    rate_min: leaf('bytes a second such as 64KiB, from 1B to 1GiB', (value) => {
-      const bytes = typeof value === 'string' ? parseSize(value) : undefined;
-      return bytes !== undefined && bytes <= 2 ** 30 ? bytes : undefined;
-    }).default(64 * 1024),
+    rate_min: size('bytes a second such as 64KiB, from 1B to 1GiB', 1, 2 ** 30).default(64 * 1024),
   })
   .superRefine((minio, context) => {
     const url: unknown = minio.endpoint;
@@ -167,11 +176,7 @@ export const ConfigFile = z
         concurrent: whole(1, 16).default(2),
         queue_max: whole(1, 100_000).default(1_000),
         deadline: duration(60_000, 7 * 86_400_000).default(6 * 3_600_000),
-        write_rate_max: leaf('off, or bytes a second such as 200MiB, from 1MiB on', (value) => {
-          if (value === 'off') return 0;
-          const bytes = typeof value === 'string' ? parseSize(value) : undefined;
-          return bytes !== undefined && bytes >= 2 ** 20 ? bytes : undefined;
-        }).default(0),
+        write_rate_max: sizeOrOff('off, or bytes a second such as 200MiB, from 1MiB on', 2 ** 20).default(0),
       })
       .prefault({}),
     pools: z
@@ -179,17 +184,12 @@ export const ConfigFile = z
       .default({}),
     cache: z
       .strictObject({
-        size_max: leaf('off, or a size such as 50GiB', (value) => {
-          if (value === 'off') return 0;
-          return typeof value === 'string' ? parseSize(value) : undefined;
-        }).default(0),
+        size_max: sizeOrOff('off, or a size such as 50GiB').default(0),
       })
       .prefault({}),
     limits: z
       .strictObject({
-        virtual_size_max: leaf('a size such as 500GiB or 2TiB', (value) =>
-          typeof value === 'string' ? parseSize(value) : undefined,
-        ).default(2 * 2 ** 40),
+        virtual_size_max: size('a size such as 500GiB or 2TiB').default(2 * 2 ** 40),
         expansion_max: whole(1, 1_000_000).default(2_000),
         decompression_time_max: duration(1_000, 86_400_000).default(3_600_000),
       })
