@@ -28,7 +28,6 @@ export const addProvision: AddVerb = (program, finish) => {
       return;
     }
     const domain = await watch(context, begun.uuid);
-    if (!output.live) output.result(domain, () => domainText(domain, output.colour));
     finish(exitCodeOfStatus(domain));
   });
 };

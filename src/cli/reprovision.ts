@@ -6,7 +6,6 @@ import { ProvisionError } from '../core/errors.ts';
 import { approximateSize } from '../core/size.ts';
 import type { ExitCode } from './exit-codes.ts';
 import { EXIT } from './exit-codes.ts';
-import { domainText } from './format.ts';
 import type { AddVerb, Context } from './verb.ts';
 import { common, contextOf } from './verb.ts';
 import { watch } from './watch.ts';
@@ -41,7 +40,6 @@ export const addReprovision: AddVerb = (program, finish) => {
       return;
     }
     const domain = await watch(context, begun.uuid);
-    if (!output.live) output.result(domain, () => domainText(domain, output.colour));
     finish(exitCodeOf(domain, disk));
   });
 };

@@ -18,10 +18,13 @@ export const addStatus: AddVerb = (program, finish) => {
     'lvp status web1 --json',
   ]).action(async (vm: string, options: { watch?: boolean }, self: Command) => {
     const context = contextOf(self, finish);
-    const domain = await (options.watch === true ? watch(context, vm) : context.client.domain(vm));
-    if (!context.output.live || options.watch !== true) {
-      context.output.result(domain, () => domainText(domain, context.output.colour));
+    if (options.watch === true) {
+      finish(exitCodeOfStatus(await watch(context, vm)));
+      return;
     }
+    const { client, output } = context;
+    const domain = await client.domain(vm);
+    output.result(domain, () => domainText(domain, output.colour));
     finish(exitCodeOfStatus(domain));
   });
 };

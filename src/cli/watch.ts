@@ -9,7 +9,7 @@ const WATCH_MS = 500;
 /** Plain lines come when a state changes, and after each tenth of the bytes. */
 const PLAIN_STEPS = 10;
 
-/** Resolves with the last state. It is painted already on a terminal; elsewhere it is the caller's to print. */
+/** Resolves with the last state, which has been printed by then. */
 export async function watch({ client, output }: Context, vm: string): Promise<DomainStatus> {
   const told = new Map<string, string>();
   for (;;) {
@@ -20,7 +20,10 @@ export async function watch({ client, output }: Context, vm: string): Promise<Do
       tellNews(domain, told, (line) => {
         output.line(line);
       });
-    if (isLast) return domain;
+    if (isLast) {
+      if (!output.live) output.result(domain, () => domainText(domain, output.colour));
+      return domain;
+    }
     await sleep(WATCH_MS);
   }
 }

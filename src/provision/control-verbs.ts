@@ -16,6 +16,7 @@ import type { Plan } from '../core/plan.ts';
 import { goesOn } from '../core/plan.ts';
 import { isTriedAgain } from '../core/retired.ts';
 import type { Domain } from '../core/request.ts';
+import { requireAnnotated } from './annotated-disk.ts';
 import { explanationOf, statusOf } from './domain-status.ts';
 import { observe } from './observe.ts';
 import type { ControlVerbs, FillRecord, LibvirtDomain } from './ports.ts';
@@ -152,14 +153,7 @@ export class DomainVerbs implements ControlVerbs {
 
   /** The ledger's rows of all annotated disks or of one; a disk without annotation is a mistake of the call. */
   #records(domain: Domain, target: string | undefined): FillRecord[] {
-    const targets = domain.annotation?.volumes.map((volume) => volume.target) ?? [];
-    if (target !== undefined && !targets.includes(target)) {
-      throw new ProvisionError({
-        code: 'DISK_NOT_FOUND',
-        message: `Disk ${target} of domain ${domain.name} is not annotated.`,
-        hint: targets.length === 0 ? 'None of its disks is.' : `Annotated: ${targets.join(', ')}.`,
-      });
-    }
+    if (target !== undefined) requireAnnotated(domain, target);
     return this.#needs.ledger
       .fills()
       .filter(

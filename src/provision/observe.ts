@@ -9,7 +9,7 @@ import type { LocatedVolume } from '../core/locate.ts';
 import type { Blankness, Plan } from '../core/plan.ts';
 import { plan, volumeKey } from '../core/plan.ts';
 import type { Domain, LogicalPool } from '../core/request.ts';
-import type { LogicalVolume } from '../core/volume.ts';
+import type { LogicalVolume, VolumeGroup } from '../core/volume.ts';
 import { readMark } from '../core/volume.ts';
 import type { Fills } from './fills.ts';
 import type { Clock, Ledger, Pools, Volumes } from './ports.ts';
@@ -33,6 +33,7 @@ const OBSERVATIONS_MAX = 5;
 export interface Observation {
   readonly volumes: readonly LogicalVolume[];
   readonly pools: readonly LogicalPool[];
+  readonly groups: readonly VolumeGroup[];
   /**
    * Decides about one of the domains the reading was made for, with the ledger as it is at this instant.
    * Whoever acts on plans does so before the next await: until then nothing of ours can have changed.
@@ -46,13 +47,14 @@ export interface Observation {
 export async function observe(needs: ObserveNeeds, domains: readonly Domain[]): Promise<Observation> {
   for (let count = 0; count < OBSERVATIONS_MAX; count++) {
     const settledBefore = needs.fills.settledCount;
-    const [pools, { volumes }] = await Promise.all([needs.pools.list(), needs.volumes.list()]);
+    const [pools, { volumes, groups }] = await Promise.all([needs.pools.list(), needs.volumes.list()]);
     const located = domains.flatMap((domain) => locateVolumes(domain, pools).located);
     const blankness = await examineUnmarked(needs.volumes, volumes, located);
     if (needs.fills.settledCount !== settledBefore) continue;
     return {
       volumes,
       pools,
+      groups,
       isFresh: () => needs.fills.settledCount === settledBefore,
       plan: (domain) =>
         plan({

@@ -14,6 +14,7 @@ import { imageName } from '../core/request.ts';
 import { asidesOf } from '../core/retired.ts';
 import type { LogicalVolume, Seal, VolumeGroup } from '../core/volume.ts';
 import { readMark } from '../core/volume.ts';
+import { requireAnnotated } from './annotated-disk.ts';
 import { observe } from './observe.ts';
 import type { FillRecord, LibvirtDomain } from './ports.ts';
 import type { ReconcileNeeds, Reconciler } from './reconcile.ts';
@@ -56,23 +57,12 @@ export async function reprovision(
   if (found.active) {
     throw refused(domain, target, 'the domain is running', `virsh shutdown ${domain.name}, and then again.`);
   }
-  const { groups } = await needs.volumes.list();
   const observation = await observe(needs, [domain]);
   // From here to the writing of the intent nothing is waited for.
   const candidate = chooseVolume(needs, observation.plan(domain), observation.volumes, target);
-  requireSpace(groups, candidate);
+  requireSpace(observation.groups, candidate);
   if (!dryRun) await begin(needs, candidate);
   return resultOf(candidate, confirm);
-}
-
-function requireAnnotated({ name, annotation }: Domain, target: string): void {
-  const targets = annotation?.volumes.map((volume) => volume.target) ?? [];
-  if (targets.includes(target)) return;
-  throw new ProvisionError({
-    code: 'DISK_NOT_FOUND',
-    message: `Disk ${target} of domain ${name} is not annotated.`,
-    hint: targets.length === 0 ? 'None of its disks is.' : `Annotated: ${targets.join(', ')}.`,
-  });
 }
 
 /** The disk's volume, if it is sealed for exactly this domain, unused, and nothing is under way about it. */

@@ -151,12 +151,12 @@ export async function deviceDigest(host: Host, device: string): Promise<string> 
   return stdout.split(' ')[0] ?? '';
 }
 
-/** Leaves another tenant's bytes all over the free space of a group's beginning, where new LVs go. */
-export async function soilFreeSpace(host: Host, sizeMiB = 1024, vg = 'vg0'): Promise<void> {
+/** Leaves another tenant's bytes all over the free space of vg0's beginning, where new LVs go. */
+export async function soilFreeSpace(host: Host, sizeMiB = 1024): Promise<void> {
   await host.sh(
-    `lvcreate --yes --name soiled --size ${sizeMiB}M ${vg}
-     tr '\\0' '\\245' </dev/zero | dd of=/dev/${vg}/soiled bs=1M count=${sizeMiB} oflag=direct iflag=fullblock status=none
-     lvremove --yes ${vg}/soiled`,
+    `lvcreate --yes --name soiled --size ${sizeMiB}M vg0
+     tr '\\0' '\\245' </dev/zero | dd of=/dev/vg0/soiled bs=1M count=${sizeMiB} oflag=direct iflag=fullblock status=none
+     lvremove --yes vg0/soiled`,
     { timeoutMs: 300_000 },
   );
 }
@@ -170,9 +170,9 @@ export async function limitRate(host: Host, mibPerSecond: number | undefined): P
   );
 }
 
-/** Those that are left in a group. */
-export async function privateVolumes(host: Host, vg = 'vg0'): Promise<string[]> {
-  const { stdout } = await host.sh(`lvs --noheadings -o lv_name ${vg}`);
+/** Those that are left in vg0. */
+export async function privateVolumes(host: Host): Promise<string[]> {
+  const { stdout } = await host.sh('lvs --noheadings -o lv_name vg0');
   return stdout
     .split('\n')
     .map((line) => line.trim())
