@@ -105,7 +105,7 @@ function stateOf(needs: StatusNeeds, disk: DiskPlan, record: FillRecord | undefi
         sha256: disk.sha256,
         ...(disk.drift === undefined ? {} : { drift: disk.drift }),
         // Why making it again has come to nothing.
-        ...(record?.fillId === disk.fillId && record.problem !== undefined
+        ...(isAbout(record, disk.fillId) && record.problem !== undefined
           ? { problem: plain(record.problem) }
           : {}),
       };
@@ -128,13 +128,17 @@ function stateOf(needs: StatusNeeds, disk: DiskPlan, record: FillRecord | undefi
   }
 }
 
+/** The row of the volume itself, or, until that has been written, of the fill that was to take its place. */
+function isAbout(record: FillRecord | undefined, fillId: string): record is FillRecord {
+  return record?.fillId === fillId || record?.replaces === fillId;
+}
+
 /** Why making it again, which is what another generation asks for, has come to nothing. */
 function withReason(
   { problem, sealed }: Extract<DiskPlan, { action: 'refuse' }>,
   record: FillRecord | undefined,
 ): Problem {
-  if (sealed === undefined || record?.fillId !== sealed.fillId || record.problem === undefined)
-    return problem;
+  if (sealed === undefined || !isAbout(record, sealed.fillId) || record.problem === undefined) return problem;
   const hint = [problem.hint, `It was tried: ${describeProblem(record.problem)}`].join(' ');
   return { ...problem, hint };
 }

@@ -341,6 +341,19 @@ describe('the word that an earlier volume may be removed', () => {
   });
 });
 
+describe('the status of a volume that has its name back', () => {
+  it('says why nothing has come of making it again, also before its row does', async () => {
+    const { world, old } = await used(vm1);
+    await until('looked at', () => !world.reconciler.isBusy);
+    const row = recordOf(world);
+    if (row === undefined) throw new Error('there is no row');
+    const problem = { code: 'DIGEST_MISMATCH', message: 'It is another image.' } as const;
+    world.ledger.putFill({ ...row, fillId: 'e'.repeat(16), state: 'failed', problem, replaces: old });
+    const { volumes } = await world.verbs.domain('vm1');
+    expect(volumes[0]).toMatchObject({ state: 'ready', problem });
+  });
+});
+
 describe('a daemon that is killed', () => {
   it('after the intent and before the renaming has changed nothing', async () => {
     const scene = await used();
