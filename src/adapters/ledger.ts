@@ -6,7 +6,7 @@
  */
 import { renameSync } from 'node:fs';
 import Database from 'better-sqlite3';
-import type { FillState } from '../core/plan.ts';
+import type { FillState } from '../core/planned-fill.ts';
 import type { Problem } from '../core/errors.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { Domain, VolumeLocation, VolumeRequest } from '../core/request.ts';

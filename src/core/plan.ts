@@ -13,13 +13,11 @@ import type { PlannedFill } from './planned-fill.ts';
 import { goesOn, isUnfinished, sameRequest, volumeKey } from './planned-fill.ts';
 import { fillFor, fillsAt, volumeAt } from './plan-index.ts';
 import type { Domain, VolumeRequest } from './request.ts';
+import { RETRY_MAX_MS } from './retry-pause.ts';
 import { sayOfAside, withAside } from './aside-of-disk.ts';
 import { asidesOf } from './retired.ts';
 import type { FillMark, LogicalVolume, Seal } from './volume.ts';
-import { ADOPTING_TAG, fillIdOf, imageTag, privateName, readMark } from './volume.ts';
-
-export type { FillState, PlannedFill } from './planned-fill.ts';
-export { goesOn, isUnfinished, keepsVolume, sameRequest, volumeKey } from './planned-fill.ts';
+import { fillIdOf, imageTag, privateName, readMark } from './volume.ts';
 
 /** Why an existing volume may or may not be taken over. */
 export type Blankness = { readonly blank: true } | { readonly blank: false; readonly why: string };
@@ -43,9 +41,6 @@ export interface PlanInput {
   readonly firstStarts: ReadonlyMap<string, string>;
   readonly nowMs: number;
 }
-
-/** The longest pause between two tries of a fill that failed for a passing reason, in ms. */
-export const RETRY_MAX_MS = 600_000;
 
 /** How a fill gets its private volume. */
 export type FillFrom = 'new' | 'adopt' | 'resume';
@@ -104,42 +99,6 @@ export function plan(input: PlanInput): Plan {
 /** True if every annotated disk is proven finished: the only condition under which a guest may start. */
 export function isStartable(planned: Plan): boolean {
   return planned.problems.length === 0 && planned.disks.every((disk) => disk.action === 'none');
-}
-
-/** Volumes under construction that no ledger row and no running fill accounts for: left behind, and ours to remove. */
-export function planReclaim(input: Pick<PlanInput, 'volumes' | 'fills' | 'running'>): LogicalVolume[] {
-  const alive = new Set([...input.running]);
-  // Another domain may have got the name while the store was away.
-  const published = new Set(
-    input.volumes.filter(({ tags }) => readMark(tags).state === 'ready').map(volumeKey),
-  );
-  for (const fill of input.fills) {
-    const isLate = fill.state === 'failed' && published.has(volumeKey(fill.location));
-    if (goesOn(fill) && !isLate) alive.add(fill.fillId);
-  }
-  return input.volumes.filter((volume) => {
-    const mark = readMark(volume.tags);
-    if (mark.state !== 'filling' || alive.has(mark.fillId)) return false;
-    // Under the final name: taking it over was interrupted between its marks and its renaming.
-    const isHalfAdopted = volume.lv === mark.target && volume.tags.includes(ADOPTING_TAG);
-    return fillIdOf(volume.lv) === mark.fillId || isHalfAdopted;
-  });
-}
-
-/**
- * Sealed volumes that never got their final name and that no row and no running fill accounts for: whoever
- * asked for them has gone. They are finished, like any other volume that outlives its domain.
- */
-export function planFinish(
-  input: Pick<PlanInput, 'volumes' | 'fills' | 'running'>,
-): { readonly volume: LogicalVolume; readonly seal: Seal }[] {
-  const alive = new Set([...input.running, ...input.fills.map(({ fillId }) => fillId)]);
-  const taken = new Set(input.volumes.map(volumeKey));
-  return input.volumes.flatMap((volume) => {
-    const seal = readMark(volume.tags);
-    if (seal.state !== 'ready' || fillIdOf(volume.lv) !== seal.fillId || alive.has(seal.fillId)) return [];
-    return taken.has(volumeKey({ vg: volume.vg, lv: seal.target })) ? [] : [{ volume, seal }];
-  });
 }
 
 type Decided = readonly [DiskDecision, string];

@@ -1,6 +1,7 @@
 /** How long a fill that failed for a passing reason waits for its next try. */
-import { RETRY_MAX_MS } from './plan.ts';
 
+/** The longest pause between two tries of a fill that failed for a passing reason, in ms. */
+export const RETRY_MAX_MS = 600_000;
 const RETRY_FIRST_MS = 5_000;
 /** So much of a pause is left to chance: what failed together does not come back together. */
 const JITTER = 0.25;

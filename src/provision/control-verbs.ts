@@ -13,7 +13,7 @@ import { readDomainXml } from '../core/domain-xml.ts';
 import { ProvisionError } from '../core/errors.ts';
 import { locateVolumes } from '../core/locate.ts';
 import type { Plan } from '../core/plan.ts';
-import { goesOn } from '../core/plan.ts';
+import { goesOn } from '../core/planned-fill.ts';
 import { isTriedAgain } from '../core/retired.ts';
 import type { Domain } from '../core/request.ts';
 import { requireAnnotated } from './annotated-disk.ts';

@@ -15,14 +15,16 @@ import type {
 } from '../core/control-protocol.ts';
 import type { Problem } from '../core/errors.ts';
 import type { CachedImages, GcResult, ImageFacts, ImageRequest, ReadImage } from '../core/image-protocol.ts';
-import type { Blankness, PlannedFill } from '../core/plan.ts';
+import type { Blankness } from '../core/plan.ts';
+import type { PlannedFill } from '../core/planned-fill.ts';
 import type { CompressedExtent } from '../core/images/layout.ts';
 import type { Domain, ImageReference, LogicalPool, OuterCompression } from '../core/request.ts';
 import type { HashFrom } from '../core/resumable-sha256.ts';
 import type { LogicalVolume, Seal, VolumeGroup } from '../core/volume.ts';
 import type { Hasher } from './hasher.ts';
 
-export type { Blankness, FillState } from '../core/plan.ts';
+export type { Blankness } from '../core/plan.ts';
+export type { FillState } from '../core/planned-fill.ts';
 
 /** A domain as libvirt knows it now. */
 export interface LibvirtDomain {

@@ -1,6 +1,6 @@
 /** What crashes have left behind and nobody accounts for any more: removed, or finished if it was sealed. */
 import { toProblem } from '../core/errors.ts';
-import { planFinish, planReclaim } from '../core/plan.ts';
+import { planFinish, planReclaim } from '../core/left-behind.ts';
 import type { LogicalPool } from '../core/request.ts';
 import type { LogicalVolume, Seal } from '../core/volume.ts';
 import { readMark } from '../core/volume.ts';

@@ -8,7 +8,7 @@ import type { ReprovisionRequest, ReprovisionResult } from '../core/control-prot
 import { parseDomainXml } from '../core/domain-xml.ts';
 import { ProvisionError, toProblem } from '../core/errors.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
-import { volumeKey } from '../core/plan.ts';
+import { volumeKey } from '../core/planned-fill.ts';
 import type { Domain } from '../core/request.ts';
 import { imageName } from '../core/request.ts';
 import { asidesOf } from '../core/retired.ts';

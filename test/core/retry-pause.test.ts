@@ -1,8 +1,7 @@
 /** Goal: pauses grow, have an end, never become endless, and are not the same for all. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { RETRY_MAX_MS } from '../../src/core/plan.ts';
-import { retryPauseMs } from '../../src/core/retry-pause.ts';
+import { RETRY_MAX_MS, retryPauseMs } from '../../src/core/retry-pause.ts';
 
 describe('retryPauseMs', () => {
   it('doubles from 5 s up to 10 minutes', () => {
