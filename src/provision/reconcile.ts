@@ -10,13 +10,14 @@ import { describeProblem, toProblem } from '../core/errors.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
 import { isStartable } from '../core/plan.ts';
 import { goesOn, sameRequest, volumeKey } from '../core/planned-fill.ts';
-import { RETRY_MAX_MS } from '../core/retry-pause.ts';
 import type { Domain } from '../core/request.ts';
 import { carriedOver, givenUp } from '../core/retired.ts';
 import type { Seal } from '../core/volume.ts';
+import { DomainNews } from './domain-news.ts';
 import { IncomingDomains } from './incoming.ts';
+import { LooksLater } from './looks-later.ts';
 import type { Observation } from './observe.ts';
-import { observe, problemsOf } from './observe.ts';
+import { observe } from './observe.ts';
 import type { Domains, FillRecord, KnownDomain, LibvirtDomain } from './ports.ts';
 import { ReadDomains } from './read-domains.ts';
 import type { ReclaimNeeds } from './reclaim.ts';
@@ -28,6 +29,7 @@ import { startIfWished, startWishAfter } from './start-wishes.ts';
 /** A start that was refused and never came back: its fill is given up after this time, in ms. */
 const GATE_ORIGIN_KEPT_MS = 24 * 3_600_000;
 const REFRESH_AGAIN_MS = 5_000;
+const READ_AGAIN_MS = 5_000;
 /** Domains read per observation. */
 const BATCH_MAX = 64;
 /** Plans are acted on for so long before others, such as the gate, get their turn, in ms. */
@@ -44,12 +46,11 @@ export class Reconciler {
   readonly incoming: IncomingDomains;
   readonly #needs: ReconcileNeeds;
   readonly #queue = new Set<string>();
-  /** What was last said about a domain, so that the same news is logged once. */
-  readonly #said = new Map<string, string>();
+  readonly #news: DomainNews;
   /** Annotations that cannot be read, by domain UUID, for `lvp status`. */
   readonly #unreadable = new Map<string, { readonly name: string; readonly problem: Problem }>();
   readonly #readDomains = new ReadDomains();
-  readonly #timers = new Map<string, AbortController>();
+  readonly #later: LooksLater;
   /** Pools that libvirt could not be made to look at yet. */
   readonly #refreshing = new Set<string>();
   #working: Promise<void> | undefined;
@@ -60,6 +61,10 @@ export class Reconciler {
   constructor(needs: ReconcileNeeds) {
     this.#needs = needs;
     this.incoming = new IncomingDomains(needs.clock);
+    this.#news = new DomainNews(needs.log);
+    this.#later = new LooksLater(needs.clock, (uuid) => {
+      this.request(uuid);
+    });
     needs.fills.onSettled = (uuid) => {
       this.request(uuid);
       needs.reservations.lookAgain();
@@ -132,7 +137,7 @@ export class Reconciler {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#queue.clear();
-    for (const timer of this.#timers.values()) timer.abort();
+    this.#later.stop();
     await Promise.all([this.#working, this.#settling]);
   }
 
@@ -154,7 +159,7 @@ export class Reconciler {
     }
     this.#forgetDisksNotIn(planned);
     if (planned.problems.length === 0) for (const disk of planned.disks) this.#actOnDisk(domain, disk, seen);
-    this.#say(planned);
+    this.#news.say(planned);
   }
 
   /** Every write to the ledger waits for the disk: what is known already is not written again. */
@@ -182,9 +187,12 @@ export class Reconciler {
         return;
       case 'restore':
         // From here on the row keeps nothing aside any more.
-        if (record?.replaces === disk.fillId && givenUp(record) !== record) ledger.putFill(givenUp(record));
+        if (record?.replaces === disk.fillId) {
+          const over = givenUp(record);
+          if (over !== record) ledger.putFill(over);
+        }
         this.#settleRetired();
-        this.#requestAt(domain.uuid, this.#needs.clock.nowMs() + REFRESH_AGAIN_MS);
+        this.#later.in(domain.uuid, REFRESH_AGAIN_MS);
         return;
       case 'fill':
         // A domain on its way in brings its bytes along.
@@ -211,7 +219,7 @@ export class Reconciler {
         fills.cancel(disk.fillId, disk.why);
         return;
       case 'hold':
-        if (disk.retryAtMs !== undefined) this.#requestAt(domain.uuid, disk.retryAtMs);
+        if (disk.retryAtMs !== undefined) this.#later.at(domain.uuid, disk.retryAtMs);
         return;
       case 'refuse':
         if (disk.sealed !== undefined) this.#followSeal(domain, disk, disk.sealed);
@@ -304,7 +312,7 @@ export class Reconciler {
           { problem: toProblem(error), domains: batch.length },
           'could not look at domains',
         );
-        for (const uuid of batch) this.#requestAt(uuid, this.#needs.clock.nowMs() + 5_000);
+        for (const uuid of batch) this.#later.in(uuid, READ_AGAIN_MS);
         return;
       }
     }
@@ -352,7 +360,7 @@ export class Reconciler {
   /** One domain that cannot be read does not keep the others from being looked at. */
   #readLater(uuid: string, error: unknown): 'later' {
     this.#needs.log.warn({ domain: uuid, problem: toProblem(error) }, 'could not read a domain');
-    this.#requestAt(uuid, this.#needs.clock.nowMs() + 5_000);
+    this.#later.in(uuid, READ_AGAIN_MS);
     return 'later';
   }
 
@@ -372,7 +380,7 @@ export class Reconciler {
     } catch (error) {
       const problem = toProblem(error);
       this.#unreadable.set(found.uuid, { name: found.name, problem });
-      this.#sayOnce(found.uuid, `refused: ${describeProblem(problem)}`, {
+      this.#news.sayOnce(found.uuid, `refused: ${describeProblem(problem)}`, {
         domain: found.uuid,
         name: found.name,
         problem,
@@ -403,7 +411,7 @@ export class Reconciler {
     if (remain || known === undefined) return;
     this.#needs.firstStarts.delete(uuid);
     ledger.removeDomain(uuid);
-    this.#said.delete(uuid);
+    this.#news.forget(uuid);
     log.info({ domain: uuid, name: known.domain.name }, 'no longer asks for volumes');
   }
 
@@ -415,7 +423,7 @@ export class Reconciler {
       if (earlier === uuid || earlierName !== name || filled.has(earlier)) continue;
       firstStarts.delete(earlier);
       ledger.removeDomain(earlier);
-      this.#said.delete(earlier);
+      this.#news.forget(earlier);
     }
   }
 
@@ -432,44 +440,5 @@ export class Reconciler {
       if (fills.running.has(fill.fillId)) fills.cancel(fill.fillId, 'the disk is no longer annotated');
       else ledger.removeFill(fill.domainUuid, fill.request.target);
     }
-  }
-
-  #requestAt(uuid: string, atMs: number): void {
-    if (this.#stopped) return;
-    this.#timers.get(uuid)?.abort();
-    const timer = new AbortController();
-    this.#timers.set(uuid, timer);
-    // The clock may have been set back meanwhile: no pause is longer than the longest.
-    const waitMs = Math.min(Math.max(0, atMs - this.#needs.clock.nowMs()), RETRY_MAX_MS);
-    this.#needs.clock.sleep(waitMs, timer.signal).then(
-      () => {
-        this.#timers.delete(uuid);
-        this.request(uuid);
-      },
-      // Set anew, or the end of the program.
-      () => undefined,
-    );
-  }
-
-  #say(planned: Plan): void {
-    const { domain } = planned;
-    const disks = planned.disks.map(({ request, action, because }) => ({
-      target: request.target,
-      action,
-      because,
-    }));
-    const problems = problemsOf(planned);
-    this.#sayOnce(domain.uuid, JSON.stringify([disks, problems]), {
-      domain: domain.uuid,
-      name: domain.name,
-      disks,
-      problems,
-    });
-  }
-
-  #sayOnce(uuid: string, text: string, fields: object): void {
-    if (this.#said.get(uuid) === text) return;
-    this.#said.set(uuid, text);
-    this.#needs.log.info(fields, 'looked at domain');
   }
 }

@@ -45,7 +45,7 @@ export const AGREEMENT: readonly Mutant[] = [
     changes: [
       {
         file: 'provision/reconcile.ts',
-        from: 'if (disk.retryAtMs !== undefined) this.#requestAt(domain.uuid, disk.retryAtMs);',
+        from: 'if (disk.retryAtMs !== undefined) this.#later.at(domain.uuid, disk.retryAtMs);',
         to: '',
       },
       {
