@@ -17,6 +17,11 @@ export interface Locations {
   readonly problems: readonly DiskProblem[];
 }
 
+/** The pool through which libvirt knows the volumes of a group just now. */
+export function activePoolOn(pools: readonly LogicalPool[], vg: string): LogicalPool | undefined {
+  return pools.find((pool) => pool.vg === vg && pool.active);
+}
+
 /** All annotated volumes of a domain; a disk with any problem is in `problems` only. */
 export function locateVolumes(domain: Domain, pools: readonly LogicalPool[]): Locations {
   const located: LocatedVolume[] = [];

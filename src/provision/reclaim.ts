@@ -1,6 +1,7 @@
 /** What crashes have left behind and nobody accounts for any more: removed, or finished if it was sealed. */
 import { toProblem } from '../core/errors.ts';
 import { planFinish, planReclaim } from '../core/left-behind.ts';
+import { activePoolOn } from '../core/locate.ts';
 import type { LogicalPool } from '../core/request.ts';
 import type { LogicalVolume, Seal } from '../core/volume.ts';
 import { readMark } from '../core/volume.ts';
@@ -42,7 +43,7 @@ async function discardLitter(
   const mark = readMark(tags);
   if (mark.state !== 'filling') return;
   const { fillId } = mark;
-  const pool = pools.find((one) => one.vg === vg && one.active);
+  const pool = activePoolOn(pools, vg);
   try {
     const outcome = await discardVolume(needs, { vg, fillId }, pool?.name);
     needs.log.info({ fill: fillId, volume: `${vg}/${lv}`, outcome }, 'reclaimed an abandoned volume');
@@ -60,7 +61,7 @@ async function finishOrphan(
   pools: readonly LogicalPool[],
 ): Promise<void> {
   const { fillId, target, domainUuid } = seal;
-  const pool = pools.find((one) => one.vg === vg && one.active);
+  const pool = activePoolOn(pools, vg);
   if (pool === undefined) return;
   try {
     await publishVolume(needs, { vg, fillId, target, domainUuid }, seal, pool.name);

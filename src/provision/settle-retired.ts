@@ -3,6 +3,7 @@
  * were replaced are removed, and those of which neither is proven stay and are spoken of.
  */
 import { toProblem } from '../core/errors.ts';
+import { activePoolOn } from '../core/locate.ts';
 import type { LogicalPool } from '../core/request.ts';
 import type { RetiredPlan } from '../core/retired.ts';
 import { planRetired, retiredVolumes } from '../core/retired.ts';
@@ -81,7 +82,7 @@ async function restore(
 ): Promise<boolean> {
   await needs.volumes.restore(volume.vg, seal);
   needs.log.info({ target: seal.target }, 'a volume that was put aside has its name back');
-  const pool = poolOf(pools, volume.vg);
+  const pool = activePoolOn(pools, volume.vg);
   if (pool !== undefined) await needs.pools.refresh(pool.name);
   return true;
 }
@@ -92,7 +93,7 @@ async function remove(
   pools: readonly LogicalPool[],
 ): Promise<boolean> {
   const { volume, seal } = retired;
-  const pool = poolOf(pools, volume.vg);
+  const pool = activePoolOn(pools, volume.vg);
   if (pool === undefined) return false;
   // libvirt removes only what it has seen under that name.
   await needs.pools.refresh(pool.name);
@@ -103,8 +104,4 @@ async function remove(
   needs.log.info({ target: seal.target }, 'what was replaced is removed');
   forgetRemoved(needs, (fillId) => fillId !== seal.fillId);
   return true;
-}
-
-function poolOf(pools: readonly LogicalPool[], vg: string): LogicalPool | undefined {
-  return pools.find((one) => one.vg === vg && one.active);
 }

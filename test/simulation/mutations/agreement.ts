@@ -44,18 +44,8 @@ export const AGREEMENT: readonly Mutant[] = [
     killedBy: 'ready-in-the-end',
     changes: [
       {
-        file: 'provision/reconcile.ts',
-        from: 'if (disk.retryAtMs !== undefined) this.#later.at(domain.uuid, disk.retryAtMs);',
-        to: '',
-      },
-      {
-        file: 'provision/reconcile.ts',
-        from: '    this.requestKnown();\n    for (const uuid of await reclaim',
-        to: '    for (const uuid of await reclaim',
-      },
-      {
-        file: 'provision/reconcile.ts',
-        from: 'for (const uuid of await this.#needs.domains.list()) this.#queue.add(uuid);',
+        file: 'core/plan.ts',
+        from: 'if (pauseMs <= 0 || pauseMs > RETRY_MAX_MS) return undefined;',
         to: '',
       },
     ],
