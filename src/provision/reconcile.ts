@@ -5,7 +5,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
-import type { ErrorCode, Problem } from '../core/errors.ts';
+import { mayBeAnnotated } from '../core/domain-xml.ts';
+import type { ErrorCode } from '../core/errors.ts';
 import { describeProblem, toProblem } from '../core/errors.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
 import { isStartable } from '../core/plan.ts';
@@ -18,7 +19,8 @@ import { IncomingDomains } from './incoming.ts';
 import { LooksLater } from './looks-later.ts';
 import type { Observation } from './observe.ts';
 import { observe } from './observe.ts';
-import type { Domains, FillRecord, KnownDomain, LibvirtDomain } from './ports.ts';
+import type { PoolKeeper } from './pool-keeper.ts';
+import type { Domains, FillRecord, KnownDomain } from './ports.ts';
 import { ReadDomains } from './read-domains.ts';
 import type { ReclaimNeeds } from './reclaim.ts';
 import { reclaim } from './reclaim.ts';
@@ -28,14 +30,27 @@ import { startIfWished, startWishAfter } from './start-wishes.ts';
 
 /** A start that was refused and never came back: its fill is given up after this time, in ms. */
 const GATE_ORIGIN_KEPT_MS = 24 * 3_600_000;
+/** Between two refreshes of a pool, whether the first succeeded or not. */
 const REFRESH_AGAIN_MS = 5_000;
 const READ_AGAIN_MS = 5_000;
-/** Domains read per observation. */
-const BATCH_MAX = 64;
+/**
+ * Annotated domains read for one observation: few at first, so that work begins at once, then twice as many each
+ * time, so that many domains do not cost as many readings of LVM.
+ */
+const OBSERVED_FIRST = 64;
+/** So many others may be read along with each of them: those that change all the time hold nobody up. */
+const PLAIN_FOR_EACH = 32;
 /** Plans are acted on for so long before others, such as the gate, get their turn, in ms. */
 const BUSY_MAX_MS = 15;
 
+/** An annotated domain as it was just read; `seen` is undefined if it is only remembered from a first start. */
+interface Annotated {
+  readonly domain: Domain;
+  readonly seen: 'libvirt' | undefined;
+}
+
 export interface ReconcileNeeds extends ReclaimNeeds {
+  readonly pools: PoolKeeper;
   readonly domains: Domains;
   readonly reservations: Reservations;
   /** In memory alone: whoever was admitted without us, while we were away, must not be in it. */
@@ -47,12 +62,12 @@ export class Reconciler {
   readonly #needs: ReconcileNeeds;
   readonly #queue = new Set<string>();
   readonly #news: DomainNews;
-  /** Annotations that cannot be read, by domain UUID, for `lvp status`. */
-  readonly #unreadable = new Map<string, { readonly name: string; readonly problem: Problem }>();
+  /** Domains whose annotation cannot be read, for `lvp list`. */
+  readonly #unreadable = new Set<string>();
   readonly #readDomains = new ReadDomains();
   readonly #later: LooksLater;
-  /** Pools that libvirt could not be made to look at yet. */
-  readonly #refreshing = new Set<string>();
+  /** Pools that libvirt is made to look at just now, or was a moment ago. */
+  readonly #refreshing = new Map<string, { isAskedAgain: boolean }>();
   #working: Promise<void> | undefined;
   #settling: Promise<void> | undefined;
   #lookingAtAll: Promise<void> | undefined;
@@ -111,14 +126,14 @@ export class Reconciler {
     this.#needs.reservations.lookAgain();
   }
 
-  get unreadable(): ReadonlyMap<string, { readonly name: string; readonly problem: Problem }> {
+  get unreadable(): ReadonlySet<string> {
     return this.#unreadable;
   }
 
   /** Failures of this domain that may have passed, or those of one kind, are tried again now, without a pause. */
   endPauses(uuid: string, code?: ErrorCode): void {
-    for (const fill of this.#needs.ledger.fills()) {
-      if (fill.domainUuid !== uuid || (fill.retryAtMs ?? 0) === 0) continue;
+    for (const fill of this.#needs.ledger.fillsOf(uuid)) {
+      if ((fill.retryAtMs ?? 0) === 0) continue;
       if (code !== undefined && fill.problem?.code !== code) continue;
       this.#needs.ledger.putFill({ ...fill, retryAtMs: 0 });
     }
@@ -238,7 +253,7 @@ export class Reconciler {
     const record = ledger.fillOf(domain.uuid, disk.request.target);
     if (record?.state === 'ready' && record.fillId === seal.fillId) return;
     // Whoever published it may have been cut off before libvirt was told.
-    if (!this.#refreshing.has(disk.location.pool)) this.#refresh(disk.location.pool);
+    this.#refresh(disk.location.pool);
     const sealed = this.#newRecord(domain, disk, record, seal.fillId);
     ledger.putFill({ ...sealed, state: 'ready', sha256: seal.sha256 });
   }
@@ -261,18 +276,36 @@ export class Reconciler {
       });
   }
 
-  /** Until it succeeds, libvirt refuses the start of a domain whose volume it has not seen. */
+  /** At once; what is asked for shortly after is done together, for with the ledger lost that is every volume. */
   #refresh(pool: string): void {
+    const underWay = this.#refreshing.get(pool);
+    if (underWay !== undefined) {
+      underWay.isAskedAgain = true;
+      return;
+    }
+    const refreshing = { isAskedAgain: false };
+    this.#refreshing.set(pool, refreshing);
+    void this.#refreshUntilSeen(pool).then(() => {
+      this.#refreshing.delete(pool);
+      if (refreshing.isAskedAgain && !this.#stopped) this.#refresh(pool);
+    });
+  }
+
+  /** Until it succeeds, libvirt refuses the start of a domain whose volume it has not seen. */
+  async #refreshUntilSeen(pool: string): Promise<void> {
     const { clock, log, pools } = this.#needs;
-    this.#refreshing.add(pool);
-    pools.refresh(pool).then(
-      () => this.#refreshing.delete(pool),
-      async (error: unknown) => {
-        log.warn({ pool, problem: toProblem(error) }, 'the pool could not be refreshed; it is tried again');
-        await clock.sleep(REFRESH_AGAIN_MS);
-        if (!this.#stopped) this.#refresh(pool);
-      },
-    );
+    for (let isSeen = false; !isSeen && !this.#stopped;) {
+      try {
+        await pools.refresh(pool);
+        isSeen = true;
+      } catch (error) {
+        const problem = toProblem(error);
+        // Whoever starts or defines it makes libvirt look.
+        isSeen = problem.code === 'POOL_INACTIVE' || problem.code === 'POOL_UNSUITABLE';
+        if (!isSeen) log.warn({ pool, problem }, 'the pool could not be refreshed; it is tried again');
+      }
+      await clock.sleep(REFRESH_AGAIN_MS);
+    }
   }
 
   #newRecord(domain: Domain, disk: DiskPlan, before: FillRecord | undefined, fillId?: string): FillRecord {
@@ -301,67 +334,99 @@ export class Reconciler {
   }
 
   async #work(): Promise<void> {
-    while (this.#queue.size > 0) {
-      const batch = [...this.#queue].slice(0, BATCH_MAX);
-      for (const uuid of batch) this.#queue.delete(uuid);
+    for (let countMax = OBSERVED_FIRST; this.#queue.size > 0; countMax *= 2) {
+      const taken: string[] = [];
       try {
-        await this.#reconcile(batch);
+        await this.#reconcile(await this.#readQueued(countMax, taken));
       } catch (error) {
         // Whatever is in the way now is met again at the next event or by the timer; until then nothing starts.
-        this.#needs.log.warn(
-          { problem: toProblem(error), domains: batch.length },
-          'could not look at domains',
-        );
-        for (const uuid of batch) this.#later.in(uuid, READ_AGAIN_MS);
+        const fields = { problem: toProblem(error), domains: taken.length };
+        this.#needs.log.warn(fields, 'could not look at domains');
+        for (const uuid of taken) this.#later.in(uuid, READ_AGAIN_MS);
         return;
       }
     }
   }
 
-  async #reconcile(uuids: readonly string[]): Promise<void> {
-    const annotated: { readonly found: LibvirtDomain | undefined; readonly domain: Domain }[] = [];
-    for (const uuid of uuids) {
-      const found = await this.#needs.domains
-        .read(uuid)
-        .catch((error: unknown) => this.#readLater(uuid, error));
-      if (found === 'later') continue;
-      const domain = found === undefined ? this.#firstStartOf(uuid) : this.#parse(found);
-      if (domain === undefined) this.#forget(uuid, found);
-      else annotated.push({ found, domain });
+  /** Takes domains out of the queue until it is empty, or until enough, annotated ones or others, are together. */
+  async #readQueued(countMax: number, taken: string[]): Promise<Annotated[]> {
+    const annotated: Annotated[] = [];
+    for (const uuid of this.#queue) {
+      this.#queue.delete(uuid);
+      taken.push(uuid);
+      const one = await this.#readDomain(uuid);
+      if (one !== undefined) annotated.push(one);
+      if (annotated.length === countMax || taken.length === PLAIN_FOR_EACH * countMax) break;
     }
-    if (annotated.length === 0) return;
-    let observation = await this.#observe(annotated);
-    let sinceMs = this.#needs.clock.monotonicMs();
-    for (const [index, { found, domain }] of annotated.entries()) {
-      // Every write to the ledger waits for the disk, and everybody else for that.
-      if (this.#needs.clock.monotonicMs() - sinceMs > BUSY_MAX_MS) {
-        await this.#needs.clock.sleep(0);
-        if (!observation.isFresh()) observation = await this.#observe(annotated.slice(index));
-        sinceMs = this.#needs.clock.monotonicMs();
-      }
-      const planned = observation.plan(domain);
-      this.act(planned, found === undefined ? undefined : 'libvirt');
-      // A start takes as long as QEMU does: nothing else waits for it.
-      if (found !== undefined && isStartable(planned)) {
-        startIfWished(this.#needs, found).catch((error: unknown) => {
-          this.#needs.log.error({ domain: found.uuid, problem: toProblem(error) }, 'it could not be started');
-        });
+    return annotated;
+  }
+
+  /** Undefined if there is nothing to plan: no such domain, none with an annotation, or it cannot be read now. */
+  async #readDomain(uuid: string): Promise<Annotated | undefined> {
+    let xml: string | undefined;
+    try {
+      xml = await this.#needs.domains.xml(uuid);
+    } catch (error) {
+      this.#readLater(uuid, error);
+      return undefined;
+    }
+    const domain = xml === undefined ? this.#firstStartOf(uuid) : this.#parse(uuid, xml);
+    if (domain !== undefined) return { domain, seen: xml === undefined ? undefined : 'libvirt' };
+    this.#forget(uuid, xml);
+    return undefined;
+  }
+
+  async #reconcile(annotated: readonly Annotated[]): Promise<void> {
+    let left = annotated;
+    while (left.length > 0 && !this.#stopped) {
+      const observation = await observe(
+        this.#needs,
+        left.map(({ domain }) => domain),
+      );
+      const ours = new Set<string>();
+      try {
+        left = await this.#actWhileFresh(observation, left, ours);
+      } finally {
+        this.#needs.pools.look(observation, ours);
       }
     }
   }
 
-  #observe(annotated: readonly { readonly domain: Domain }[]): Promise<Observation> {
-    return observe(
-      this.#needs,
-      annotated.map(({ domain }) => domain),
-    );
+  /** Resolves with those that need another reading; `ours` gets the pools of those that did not. */
+  async #actWhileFresh(
+    observation: Observation,
+    annotated: readonly Annotated[],
+    ours: Set<string>,
+  ): Promise<readonly Annotated[]> {
+    const { clock } = this.#needs;
+    let sinceMs = clock.monotonicMs();
+    for (const [index, one] of annotated.entries()) {
+      // Every write to the ledger waits for the disk, and everybody else for that.
+      if (clock.monotonicMs() - sinceMs > BUSY_MAX_MS) {
+        await clock.sleep(0);
+        if (this.#stopped || !observation.isFresh()) return annotated.slice(index);
+        sinceMs = clock.monotonicMs();
+      }
+      this.#plan(observation, one, ours);
+    }
+    return [];
+  }
+
+  #plan(observation: Observation, { domain, seen }: Annotated, ours: Set<string>): void {
+    const planned = observation.plan(domain);
+    for (const { location } of planned.disks) ours.add(location.pool);
+    this.act(planned, seen);
+    if (seen === undefined || !isStartable(planned)) return;
+    // A start takes as long as QEMU does: nothing else waits for it.
+    startIfWished(this.#needs, domain.uuid).catch((error: unknown) => {
+      this.#needs.log.error({ domain: domain.uuid, problem: toProblem(error) }, 'it could not be started');
+    });
   }
 
   /** One domain that cannot be read does not keep the others from being looked at. */
-  #readLater(uuid: string, error: unknown): 'later' {
+  #readLater(uuid: string, error: unknown): void {
     this.#needs.log.warn({ domain: uuid, problem: toProblem(error) }, 'could not read a domain');
     this.#later.in(uuid, READ_AGAIN_MS);
-    return 'later';
   }
 
   /** A domain whose first start was refused and that nobody has defined yet: its fill goes on for a while. */
@@ -372,38 +437,31 @@ export class Reconciler {
   }
 
   /** The annotated domain, or undefined if it has no annotation or one that cannot be read. */
-  #parse(found: LibvirtDomain): Domain | undefined {
+  #parse(uuid: string, xml: string): Domain | undefined {
     try {
-      const domain = this.#readDomains.parse(found.uuid, found.xml);
-      this.#unreadable.delete(found.uuid);
-      return domain.annotation === undefined ? undefined : domain;
+      const domain = mayBeAnnotated(xml) ? this.#readDomains.parse(uuid, xml) : undefined;
+      this.#unreadable.delete(uuid);
+      return domain?.annotation === undefined ? undefined : domain;
     } catch (error) {
       const problem = toProblem(error);
-      this.#unreadable.set(found.uuid, { name: found.name, problem });
-      this.#news.sayOnce(found.uuid, `refused: ${describeProblem(problem)}`, {
-        domain: found.uuid,
-        name: found.name,
-        problem,
-      });
+      this.#unreadable.add(uuid);
+      this.#news.sayOnce(uuid, `refused: ${describeProblem(problem)}`, { domain: uuid, problem });
       return undefined;
     }
   }
 
   /** The domain is gone, or no longer asks for anything: its fills end, what was published stays. */
-  #forget(uuid: string, found: LibvirtDomain | undefined): void {
+  #forget(uuid: string, xml: string | undefined): void {
     const { fills, ledger, log } = this.#needs;
-    if (found === undefined) {
-      this.#unreadable.delete(uuid);
-      this.#readDomains.forget(uuid);
-    }
+    this.#readDomains.forget(uuid);
+    if (xml === undefined) this.#unreadable.delete(uuid);
     const known = ledger.domainOf(uuid);
     let remain = false;
-    for (const fill of ledger.fills()) {
-      if (fill.domainUuid !== uuid) continue;
+    for (const fill of ledger.fillsOf(uuid)) {
       if (fills.running.has(fill.fillId)) {
         fills.cancel(
           fill.fillId,
-          found === undefined ? 'the domain was undefined' : 'the annotation was taken away',
+          xml === undefined ? 'the domain was undefined' : 'the annotation was taken away',
         );
         remain = true;
       } else ledger.removeFill(uuid, fill.request.target);
@@ -418,9 +476,8 @@ export class Reconciler {
   /** First starts of this guest under other UUIDs for which nothing was begun: they do not come back. */
   #forgetEarlierTries({ uuid, name }: Domain): void {
     const { firstStarts, ledger } = this.#needs;
-    const filled = new Set(ledger.fills().map(({ domainUuid }) => domainUuid));
     for (const [earlier, earlierName] of firstStarts) {
-      if (earlier === uuid || earlierName !== name || filled.has(earlier)) continue;
+      if (earlier === uuid || earlierName !== name || ledger.fillsOf(earlier).length > 0) continue;
       firstStarts.delete(earlier);
       ledger.removeDomain(earlier);
       this.#news.forget(earlier);
@@ -431,8 +488,7 @@ export class Reconciler {
     const { fills, ledger } = this.#needs;
     const asked = new Set(planned.domain.annotation?.volumes.map(({ target }) => target));
     const places = new Map(planned.disks.map((disk) => [disk.request.target, volumeKey(disk.location)]));
-    for (const fill of ledger.fills()) {
-      if (fill.domainUuid !== planned.domain.uuid) continue;
+    for (const fill of ledger.fillsOf(planned.domain.uuid)) {
       const place = places.get(fill.request.target);
       // What was begun for another volume of this disk is nobody's any more, and what it left is to be taken up.
       const hasMoved = place !== undefined && place !== volumeKey(fill.location) && fill.state !== 'ready';

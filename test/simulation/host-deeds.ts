@@ -48,6 +48,13 @@ export const togglePool: Deed = (run) => {
   run.say(run.libvirt.isPoolActive ? 'pool started' : 'pool stopped');
 };
 
+/** Somebody else's refresh trips over an LV that vanishes. */
+export const failRefresh: Deed = (run) => {
+  if (run.libvirt.isAway || !run.libvirt.isPoolActive) return;
+  run.say('a refresh by somebody fails, and the pool stops');
+  run.libvirt.failRefresh();
+};
+
 export const toggleLibvirt: Deed = (run) => {
   run.setLibvirtAway(!run.libvirt.isAway);
 };

@@ -11,6 +11,7 @@ import { parseArgs } from 'node:util';
 import { AGREEMENT } from './mutations/agreement.ts';
 import { BYTES } from './mutations/bytes.ts';
 import type { Change, Mutant } from './mutations/mutant.ts';
+import { POOLS } from './mutations/pools.ts';
 import { REPROVISION } from './mutations/reprovision.ts';
 import { STARTS } from './mutations/starts.ts';
 import { VOLUMES } from './mutations/volumes.ts';
@@ -19,7 +20,7 @@ const ROOT = join(import.meta.dirname, '../..');
 /** Runs a mutant has to survive to be called a survivor. */
 const SEEDS = 3000;
 
-const MUTANTS = [...BYTES, ...VOLUMES, ...STARTS, ...AGREEMENT, ...REPROVISION];
+const MUTANTS = [...BYTES, ...VOLUMES, ...STARTS, ...AGREEMENT, ...REPROVISION, ...POOLS];
 
 function main(): number {
   const { values } = parseArgs({

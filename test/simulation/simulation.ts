@@ -51,6 +51,7 @@ const STREAM = {
   jitter: 7,
   readBack: 8,
   limits: 9,
+  rest: 10,
   each: 1000,
 } as const;
 
@@ -96,12 +97,15 @@ export class Simulation {
   readonly #names = new Map<string, string>();
   #lives = 0;
   #deed = 0;
+  /** For what happens when the faults are over. */
+  readonly restRandom: Random;
   #isOver = false;
   /** Since when daemon and libvirt have both been there. */
   #calmSinceMs = 0;
 
   constructor(seed: number) {
     this.#seed = seed;
+    this.restRandom = new Random(seed, STREAM.rest);
     const random = new Random(seed, STREAM.faults);
     this.faults = new Faults(random);
     const readBackRandom = new Random(seed, STREAM.readBack);
@@ -122,6 +126,7 @@ export class Simulation {
     const onViolation = (violation: Violation) => {
       this.broken(violation);
     };
+    this.libvirt.onViolation = onViolation;
     this.helper = new Helper({
       group,
       faults,

@@ -19,5 +19,6 @@ export type Oracle =
   | 'gate-in-time'
   | 'in-agreement'
   | 'nothing-left'
+  | 'stays-stopped'
   | 'ready-in-the-end'
   | 'no-defect';
