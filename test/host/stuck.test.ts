@@ -15,6 +15,7 @@ import {
   domainXml,
   expectedDigest,
   limitRate,
+  moveSecondGroup,
   privateVolumes,
   published,
   statusOf,
@@ -39,6 +40,12 @@ const STUCK: readonly Stuck[] = [
     begin: `systemd-run --quiet --unit=holder flock /run/lock/lvm/V_vg0 sh -c 'touch /run/held; sleep 3600'
             until [ -e /run/held ]; do sleep 0.1; done`,
     end: 'systemctl stop holder; rm -f /run/held',
+  },
+  {
+    // In another group: what is sealed in this one starts all the same.
+    what: 'a physical volume',
+    begin: 'dmsetup suspend slow-pv',
+    end: 'dmsetup resume slow-pv',
   },
   {
     what: 'udev',
@@ -72,6 +79,12 @@ describe('the gate', () => {
       await writeFile(image, randomBytes(sizeMiB * MIB));
       await host().putImage(image, key, { sidecar: true });
     }
+    // With an offset: LVM would take the disk below for another copy of it.
+    await moveSecondGroup(
+      host(),
+      `pv=/dev/mapper/slow-pv
+       dmsetup create slow-pv --table "0 $(($(blockdev --getsz /dev/ubdc) - 2048)) linear /dev/ubdc 2048"`,
+    );
     await define(host(), { name: 'ready', image: 'quick.raw' });
     await published(host(), 'ready');
     readyXml = (await host().sh('virsh dumpxml --inactive ready')).stdout;
@@ -90,22 +103,19 @@ describe('the gate', () => {
     await define(host(), { name, image: 'quick.raw' });
     const unready = (await host().sh(`virsh dumpxml --inactive ${name}`)).stdout;
     const ofOthers = domainXml({ name: 'stranger', image: 'quick.raw', lv: 'ready', uuid: randomUUID() });
-    // Twice, for the second question meets whatever the first has left waiting.
-    for (const tries of [1, 2]) {
-      const answers = {
-        ready: await askHook(host(), readyXml),
-        unready: await askHook(host(), unready),
-        ofOthers: await askHook(host(), ofOthers),
-      };
-      for (const [of, { tookMs, message }] of Object.entries(answers)) {
-        process.stdout.write(`${what} stuck, ${of} ${tries}: ${tookMs} ms ${message.slice(0, 200)}\n`);
-        expect(tookMs).toBeLessThan(limitMs);
-      }
-      expect(answers.ready).toMatchObject({ allowed: true, message: '' });
-      expect(answers.unready.allowed).toBe(false);
-      expect(answers.unready.message).toMatch(/is not started: .*(vda|volume)/);
-      expect(answers.ofOthers.allowed).toBe(false);
-      expect(answers.ofOthers.message).toMatch(/published for domain|has no seal that proves it finished/);
+    // Twice, for the second time they meet whatever the first has left waiting.
+    for (const time of ['first', 'second']) {
+      const [ofReady, ofUnready, ofStranger] = await Promise.all(
+        [readyXml, unready, ofOthers].map((xml) => askHook(host(), xml)),
+      );
+      const answers = [ofReady, ofUnready, ofStranger];
+      process.stdout.write(`${what} stuck, asked ${time}: ${JSON.stringify(answers)}\n`);
+      for (const answer of answers) expect(answer?.tookMs).toBeLessThan(limitMs);
+      expect(ofReady).toMatchObject({ allowed: true, message: '' });
+      expect(ofUnready?.allowed).toBe(false);
+      expect(ofUnready?.message).toMatch(/is not started: .*(vda|volume)/);
+      expect(ofStranger?.allowed).toBe(false);
+      expect(ofStranger?.message).toMatch(/published for domain|has no seal that proves it finished/);
     }
     await host().sh(end);
     await published(host(), name, RECOVERY_LIMIT_MS);
