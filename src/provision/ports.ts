@@ -43,6 +43,8 @@ export interface Domains {
   read(uuid: string): Promise<LibvirtDomain | undefined>;
   find(nameOrUuid: string): Promise<LibvirtDomain | undefined>;
   start(uuid: string): Promise<void>;
+  /** Whether its memory is saved (`virsh managedsave`): its next start goes on with that memory. */
+  hasManagedSave(uuid: string): Promise<boolean>;
   /** Replaces the element in our namespace, in the persistent definition and, if running, the live one. */
   writeAnnotation(uuid: string, elementXml: string): Promise<void>;
 }

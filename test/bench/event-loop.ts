@@ -81,6 +81,7 @@ const read = async (uuid: string) => {
 const domains: Domains = {
   list: () => Promise.resolve(Array.from({ length: DOMAINS }, (_, index) => uuidOf(index))),
   ...{ read, find: read, start: nothing, writeAnnotation: nothing },
+  hasManagedSave: () => Promise.resolve(false),
 };
 
 const { ledger } = openLedger(join(folder, 'ledger.db'));

@@ -254,6 +254,8 @@ class FakeImages implements Images {
 class FakeLibvirt {
   readonly domains = new Map<string, LibvirtDomain>();
   readonly started: string[] = [];
+  /** Those with a managed-save image. */
+  readonly saved = new Set<string>();
   readonly refreshed: string[] = [];
   isAway = false;
   readonly #volumes: FakeVolumes;
@@ -361,6 +363,7 @@ export class World {
       read: (uuid) => this.libvirt.read(uuid),
       find: (name) => this.libvirt.find(name),
       start: (uuid) => this.libvirt.start(uuid),
+      hasManagedSave: (uuid) => Promise.resolve(this.libvirt.saved.has(uuid)),
       writeAnnotation: () => Promise.resolve(),
     };
     const { clock, ledger, images, volumes } = this;
