@@ -11,7 +11,7 @@ import type { FillState } from '../core/planned-fill.ts';
 import type { Problem } from '../core/errors.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { Domain, VolumeLocation, VolumeRequest } from '../core/request.ts';
-import type { FillRecord, KnownDomain, Ledger, StartWish } from '../provision/ports.ts';
+import type { Boots, FillRecord, KnownDomain, Ledger, StartWish } from '../provision/ports.ts';
 import { Remembered } from './ledger/remembered.ts';
 
 /** How each version of the schema comes from the one before; the version is the count of those applied. */
@@ -42,6 +42,8 @@ CREATE TABLE domains (
 ) STRICT;
 `,
   'ALTER TABLE fills ADD COLUMN replaces TEXT',
+  // One row: the boot of the machine in which this program ran last.
+  'CREATE TABLE boot (id TEXT NOT NULL) STRICT',
 ];
 const SCHEMA_VERSION = MIGRATIONS.length;
 
@@ -72,7 +74,7 @@ interface DomainRow {
 
 /** An opened ledger, and where a damaged predecessor was put if there was one. */
 export interface OpenedLedger {
-  readonly ledger: Ledger & { close(): void };
+  readonly ledger: Ledger & Boots & { close(): void };
   readonly setAside?: string | undefined;
 }
 
@@ -133,7 +135,7 @@ function openDatabase(file: string): Database.Database {
  * What is asked is answered from memory: the file is this program's alone, and every plan asks for its rows.
  * Memory follows the file once a write is durable, by what the file then says.
  */
-class SqliteLedger implements Ledger {
+class SqliteLedger implements Ledger, Boots {
   readonly #database: Database.Database;
   readonly #write: ReturnType<typeof prepareWrites>;
   readonly #fills: Remembered<FillRecord, 'id' | 'domain' | 'volume'>;
@@ -211,6 +213,17 @@ class SqliteLedger implements Ledger {
     this.#write.removeDomain.run(uuid);
     const removed = this.domainOf(uuid);
     if (removed !== undefined) this.#domains.delete(removed);
+  }
+
+  lastBoot(): string | undefined {
+    return this.#database.prepare<[], { id: string }>('SELECT id FROM boot').get()?.id;
+  }
+
+  putBoot(id: string): void {
+    this.#database.transaction(() => {
+      this.#database.prepare('DELETE FROM boot').run();
+      this.#database.prepare('INSERT INTO boot (id) VALUES (?)').run(id);
+    })();
   }
 
   close(): void {

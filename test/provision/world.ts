@@ -257,6 +257,8 @@ class FakeImages implements Images {
 class FakeLibvirt {
   readonly domains = new Map<string, LibvirtDomain>();
   readonly started: string[] = [];
+  /** Those with a managed-save image. */
+  readonly saved = new Set<string>();
   readonly refreshed: string[] = [];
   pool: 'active' | 'inactive' | 'undefined' = 'active';
   poolStarts = 0;
@@ -411,6 +413,7 @@ export class World {
       xml: async (uuid) => (await this.libvirt.read(uuid))?.xml,
       find: (name) => this.libvirt.find(name),
       start: (uuid) => this.libvirt.start(uuid),
+      hasManagedSave: (uuid) => Promise.resolve(this.libvirt.saved.has(uuid)),
       writeAnnotation: () => Promise.resolve(),
     };
     const { clock, ledger, images, volumes } = this;
