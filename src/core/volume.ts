@@ -30,6 +30,8 @@ export interface VolumeGroup {
   readonly sizeBytes: number;
   readonly freeBytes: number;
   readonly extentBytes: number;
+  /** Other hosts may use it too. Groups that lvmlockd guards are refused altogether; this says it of all others. */
+  readonly shared: boolean;
 }
 
 /** Every private name begins so; the udev rule in systemd/ gives exactly these nodes to the service user. */
