@@ -84,6 +84,7 @@ function textOf(findings: readonly Finding[], isDryRun: boolean): string {
 const WORDS = {
   remove: ['removed', 'would be removed', 'could not be removed yet'],
   finish: ['finished', 'would be finished', 'could not be finished yet'],
+  restore: ['given its name back', 'would be given its name back', 'could not be given its name back yet'],
   rebuild: [
     'taken into the ledger',
     'would be taken into the ledger',

@@ -24,7 +24,7 @@ export const Finding = z.object({
     'volume-without-row',
     /** Tags of ours that do not belong together. */
     'unclear',
-    /** Set aside when its content was made again. */
+    /** Put aside when its content was made again. */
     'retired',
     /** A file in the image cache that belongs to nothing. */
     'cache-leftover',
@@ -36,7 +36,7 @@ export const Finding = z.object({
   /** UUID. */
   domain: text.optional(),
   /** What is done about it, `delete` only when it is asked for. */
-  action: z.enum(['none', 'remove', 'finish', 'rebuild', 'delete']),
+  action: z.enum(['none', 'remove', 'finish', 'restore', 'rebuild', 'delete']),
   done: z.boolean(),
   why: text,
   /** What a person can do, where nothing is done. */

@@ -52,7 +52,7 @@ export function fillIdOf(lv: string): string | undefined {
 }
 
 /** Every published volume that was put aside to be made again has a name that begins so. */
-const RETIRED_PREFIX = 'lvp-old-';
+export const RETIRED_PREFIX = 'lvp-old-';
 
 /** The name of a published volume while it waits for the one that takes its place; `fillId` is that of its seal. */
 export function retiredName(fillId: string): string {

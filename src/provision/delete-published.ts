@@ -2,6 +2,7 @@
  * Deletes a published volume, whose content cannot be had again. That somebody wants it gone is for the caller
  * to know; that nobody uses it and that it is what it is taken for is proven here, right before.
  */
+import { asidesOf } from '../core/retired.ts';
 import type { LogicalVolume, Seal } from '../core/volume.ts';
 import { readMark } from '../core/volume.ts';
 import type { Domains, FillRecord, Pools, Volumes } from './ports.ts';
@@ -41,6 +42,8 @@ export async function deletePublished(
   }
   const mistake = whyNotTheirs(volume, record);
   if (mistake !== undefined) return kept(mistake);
+  // With its row gone nobody could tell what becomes of the other one.
+  if (asidesOf(volumes, volume).length > 0) return kept('what it held before is still put aside');
   const user = userOf(users, volume, pools);
   if (user !== undefined) return kept(user);
   const looked = new Set(users.map(({ uuid }) => uuid));

@@ -27,6 +27,8 @@ export class DomainEnds {
   readonly #unread = new Set<string>();
   /** Readings under way that nothing has overtaken yet. */
   readonly #readings = new Map<string, object>();
+  /** Domains that were not there when last looked at, and of which volumes are left. */
+  readonly #gone = new Set<string>();
   /** Domains whose volumes are being deleted at this moment. */
   readonly #deleting = new Set<string>();
 
@@ -44,6 +46,7 @@ export class DomainEnds {
   /** An event of libvirt: what is being read of this domain may be out of date. */
   heard(uuid: string, change: DomainChange | undefined): void {
     this.#readings.delete(uuid);
+    if (change === 'defined' || change === 'begun') this.#gone.delete(uuid);
     if (change === undefined) return;
     if (change === 'defined') {
       this.#unread.add(uuid);
@@ -84,6 +87,7 @@ export class DomainEnds {
     }
     this.#readings.delete(uuid);
     this.#unread.delete(uuid);
+    this.#gone.delete(uuid);
     if (isNew) this.#witnessed.set(uuid, 'untouched');
     else if (lastEnd === undefined) this.#witnessed.delete(uuid);
     else if (saysHowItEnded(shutoff)) this.#witnessed.set(uuid, 'seen');
@@ -102,7 +106,18 @@ export class DomainEnds {
   forget(uuid: string): void {
     this.#readings.delete(uuid);
     this.#unread.delete(uuid);
+    this.#gone.delete(uuid);
     this.#witnessed.delete(uuid);
+  }
+
+  /** It is not there, and volumes of it are. */
+  notThere(uuid: string): void {
+    this.#gone.add(uuid);
+  }
+
+  /** A start of such a domain is a first start again. */
+  isGone(uuid: string): boolean {
+    return this.#gone.has(uuid);
   }
 
   isDeleting(uuid: string): boolean {

@@ -5,15 +5,14 @@ import { locateVolumes } from '../core/locate.ts';
 import { planFinish, planReclaim } from '../core/left-behind.ts';
 import { volumeKey } from '../core/planned-fill.ts';
 import type { LogicalPool } from '../core/request.ts';
+import type { RetiredPlan } from '../core/retired.ts';
+import { planRetired, retiredVolumes } from '../core/retired.ts';
 import type { LogicalVolume, Seal } from '../core/volume.ts';
-import { fillIdOf, readMark } from '../core/volume.ts';
+import { fillIdOf, readMark, RETIRED_PREFIX } from '../core/volume.ts';
 import { doomedVolumes, UNPROVEN } from './end-of-volume.ts';
 import { observe } from './observe.ts';
 import type { Domains, FillRecord, ImageCache, KnownDomain } from './ports.ts';
 import type { ReclaimNeeds } from './reclaim.ts';
-
-/** Volumes that were replaced by newer content keep their data under such a name. */
-const RETIRED_PREFIX = 'lvp-old-';
 
 export interface FindNeeds extends ReclaimNeeds {
   readonly domains: Domains;
@@ -32,6 +31,7 @@ interface Reading {
   readonly volumes: readonly LogicalVolume[];
   readonly pools: readonly LogicalPool[];
   readonly fills: readonly FillRecord[];
+  readonly retired: readonly RetiredPlan[];
   /** UUIDs of the domains that libvirt knows. */
   readonly there: ReadonlySet<string>;
 }
@@ -40,8 +40,10 @@ export async function findGarbage(needs: FindNeeds): Promise<readonly Found[]> {
   const there = new Set(await needs.domains.list());
   const { volumes, pools } = await observe(needs, []);
   const fills = needs.ledger.fills();
-  const reading = { volumes, pools, fills, there };
   const accounts = { volumes, fills, running: needs.fills.running };
+  const busy = new Set([...needs.fills.running, ...needs.retiring]);
+  const retired = planRetired({ volumes, fills, running: busy });
+  const reading = { volumes, pools, fills, retired, there };
   const litter = planReclaim(accounts);
   const unfinished = planFinish(accounts).map(({ volume }) => volume);
   const found: Found[] = [
@@ -89,10 +91,7 @@ function halfPublished(volume: LogicalVolume): Found {
 
 async function judgeVolume(needs: FindNeeds, reading: Reading, volume: LogicalVolume): Promise<Found[]> {
   const name = volumeKey(volume);
-  if (volume.lv.startsWith(RETIRED_PREFIX)) {
-    const why = 'it holds what was there before its content was made again';
-    return [{ ...todo('retired', name, 'none'), why, hint: deleteHint(reading, volume) }];
-  }
+  if (volume.lv.startsWith(RETIRED_PREFIX)) return judgeRetired(reading, volume);
   const mark = readMark(volume.tags);
   const isPrivate = fillIdOf(volume.lv) !== undefined;
   if (mark.state === 'unclear' || (mark.state === 'unmarked' && isPrivate)) {
@@ -101,6 +100,9 @@ async function judgeVolume(needs: FindNeeds, reading: Reading, volume: LogicalVo
   }
   if (mark.state !== 'ready' || needs.fills.running.has(mark.fillId)) return [];
   if (isPrivate) {
+    const isTaken = reading.volumes.some(({ vg, lv }) => vg === volume.vg && lv === mark.target);
+    // Its fill goes on by itself.
+    if (!isTaken) return [];
     const why = `its final name ${mark.target} is taken by another volume`;
     return [
       {
@@ -114,6 +116,21 @@ async function judgeVolume(needs: FindNeeds, reading: Reading, volume: LogicalVo
   return reading.there.has(mark.domainUuid)
     ? volumeWithoutRow(needs, reading, volume, mark)
     : orphan(needs, reading, volume, mark);
+}
+
+/** One that stands aside for a fill that goes on, or is tried again, is where it should be. */
+function judgeRetired(reading: Reading, volume: LogicalVolume): Found[] {
+  const name = volumeKey(volume);
+  const planned = reading.retired.find((one) => one.volume === volume);
+  if (planned?.action === 'remove') {
+    return [{ ...todo('retired', name, 'remove'), why: 'what replaces it is published' }];
+  }
+  if (planned?.action === 'restore') {
+    return [{ ...todo('retired', name, 'restore'), why: 'making its content again is over' }];
+  }
+  if (planned === undefined && retiredVolumes([volume]).length > 0) return [];
+  const why = 'it holds what was there before its content was made again';
+  return [{ ...todo('retired', name, 'none'), why, hint: deleteHint(reading, volume) }];
 }
 
 async function volumeWithoutRow(

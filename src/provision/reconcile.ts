@@ -174,7 +174,7 @@ export class Reconciler {
     if (seen === 'gate' && known === undefined) this.#needs.firstStarts.set(domain.uuid, domain.name);
     if (seen === 'gate') for (const uuid of forgetEarlierTries(this.#needs, domain)) this.#news.forget(uuid);
     if (seen !== undefined) {
-      const origin = known?.origin === 'libvirt' ? 'libvirt' : seen;
+      const origin = known?.origin === 'libvirt' && !this.ends.isGone(domain.uuid) ? 'libvirt' : seen;
       this.#remember({
         domain,
         origin,
@@ -193,6 +193,7 @@ export class Reconciler {
     const before = this.#needs.ledger.domainOf(known.domain.uuid);
     const isSame =
       before?.origin === 'libvirt' &&
+      known.origin === 'libvirt' &&
       before.goneAtMs === undefined &&
       before.startWish === known.startWish &&
       isDeepStrictEqual(before.domain, JSON.parse(JSON.stringify(known.domain)));
@@ -432,6 +433,7 @@ export class Reconciler {
     const { isForgotten, againAtMs } = await forgetDomain(needs, uuid, found);
     if (againAtMs !== undefined) this.#later.at(uuid, againAtMs);
     if (isForgotten) this.ends.forget(uuid);
+    else if (found === undefined) this.ends.notThere(uuid);
     // The mistakes of an annotation were just said.
     if (isForgotten && found === undefined) this.#news.forget(uuid);
   }

@@ -1,7 +1,7 @@
 /** Goal: whatever is left over is found and named, and only what is safe to repair is repaired. */
 import { describe, expect, it } from 'vitest';
 import type { Finding } from '../../src/core/garbage-protocol.ts';
-import { fillTags, privateName, sealTags } from '../../src/core/volume.ts';
+import { fillTags, privateName, retiredName, sealTags } from '../../src/core/volume.ts';
 import { MIB, until, World } from './world.ts';
 
 const uuid = '11111111-1111-4111-8111-111111111111';
@@ -84,6 +84,49 @@ describe('lvp gc', () => {
       ['retired', 'vg0/lvp-old-vm1-1', 'none'],
     ]);
     expect(world.names()).toEqual(names);
+  });
+
+  it('gives a volume that was put aside for nothing its name back', async () => {
+    const world = await publishedWorld();
+    const aside = `vg0/${retiredName(fillId)}`;
+    world.volumes.add(retiredName(fillId), Buffer.alloc(MIB), sealTags(seal));
+    expect(brief(await dryRun(world))).toEqual([['retired', aside, 'restore']]);
+    const { findings } = await world.garbage.collect({});
+    expect(findings.map((one) => [one.kind, one.name, one.done])).toEqual([
+      ['retired', aside, true],
+      ['orphan', 'vg0/vm2', false],
+    ]);
+  });
+
+  it('removes a volume that was replaced, and none of which that is not proven', async () => {
+    const world = await publishedWorld();
+    const record = world.ledger.fillOf(uuid, 'vda');
+    if (record === undefined) throw new Error('there is none');
+    const aside = `vg0/${retiredName(fillId)}`;
+    const earlier = sealTags({ ...seal, target: 'vm1', domainUuid: uuid });
+    world.volumes.add(retiredName(fillId), Buffer.alloc(MIB), earlier);
+    expect(brief((await world.garbage.collect({})).findings)).toEqual([['retired', aside, 'none']]);
+    world.ledger.putFill({ ...record, replaces: fillId });
+    expect(brief(await dryRun(world))).toEqual([['retired', aside, 'remove']]);
+    expect(done((await world.garbage.collect({})).findings)).toEqual([true]);
+    expect(world.names()).toEqual(['vg0/vm1']);
+  });
+
+  it('says nothing of a volume that stands aside for a fill that is tried again', async () => {
+    const world = await publishedWorld();
+    const record = world.ledger.fillOf(uuid, 'vda');
+    if (record === undefined) throw new Error('there is none');
+    world.libvirt.isAway = true;
+    const problem = { code: 'STORE_UNREACHABLE', message: 'away', hint: 'wait' } as const;
+    const earlier = sealTags({ ...seal, target: 'vm1', domainUuid: uuid });
+    world.volumes.remove('vm1');
+    world.volumes.add(retiredName(fillId), Buffer.alloc(MIB), earlier);
+    world.ledger.putFill({
+      ...{ ...record, fillId: 'a'.repeat(16), state: 'failed', problem, replaces: fillId },
+      retryAtMs: world.clock.nowMs() + 600_000,
+    });
+    world.libvirt.isAway = false;
+    expect(await dryRun(world)).toEqual([]);
   });
 
   it('takes a published volume that the ledger does not know into it', async () => {

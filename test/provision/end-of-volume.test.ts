@@ -9,6 +9,7 @@ import type { ShutoffReason } from '../../src/core/last-end.ts';
 import { admitStart } from '../../src/provision/admit-start.ts';
 import { GONE_FOR_MS } from '../../src/provision/end-of-volume.ts';
 import type { LibvirtDomain, DomainChange } from '../../src/provision/ports.ts';
+import { retiredName } from '../../src/core/volume.ts';
 import { domainXml, until, World } from './world.ts';
 
 const uuid = '11111111-1111-4111-8111-111111111111';
@@ -96,6 +97,56 @@ async function expectKept(
 }
 
 describe('a domain that is undefined', () => {
+  it.each<[string, ShutoffReason | undefined, 'deleted' | 'kept']>([
+    ['and nobody has heard of since', undefined, 'kept'],
+    ['and libvirt still knows that it had ended', 'ended', 'deleted'],
+    ['and libvirt does not know any more why it is off', 'unknown', 'kept'],
+  ])('after the daemon was started anew %s: its volume is to be %s', async (_what, shutoff, fate) => {
+    const world = await publishedWorld();
+    await run(world);
+    await shutOff(world, 'ended', 'ended');
+    world.restart();
+    if (shutoff !== undefined) {
+      change(world, { shutoff });
+      await look(world);
+    }
+    world.undefine(uuid);
+    await (fate === 'kept' ? expectKept(world) : expectDeleted(world));
+  });
+
+  it('whose saved guest libvirt has forgotten, with the ledger, keeps its volume', async () => {
+    const world = await publishedWorld();
+    await run(world);
+    await shutOff(world, 'saved');
+    world.ledger.removeFill(uuid, 'vda');
+    world.ledger.removeDomain(uuid);
+    world.restart();
+    change(world, { shutoff: 'unknown' });
+    await look(world);
+    expect(world.ledger.fillOf(uuid, 'vda')?.state).toBe('ready');
+    world.undefine(uuid);
+    await expectKept(world);
+  });
+
+  it('after libvirt was started anew, before anybody noticed, keeps its volume', async () => {
+    const world = await publishedWorld();
+    await run(world);
+    await shutOff(world, 'ended', 'ended');
+    change(world, { shutoff: 'unknown' });
+    await look(world);
+    world.undefine(uuid);
+    await expectKept(world);
+  });
+
+  it('and was defined anew while its guest had never run: its volume goes', async () => {
+    const world = await publishedWorld('');
+    world.reconciler.heard(uuid, 'defined');
+    world.define(vm1);
+    await look(world);
+    world.undefine(uuid);
+    await expectDeleted(world);
+  });
+
   it('while it is shut off: its volume goes, after a pause', async () => {
     const world = await publishedWorld();
     world.undefine(uuid);
@@ -311,6 +362,23 @@ describe('a domain that is undefined', () => {
   });
 });
 
+describe('a domain of which volumes were kept', () => {
+  it('and that is started anew without a definition is filled like any first start', async () => {
+    const world = await publishedWorld();
+    world.restart();
+    world.undefine(uuid);
+    await look(world);
+    world.volumes.remove('vm1');
+    expect((await admitStart(world.admit, 'prepare', domainXml(vm1))).allowed).toBe(false);
+    await look(world);
+    await world.verbs.retry(uuid);
+    await until('published', () => world.isFilled('vm1'));
+    await look(world);
+    expect((await admitStart(world.admit, 'prepare', domainXml(vm1))).allowed).toBe(true);
+    await expectKept(world);
+  });
+});
+
 describe('what stands in the way of a deletion', () => {
   it('something has the volume open: it goes as soon as that has ended', async () => {
     const world = await publishedWorld();
@@ -383,6 +451,20 @@ describe('what stands in the way of a deletion', () => {
     world.volumes.lvm.isShared = true;
     world.undefine(uuid);
     await expectKept(world);
+  });
+
+  it('what it held before it was made again is still put aside', async () => {
+    const world = await publishedWorld();
+    const { tags } = world.volumes.lvm.get('vm1');
+    const older = 'f'.repeat(16);
+    world.undefine(uuid);
+    await look(world);
+    const aside = tags.map((tag) => (tag.startsWith('lvp:fill:') ? `lvp:fill:${older}` : tag));
+    world.volumes.add(retiredName(older), Buffer.alloc(4096, 1), aside);
+    await pass(world);
+    expect(world.names()).toEqual(['vg0/vm1', `vg0/${retiredName(older)}`]);
+    world.volumes.remove(retiredName(older));
+    await expectDeleted(world);
   });
 
   it('the volume has snapshots', async () => {
