@@ -207,6 +207,8 @@ function attributesOf(request: AnnotateRequest): Parameters<typeof readVolumeAtt
   return {
     ...{ target, image, format, compression, sha256, sha512, version, size },
     generation: generation?.toString(),
+    'on-undefine': request.onUndefine,
+    'after-migration': request.afterMigration,
   };
 }
 

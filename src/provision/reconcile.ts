@@ -8,20 +8,24 @@ import { isDeepStrictEqual } from 'node:util';
 import { mayBeAnnotated } from '../core/domain-xml.ts';
 import type { ErrorCode } from '../core/errors.ts';
 import { describeProblem, toProblem } from '../core/errors.ts';
+import { isUntouched } from '../core/last-end.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
 import { isStartable } from '../core/plan.ts';
-import { goesOn, sameRequest, volumeKey } from '../core/planned-fill.ts';
+import { goesOn, sameRequest } from '../core/planned-fill.ts';
 import type { Domain } from '../core/request.ts';
 import { carriedOver, givenUp } from '../core/retired.ts';
 import type { Seal } from '../core/volume.ts';
+import { DomainEnds } from './domain-ends.ts';
 import { DomainNews } from './domain-news.ts';
+import { EndOfVolumes } from './end-of-volume.ts';
+import { forgetDisksNotIn, forgetDomain, forgetEarlierTries, forgetIfOver } from './forget-domain.ts';
 import { IncomingDomains } from './incoming.ts';
 import { LooksLater } from './looks-later.ts';
 import type { Observation } from './observe.ts';
 import { observe } from './observe.ts';
 import type { PoolKeeper } from './pool-keeper.ts';
-import type { Domains, FillRecord, KnownDomain } from './ports.ts';
 import { PoolRefreshes } from './pool-refreshes.ts';
+import type { DomainChange, Domains, FillRecord, KnownDomain, LibvirtDomain } from './ports.ts';
 import { ReadDomains } from './read-domains.ts';
 import type { ReclaimNeeds } from './reclaim.ts';
 import { reclaim } from './reclaim.ts';
@@ -43,10 +47,11 @@ const PLAIN_FOR_EACH = 32;
 /** Plans are acted on for so long before others, such as the gate, get their turn, in ms. */
 const BUSY_MAX_MS = 15;
 
-/** An annotated domain as it was just read; `seen` is undefined if it is only remembered from a first start. */
+/** An annotated domain as it was just read; `found` is undefined if it is only remembered from a first start. */
 interface Annotated {
   readonly domain: Domain;
-  readonly seen: 'libvirt' | undefined;
+  readonly found: LibvirtDomain | undefined;
+  readonly reading: object;
 }
 
 export interface ReconcileNeeds extends ReclaimNeeds {
@@ -59,6 +64,8 @@ export interface ReconcileNeeds extends ReclaimNeeds {
 
 export class Reconciler {
   readonly incoming: IncomingDomains;
+  readonly ends: DomainEnds;
+  readonly #endOfVolumes: EndOfVolumes;
   readonly #needs: ReconcileNeeds;
   readonly #queue = new Set<string>();
   readonly #news: DomainNews;
@@ -82,6 +89,8 @@ export class Reconciler {
     this.#later = new LooksLater(needs.clock, (uuid) => {
       this.request(uuid);
     });
+    this.ends = new DomainEnds(needs, this.incoming);
+    this.#endOfVolumes = new EndOfVolumes(needs, this.ends);
     needs.fills.onSettled = (uuid) => {
       this.request(uuid);
       needs.reservations.lookAgain();
@@ -94,6 +103,13 @@ export class Reconciler {
   /** From now on a guest may have written to the domain's volumes. */
   admitted(uuid: string): void {
     this.#needs.firstStarts.delete(uuid);
+    this.ends.admitted(uuid);
+  }
+
+  /** An event of libvirt about a domain. */
+  heard(uuid: string, change: DomainChange | undefined): void {
+    this.ends.heard(uuid, change);
+    this.request(uuid);
   }
 
   /** Whether there are domains still to be looked at. */
@@ -151,6 +167,11 @@ export class Reconciler {
     }
   }
 
+  /** Resolves when nothing is queued and nobody works. */
+  async idle(): Promise<void> {
+    while (this.#working !== undefined) await this.#working;
+  }
+
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#refreshes.stop();
@@ -170,12 +191,18 @@ export class Reconciler {
     const startWish = startWishAfter(known, planned, seen);
     if (seen === 'libvirt') this.#needs.firstStarts.delete(domain.uuid);
     if (seen === 'gate' && known === undefined) this.#needs.firstStarts.set(domain.uuid, domain.name);
-    if (seen === 'gate') this.#forgetEarlierTries(domain);
+    if (seen === 'gate') for (const uuid of forgetEarlierTries(this.#needs, domain)) this.#news.forget(uuid);
     if (seen !== undefined) {
-      const origin = known?.origin === 'libvirt' ? 'libvirt' : seen;
-      this.#remember({ domain, origin, startWish, seenAtMs: this.#needs.clock.nowMs() });
+      const origin = known?.origin === 'libvirt' && !this.ends.isGone(domain.uuid) ? 'libvirt' : seen;
+      this.#remember({
+        domain,
+        origin,
+        startWish,
+        seenAtMs: this.#needs.clock.nowMs(),
+        lastEnd: known?.lastEnd,
+      });
     }
-    this.#forgetDisksNotIn(planned);
+    forgetDisksNotIn(this.#needs, planned);
     if (planned.problems.length === 0) for (const disk of planned.disks) this.#actOnDisk(domain, disk, seen);
     this.#news.say(planned);
   }
@@ -185,6 +212,8 @@ export class Reconciler {
     const before = this.#needs.ledger.domainOf(known.domain.uuid);
     const isSame =
       before?.origin === 'libvirt' &&
+      known.origin === 'libvirt' &&
+      before.goneAtMs === undefined &&
       before.startWish === known.startWish &&
       isDeepStrictEqual(before.domain, JSON.parse(JSON.stringify(known.domain)));
     if (!isSame) this.#needs.ledger.putDomain(known);
@@ -229,7 +258,7 @@ export class Reconciler {
         if (seen === undefined) return;
         // What was filled for the earlier try is this domain's.
         ledger.removeFill(disk.seal.domainUuid, disk.request.target);
-        this.#forgetIfOver(disk.seal.domainUuid);
+        if (forgetIfOver(this.#needs, disk.seal.domainUuid)) this.#news.forget(disk.seal.domainUuid);
         fills.begin(this.#newRecord(domain, disk, record, disk.fillId), { from: 'claim', seal: disk.seal });
         return;
       case 'cancel':
@@ -349,16 +378,22 @@ export class Reconciler {
 
   /** Undefined if there is nothing to plan: no such domain, none with an annotation, or it cannot be read now. */
   async #readDomain(uuid: string): Promise<Annotated | undefined> {
-    let xml: string | undefined;
+    const { domains } = this.#needs;
+    const reading = this.ends.look(uuid);
     try {
-      xml = await this.#needs.domains.xml(uuid);
+      const xml = await domains.xml(uuid);
+      const isAsked = xml !== undefined && mayBeAnnotated(xml);
+      if (!isAsked) this.#unreadable.delete(uuid);
+      // What else there is to know is asked of these alone.
+      const found = isAsked ? await domains.read(uuid) : undefined;
+      const isThere = isAsked ? found !== undefined : xml !== undefined;
+      const domain = found === undefined ? undefined : this.#parse(found);
+      const known = isThere ? domain : this.#firstStartOf(uuid);
+      if (known !== undefined) return { domain: known, found, reading };
+      await this.#forget(uuid, isThere);
     } catch (error) {
       this.#readLater(uuid, error);
-      return undefined;
     }
-    const domain = xml === undefined ? this.#firstStartOf(uuid) : this.#parse(uuid, xml);
-    if (domain !== undefined) return { domain, seen: xml === undefined ? undefined : 'libvirt' };
-    this.#forget(uuid, xml);
     return undefined;
   }
 
@@ -398,11 +433,14 @@ export class Reconciler {
     return [];
   }
 
-  #plan(observation: Observation, { domain, seen }: Annotated, ours: Set<string>): void {
+  #plan(observation: Observation, { domain, found, reading }: Annotated, ours: Set<string>): void {
     const planned = observation.plan(domain);
     for (const { location } of planned.disks) ours.add(location.pool);
-    this.act(planned, seen);
-    if (seen === undefined || !isStartable(planned)) return;
+    const untouched = isUntouched(planned, this.#needs.ledger.fillsOf(domain.uuid));
+    this.act(planned, found === undefined ? undefined : 'libvirt');
+    if (found === undefined) return;
+    this.ends.saw(found, reading, untouched);
+    if (!isStartable(planned)) return;
     // A start takes as long as QEMU does: nothing else waits for it.
     startIfWished(this.#needs, domain.uuid).catch((error: unknown) => {
       this.#needs.log.error({ domain: domain.uuid, problem: toProblem(error) }, 'it could not be started');
@@ -423,76 +461,28 @@ export class Reconciler {
   }
 
   /** The annotated domain, or undefined if it has no annotation or one that cannot be read. */
-  #parse(uuid: string, xml: string): Domain | undefined {
+  #parse({ uuid, name, xml }: LibvirtDomain): Domain | undefined {
     try {
-      const domain = mayBeAnnotated(xml) ? this.#readDomains.parse(uuid, xml) : undefined;
+      const domain = this.#readDomains.parse(uuid, xml);
       this.#unreadable.delete(uuid);
-      return domain?.annotation === undefined ? undefined : domain;
+      return domain.annotation === undefined ? undefined : domain;
     } catch (error) {
       const problem = toProblem(error);
       this.#unreadable.add(uuid);
-      this.#news.sayOnce(uuid, `refused: ${describeProblem(problem)}`, { domain: uuid, problem });
+      this.#news.sayOnce(uuid, `refused: ${describeProblem(problem)}`, { domain: uuid, name, problem });
       return undefined;
     }
   }
 
-  /** The domain is gone, or no longer asks for anything: its fills end, what was published stays. */
-  #forget(uuid: string, xml: string | undefined): void {
-    const { fills, ledger, log } = this.#needs;
+  async #forget(uuid: string, isThere: boolean): Promise<void> {
     this.#readDomains.forget(uuid);
-    if (xml === undefined) this.#unreadable.delete(uuid);
-    const known = ledger.domainOf(uuid);
-    let remain = false;
-    for (const fill of ledger.fillsOf(uuid)) {
-      if (fills.running.has(fill.fillId)) {
-        fills.cancel(
-          fill.fillId,
-          xml === undefined ? 'the domain was undefined' : 'the annotation was taken away',
-        );
-        remain = true;
-      } else ledger.removeFill(uuid, fill.request.target);
-    }
-    if (remain || known === undefined) return;
-    this.#needs.firstStarts.delete(uuid);
-    ledger.removeDomain(uuid);
-    this.#news.forget(uuid);
-    log.info({ domain: uuid, name: known.domain.name }, 'no longer asks for volumes');
-  }
-
-  /** First starts of this guest under other UUIDs for which nothing was begun: they do not come back. */
-  #forgetEarlierTries({ uuid, name }: Domain): void {
-    const { firstStarts, ledger } = this.#needs;
-    for (const [earlier, earlierName] of firstStarts) {
-      if (earlier === uuid || earlierName !== name || ledger.fillsOf(earlier).length > 0) continue;
-      firstStarts.delete(earlier);
-      ledger.removeDomain(earlier);
-      this.#news.forget(earlier);
-    }
-  }
-
-  /** An earlier try of a guest, unless another disk is still being filled for it: that is claimed later. */
-  #forgetIfOver(earlier: string): void {
-    const { fills, firstStarts, ledger } = this.#needs;
-    if (fills.runningFor(earlier).length > 0) return;
-    for (const { domainUuid, request } of ledger.fills()) {
-      if (domainUuid === earlier) ledger.removeFill(earlier, request.target);
-    }
-    firstStarts.delete(earlier);
-    ledger.removeDomain(earlier);
-    this.#news.forget(earlier);
-  }
-
-  #forgetDisksNotIn(planned: Plan): void {
-    const { fills, ledger } = this.#needs;
-    const asked = new Set(planned.domain.annotation?.volumes.map(({ target }) => target));
-    const places = new Map(planned.disks.map((disk) => [disk.request.target, volumeKey(disk.location)]));
-    for (const fill of ledger.fillsOf(planned.domain.uuid)) {
-      const place = places.get(fill.request.target);
-      // What was begun for another volume of this disk is nobody's any more, and what it left is to be taken up.
-      const hasMoved = place !== undefined && place !== volumeKey(fill.location) && fill.state !== 'ready';
-      if (asked.has(fill.request.target) && !(hasMoved && !fills.running.has(fill.fillId))) continue;
-      if (fills.running.has(fill.fillId)) fills.cancel(fill.fillId, 'the disk is no longer annotated');
-      else ledger.removeFill(fill.domainUuid, fill.request.target);
-    }
+    if (!isThere) this.#unreadable.delete(uuid);
+    const needs = { ...this.#needs, endOfVolumes: this.#endOfVolumes };
+    const { isForgotten, againAtMs } = await forgetDomain(needs, uuid, isThere);
+    if (againAtMs !== undefined) this.#later.at(uuid, againAtMs);
+    if (isForgotten) this.ends.forget(uuid);
+    else if (!isThere) this.ends.notThere(uuid);
+    // The mistakes of an annotation were just said.
+    if (isForgotten && !isThere) this.#news.forget(uuid);
   }
 }

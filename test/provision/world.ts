@@ -14,6 +14,7 @@ import { imageName } from '../../src/core/request.ts';
 import type { Seal } from '../../src/core/volume.ts';
 import { answer } from '../../src/helper/requests.ts';
 import type { AdmitNeeds } from '../../src/provision/admit-start.ts';
+import { GarbageCollector } from '../../src/provision/collect-garbage.ts';
 import { DomainVerbs } from '../../src/provision/control-verbs.ts';
 import type { FillNeeds } from '../../src/provision/fill-volume.ts';
 import { fillVolume } from '../../src/provision/fill-volume.ts';
@@ -266,6 +267,7 @@ class FakeLibvirt {
   brokenRefreshes = 0;
   unstartable = 0;
   isAway = false;
+  onList: () => void = () => undefined;
   readonly #volumes: FakeVolumes;
 
   constructor(volumes: FakeVolumes) {
@@ -384,6 +386,9 @@ export class World {
   admit!: AdmitNeeds;
   verbs!: DomainVerbs;
   poolKeeper!: PoolKeeper;
+  garbage!: GarbageCollector;
+  readonly strays = new Set<string>();
+  damagedLedgers: readonly string[] = [];
 
   readonly #options: WorldOptions;
 
@@ -408,10 +413,17 @@ export class World {
     const pools = new PoolKeeper({ pools: bare, volumes: this.volumes, clock: this.clock, log: silent });
     this.poolKeeper = pools;
     const domains: Domains = {
-      list: () => Promise.resolve([...this.libvirt.domains.keys()]),
+      list: async () => {
+        this.libvirt.onList();
+        return Promise.resolve([...this.libvirt.domains.keys()]);
+      },
       read: (uuid) => this.libvirt.read(uuid),
       xml: async (uuid) => (await this.libvirt.read(uuid))?.xml,
       find: (name) => this.libvirt.find(name),
+      everyXml: async (uuid) => {
+        const found = await this.libvirt.read(uuid);
+        return found === undefined ? undefined : [found.xml];
+      },
       start: (uuid) => this.libvirt.start(uuid),
       hasManagedSave: (uuid) => Promise.resolve(this.libvirt.saved.has(uuid)),
       writeAnnotation: () => Promise.resolve(),
@@ -439,6 +451,17 @@ export class World {
     };
     this.reconciler = new Reconciler(needs);
     this.verbs = new DomainVerbs({ ...needs, reconciler: this.reconciler });
+    this.garbage = new GarbageCollector({
+      ...{ ...needs, reconciler: this.reconciler },
+      cache: {
+        strays: (what) => {
+          const names = [...this.strays];
+          if (what === 'remove') this.strays.clear();
+          return Promise.resolve(names);
+        },
+      },
+      damagedLedgers: () => Promise.resolve(this.damagedLedgers),
+    });
     this.admit = {
       ...needs,
       reconciler: this.reconciler,
@@ -450,7 +473,10 @@ export class World {
   define(options: Parameters<typeof domainXml>[0] & { readonly autostart?: boolean }): string {
     const xml = domainXml(options);
     const { uuid, name, autostart = false } = options;
-    this.libvirt.domains.set(uuid, { uuid, name, xml, active: false, persistent: true, autostart });
+    this.libvirt.domains.set(uuid, {
+      ...{ uuid, name, xml, active: false, persistent: true, autostart },
+      shutoff: 'unknown',
+    });
     this.reconciler.request(uuid);
     return xml;
   }
