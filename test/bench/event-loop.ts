@@ -82,6 +82,7 @@ const domains: Domains = {
   list: () => Promise.resolve(Array.from({ length: DOMAINS }, (_, index) => uuidOf(index))),
   ...{ read, find: read, start: nothing, writeAnnotation: nothing },
   everyXml: async (uuid) => [(await read(uuid)).xml],
+  hasManagedSave: () => Promise.resolve(false),
 };
 
 const { ledger } = openLedger(join(folder, 'ledger.db'));

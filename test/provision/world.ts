@@ -255,6 +255,8 @@ class FakeImages implements Images {
 class FakeLibvirt {
   readonly domains = new Map<string, LibvirtDomain>();
   readonly started: string[] = [];
+  /** Those with a managed-save image. */
+  readonly saved = new Set<string>();
   readonly refreshed: string[] = [];
   isAway = false;
   onList: () => void = () => undefined;
@@ -373,6 +375,7 @@ export class World {
         return found === undefined ? undefined : [found.xml];
       },
       start: (uuid) => this.libvirt.start(uuid),
+      hasManagedSave: (uuid) => Promise.resolve(this.libvirt.saved.has(uuid)),
       writeAnnotation: () => Promise.resolve(),
     };
     const { clock, ledger, images, volumes } = this;
