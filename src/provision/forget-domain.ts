@@ -89,6 +89,17 @@ export function forgetEarlierTries({ firstStarts, ledger }: RowNeeds, { uuid, na
   return forgotten;
 }
 
+/** An earlier try of a guest, unless another disk is still being filled for it: that is claimed later. */
+export function forgetIfOver({ fills, firstStarts, ledger }: RowNeeds, earlier: string): boolean {
+  if (fills.runningFor(earlier).length > 0) return false;
+  for (const { domainUuid, request } of ledger.fills()) {
+    if (domainUuid === earlier) ledger.removeFill(earlier, request.target);
+  }
+  firstStarts.delete(earlier);
+  ledger.removeDomain(earlier);
+  return true;
+}
+
 /** Disks that are annotated no longer, and fills that were begun for another volume of a disk. */
 export function forgetDisksNotIn({ fills, ledger }: RowNeeds, planned: Plan): void {
   const asked = new Set(planned.domain.annotation?.volumes.map(({ target }) => target));

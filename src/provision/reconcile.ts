@@ -17,13 +17,13 @@ import type { Seal } from '../core/volume.ts';
 import { DomainEnds } from './domain-ends.ts';
 import { DomainNews } from './domain-news.ts';
 import { EndOfVolumes } from './end-of-volume.ts';
-import { forgetDisksNotIn, forgetDomain, forgetEarlierTries } from './forget-domain.ts';
+import { forgetDisksNotIn, forgetDomain, forgetEarlierTries, forgetIfOver } from './forget-domain.ts';
 import { IncomingDomains } from './incoming.ts';
 import { LooksLater } from './looks-later.ts';
 import type { Observation } from './observe.ts';
 import { observe } from './observe.ts';
-import type { DomainChange, Domains, FillRecord, KnownDomain, LibvirtDomain } from './ports.ts';
 import { PoolRefreshes } from './pool-refreshes.ts';
+import type { DomainChange, Domains, FillRecord, KnownDomain, LibvirtDomain } from './ports.ts';
 import { ReadDomains } from './read-domains.ts';
 import type { ReclaimNeeds } from './reclaim.ts';
 import { reclaim } from './reclaim.ts';
@@ -248,7 +248,7 @@ export class Reconciler {
         if (seen === undefined) return;
         // What was filled for the earlier try is this domain's.
         ledger.removeFill(disk.seal.domainUuid, disk.request.target);
-        this.#forgetIfOver(disk.seal.domainUuid);
+        if (forgetIfOver(this.#needs, disk.seal.domainUuid)) this.#news.forget(disk.seal.domainUuid);
         fills.begin(this.#newRecord(domain, disk, record, disk.fillId), { from: 'claim', seal: disk.seal });
         return;
       case 'cancel':
@@ -448,17 +448,5 @@ export class Reconciler {
     else if (found === undefined) this.ends.notThere(uuid);
     // The mistakes of an annotation were just said.
     if (isForgotten && found === undefined) this.#news.forget(uuid);
-  }
-
-  /** An earlier try of a guest, unless another disk is still being filled for it: that is claimed later. */
-  #forgetIfOver(earlier: string): void {
-    const { fills, firstStarts, ledger } = this.#needs;
-    if (fills.runningFor(earlier).length > 0) return;
-    for (const { domainUuid, request } of ledger.fills()) {
-      if (domainUuid === earlier) ledger.removeFill(earlier, request.target);
-    }
-    firstStarts.delete(earlier);
-    ledger.removeDomain(earlier);
-    this.#news.forget(earlier);
   }
 }

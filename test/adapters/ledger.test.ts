@@ -156,7 +156,7 @@ describe('the ledger', () => {
     ledger.close();
     const database = new Database(file);
     database.exec(`ALTER TABLE fills DROP COLUMN replaces; DROP TABLE boot;
-      ALTER TABLE domains DROP COLUMN last_end; ALTER TABLE domains DROP COLUMN gone_at_ms`);
+       ALTER TABLE domains DROP COLUMN last_end; ALTER TABLE domains DROP COLUMN gone_at_ms`);
     database.pragma('user_version = 1');
     database.close();
     const reopened = openLedger(file);

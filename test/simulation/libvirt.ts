@@ -117,6 +117,11 @@ export class Libvirt {
     }
   }
 
+  /** Two domains cannot have one name. */
+  isNameTaken({ uuid, name }: DomainSpec): boolean {
+    return [...this.domains.values()].some(({ spec }) => spec.name === name && spec.uuid !== uuid);
+  }
+
   /** Hints come in any order; what is said of one domain's changes comes in the order in which they happened. */
   #whenTold(event: LibvirtEvent, atMs: number): number {
     if (event.kind !== 'domain' || event.change === undefined) return atMs;
@@ -135,11 +140,6 @@ export class Libvirt {
     const before = this.truths.get(spec.uuid);
     const isUntold = before?.isUntold === true || !this.isHeard();
     this.truths.set(spec.uuid, { spec, definedAtMs: this.#agenda.nowMs, ended, isUntold });
-  }
-
-  /** Two domains cannot have one name. */
-  isNameTaken({ uuid, name }: DomainSpec): boolean {
-    return [...this.domains.values()].some(({ spec }) => spec.name === name && spec.uuid !== uuid);
   }
 
   define(spec: DomainSpec, autostart: boolean): void {
