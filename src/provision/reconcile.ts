@@ -76,6 +76,7 @@ export class Reconciler {
   readonly #refreshes: PoolRefreshes;
   /** Sealed volumes, by fill ID, of which the ledger is told when libvirt has seen them. */
   readonly #shown = new Map<string, 'not yet' | 'seen'>();
+  readonly #showing = new Set<Promise<void>>();
   #working: Promise<void> | undefined;
   #settling: Promise<void> | undefined;
   #lookingAtAll: Promise<void> | undefined;
@@ -167,9 +168,13 @@ export class Reconciler {
     }
   }
 
-  /** Resolves when nothing is queued and nobody works. */
+  /** Resolves when nothing is queued, nobody works, and libvirt has seen what the ledger is to be told of. */
   async idle(): Promise<void> {
-    while (this.#working !== undefined) await this.#working;
+    for (;;) {
+      if (this.#working !== undefined) await this.#working;
+      else if (this.#showing.size > 0) await Promise.race(this.#showing);
+      else return;
+    }
   }
 
   async stop(): Promise<void> {
@@ -299,10 +304,12 @@ export class Reconciler {
   #show(uuid: string, pool: string, fillId: string): void {
     if (this.#shown.has(fillId)) return;
     this.#shown.set(fillId, 'not yet');
-    void this.#refreshes.refreshed(pool).then(() => {
+    const showing = this.#refreshes.refreshed(pool).then(() => {
       this.#shown.set(fillId, 'seen');
+      this.#showing.delete(showing);
       this.request(uuid);
     });
+    this.#showing.add(showing);
   }
 
   /** What fails is met again by the next plan of the domain, or by the timer. */
