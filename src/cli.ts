@@ -6,6 +6,7 @@ import { addAnnotate } from './cli/annotate.ts';
 import { addCancel } from './cli/cancel.ts';
 import { addConfig } from './cli/config-check.ts';
 import { addExplain } from './cli/explain.ts';
+import { addGc } from './cli/gc.ts';
 import { addImage } from './cli/image.ts';
 import { EXIT, EXIT_HELP, exitCodeOf } from './cli/exit-codes.ts';
 import { addList } from './cli/list.ts';
@@ -46,6 +47,7 @@ function buildProgram(): Command {
     addRetry,
     addReprovision,
     addProvision,
+    addGc,
     addImage,
     addConfig,
   ]) {

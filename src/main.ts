@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { BlockDevices } from './adapters/block-device.ts';
+import { readBootId } from './adapters/boot-id.ts';
 import { systemClock } from './adapters/clock.ts';
 import type { Config } from './adapters/config-file.ts';
 import { CONFIG_PATH, loadConfig } from './adapters/config-file.ts';
@@ -12,7 +13,7 @@ import { watchEventLoop } from './adapters/event-loop-delay.ts';
 import { JournalFolder } from './adapters/fill-journals.ts';
 import { openGateSocket } from './adapters/gate-socket.ts';
 import { ImageFolder } from './adapters/image-cache.ts';
-import { openLedger } from './adapters/ledger.ts';
+import { findDamagedLedgers, openLedger } from './adapters/ledger.ts';
 import { libvirtOverDbus } from './adapters/libvirt-dbus.ts';
 import { openLog } from './adapters/log.ts';
 import { LvmHelper } from './adapters/lvm-helper.ts';
@@ -21,6 +22,7 @@ import { keepWatchdogFed, systemdNotify } from './adapters/systemd-notify.ts';
 import { WorkerThreads } from './adapters/threads.ts';
 import { describeProblem, toProblem } from './core/errors.ts';
 import { admitStart } from './provision/admit-start.ts';
+import { GarbageCollector } from './provision/collect-garbage.ts';
 import { DomainVerbs } from './provision/control-verbs.ts';
 import { fillVolume } from './provision/fill-volume.ts';
 import { Fills } from './provision/fills.ts';
@@ -29,6 +31,7 @@ import { KnownPools } from './provision/observe.ts';
 import type { LibvirtEvent, Log } from './provision/ports.ts';
 import { Reconciler } from './provision/reconcile.ts';
 import { Reservations } from './provision/reservations.ts';
+import { wishMissedAutostarts } from './provision/start-wishes.ts';
 import { WriteRate } from './provision/write-rate.ts';
 
 /** How long the gate waits for libvirt to name its pools before it goes by what was last known, in ms. */
@@ -46,9 +49,7 @@ Normally started by systemd: systemctl start libvirt-volume-provisioner. See lvp
 
 /** Wires everything up, begins, and resolves with how to end it. */
 async function run(config: Config, log: Log): Promise<() => Promise<void>> {
-  const { ledger, setAside } = openLedger(join(config.stateDir, 'ledger.db'));
-  if (setAside !== undefined)
-    log.error({ setAside }, 'the ledger was damaged and begun anew; tags say what volumes hold');
+  const { ledger, damagedLedgers } = await openLedgerOfThisBoot(config, log);
   const clock = systemClock;
   const volumes = new LvmHelper();
   let isLibvirtReachable = false;
@@ -88,6 +89,7 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
     path: join(config.runtimeDir, 'control.sock'),
     verbs: new DomainVerbs({ ...needs, reconciler }),
     images: new CachedImageVerbs({ ...fillNeeds, log }),
+    garbage: new GarbageCollector({ ...needs, reconciler, cache: stores.cache, damagedLedgers }),
     log,
   });
   const gate = await openGateSocket({
@@ -119,6 +121,19 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
   };
 }
 
+async function openLedgerOfThisBoot({ stateDir }: Config, log: Log) {
+  const file = join(stateDir, 'ledger.db');
+  const { ledger, setAside } = openLedger(file);
+  if (setAside !== undefined)
+    log.error({ setAside }, 'the ledger was damaged and begun anew; tags say what volumes hold');
+  try {
+    wishMissedAutostarts({ boots: ledger, ledger }, await readBootId());
+  } catch (error) {
+    log.warn({ problem: toProblem(error) }, 'autostarts that were refused at boot are not made good');
+  }
+  return { ledger, damagedLedgers: () => findDamagedLedgers(file) };
+}
+
 /** Where images come from and what is kept of them on this host. */
 async function openStores(config: Config, log: Log) {
   const {
@@ -142,17 +157,18 @@ async function openStores(config: Config, log: Log) {
   };
 }
 
-/** Events are hints: they only say where to look again. */
+/** Events are hints: they only say where to look again, and how a guest has ended. */
 function onLibvirtEvent(event: LibvirtEvent, reconciler: Reconciler, log: Log): void {
   switch (event.kind) {
     case 'domain':
-      reconciler.request(event.uuid);
+      reconciler.heard(event.uuid, event.change);
       return;
     case 'pool':
       reconciler.requestKnown();
       return;
     case 'connected':
       log.info({}, 'libvirt answers');
+      reconciler.ends.forgetAll();
       lookAtEverything(reconciler, log);
       return;
     case 'disconnected':

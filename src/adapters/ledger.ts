@@ -5,12 +5,15 @@
  * `synchronous = FULL` makes a commit durable before the call returns: intent is on disk before its effect.
  */
 import { renameSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import Database from 'better-sqlite3';
 import type { FillState } from '../core/planned-fill.ts';
+import type { LastEnd } from '../core/last-end.ts';
 import type { Problem } from '../core/errors.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { Domain, VolumeLocation, VolumeRequest } from '../core/request.ts';
-import type { FillRecord, KnownDomain, Ledger, StartWish } from '../provision/ports.ts';
+import type { Boots, FillRecord, KnownDomain, Ledger, StartWish } from '../provision/ports.ts';
 
 /** How each version of the schema comes from the one before; the version is the count of those applied. */
 const MIGRATIONS = [
@@ -40,6 +43,13 @@ CREATE TABLE domains (
 ) STRICT;
 `,
   'ALTER TABLE fills ADD COLUMN replaces TEXT',
+  // One row: the boot of the machine in which this program ran last.
+  'CREATE TABLE boot (id TEXT NOT NULL) STRICT',
+  // How a domain's guest last ended, and since when the domain is gone.
+  `
+ALTER TABLE domains ADD COLUMN last_end TEXT;
+ALTER TABLE domains ADD COLUMN gone_at_ms INTEGER;
+`,
 ];
 const SCHEMA_VERSION = MIGRATIONS.length;
 
@@ -66,11 +76,16 @@ interface DomainRow {
   origin: string;
   start_wish: string;
   seen_at_ms: number;
+  last_end: string | null;
+  gone_at_ms: number | null;
 }
+
+/** In the name of a damaged ledger, between its own name and the time at which it was set aside. */
+const SET_ASIDE = '.damaged-';
 
 /** An opened ledger, and where a damaged predecessor was put if there was one. */
 export interface OpenedLedger {
-  readonly ledger: Ledger & { close(): void };
+  readonly ledger: Ledger & Boots & { close(): void };
   readonly setAside?: string | undefined;
 }
 
@@ -91,9 +106,16 @@ export function openLedger(file: string): OpenedLedger {
       });
     }
   }
-  const setAside = `${file}.damaged-${Date.now()}`;
+  const setAside = `${file}${SET_ASIDE}${new Date().toISOString().replaceAll(/[:.]/g, '-')}`;
   renameSync(file, setAside);
   return { ledger: new SqliteLedger(openDatabase(file)), setAside };
+}
+
+/** Ledgers that were set aside earlier and that nobody has removed. */
+export async function findDamagedLedgers(file: string): Promise<readonly string[]> {
+  const names = await readdir(dirname(file));
+  const start = `${basename(file)}${SET_ASIDE}`;
+  return names.filter((name) => name.startsWith(start)).map((name) => join(dirname(file), name));
 }
 
 function isDamage(error: unknown): boolean {
@@ -131,7 +153,7 @@ function openDatabase(file: string): Database.Database {
  * What is asked is answered from memory: the file is this program's alone, and every plan asks for all rows.
  * Memory follows the file once a write is durable, by what the file then says.
  */
-class SqliteLedger implements Ledger {
+class SqliteLedger implements Ledger, Boots {
   readonly #database: Database.Database;
   readonly #fills: Remembered<FillRecord>;
   readonly #domains: Remembered<KnownDomain>;
@@ -189,11 +211,12 @@ class SqliteLedger implements Ledger {
     const row: DomainRow = {
       ...{ uuid: known.domain.uuid, domain: JSON.stringify(known.domain), origin: known.origin },
       ...{ start_wish: known.startWish, seen_at_ms: known.seenAtMs },
+      ...{ last_end: known.lastEnd ?? null, gone_at_ms: known.goneAtMs ?? null },
     };
     this.#database
       .prepare<DomainRow>(
-        `INSERT OR REPLACE INTO domains (uuid, domain, origin, start_wish, seen_at_ms)
-         VALUES (@uuid, @domain, @origin, @start_wish, @seen_at_ms)`,
+        `INSERT OR REPLACE INTO domains (uuid, domain, origin, start_wish, seen_at_ms, last_end, gone_at_ms)
+         VALUES (@uuid, @domain, @origin, @start_wish, @seen_at_ms, @last_end, @gone_at_ms)`,
       )
       .run(row);
     this.#domains.set(domainOfRow(row));
@@ -202,6 +225,17 @@ class SqliteLedger implements Ledger {
   removeDomain(uuid: string): void {
     this.#database.prepare('DELETE FROM domains WHERE uuid = ?').run(uuid);
     this.#domains.delete(uuid);
+  }
+
+  lastBoot(): string | undefined {
+    return this.#database.prepare<[], { id: string }>('SELECT id FROM boot').get()?.id;
+  }
+
+  putBoot(id: string): void {
+    this.#database.transaction(() => {
+      this.#database.prepare('DELETE FROM boot').run();
+      this.#database.prepare('INSERT INTO boot (id) VALUES (?)').run(id);
+    })();
   }
 
   close(): void {
@@ -295,5 +329,7 @@ function domainOfRow(row: DomainRow): KnownDomain {
     origin: row.origin as KnownDomain['origin'],
     startWish: row.start_wish as StartWish,
     seenAtMs: row.seen_at_ms,
+    ...(row.last_end === null ? {} : { lastEnd: row.last_end as LastEnd }),
+    ...(row.gone_at_ms === null ? {} : { goneAtMs: row.gone_at_ms }),
   };
 }

@@ -13,8 +13,10 @@ import type {
   ReprovisionRequest,
   ReprovisionResult,
 } from '../core/control-protocol.ts';
+import type { GarbageReport, GarbageRequest } from '../core/garbage-protocol.ts';
 import type { Problem } from '../core/errors.ts';
 import type { CachedImages, GcResult, ImageFacts, ImageRequest, ReadImage } from '../core/image-protocol.ts';
+import type { LastEnd, ShutoffReason } from '../core/last-end.ts';
 import type { Blankness } from '../core/plan.ts';
 import type { PlannedFill } from '../core/planned-fill.ts';
 import type { CompressedExtent } from '../core/images/layout.ts';
@@ -35,6 +37,8 @@ export interface LibvirtDomain {
   readonly active: boolean;
   readonly persistent: boolean;
   readonly autostart: boolean;
+  /** Why it is shut off; only of a persistent domain that is. */
+  readonly shutoff?: ShutoffReason | undefined;
 }
 
 /** Domains, over org.libvirt on the system bus. A domain that is gone is `undefined`, not an error. */
@@ -42,7 +46,11 @@ export interface Domains {
   list(): Promise<readonly string[]>;
   read(uuid: string): Promise<LibvirtDomain | undefined>;
   find(nameOrUuid: string): Promise<LibvirtDomain | undefined>;
+  /** All XML there is of it, without security information: the definition, and the live one if it runs. */
+  everyXml(uuid: string): Promise<readonly string[] | undefined>;
   start(uuid: string): Promise<void>;
+  /** Whether its memory is saved (`virsh managedsave`): its next start goes on with that memory. */
+  hasManagedSave(uuid: string): Promise<boolean>;
   /** Replaces the element in our namespace, in the persistent definition and, if running, the live one. */
   writeAnnotation(uuid: string, elementXml: string): Promise<void>;
 }
@@ -60,13 +68,19 @@ export interface Pools {
   deleteVolume(pool: string, lv: string): Promise<void>;
 }
 
-/** What has happened in libvirt; every one of these only means "look again". */
+/**
+ * What has happened in libvirt; every one of these means "look again", and no more. The one exception is the
+ * `change` of a domain: once it has gone nobody can look up any more how its guest ended.
+ */
 export type LibvirtEvent =
-  | { readonly kind: 'domain'; readonly uuid: string }
+  | { readonly kind: 'domain'; readonly uuid: string; readonly change?: DomainChange | undefined }
   | { readonly kind: 'pool' }
   /** The connection was made or made again: anything may have happened meanwhile. */
   | { readonly kind: 'connected' }
   | { readonly kind: 'disconnected'; readonly problem: Problem };
+
+/** It was defined or its metadata changed; its guest began to run; was shut down or destroyed; moved to another host. */
+export type DomainChange = 'defined' | 'begun' | 'ended' | 'migrated';
 
 /** The private volume a fill writes to. */
 export interface PrivateVolume {
@@ -191,6 +205,8 @@ export interface ImageCache {
   list(): Promise<readonly CachedImage[]>;
   /** Removes what is not in use: the least recently used beyond the budget, or everything. */
   evict(what: 'over-budget' | 'all'): Promise<readonly CachedImage[]>;
+  /** Files that belong to no entry and no download under way; removes them if asked to. */
+  strays(what: 'list' | 'remove'): Promise<readonly string[]>;
 }
 
 export interface LeaseOptions {
@@ -299,7 +315,7 @@ export interface FillRecord extends PlannedFill {
 /**
  * Whether the daemon starts the domain, once, when its volumes are ready: `yes` after a fill whose
  * annotation says start="when-ready"; `if-autostart` after a start was denied while libvirtd took no
- * clients, which is how an autostart at boot looks from the gate.
+ * clients, which is how an autostart at boot looks from the gate, or may have been denied before the daemon ran.
  */
 export type StartWish = 'no' | 'yes' | 'if-autostart';
 
@@ -310,6 +326,10 @@ export interface KnownDomain {
   readonly origin: 'gate' | 'libvirt';
   readonly startWish: StartWish;
   readonly seenAtMs: number;
+  /** Absent: not proven. */
+  readonly lastEnd?: LastEnd | undefined;
+  /** Since when it is gone, its end proven: what its annotation wants deleted is going to be. */
+  readonly goneAtMs?: number | undefined;
 }
 
 /** The SQLite ledger: intent before effect, and history. Synchronous; every write is durable on return. */
@@ -323,6 +343,13 @@ export interface Ledger {
   domainOf(uuid: string): KnownDomain | undefined;
   putDomain(known: KnownDomain): void;
   removeDomain(uuid: string): void;
+}
+
+/** In which boot of the machine this program ran last. */
+export interface Boots {
+  /** As the kernel names it; undefined: it has not run yet, or its ledger was lost. */
+  lastBoot(): string | undefined;
+  putBoot(id: string): void;
 }
 
 /** Time, so that tests can own it. */
@@ -373,6 +400,12 @@ export interface ControlVerbs {
   reprovision(nameOrUuid: string, request: ReprovisionRequest): Promise<ReprovisionResult>;
   /** Begins the fills of a domain that libvirt does not know yet, from its XML. */
   provision(xml: string): Promise<DomainStatus>;
+}
+
+/** What the control socket offers to `lvp gc`. */
+export interface GarbageVerbs {
+  /** What is left over; repairs what is safe to repair unless it is only to be looked at. */
+  collect(request: GarbageRequest): Promise<GarbageReport>;
 }
 
 /** What the control socket offers to `lvp image`. A caller that goes away aborts the signal. */

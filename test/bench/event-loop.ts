@@ -81,6 +81,8 @@ const read = async (uuid: string) => {
 const domains: Domains = {
   list: () => Promise.resolve(Array.from({ length: DOMAINS }, (_, index) => uuidOf(index))),
   ...{ read, find: read, start: nothing, writeAnnotation: nothing },
+  hasManagedSave: () => Promise.resolve(false),
+  everyXml: async (uuid) => [(await read(uuid)).xml],
 };
 
 const { ledger } = openLedger(join(folder, 'ledger.db'));

@@ -11,6 +11,7 @@ import { sha256Of } from './store.ts';
 export const define: Deed = (run, random) => {
   if (run.libvirt.isAway) return;
   const spec = newSpec(run, random, random.between(1, SLOTS));
+  if (run.libvirt.isNameTaken(spec)) return;
   run.say(`define ${describe(spec)}`);
   run.libvirt.define(spec, random.chance(0.2));
 };
@@ -22,7 +23,14 @@ export const redefine: Deed = (run, random) => {
   const [first, ...others] = spec.disks;
   if (first === undefined) return;
   const fresh = newDisk(run, random, first.target, first.lv);
-  const change = random.pick(['image', 'sizeBytes', 'generation', 'sha256'] as const);
+  const change = random.pick([
+    'image',
+    'sizeBytes',
+    'generation',
+    'sha256',
+    'onUndefine',
+    'onUndefine',
+  ] as const);
   const changed: DomainSpec = {
     ...spec,
     disks: [
@@ -52,16 +60,36 @@ export const start: Deed = async (run, random) => {
 export const stop: Deed = (run, random) => {
   const spec = anyDomain(run, random);
   if (spec === undefined) return;
-  run.say(`stop ${spec.name}`);
-  run.libvirt.stop(spec.uuid);
+  const how = random.pick(['ended', 'ended', 'ended', 'crashed', 'saved', 'migrated'] as const);
+  run.say(`stop ${spec.name}: ${how}`);
+  run.libvirt.stop(spec.uuid, how);
+  // virsh migrate --undefinesource
+  if (how === 'migrated' && random.chance(0.6)) run.libvirt.undefine(spec.uuid);
 };
+
+/** Whoever replaces a definition undefines it first. */
+export const replace: Deed = async (run, random) => {
+  const spec = anyDomain(run, random);
+  if (spec === undefined || run.libvirt.isAway) return;
+  run.say(`undefine ${spec.name}, to define it anew`);
+  run.libvirt.undefine(spec.uuid);
+  await run.sleep(random.skewed(40_000));
+  defineAnew(run, spec);
+};
+
+function defineAnew(run: Simulation, spec: DomainSpec): void {
+  if (run.libvirt.isAway || run.libvirt.domains.has(spec.uuid)) return;
+  run.say(`define ${describe(spec)}`);
+  run.libvirt.define(spec, false);
+}
 
 /** virt-install: volumes first, then a transient start, and only then a definition; and again if it is refused. */
 export const install: Deed = async (run, random) => {
   const slot = random.between(1, SLOTS);
   let spec: DomainSpec = { ...newSpec(run, random, slot), annotation: 'good' };
-  for (let tries = 1; tries <= random.between(1, 3); tries++) {
-    if (run.libvirt.domains.has(spec.uuid) || run.libvirt.isAway) return;
+  const triesMax = random.between(1, 4);
+  for (let tries = 1; tries <= triesMax; tries++) {
+    if (run.libvirt.domains.has(spec.uuid) || run.libvirt.isAway || run.libvirt.isNameTaken(spec)) return;
     run.say(`install ${describe(spec)}`);
     const made = spec.disks.flatMap(({ lv, sizeBytes }) => {
       const volume = run.group.make(lv, Math.ceil((sizeBytes ?? 65_536) / EXTENT_BYTES) * EXTENT_BYTES);
@@ -69,16 +97,16 @@ export const install: Deed = async (run, random) => {
     });
     run.libvirt.refreshPool();
     if ((await run.libvirt.start(spec)) === undefined) {
-      if (random.chance(0.8)) run.libvirt.define(spec, false);
+      if (random.chance(0.8) && !run.libvirt.isNameTaken(spec)) run.libvirt.define(spec, false);
       return;
     }
     for (const { lv, uuid } of made) {
       const volume = run.group.model.find(lv);
       if (volume?.uuid === uuid && !run.group.isOpen(volume)) run.group.remove(lv, 'somebody');
     }
-    await run.sleep(random.skewed(60_000));
+    await run.sleep(random.between(0, 120_000));
     // It invents another UUID at every try, unless it is told not to.
-    if (random.chance(0.2)) spec = { ...spec, uuid: uuidOf(slot + SLOTS), name: `vm${slot + SLOTS}` };
+    if (random.chance(0.7)) spec = { ...spec, uuid: uuidOf(slot + SLOTS * (tries % 3)) };
   }
 };
 
@@ -97,6 +125,8 @@ function newDisk(run: Simulation, random: Random, target: string, lv: string): D
     ...{ target, lv, image, generation: random.chance(0.85) ? 1 : 2 },
     sizeBytes: random.chance(0.5) ? 512 * random.between(8, 160) : undefined,
     sha256: random.chance(0.3) ? digest : undefined,
+    onUndefine: random.pick(['keep', 'delete'] as const),
+    afterMigration: random.chance(0.5) ? random.pick(['keep', 'delete'] as const) : undefined,
   };
 }
 
@@ -113,13 +143,15 @@ function newSpec(run: Simulation, random: Random, slot: number): DomainSpec {
 }
 
 function describe({ name, disks, annotation, start }: DomainSpec): string {
-  const parts = disks.map(({ target, lv, image, sizeBytes, sha256, generation }) =>
-    [
-      `${target}=${lv}<${image}`,
-      `g${generation}`,
-      sizeBytes === undefined ? '' : `${sizeBytes} B`,
-      sha256 === undefined ? '' : `sha256 ${sha256.slice(0, 8)}`,
-    ].join(' '),
+  const parts = disks.map(
+    ({ target, lv, image, sizeBytes, sha256, generation, onUndefine, afterMigration }) =>
+      [
+        `${target}=${lv}<${image}`,
+        `g${generation}`,
+        sizeBytes === undefined ? '' : `${sizeBytes} B`,
+        sha256 === undefined ? '' : `sha256 ${sha256.slice(0, 8)}`,
+        `${onUndefine ?? ''}/${afterMigration ?? ''}`,
+      ].join(' '),
   );
   return `${name} ${parts.join(', ')} ${annotation === 'good' ? start : annotation}`;
 }

@@ -21,7 +21,7 @@ export class Rest {
     this.#run.say('--- the faults are over');
     this.#run.faults.isOver = true;
     this.#run.pace.delayMaxMs = 20;
-    this.#run.ledger.killAtWrite = undefined;
+    this.#run.crashes.putOut();
     this.#run.store.isAway = false;
     this.#run.store.chunkMs = 0;
     for (const name of IMAGE_NAMES) this.#run.store.putSidecar(name);
@@ -82,8 +82,11 @@ export class Rest {
       await this.#answer(() => verbs.retry(name));
     }
     // First starts that were refused and never came back are remembered by the ledger alone.
-    for (const { domainUuid, domainName, problem } of this.#run.ledger.of(this.#run.daemon.life).fills()) {
+    for (const fill of this.#run.ledger.of(this.#run.daemon.life).fills()) {
+      const { domainUuid, domainName, problem, state } = fill;
       if (problem === undefined || isPassing(problem) || this.#run.libvirt.domains.has(domainUuid)) continue;
+      // Of a volume that is kept though its annotation may want it deleted.
+      if (state === 'ready') continue;
       this.#run.say(`lvp retry ${domainName}: ${problem.code}`);
       await this.#answer(() => verbs.retry(domainUuid));
     }

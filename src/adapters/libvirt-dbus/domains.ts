@@ -1,9 +1,10 @@
 /** Domains over libvirt-dbus: https://libvirt.org/html/libvirt-libvirt-domain.html for names and flags. */
 import { ProvisionError } from '../../core/errors.ts';
+import type { ShutoffReason } from '../../core/last-end.ts';
 import type { Domains, LibvirtDomain } from '../../provision/ports.ts';
 import { saysLibvirt } from './problems.ts';
 import { CONNECT_PATH, domainPath, UUID_PATTERN, uuidOf } from './signals.ts';
-import { readBoolean, readPaths, readString } from './values.ts';
+import { readBoolean, readPair, readPaths, readString } from './values.ts';
 
 export const ANNOTATION_NAMESPACE = 'urn:libvirt-volume-provisioner:domain:1';
 
@@ -11,6 +12,16 @@ const VIR_DOMAIN_XML_INACTIVE = 2;
 const VIR_DOMAIN_METADATA_ELEMENT = 2;
 const VIR_DOMAIN_AFFECT_LIVE = 1;
 const VIR_DOMAIN_AFFECT_CONFIG = 2;
+
+const VIR_DOMAIN_SHUTOFF = 5;
+/** virDomainShutoffReason: shut down, destroyed, crashed, from a snapshot and by the driver are ends of a guest. */
+const SHUTOFF_REASONS: Readonly<Record<number, ShutoffReason>> = {
+  0: 'unknown',
+  ...{ 1: 'ended', 2: 'ended', 3: 'ended', 7: 'ended', 8: 'ended' },
+  4: 'migrated',
+  5: 'saved',
+  6: 'failed',
+};
 
 /** A start reads hundreds of CPU properties from QEMU and waits for hooks. */
 const START_DEADLINE_MS = 120_000;
@@ -44,7 +55,7 @@ export class LibvirtDomains implements Domains {
       const persistent = readBoolean(await this.#property(uuid, 'Persistent'));
       // Never VIR_DOMAIN_XML_SECURE: no password ever enters this process.
       const flags = persistent ? VIR_DOMAIN_XML_INACTIVE : 0;
-      return {
+      const domain = {
         uuid,
         name: readString(await this.#property(uuid, 'Name')),
         xml: readString(await this.#method(uuid, 'GetXMLDesc', 'u', flags)),
@@ -52,6 +63,20 @@ export class LibvirtDomains implements Domains {
         persistent,
         autostart: persistent && readBoolean(await this.#property(uuid, 'Autostart')),
       };
+      if (!persistent || domain.active) return domain;
+      const shutoff = shutoffReason(readPair(await this.#method(uuid, 'GetState', 'u', 0)));
+      // Started between these calls: neither reading is right any more, and another look is on its way.
+      return shutoff === undefined ? { ...domain, active: true } : { ...domain, shutoff };
+    });
+  }
+
+  async everyXml(uuid: string): Promise<readonly string[] | undefined> {
+    return ifFound(async () => {
+      const texts = [
+        readString(await this.#method(uuid, 'GetXMLDesc', 'u', VIR_DOMAIN_XML_INACTIVE)),
+        readString(await this.#method(uuid, 'GetXMLDesc', 'u', 0)),
+      ];
+      return [...new Set(texts)];
     });
   }
 
@@ -85,6 +110,10 @@ export class LibvirtDomains implements Domains {
       if (saysLibvirt(error, 'domain is already running')) return;
       throw saysLibvirt(error, 'Domain not found') ? domainGone(uuid, error) : error;
     }
+  }
+
+  async hasManagedSave(uuid: string): Promise<boolean> {
+    return readBoolean(await this.#method(uuid, 'HasManagedSaveImage', 'u', 0));
   }
 
   /**
@@ -129,6 +158,13 @@ export class LibvirtDomains implements Domains {
       body: ['org.libvirt.Domain', name],
     });
   }
+}
+
+/** Undefined for a domain that is not shut off. */
+function shutoffReason([state, reason]: readonly [number, number]): ShutoffReason | undefined {
+  if (state !== VIR_DOMAIN_SHUTOFF) return undefined;
+  // A reason that this program does not know proves nothing.
+  return SHUTOFF_REASONS[reason] ?? 'failed';
 }
 
 /** The element with every name of ours unprefixed and no declaration of the prefix. */

@@ -12,6 +12,14 @@ export function readBoolean([value]: readonly unknown[]): boolean {
   return typeof flag === 'boolean' ? flag : wrongType('a boolean', flag);
 }
 
+/** A structure of two numbers, such as GetState answers with. */
+export function readPair([value]: readonly unknown[]): readonly [number, number] {
+  const [first, second] = Array.isArray(value) ? (value as readonly unknown[]) : [];
+  return typeof first === 'number' && typeof second === 'number'
+    ? [first, second]
+    : wrongType('two numbers', value);
+}
+
 export function readPaths([value]: readonly unknown[]): readonly string[] {
   const isPaths = Array.isArray(value) && value.every((path): path is string => typeof path === 'string');
   return isPaths ? value : wrongType('a list of object paths', value);
