@@ -22,7 +22,7 @@ const MIB = 1 << 20;
 const KILLS = Number(process.env['STORM_KILLS'] ?? 3);
 const SEED = Number(process.env['STORM_SEED'] ?? 1);
 const DEEDS_PER_STORM = 120;
-const STORM_MAX_MS = 9_000;
+const STORM_MAX_MS = 15_000;
 /** A host that has just booted and has fills to make again. */
 const SETTLED_WITHIN_MS = 180_000;
 
@@ -59,6 +59,8 @@ describe(`a storm (STORM_SEED=${SEED})`, () => {
   const random = new Random(SEED);
   const digests = new Map<string, string>();
   const foreign = new Map<string, string>();
+  let storms = 0;
+  const lvOf = (name: string) => `${name}-${storms}`;
 
   beforeAll(async () => {
     for (const [key, sizeMiB] of Object.entries(IMAGES)) {
@@ -83,7 +85,7 @@ describe(`a storm (STORM_SEED=${SEED})`, () => {
   function defineWithSomeImage(name: string): string {
     const image = random.pick([...Object.keys(IMAGES), ...(random.chance(0.3) ? [BAD] : [])]);
     const file = `${FOLDER}/${name}.xml`;
-    const xml = domainXml({ name, uuid: uuidOf(name), image });
+    const xml = domainXml({ name, uuid: uuidOf(name), lv: lvOf(name), image });
     return alone(name, `cat >${file} <<'XML'\n${xml}XML\nvirsh define ${file}`);
   }
 
@@ -98,9 +100,9 @@ describe(`a storm (STORM_SEED=${SEED})`, () => {
       case 4:
         return alone(name, `virsh undefine ${name}`);
       case 5:
-        return alone(name, `virsh undefine ${name}; virsh vol-delete --pool guests ${name}`);
+        return alone(name, `virsh undefine ${name}; virsh vol-delete --pool guests ${lvOf(name)}`);
       case 6:
-        return `virsh vol-delete --pool guests ${name}`;
+        return `virsh vol-delete --pool guests ${lvOf(name)}`;
       case 7:
         return `lvp cancel ${name}`;
       case 8:
@@ -108,7 +110,7 @@ describe(`a storm (STORM_SEED=${SEED})`, () => {
       case 9:
         return alone(name, `virsh dumpxml ${name} | ${HOOK} ${name} prepare begin -`);
       case 10:
-        return `virsh vol-create-as guests ${name} 24M`;
+        return `virsh vol-create-as guests ${lvOf(name)} 24M`;
       default:
         return random.pick([
           'virsh pool-refresh guests',
@@ -117,9 +119,15 @@ describe(`a storm (STORM_SEED=${SEED})`, () => {
     }
   }
 
-  /** Without the sync most of what was defined would be gone with the power, and nothing would be left to judge. */
+  /**
+   * New volumes for all, so that there is something to fill. Without the sync most of what was defined would be gone
+   * with the power.
+   */
   async function defineAll(): Promise<void> {
-    await host().sh(`${DOMAINS.map(defineWithSomeImage).join('\n')}\nsync`);
+    const before = DOMAINS.map((name) => `virsh vol-delete --pool guests ${lvOf(name)}`);
+    storms++;
+    const script = [...DOMAINS.map(defineWithSomeImage), ...before, 'sync'].join('\n');
+    await host().sh(script, { reject: false });
   }
 
   /** Deeds in three lanes, until they are all done or the power has gone. */
@@ -235,7 +243,7 @@ describe(`a storm (STORM_SEED=${SEED})`, () => {
 
   it('and all domains get ready after it, some of them asked for again by hand', async () => {
     for (const name of DOMAINS) {
-      await define(host(), { name, uuid: uuidOf(name), image: 'five.raw' });
+      await define(host(), { name, uuid: uuidOf(name), lv: lvOf(name), image: 'five.raw' });
       await host().sh(`lvp retry ${name}`, { reject: false });
     }
     const seen = await settled();
