@@ -10,15 +10,16 @@ export default defineConfig({
           // Far beyond a good day: a busy machine is no failure.
           testTimeout: 60_000,
           hookTimeout: 60_000,
+          sequence: { groupOrder: 1 },
         },
       },
-      { test: { name: 'fuzz', include: ['test/fuzz/**/*.test.ts'] } },
+      { test: { name: 'fuzz', include: ['test/fuzz/**/*.test.ts'], sequence: { groupOrder: 1 } } },
       {
         test: {
           name: 'simulation',
           include: ['test/simulation/**/*.test.ts'],
           // It takes all processors by itself: before the others.
-          sequence: { groupOrder: -1 },
+          sequence: { groupOrder: 0 },
         },
       },
       {
@@ -29,6 +30,7 @@ export default defineConfig({
           maxWorkers: 2,
           testTimeout: 300_000,
           hookTimeout: 900_000,
+          sequence: { groupOrder: 2 },
         },
       },
     ],
