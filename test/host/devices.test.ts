@@ -145,7 +145,11 @@ describe('a disk', () => {
     });
 
     it('holds up its fill and not the gate, even when LVM cannot read it', async () => {
-      await beginSlowFill(host(), onThisDisk('waits'));
+      // So large that the brake comes before its end, however late that is.
+      const slow = join(folder(), 'slow.raw');
+      await writeFile(slow, randomBytes(4 * IMAGE_MIB * MIB));
+      await host().putImage(slow, 'slow.raw', { sidecar: true });
+      await beginSlowFill(host(), { ...onThisDisk('waits'), image: 'slow.raw' });
       await host().sh('dmsetup suspend --noflush --nolockfs disk');
       expect(await askGate('neighbour')).toMatchObject({ allowed: true, message: '' });
       expect((await askGate('waits')).allowed).toBe(false);
@@ -158,7 +162,7 @@ describe('a disk', () => {
       expect(refused.message).toMatch(/disk vda/i);
       expect((await statusOf(host(), 'waits')).volumes[0]?.state).toBe('filling');
       await host().sh('dmsetup resume data');
-      await expectFilled(host(), 'waits', image, { vg: 'vg1' });
+      await expectFilled(host(), 'waits', slow, { vg: 'vg1' });
       await expectFilled(host(), 'meanwhile', image);
     });
   });
