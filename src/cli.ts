@@ -6,12 +6,14 @@ import { addAnnotate } from './cli/annotate.ts';
 import { addCancel } from './cli/cancel.ts';
 import { addConfig } from './cli/config-check.ts';
 import { addExplain } from './cli/explain.ts';
+import { addHandover } from './cli/handover.ts';
 import { addImage } from './cli/image.ts';
 import { EXIT, EXIT_HELP, exitCodeOf } from './cli/exit-codes.ts';
 import { addList } from './cli/list.ts';
 import { Output } from './cli/output.ts';
 import { addProvision } from './cli/provision.ts';
 import { addReprovision } from './cli/reprovision.ts';
+import { addReceive } from './cli/receive.ts';
 import { addRetry } from './cli/retry.ts';
 import { addStatus } from './cli/status.ts';
 import { toProblem } from './core/errors.ts';
@@ -46,6 +48,8 @@ function buildProgram(): Command {
     addRetry,
     addReprovision,
     addProvision,
+    addHandover,
+    addReceive,
     addImage,
     addConfig,
   ]) {

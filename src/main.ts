@@ -77,16 +77,16 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
     (record, task, fill) => fillVolume(fillNeeds, record, task, fill),
     config.fills,
   );
-  const firstStarts = new Map<string, string>();
-  const retiring = new Set<string>();
   const needs = {
-    ...{ ledger, clock, log, volumes, reservations, pools, domains, fills, firstStarts, retiring },
+    ...{ ledger, clock, log, volumes, reservations, pools, domains, fills },
+    ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>() },
+    sharedGroups: new Set(config.sharedVolumeGroups),
   };
   const reconciler = new Reconciler(needs);
   // First, because it notices a daemon that runs already.
   const control = await serveControl({
     path: join(config.runtimeDir, 'control.sock'),
-    verbs: new DomainVerbs({ ...needs, reconciler }),
+    verbs: new DomainVerbs({ ...needs, ...config.limits, reconciler, devices }),
     images: new CachedImageVerbs({ ...fillNeeds, log }),
     log,
   });
@@ -146,6 +146,7 @@ async function openStores(config: Config, log: Log) {
 function onLibvirtEvent(event: LibvirtEvent, reconciler: Reconciler, log: Log): void {
   switch (event.kind) {
     case 'domain':
+      if (event.mayHaveRun === true) reconciler.arrivals.mayHaveRun(event.uuid);
       reconciler.request(event.uuid);
       return;
     case 'pool':
@@ -156,6 +157,7 @@ function onLibvirtEvent(event: LibvirtEvent, reconciler: Reconciler, log: Log): 
       lookAtEverything(reconciler, log);
       return;
     case 'disconnected':
+      reconciler.arrivals.loseSight();
       log.warn({ problem: event.problem }, 'libvirt does not answer');
       return;
   }

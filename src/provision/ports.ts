@@ -14,13 +14,14 @@ import type {
   ReprovisionResult,
 } from '../core/control-protocol.ts';
 import type { Problem } from '../core/errors.ts';
+import type { Handover, ReceiveResult } from '../core/handover.ts';
 import type { CachedImages, GcResult, ImageFacts, ImageRequest, ReadImage } from '../core/image-protocol.ts';
 import type { Blankness } from '../core/plan.ts';
 import type { PlannedFill } from '../core/planned-fill.ts';
 import type { CompressedExtent } from '../core/images/layout.ts';
 import type { Domain, ImageReference, LogicalPool, OuterCompression } from '../core/request.ts';
 import type { HashFrom } from '../core/resumable-sha256.ts';
-import type { LogicalVolume, Seal, VolumeGroup } from '../core/volume.ts';
+import type { LogicalVolume, ReceivingMark, Seal, VolumeGroup } from '../core/volume.ts';
 import type { Hasher } from './hasher.ts';
 
 export type { Blankness } from '../core/plan.ts';
@@ -43,6 +44,8 @@ export interface Domains {
   read(uuid: string): Promise<LibvirtDomain | undefined>;
   find(nameOrUuid: string): Promise<LibvirtDomain | undefined>;
   start(uuid: string): Promise<void>;
+  /** True if its guest runs here, or did and is paused, and did not begin here: it has come with all its bytes. */
+  hasArrived(uuid: string): Promise<boolean>;
   /** Replaces the element in our namespace, in the persistent definition and, if running, the live one. */
   writeAnnotation(uuid: string, elementXml: string): Promise<void>;
 }
@@ -62,7 +65,8 @@ export interface Pools {
 
 /** What has happened in libvirt; every one of these only means "look again". */
 export type LibvirtEvent =
-  | { readonly kind: 'domain'; readonly uuid: string }
+  /** `mayHaveRun`: its guest was let run or paused. */
+  | { readonly kind: 'domain'; readonly uuid: string; readonly mayHaveRun?: true }
   | { readonly kind: 'pool' }
   /** The connection was made or made again: anything may have happened meanwhile. */
   | { readonly kind: 'connected' }
@@ -90,14 +94,21 @@ export interface Volumes {
   ): Promise<{ readonly made: 'created' | 'existing'; readonly sizeBytes: number }>;
   /** Renames a blank, unmarked, unopened LV from `volume.target` to the private name and marks it. */
   adopt(volume: PrivateVolume): Promise<{ readonly sizeBytes: number }>;
-  /** Swaps the marks for the seal, renames to the final name, sets owner and mode back. Can be repeated. */
-  publish(volume: PrivateVolume, seal: Seal): Promise<void>;
+  /**
+   * Swaps the marks for the seal, or for the marks of a volume that is to receive one, renames to the final
+   * name, sets owner and mode back. Can be repeated.
+   */
+  publish(volume: PrivateVolume, seal: Seal | ReceivingMark): Promise<void>;
   /** Makes an unopened, sealed volume that of another domain. Can be repeated. */
   claim(vg: string, seal: Seal, domainUuid: string): Promise<void>;
   /** Renames the unopened volume with exactly this seal to its name aside; its tags stay. Can be repeated. */
   retire(vg: string, seal: Seal): Promise<void>;
   /** Gives a retired volume its final name back, which must be free. Can be repeated. */
   restore(vg: string, seal: Seal): Promise<void>;
+  /** Seals a volume that has received what this seal says. Can be repeated. */
+  arrive(vg: string, seal: Seal): Promise<void>;
+  /** Makes an unopened volume that was set aside to receive a private one that is being filled. Can be repeated. */
+  recall(vg: string, fillId: string): Promise<void>;
   /**
    * Gives back a volume whose taking over was cut off; removes any other private LV, without libvirt: only for
    * a group that no pool of libvirt is on. Succeeds if already gone.
@@ -373,6 +384,10 @@ export interface ControlVerbs {
   reprovision(nameOrUuid: string, request: ReprovisionRequest): Promise<ReprovisionResult>;
   /** Begins the fills of a domain that libvirt does not know yet, from its XML. */
   provision(xml: string): Promise<DomainStatus>;
+  /** What another host has to know before the domain can be migrated there with its storage. */
+  handover(nameOrUuid: string): Promise<Handover>;
+  /** Sets volumes aside here for what another host hands over. */
+  receive(handover: Handover): Promise<ReceiveResult>;
 }
 
 /** What the control socket offers to `lvp image`. A caller that goes away aborts the signal. */

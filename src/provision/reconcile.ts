@@ -13,6 +13,7 @@ import { goesOn, sameRequest, volumeKey } from '../core/planned-fill.ts';
 import type { Domain } from '../core/request.ts';
 import { carriedOver, givenUp } from '../core/retired.ts';
 import type { Seal } from '../core/volume.ts';
+import { Arrivals } from './arrivals.ts';
 import { DomainNews } from './domain-news.ts';
 import { IncomingDomains } from './incoming.ts';
 import { LooksLater } from './looks-later.ts';
@@ -30,6 +31,8 @@ import { startIfWished, startWishAfter } from './start-wishes.ts';
 const GATE_ORIGIN_KEPT_MS = 24 * 3_600_000;
 const REFRESH_AGAIN_MS = 5_000;
 const READ_AGAIN_MS = 5_000;
+/** Until QEMU has ended, or whatever was in the way of an arrival's volumes has passed. */
+const ARRIVAL_LOOK_MS = 5_000;
 /** Domains read per observation. */
 const BATCH_MAX = 64;
 /** Plans are acted on for so long before others, such as the gate, get their turn, in ms. */
@@ -44,6 +47,7 @@ export interface ReconcileNeeds extends ReclaimNeeds {
 
 export class Reconciler {
   readonly incoming: IncomingDomains;
+  readonly arrivals: Arrivals;
   readonly #needs: ReconcileNeeds;
   readonly #queue = new Set<string>();
   readonly #news: DomainNews;
@@ -61,6 +65,7 @@ export class Reconciler {
   constructor(needs: ReconcileNeeds) {
     this.#needs = needs;
     this.incoming = new IncomingDomains(needs.clock);
+    this.arrivals = new Arrivals(needs);
     this.#news = new DomainNews(needs.log);
     this.#later = new LooksLater(needs.clock, (uuid) => {
       this.request(uuid);
@@ -107,7 +112,7 @@ export class Reconciler {
   async #requestAll(): Promise<void> {
     for (const uuid of await this.#needs.domains.list()) this.#queue.add(uuid);
     this.requestKnown();
-    for (const uuid of await reclaim(this.#needs)) this.request(uuid);
+    for (const uuid of await reclaim(this.#needs, this.arrivals)) this.request(uuid);
     this.#needs.reservations.lookAgain();
   }
 
@@ -325,6 +330,9 @@ export class Reconciler {
         .read(uuid)
         .catch((error: unknown) => this.#readLater(uuid, error));
       if (found === 'later') continue;
+      if (this.arrivals.isWatched(uuid) && !(await this.arrivals.settle(uuid, found))) {
+        this.#later.in(uuid, ARRIVAL_LOOK_MS);
+      }
       const domain = found === undefined ? this.#firstStartOf(uuid) : this.#parse(found);
       if (domain === undefined) this.#forget(uuid, found);
       else annotated.push({ found, domain });

@@ -64,7 +64,7 @@ const volumes: Volumes = {
   // Taken apart as it is when it comes from the helper.
   list: () => Promise.resolve(HELPER_RESULTS.list.parse(JSON.parse(answer))),
   ...{ examine: unused, create: unused, adopt: unused, publish: unused, claim: unused, discard: unused },
-  ...{ retire: unused, restore: unused },
+  ...{ retire: unused, restore: unused, arrive: unused, recall: unused },
 };
 const pools: Pools = {
   list: () => Promise.resolve([{ name: 'guests', uuid: 'pool', vg: 'vg0', active: true }]),
@@ -81,6 +81,7 @@ const read = async (uuid: string) => {
 const domains: Domains = {
   list: () => Promise.resolve(Array.from({ length: DOMAINS }, (_, index) => uuidOf(index))),
   ...{ read, find: read, start: nothing, writeAnnotation: nothing },
+  hasArrived: () => Promise.resolve(false),
 };
 
 const { ledger } = openLedger(join(folder, 'ledger.db'));
@@ -92,7 +93,13 @@ const needs = {
   retiring: new Set<string>(),
 };
 const reconciler = new Reconciler(needs);
-const verbs = new DomainVerbs({ ...needs, reconciler });
+const verbs = new DomainVerbs({
+  ...needs,
+  reconciler,
+  devices: { open: unused },
+  sharedGroups: new Set(),
+  virtualSizeMaxBytes: 0,
+});
 
 async function measure(what: string, work: () => Promise<void>): Promise<void> {
   let longestMs = 0;

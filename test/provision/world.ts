@@ -11,7 +11,7 @@ import type { ErrorCode, Problem } from '../../src/core/errors.ts';
 import type { KeepFree } from '../../src/core/headroom.ts';
 import type { ImageReference, LogicalPool } from '../../src/core/request.ts';
 import { imageName } from '../../src/core/request.ts';
-import type { Seal } from '../../src/core/volume.ts';
+import type { ReceivingMark, Seal } from '../../src/core/volume.ts';
 import { answer } from '../../src/helper/requests.ts';
 import type { AdmitNeeds } from '../../src/provision/admit-start.ts';
 import { DomainVerbs } from '../../src/provision/control-verbs.ts';
@@ -38,6 +38,7 @@ import { Reservations } from '../../src/provision/reservations.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';
 import { MemoryLvm } from '../helper/memory-lvm.ts';
 
+const VIRTUAL_SIZE_MAX_BYTES = 2 ** 40;
 export const MIB = 1 << 20;
 
 export const silent: Log = {
@@ -121,7 +122,7 @@ class FakeVolumes implements Volumes, VolumeDevices {
     return this.#ask({ verb: 'adopt', volume });
   }
 
-  publish(volume: PrivateVolume, seal: Seal): Promise<void> {
+  publish(volume: PrivateVolume, seal: Seal | ReceivingMark): Promise<void> {
     return this.#ask({ verb: 'publish', volume, seal });
   }
 
@@ -135,6 +136,14 @@ class FakeVolumes implements Volumes, VolumeDevices {
 
   restore(vg: string, seal: Seal): Promise<void> {
     return this.#ask({ verb: 'restore', vg, seal });
+  }
+
+  arrive(vg: string, seal: Seal): Promise<void> {
+    return this.#ask({ verb: 'arrive', vg, seal });
+  }
+
+  recall(vg: string, fillId: string): Promise<void> {
+    return this.#ask({ verb: 'recall', vg, fillId });
   }
 
   discard({ vg, fillId }: Pick<PrivateVolume, 'vg' | 'fillId'>): Promise<void> {
@@ -187,7 +196,9 @@ class FakeVolumes implements Volumes, VolumeDevices {
 
   async #answer<T>(request: object): Promise<T> {
     if (this.isAway) throw new ProvisionError({ code: 'HELPER_UNAVAILABLE', message: 'the helper is away' });
-    const line = await answer(JSON.stringify(request), this.lvm.tools(), () => Promise.resolve(['vg0']));
+    const line = await answer(JSON.stringify(request), this.lvm.tools(), () =>
+      Promise.resolve({ own: ['vg0'], verified: [], shared: [] }),
+    );
     const response = JSON.parse(line) as {
       readonly ok: boolean;
       readonly result: T;
@@ -255,6 +266,8 @@ class FakeLibvirt {
   readonly domains = new Map<string, LibvirtDomain>();
   readonly started: string[] = [];
   readonly refreshed: string[] = [];
+  /** Domains whose guests have come from another host and run. */
+  readonly arrived = new Set<string>();
   isAway = false;
   readonly #volumes: FakeVolumes;
 
@@ -329,6 +342,8 @@ export class World {
   readonly images = new FakeImages();
   readonly ledger = openLedger(':memory:').ledger;
   readonly image = Buffer.alloc(3 * MIB + 512, 0x42);
+  /** As in the configuration. */
+  readonly sharedGroups = new Set<string>();
   fills!: Fills;
   reconciler!: Reconciler;
   admit!: AdmitNeeds;
@@ -361,6 +376,7 @@ export class World {
       read: (uuid) => this.libvirt.read(uuid),
       find: (name) => this.libvirt.find(name),
       start: (uuid) => this.libvirt.start(uuid),
+      hasArrived: (uuid) => Promise.resolve(this.libvirt.arrived.has(uuid)),
       writeAnnotation: () => Promise.resolve(),
     };
     const { clock, ledger, images, volumes } = this;
@@ -370,7 +386,7 @@ export class World {
       ...{ images, pools, volumes, reservations, devices: volumes, clock },
       policy: {
         requireDigest,
-        virtualSizeMaxBytes: 2 ** 40,
+        virtualSizeMaxBytes: VIRTUAL_SIZE_MAX_BYTES,
         expansion: { ratioMax: 1000, timeMaxMs: 60_000 },
       },
       decompressors: new SystemDecompressors(),
@@ -385,11 +401,15 @@ export class World {
       ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>() },
     };
     this.reconciler = new Reconciler(needs);
-    this.verbs = new DomainVerbs({ ...needs, reconciler: this.reconciler });
+    this.verbs = new DomainVerbs({
+      ...{ ...needs, reconciler: this.reconciler, devices: volumes },
+      ...{ sharedGroups: this.sharedGroups, virtualSizeMaxBytes: VIRTUAL_SIZE_MAX_BYTES },
+    });
     this.admit = {
       ...needs,
       reconciler: this.reconciler,
       graceMs: 3_000,
+      sharedGroups: this.sharedGroups,
       isLibvirtReachable: () => !this.libvirt.isAway,
     };
   }

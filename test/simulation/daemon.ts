@@ -107,9 +107,12 @@ export class Daemon {
       retiring: new Set<string>(),
     };
     this.reconciler = new Reconciler(needs);
-    this.verbs = new DomainVerbs({ ...needs, reconciler: this.reconciler });
+    this.verbs = new DomainVerbs({
+      ...{ ...needs, reconciler: this.reconciler, devices: fillNeeds.devices },
+      ...{ sharedGroups: new Set(), virtualSizeMaxBytes: policy.virtualSizeMaxBytes },
+    });
     this.admit = {
-      ...{ ...needs, reconciler: this.reconciler, graceMs: GRACE_MS },
+      ...{ ...needs, reconciler: this.reconciler, graceMs: GRACE_MS, sharedGroups: new Set([VG]) },
       pools: new KnownPools(pools, clock, POOLS_LIMIT_MS),
       isLibvirtReachable: () => this.#isLibvirtReachable,
     };

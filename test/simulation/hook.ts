@@ -29,13 +29,13 @@ export function askHook(
 ): Promise<AdmitAnswer> {
   const { agenda, daemon, group } = needs;
   if (spec.annotation === 'none') return Promise.resolve({ allowed: true, problems: [] });
-  if (!daemon.life.isAlive) return Promise.resolve(bySeals(group, spec));
+  if (!daemon.life.isAlive) return Promise.resolve(bySeals(group, operation, spec));
   return new Promise((resolve) => {
     const dropTimeout = agenda.after(ANSWER_MAX_MS, () => {
       needs.onViolation(
         new Violation('gate-in-time', `${spec.name} got no answer within ${ANSWER_MAX_MS} ms`),
       );
-      resolve(bySeals(group, spec));
+      resolve(bySeals(group, operation, spec));
     });
     const answered = (answer: AdmitAnswer): void => {
       dropTimeout();
@@ -43,7 +43,7 @@ export function askHook(
     };
     // The connection breaks when the daemon dies, and the hook knows at once.
     daemon.life.atEnd(() => {
-      answered(bySeals(group, spec));
+      answered(bySeals(group, operation, spec));
     });
     admitStart(daemon.admit, operation, xmlOf(spec)).then(
       (answer) => {
@@ -52,15 +52,20 @@ export function askHook(
         answered(answer);
       },
       () => {
-        answered(bySeals(group, spec));
+        answered(bySeals(group, operation, spec));
       },
     );
   });
 }
 
-function bySeals(group: Group, { uuid, disks, annotation }: DomainSpec): AdmitAnswer {
+function bySeals(
+  group: Group,
+  operation: GateOperation,
+  { uuid, disks, annotation }: DomainSpec,
+): AdmitAnswer {
   const allowed =
     annotation === 'good' &&
+    operation !== 'migrate' &&
     disks.every(({ lv, generation }) => {
       const mark = readMark(group.model.find(lv)?.tags ?? []);
       return mark.state === 'ready' && mark.domainUuid === uuid && mark.generation === generation;

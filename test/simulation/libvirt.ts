@@ -214,6 +214,7 @@ export class Libvirt {
         await daemon.step();
         if (why !== undefined) throw failed(`cannot start ${uuid}: ${why}`);
       },
+      hasArrived: () => Promise.resolve(false),
       writeAnnotation: () => Promise.reject(new Error('nobody writes annotations here')),
     };
   }

@@ -3,7 +3,7 @@ import { ProvisionError } from '../../core/errors.ts';
 import type { Domains, LibvirtDomain } from '../../provision/ports.ts';
 import { saysLibvirt } from './problems.ts';
 import { CONNECT_PATH, domainPath, UUID_PATTERN, uuidOf } from './signals.ts';
-import { readBoolean, readPaths, readString } from './values.ts';
+import { readBoolean, readPaths, readState, readString } from './values.ts';
 
 export const ANNOTATION_NAMESPACE = 'urn:libvirt-volume-provisioner:domain:1';
 
@@ -87,6 +87,11 @@ export class LibvirtDomains implements Domains {
     }
   }
 
+  async hasArrived(uuid: string): Promise<boolean> {
+    const state = await ifFound(async () => readState(await this.#method(uuid, 'GetState', 'u', 0)));
+    return state !== undefined && isArrived(state);
+  }
+
   /**
    * libvirt binds the prefix of its `key` argument on the given element itself, and refuses one that
    * binds it already; so the element goes out without our prefix and comes back with it:
@@ -129,6 +134,19 @@ export class LibvirtDomains implements Domains {
       body: ['org.libvirt.Domain', name],
     });
   }
+}
+
+const VIR_DOMAIN_RUNNING = 1;
+const VIR_DOMAIN_PAUSED = 3;
+/** MIGRATED; and what a guest that has arrived comes to later: UNPAUSED, MIGRATION_CANCELED, SAVE_CANCELED, WAKEUP. */
+const RUNNING_AFTER_ARRIVAL: readonly number[] = [2, 5, 6, 7, 8];
+/** USER, SAVE, DUMP, IOERROR, SNAPSHOT. Until it has arrived it is paused for MIGRATION or STARTING_UP. */
+const PAUSED_AFTER_ARRIVAL: readonly number[] = [1, 3, 4, 5, 9];
+
+/** https://libvirt.org/html/libvirt-libvirt-domain.html#virDomainRunningReason and virDomainPausedReason */
+export function isArrived({ state, reason }: { readonly state: number; readonly reason: number }): boolean {
+  if (state === VIR_DOMAIN_RUNNING) return RUNNING_AFTER_ARRIVAL.includes(reason);
+  return state === VIR_DOMAIN_PAUSED && PAUSED_AFTER_ARRIVAL.includes(reason);
 }
 
 /** The element with every name of ours unprefixed and no declaration of the prefix. */

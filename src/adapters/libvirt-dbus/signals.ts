@@ -38,7 +38,7 @@ export function ownerChange(signal: BusSignal): string | undefined {
 export function eventOf(signal: BusSignal): LibvirtEvent | undefined {
   switch (`${signal.interface}.${signal.member}`) {
     case 'org.libvirt.Connect.DomainEvent':
-      return domainEvent(signal.body[0]);
+      return domainEvent(signal.body[0], signal.body[1]);
     case 'org.libvirt.Domain.MetadataChange':
       return domainEvent(signal.path);
     case 'org.libvirt.Connect.StoragePoolEvent':
@@ -63,7 +63,12 @@ export function uuidOf(path: unknown): string | undefined {
 
 export const UUID_PATTERN = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
-function domainEvent(path: unknown): LibvirtEvent | undefined {
+const VIR_DOMAIN_EVENT_SUSPENDED = 3;
+const VIR_DOMAIN_EVENT_RESUMED = 4;
+
+function domainEvent(path: unknown, event?: unknown): LibvirtEvent | undefined {
   const uuid = uuidOf(path);
-  return uuid === undefined ? undefined : { kind: 'domain', uuid };
+  if (uuid === undefined) return undefined;
+  const mayHaveRun = event === VIR_DOMAIN_EVENT_SUSPENDED || event === VIR_DOMAIN_EVENT_RESUMED;
+  return mayHaveRun ? { kind: 'domain', uuid, mayHaveRun } : { kind: 'domain', uuid };
 }

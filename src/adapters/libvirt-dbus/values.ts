@@ -17,6 +17,14 @@ export function readPaths([value]: readonly unknown[]): readonly string[] {
   return isPaths ? value : wrongType('a list of object paths', value);
 }
 
+/** A pair of numbers: a domain's state and its reason. */
+export function readState([value]: readonly unknown[]): { readonly state: number; readonly reason: number } {
+  const [state, reason] = Array.isArray(value) ? (value as unknown[]) : [];
+  return typeof state === 'number' && typeof reason === 'number'
+    ? { state, reason }
+    : wrongType('a pair of numbers', value);
+}
+
 /** Properties come wrapped in a variant, results of methods do not. */
 function unwrap(value: unknown): unknown {
   return value instanceof Variant ? value.value : value;
