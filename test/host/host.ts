@@ -29,16 +29,19 @@ export class Host {
   /** A folder on this machine that the host sees as /mnt/shared. */
   readonly sharedDir: string;
 
-  private constructor(name: string) {
+  constructor(name: string) {
     this.name = name;
     this.sharedDir = path.join(stateDir, 'run', name, 'shared');
   }
 
-  /** Boots a host on fresh disks and waits until all its services run. The first call builds what hosts are made of. */
-  static async up(name: string): Promise<Host> {
+  /**
+   * Boots a host on fresh disks and waits until all its services run. The first call builds what hosts are made
+   * of. With a peer, which must be up, both are on one network and know each other by name.
+   */
+  static async up(name: string, peer?: Host): Promise<Host> {
     const host = new Host(name);
     try {
-      await host.run(['up', name], { timeoutMs: 30 * 60_000 });
+      await host.run(['up', name, ...(peer === undefined ? [] : [peer.name])], { timeoutMs: 30 * 60_000 });
     } catch (error) {
       // Nobody gets this host to end it, so its disks go here. The error holds its console.
       await host.down();
