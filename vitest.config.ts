@@ -6,13 +6,21 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['test/{core,provision,adapters,cli,helper,docs,replay,simulation}/**/*.test.ts'],
+          include: ['test/{core,provision,adapters,cli,helper,docs,replay}/**/*.test.ts'],
           // Far beyond a good day: a busy machine is no failure.
           testTimeout: 60_000,
           hookTimeout: 60_000,
         },
       },
       { test: { name: 'fuzz', include: ['test/fuzz/**/*.test.ts'] } },
+      {
+        test: {
+          name: 'simulation',
+          include: ['test/simulation/**/*.test.ts'],
+          // It takes all processors by itself: before the others.
+          sequence: { groupOrder: -1 },
+        },
+      },
       {
         test: {
           name: 'host',

@@ -119,9 +119,11 @@ export class DomainVerbs implements ControlVerbs {
 
   async cancel(nameOrUuid: string, target?: string): Promise<DomainStatus> {
     const found = await this.#find(nameOrUuid);
-    const { fills, ledger } = this.#needs;
+    const { fills, ledger, retiring } = this.#needs;
     for (const record of this.#records(found.domain, target)) {
       if (fills.running.has(record.fillId)) fills.cancel(record.fillId, 'cancelled by hand', 'kept');
+      // Whoever is just putting its predecessor aside sees that, and gives it back.
+      else if (retiring.has(record.fillId)) ledger.putFill({ ...record, state: 'cancelled' });
       // One that waits for its next try may have kept its volume: it is not tried again, and gives it back.
       else if (record.state === 'failed') ledger.putFill({ ...record, state: 'cancelled' });
     }

@@ -46,6 +46,8 @@ export interface Domains {
   start(uuid: string): Promise<void>;
   /** True if its guest runs here, or did and is paused, and did not begin here: it has come with all its bytes. */
   hasArrived(uuid: string): Promise<boolean>;
+  /** Whether its memory is saved (`virsh managedsave`): its next start goes on with that memory. */
+  hasManagedSave(uuid: string): Promise<boolean>;
   /** Replaces the element in our namespace, in the persistent definition and, if running, the live one. */
   writeAnnotation(uuid: string, elementXml: string): Promise<void>;
 }

@@ -20,6 +20,7 @@ import { LooksLater } from './looks-later.ts';
 import type { Observation } from './observe.ts';
 import { observe } from './observe.ts';
 import type { Domains, FillRecord, KnownDomain, LibvirtDomain } from './ports.ts';
+import { PoolRefreshes } from './pool-refreshes.ts';
 import { ReadDomains } from './read-domains.ts';
 import type { ReclaimNeeds } from './reclaim.ts';
 import { reclaim } from './reclaim.ts';
@@ -29,10 +30,10 @@ import { startIfWished, startWishAfter } from './start-wishes.ts';
 
 /** A start that was refused and never came back: its fill is given up after this time, in ms. */
 const GATE_ORIGIN_KEPT_MS = 24 * 3_600_000;
-const REFRESH_AGAIN_MS = 5_000;
 const READ_AGAIN_MS = 5_000;
 /** Until QEMU has ended, or whatever was in the way of an arrival's volumes has passed. */
 const ARRIVAL_LOOK_MS = 5_000;
+const RESTORE_AGAIN_MS = 5_000;
 /** Domains read per observation. */
 const BATCH_MAX = 64;
 /** Plans are acted on for so long before others, such as the gate, get their turn, in ms. */
@@ -55,8 +56,9 @@ export class Reconciler {
   readonly #unreadable = new Map<string, { readonly name: string; readonly problem: Problem }>();
   readonly #readDomains = new ReadDomains();
   readonly #later: LooksLater;
-  /** Pools that libvirt could not be made to look at yet. */
-  readonly #refreshing = new Set<string>();
+  readonly #refreshes: PoolRefreshes;
+  /** Sealed volumes, by fill ID, of which the ledger is told when libvirt has seen them. */
+  readonly #shown = new Map<string, 'not yet' | 'seen'>();
   #working: Promise<void> | undefined;
   #settling: Promise<void> | undefined;
   #lookingAtAll: Promise<void> | undefined;
@@ -67,6 +69,7 @@ export class Reconciler {
     this.incoming = new IncomingDomains(needs.clock);
     this.arrivals = new Arrivals(needs);
     this.#news = new DomainNews(needs.log);
+    this.#refreshes = new PoolRefreshes(needs);
     this.#later = new LooksLater(needs.clock, (uuid) => {
       this.request(uuid);
     });
@@ -141,6 +144,7 @@ export class Reconciler {
 
   async stop(): Promise<void> {
     this.#stopped = true;
+    this.#refreshes.stop();
     this.#queue.clear();
     this.#later.stop();
     await Promise.all([this.#working, this.#settling]);
@@ -197,7 +201,7 @@ export class Reconciler {
           if (over !== record) ledger.putFill(over);
         }
         this.#settleRetired();
-        this.#later.in(domain.uuid, REFRESH_AGAIN_MS);
+        this.#later.in(domain.uuid, RESTORE_AGAIN_MS);
         return;
       case 'fill':
         // A domain on its way in brings its bytes along.
@@ -214,10 +218,9 @@ export class Reconciler {
       case 'claim':
         // Only for a guest that is here: tries that were given up do not compete for the volume.
         if (seen === undefined) return;
-        // The earlier try is over: its rows go, and what was filled for it is this domain's.
+        // What was filled for the earlier try is this domain's.
         ledger.removeFill(disk.seal.domainUuid, disk.request.target);
-        ledger.removeDomain(disk.seal.domainUuid);
-        this.#needs.firstStarts.delete(disk.seal.domainUuid);
+        this.#forgetIfOver(disk.seal.domainUuid);
         fills.begin(this.#newRecord(domain, disk, record, disk.fillId), { from: 'claim', seal: disk.seal });
         return;
       case 'cancel':
@@ -242,10 +245,26 @@ export class Reconciler {
     const { ledger } = this.#needs;
     const record = ledger.fillOf(domain.uuid, disk.request.target);
     if (record?.state === 'ready' && record.fillId === seal.fillId) return;
-    // Whoever published it may have been cut off before libvirt was told.
-    if (!this.#refreshing.has(disk.location.pool)) this.#refresh(disk.location.pool);
+    if (this.#shown.get(seal.fillId) !== 'seen') {
+      this.#show(domain.uuid, disk.location.pool, seal.fillId);
+      return;
+    }
+    this.#shown.delete(seal.fillId);
     const sealed = this.#newRecord(domain, disk, record, seal.fillId);
     ledger.putFill({ ...sealed, state: 'ready', sha256: seal.sha256 });
+  }
+
+  /**
+   * Whoever published it may have been cut off before libvirt was told, and so may we: the ledger says that a volume
+   * is ready when nothing is left to do for it.
+   */
+  #show(uuid: string, pool: string, fillId: string): void {
+    if (this.#shown.has(fillId)) return;
+    this.#shown.set(fillId, 'not yet');
+    void this.#refreshes.refreshed(pool).then(() => {
+      this.#shown.set(fillId, 'seen');
+      this.request(uuid);
+    });
   }
 
   /** What fails is met again by the next plan of the domain, or by the timer. */
@@ -264,20 +283,6 @@ export class Reconciler {
       .finally(() => {
         this.#settling = undefined;
       });
-  }
-
-  /** Until it succeeds, libvirt refuses the start of a domain whose volume it has not seen. */
-  #refresh(pool: string): void {
-    const { clock, log, pools } = this.#needs;
-    this.#refreshing.add(pool);
-    pools.refresh(pool).then(
-      () => this.#refreshing.delete(pool),
-      async (error: unknown) => {
-        log.warn({ pool, problem: toProblem(error) }, 'the pool could not be refreshed; it is tried again');
-        await clock.sleep(REFRESH_AGAIN_MS);
-        if (!this.#stopped) this.#refresh(pool);
-      },
-    );
   }
 
   #newRecord(domain: Domain, disk: DiskPlan, before: FillRecord | undefined, fillId?: string): FillRecord {
@@ -433,6 +438,18 @@ export class Reconciler {
       ledger.removeDomain(earlier);
       this.#news.forget(earlier);
     }
+  }
+
+  /** An earlier try of a guest, unless another disk is still being filled for it: that is claimed later. */
+  #forgetIfOver(earlier: string): void {
+    const { fills, firstStarts, ledger } = this.#needs;
+    if (fills.runningFor(earlier).length > 0) return;
+    for (const { domainUuid, request } of ledger.fills()) {
+      if (domainUuid === earlier) ledger.removeFill(earlier, request.target);
+    }
+    firstStarts.delete(earlier);
+    ledger.removeDomain(earlier);
+    this.#news.forget(earlier);
   }
 
   #forgetDisksNotIn(planned: Plan): void {

@@ -7,14 +7,16 @@ import { randomBytes } from 'node:crypto';
 import type { ReprovisionRequest, ReprovisionResult } from '../core/control-protocol.ts';
 import { parseDomainXml } from '../core/domain-xml.ts';
 import { ProvisionError, toProblem } from '../core/errors.ts';
+import { describeHeadroom } from '../core/headroom.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
 import { volumeKey } from '../core/planned-fill.ts';
 import type { Domain } from '../core/request.ts';
 import { imageName } from '../core/request.ts';
 import { asidesOf } from '../core/retired.ts';
-import type { LogicalVolume, Seal, VolumeGroup } from '../core/volume.ts';
+import type { LogicalVolume, Seal } from '../core/volume.ts';
 import { readMark } from '../core/volume.ts';
 import { requireAnnotated } from './annotated-disk.ts';
+import type { Observation } from './observe.ts';
 import { observe } from './observe.ts';
 import type { FillRecord, LibvirtDomain } from './ports.ts';
 import type { ReconcileNeeds, Reconciler } from './reconcile.ts';
@@ -59,10 +61,14 @@ export async function reprovision(
   if (found.active) {
     throw refused(domain, target, 'the domain is running', `virsh shutdown ${domain.name}, and then again.`);
   }
+  if (await needs.domains.hasManagedSave(found.uuid)) {
+    const hint = `Start it and shut it down, or give the memory up: virsh managedsave-remove ${domain.name}`;
+    throw refused(domain, target, 'its memory is saved, and would meet a disk that it does not know', hint);
+  }
   const observation = await observe(needs, [domain]);
   // From here to the writing of the intent nothing is waited for.
   const candidate = chooseVolume(needs, observation.plan(domain), observation.volumes, target);
-  requireSpace(observation.groups, candidate);
+  requireSpace(needs, observation, candidate);
   if (!dryRun) await begin(needs, candidate);
   return resultOf(candidate, confirm);
 }
@@ -113,13 +119,18 @@ function chooseVolume(
 }
 
 /** The old volume stays until the new one is published, so that both need their space. */
-function requireSpace(groups: readonly VolumeGroup[], { domain, disk, volume }: Candidate): void {
+function requireSpace(
+  { reservations }: ReprovisionNeeds,
+  observation: Observation,
+  { domain, disk, volume }: Candidate,
+): void {
   const neededBytes = Math.max(volume.sizeBytes, disk.request.sizeBytes ?? 0);
-  const freeBytes = groups.find(({ vg }) => vg === volume.vg)?.freeBytes ?? 0;
-  if (freeBytes >= neededBytes) return;
+  const headroom = reservations.headroomIn(observation, volume.vg, neededBytes);
+  if (headroom?.fits === true) return;
+  const numbers = headroom === undefined ? 'LVM says nothing of its space' : describeHeadroom(headroom);
   throw new ProvisionError({
     code: 'VG_FULL',
-    message: `${volume.vg} has ${freeBytes} bytes free, and a second volume beside ${volumeKey(volume)} needs ${neededBytes}.`,
+    message: `${volume.vg} has too little room for a second volume beside ${volumeKey(volume)}: ${numbers}.`,
     hint: `Extend the group (vgextend); or give the old volume up first: virsh vol-delete ${volume.lv} ${disk.location.pool}, then lvp retry ${domain.name} ${disk.request.target}.`,
   });
 }
@@ -137,15 +148,19 @@ async function begin(needs: ReprovisionNeeds, { domain, disk, volume, seal }: Ca
   };
   const { fillId } = record;
   const fields = { fill: fillId, domain: domain.uuid, target: request.target, replaces: seal.fillId };
-  const isStillWanted = () => ledger.fillOf(domain.uuid, request.target)?.fillId === fillId;
+  const row = () => {
+    const found = ledger.fillOf(domain.uuid, request.target);
+    return found?.fillId === fillId ? found : undefined;
+  };
   retiring.add(fillId);
   try {
     ledger.putFill(record);
     await needs.volumes.retire(volume.vg, seal);
-    if (!isStillWanted()) {
+    if (row()?.state !== 'waiting') {
+      const why = row() === undefined ? `${domain.name} no longer asks for it` : 'it was cancelled';
       throw new ProvisionError({
         code: 'CANCELLED',
-        message: `${domain.name} no longer asks for ${request.target}.`,
+        message: `The content of disk ${request.target} of domain ${domain.name} is not made again: ${why}.`,
       });
     }
     fills.begin(record, { from: 'new' });
@@ -153,7 +168,7 @@ async function begin(needs: ReprovisionNeeds, { domain, disk, volume, seal }: Ca
   } catch (error) {
     log.warn({ ...fields, problem: toProblem(error) }, 'a published volume could not be put aside');
     // It may be aside all the same, if only the answer was lost: then it gets its name back.
-    if (isStillWanted()) {
+    if (row() !== undefined) {
       if (before === undefined) ledger.removeFill(domain.uuid, request.target);
       else ledger.putFill(before);
     }

@@ -66,6 +66,14 @@ export class Reservations {
     }
   }
 
+  /**
+   * What a new volume would find in a reading; undefined if that says nothing of the group. Nothing is reserved by it.
+   * All promises count that the reading does not show, for nothing is known of when it began.
+   */
+  headroomIn(listing: Listing, vg: string, sizeBytes: number): Headroom | undefined {
+    return this.#headroom(listing, -1, { vg, fillId: '' }, sizeBytes);
+  }
+
   /** Looks whether those that found too little space would find enough now. */
   lookAgain(): void {
     if (this.#refused.size === 0) return;
@@ -122,7 +130,7 @@ export class Reservations {
   #headroom(
     { volumes, groups }: Listing,
     beganAt: number,
-    volume: PrivateVolume,
+    volume: Pick<PrivateVolume, 'vg' | 'fillId'>,
     sizeBytes: number,
   ): Headroom | undefined {
     const group = groups.find(({ vg }) => vg === volume.vg);
@@ -160,7 +168,10 @@ export class Reservations {
 }
 
 /** Under its private name, or, being taken over, under another one with its marks. */
-function isThere(volumes: readonly LogicalVolume[], { vg, fillId }: PrivateVolume): boolean {
+function isThere(
+  volumes: readonly LogicalVolume[],
+  { vg, fillId }: Pick<PrivateVolume, 'vg' | 'fillId'>,
+): boolean {
   return volumes.some((found) => {
     if (found.vg !== vg) return false;
     if (found.lv === privateName(fillId)) return true;

@@ -82,6 +82,7 @@ const domains: Domains = {
   list: () => Promise.resolve(Array.from({ length: DOMAINS }, (_, index) => uuidOf(index))),
   ...{ read, find: read, start: nothing, writeAnnotation: nothing },
   hasArrived: () => Promise.resolve(false),
+  hasManagedSave: () => Promise.resolve(false),
 };
 
 const { ledger } = openLedger(join(folder, 'ledger.db'));

@@ -559,6 +559,7 @@ describe('cut off at the end of a fill', () => {
     const world = await midFill();
     const unfinished = recordOf(world);
     if (unfinished === undefined) throw new Error('no record');
+    await world.reconciler.stop();
     await world.fills.stop();
     world.restart();
     world.volumes.lvm.volumes = [];
@@ -617,9 +618,27 @@ describe('what the simulation has found once:', () => {
         ? Promise.reject(new ProvisionError({ code: 'LIBVIRT_FAILED', message: 'busy' }))
         : refresh(pool);
     world.define(vm1);
-    await until('refused twice', () => failures === 0 && recordOf(world)?.state === 'ready');
+    await until('refused twice', () => failures === 0);
+    await until('said so', () => recordOf(world)?.problem?.code === 'LIBVIRT_FAILED');
     world.clock.advance(5_000);
     await until('told', () => world.libvirt.refreshed.length === 1);
+    await until('ready', () => recordOf(world)?.state === 'ready');
+  });
+
+  it('the ledger calls a sealed volume ready when libvirt has been told, not before', async () => {
+    const world = new World();
+    const mark = { fillId: 'f'.repeat(16), target: 'vm1', domainUuid: uuid };
+    const sealed = sealTags({ ...mark, image: 'images/small.raw', sha256: 'a'.repeat(64), generation: 1 });
+    world.volumes.add('vm1', Buffer.alloc(4 * MIB, 0x55), sealed);
+    const refresh = Promise.withResolvers<undefined>();
+    world.libvirt.refresh = () => refresh.promise;
+    world.define(vm1);
+    await until('known', () => world.ledger.domainOf(uuid) !== undefined);
+    for (let look = 0; look < 10; look++) await new Promise((resolve) => setImmediate(resolve));
+    // Ended here, the next life of the daemon would find nothing left to do.
+    expect(recordOf(world)?.state).not.toBe('ready');
+    refresh.resolve(undefined);
+    await until('ready', () => recordOf(world)?.state === 'ready');
   });
 
   it('libvirt is told of a volume whose ledger was lost between renaming and refresh', async () => {

@@ -23,8 +23,11 @@ const isOld = (world: World, lv = 'vm1') =>
   world.volume(lv)?.bytes.every((byte) => byte === OLD_CONTENT) === true;
 
 /** A published volume that a guest has written all over, and an annotation that asks for it in another way. */
-async function used(change: Parameters<World['define']>[0] = { ...vm1, attributes: "generation='2'" }) {
-  const world = new World();
+async function used(
+  change: Parameters<World['define']>[0] = { ...vm1, attributes: "generation='2'" },
+  options: ConstructorParameters<typeof World>[0] = {},
+) {
+  const world = new World(options);
   world.define(vm1);
   await until('published', () => recordOf(world)?.state === 'ready');
   world.volume('vm1')?.bytes.fill(OLD_CONTENT);
@@ -147,6 +150,30 @@ describe('reprovision', () => {
     await begun;
     await endsNew({ world, old });
   });
+
+  it('is given up when it is cancelled while the volume is just being put aside', async () => {
+    const { world, old } = await used();
+    const retire = world.volumes.retire.bind(world.volumes);
+    const gate = Promise.withResolvers<undefined>();
+    world.volumes.retire = (...call) => gate.promise.then(() => retire(...call));
+    const begun = world.verbs.reprovision('vm1', asked);
+    await until('intended', () => recordOf(world)?.replaces === old);
+    await world.verbs.cancel('vm1');
+    gate.resolve(undefined);
+    await expect(begun).rejects.toMatchObject({ code: 'CANCELLED' });
+    await until('the old one alone', () => world.names().join() === 'vg0/vm1');
+    await until('its row is back', () => recordOf(world)?.fillId === old);
+    expect(isOld(world)).toBe(true);
+    expect(recordOf(world)).toMatchObject({ state: 'ready' });
+  });
+
+  it('counts what is to stay free in the group', async () => {
+    // Room for one volume of one extent, of a hundred.
+    const keepFree = new Map([['vg0', { bytes: 99 * 4 * MIB }]]);
+    const { world } = await used({ ...vm1, attributes: "generation='2'" }, { keepFree });
+    await expect(world.verbs.reprovision('vm1', asked)).rejects.toMatchObject({ code: 'VG_FULL' });
+    expect(isOld(world)).toBe(true);
+  });
 });
 
 describe('reprovision is refused, and nothing changes,', () => {
@@ -183,6 +210,14 @@ describe('reprovision is refused, and nothing changes,', () => {
       'while somebody has the volume open',
       (world) => {
         world.volumes.lvm.get('vm1').openLooks = Infinity;
+      },
+      asked,
+      'VOLUME_STATE',
+    ],
+    [
+      'while its memory is saved',
+      (world) => {
+        world.libvirt.saved.add(uuid);
       },
       asked,
       'VOLUME_STATE',
@@ -229,7 +264,7 @@ describe('reprovision is refused, and nothing changes,', () => {
     const { world } = await used();
     world.volumes.lvm.freeExtents = 0;
     await expect(world.verbs.reprovision('vm1', asked)).rejects.toMatchObject({
-      message: expect.stringMatching(/0 bytes free.* needs 4194304/) as string,
+      message: expect.stringMatching(/wanted are 4194304 bytes .* free are 0 bytes/) as string,
       hint: expect.stringMatching(/virsh vol-delete vm1 guests.*lvp retry vm1 vda/) as string,
     });
   });

@@ -265,6 +265,8 @@ class FakeImages implements Images {
 class FakeLibvirt {
   readonly domains = new Map<string, LibvirtDomain>();
   readonly started: string[] = [];
+  /** Those with a managed-save image. */
+  readonly saved = new Set<string>();
   readonly refreshed: string[] = [];
   /** Domains whose guests have come from another host and run. */
   readonly arrived = new Set<string>();
@@ -377,6 +379,7 @@ export class World {
       find: (name) => this.libvirt.find(name),
       start: (uuid) => this.libvirt.start(uuid),
       hasArrived: (uuid) => Promise.resolve(this.libvirt.arrived.has(uuid)),
+      hasManagedSave: (uuid) => Promise.resolve(this.libvirt.saved.has(uuid)),
       writeAnnotation: () => Promise.resolve(),
     };
     const { clock, ledger, images, volumes } = this;

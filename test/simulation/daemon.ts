@@ -20,6 +20,7 @@ import { Reconciler } from '../../src/provision/reconcile.ts';
 import { Reservations } from '../../src/provision/reservations.ts';
 import { InThreadWorkshop } from '../../src/provision/in-thread-workshop.ts';
 import type { StreamShape } from '../../src/provision/stream-shape.ts';
+import type { Census } from './census.ts';
 import type { Faults } from './faults.ts';
 import type { Group, Opener } from './group.ts';
 import { VG } from './group.ts';
@@ -57,6 +58,7 @@ export interface Host {
   readonly journals: MemoryJournals;
   readonly faults: Faults;
   readonly log: Log;
+  readonly census: Census;
   readonly intervalMs: number;
   readonly limits: FillLimits;
   readonly keepFree: KeepFree;
@@ -82,7 +84,7 @@ export class Daemon {
     const domains = host.libvirt.domainsPort(life);
     const volumes = host.helper.volumes(life);
     const devices = openDevices(host, life);
-    const { log } = host;
+    const { census, log } = host;
     const reservations = new Reservations({ volumes, log, keepFree: new Map([[VG, host.keepFree]]) });
     const policy: ImagePolicy = {
       ...{ requireDigest: true, virtualSizeMaxBytes: 2 ** 40 },
@@ -93,7 +95,15 @@ export class Daemon {
       ...{ decompressors: NO_DECOMPRESSORS, workshops: openWorkshops(life), shape: SHAPE },
       ...{ journals: host.journals.of(life), readBack: host.readBack },
     };
-    this.fills = new Fills({ ledger, clock, log }, (...fill) => fillVolume(fillNeeds, ...fill), host.limits);
+    this.fills = new Fills(
+      { ledger, clock, log },
+      async (...fill) => {
+        const sha256 = await fillVolume(fillNeeds, ...fill);
+        census.count(`published from ${fill[1].from}`);
+        return sha256;
+      },
+      host.limits,
+    );
     const needs = {
       ledger,
       clock,
@@ -173,7 +183,7 @@ function openWorkshops(life: Life): Workshops {
 function openDevices({ group, faults }: Host, life: Life): VolumeDevices {
   return {
     async open(_vg, lv): Promise<VolumeDevice> {
-      await life.step();
+      await life.step('device open');
       const volume = group.model.find(lv);
       if (volume?.owner !== 'service' || !volume.active || group.isOpen(volume)) {
         throw deviceFailed(`${lv} cannot be opened`);
@@ -188,27 +198,27 @@ function openDevices({ group, faults }: Host, life: Life): VolumeDevices {
       };
       life.atEnd(close);
       const write = async (bytes: Uint8Array, offsetBytes: number): Promise<void> => {
-        await life.step();
+        await life.step('device write');
         if (faults.strikes('writeFails')) throw deviceFailed(`EIO writing to ${lv}`);
         group.write(volume, faults.strikes('diskCorrupts') ? spoilt(bytes) : bytes, offsetBytes);
-        await life.step();
+        await life.step('device written');
       };
       return {
         sizeBytes: volume.sizeBytes,
         write,
         zero: (offsetBytes, lengthBytes) => write(Buffer.alloc(lengthBytes), offsetBytes),
         async read(target, offsetBytes) {
-          await life.step();
+          await life.step('device read');
           target.set(disk.bytes.subarray(offsetBytes, offsetBytes + target.length));
         },
         async sync() {
-          await life.step();
+          await life.step('device sync');
           if (faults.strikes('syncFails')) throw deviceFailed(`EIO syncing ${lv}`);
           disk.sync();
-          await life.step();
+          await life.step('device synced');
         },
         async close() {
-          await life.step();
+          await life.step('device close');
           close();
         },
       };

@@ -11,6 +11,7 @@ import { sha256Of } from './store.ts';
 export const define: Deed = (run, random) => {
   if (run.libvirt.isAway) return;
   const spec = newSpec(run, random, random.between(1, SLOTS));
+  if (run.libvirt.isNameTaken(spec)) return;
   run.say(`define ${describe(spec)}`);
   run.libvirt.define(spec, random.chance(0.2));
 };
@@ -60,8 +61,9 @@ export const stop: Deed = (run, random) => {
 export const install: Deed = async (run, random) => {
   const slot = random.between(1, SLOTS);
   let spec: DomainSpec = { ...newSpec(run, random, slot), annotation: 'good' };
-  for (let tries = 1; tries <= random.between(1, 3); tries++) {
-    if (run.libvirt.domains.has(spec.uuid) || run.libvirt.isAway) return;
+  const triesMax = random.between(1, 4);
+  for (let tries = 1; tries <= triesMax; tries++) {
+    if (run.libvirt.domains.has(spec.uuid) || run.libvirt.isAway || run.libvirt.isNameTaken(spec)) return;
     run.say(`install ${describe(spec)}`);
     const made = spec.disks.flatMap(({ lv, sizeBytes }) => {
       const volume = run.group.make(lv, Math.ceil((sizeBytes ?? 65_536) / EXTENT_BYTES) * EXTENT_BYTES);
@@ -69,16 +71,16 @@ export const install: Deed = async (run, random) => {
     });
     run.libvirt.refreshPool();
     if ((await run.libvirt.start(spec)) === undefined) {
-      if (random.chance(0.8)) run.libvirt.define(spec, false);
+      if (random.chance(0.8) && !run.libvirt.isNameTaken(spec)) run.libvirt.define(spec, false);
       return;
     }
     for (const { lv, uuid } of made) {
       const volume = run.group.model.find(lv);
       if (volume?.uuid === uuid && !run.group.isOpen(volume)) run.group.remove(lv, 'somebody');
     }
-    await run.sleep(random.skewed(60_000));
+    await run.sleep(random.between(0, 120_000));
     // It invents another UUID at every try, unless it is told not to.
-    if (random.chance(0.2)) spec = { ...spec, uuid: uuidOf(slot + SLOTS), name: `vm${slot + SLOTS}` };
+    if (random.chance(0.7)) spec = { ...spec, uuid: uuidOf(slot + SLOTS * (tries % 3)) };
   }
 };
 

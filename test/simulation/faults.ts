@@ -2,6 +2,7 @@
  * What goes wrong by itself, and how often. Each run has some kinds of faults and not others: a run in which
  * everything fails all the time never gets far enough to be interesting.
  */
+import type { Census } from './census.ts';
 import type { Random } from './random.ts';
 
 export const FAULTS = [
@@ -17,10 +18,12 @@ const LIKELY = 0.12;
 export class Faults {
   readonly #rates = new Map<Fault, number>();
   readonly #random: Random;
+  readonly #census: Census;
   isOver = false;
 
-  constructor(random: Random) {
+  constructor(random: Random, census: Census) {
     this.#random = random;
+    this.#census = census;
     if (random.chance(0.2)) return;
     for (const fault of FAULTS) {
       if (random.chance(0.35)) this.#rates.set(fault, random.next() * LIKELY);
@@ -34,7 +37,9 @@ export class Faults {
 
   strikes(fault: Fault): boolean {
     const rate = this.#rates.get(fault);
-    return rate !== undefined && !this.isOver && this.#random.chance(rate);
+    if (rate === undefined || this.isOver || !this.#random.chance(rate)) return false;
+    this.#census.count(`fault ${fault}`);
+    return true;
   }
 
   toString(): string {

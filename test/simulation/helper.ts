@@ -14,6 +14,11 @@ import { EXTENT_BYTES, VG } from './group.ts';
 import type { Life } from './life.ts';
 import { Violation } from './violation.ts';
 
+interface Request {
+  readonly verb: string;
+  readonly [field: string]: unknown;
+}
+
 export class Helper {
   readonly #group: Group;
   readonly #faults: Faults;
@@ -39,15 +44,19 @@ export class Helper {
   }
 
   /** Whoever waits for an answer sees the connection close. */
-  kill(): void {
-    this.#life.end();
+  kill(by?: string): void {
+    this.#life.end(by);
     this.#life = this.#newLife();
     this.#last = Promise.resolve();
   }
 
+  get life(): Life {
+    return this.#life;
+  }
+
   /** The port that one life of the daemon has. */
   volumes(daemon: Life): Volumes {
-    const ask = <T>(request: object) => this.#ask<T>(daemon, request);
+    const ask = <T>(request: Request) => this.#ask<T>(daemon, request);
     return {
       list: () => ask({ verb: 'list' }),
       examine: (vg, lv) => ask<Blankness>({ verb: 'examine', vg, lv }),
@@ -63,11 +72,12 @@ export class Helper {
     };
   }
 
-  async #ask<T>(daemon: Life, request: object): Promise<T> {
-    await daemon.step();
+  async #ask<T>(daemon: Life, request: Request): Promise<T> {
+    const { verb } = request;
+    await daemon.step(`helper ${verb}`);
     if (this.#faults.strikes('helperGone')) throw unavailable('cannot be reached');
     const line = await this.#inTurn(daemon, JSON.stringify(request));
-    await daemon.step();
+    await daemon.step(`helper ${verb} answered`);
     if (line === undefined || this.#faults.strikes('helperAnswerLost'))
       throw unavailable('hung up without an answer');
     const response = HelperResponse.parse(JSON.parse(line));
@@ -107,7 +117,7 @@ export class Helper {
       from: string,
       effect: () => Promise<void>,
     ): Promise<void> => {
-      await life.step();
+      await life.step(`before ${name}`);
       if (this.#faults.strikes('lvmFails')) throw failed(name, lv);
       const found = model.find(from);
       const before = found === undefined ? undefined : readMark(found.tags);
@@ -118,7 +128,7 @@ export class Helper {
       this.#judge(() => {
         this.#group.afterCommand(name, lv, before);
       });
-      await life.step();
+      await life.step(`after ${name}`);
     };
     return {
       pause: (durationMs) => life.wait(durationMs),
@@ -131,7 +141,7 @@ export class Helper {
             })),
           ),
         volumes: async (vgs) => {
-          await life.step();
+          await life.step('lvs');
           const opened = new Set(
             model.volumes.filter((volume) => this.#group.isOpen(volume)).map(({ uuid }) => uuid),
           );
@@ -157,15 +167,15 @@ export class Helper {
           }),
       },
       devices: {
-        settle: () => life.step(),
+        settle: () => life.step('udevadm settle'),
         checkService: async (row) => {
           const isGiven = model.find(row.lv)?.owner === 'service';
-          await (isGiven ? life.step() : Promise.reject(failed('udev', row.lv)));
+          await (isGiven ? life.step('the node checked') : Promise.reject(failed('udev', row.lv)));
         },
         takeBack: (row) => command('takeBack', row.lv, row.lv, () => devices.takeBack(row)),
         isTakenBack: (row) => asCommand(async () => devices.isTakenBack(row)),
         whyNotEmpty: async (row) => {
-          await life.step();
+          await life.step('blkid');
           if (model.find(row.lv)?.uuid !== row.uuid) throw failed('blkid', row.lv);
           return this.#group.whyNotEmpty(row.lv);
         },

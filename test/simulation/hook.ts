@@ -23,36 +23,46 @@ export function askHook(
     readonly daemon: Daemon;
     readonly onViolation: (violation: Violation) => void;
     readonly onAnswer: (answer: AdmitAnswer) => void;
+    /** Told when nobody answers and the seals decide. */
+    readonly onSeals: (answer: AdmitAnswer) => void;
   },
   operation: GateOperation,
   spec: DomainSpec,
 ): Promise<AdmitAnswer> {
   const { agenda, daemon, group } = needs;
+  const goBySeals = (): AdmitAnswer => {
+    const answer = bySeals(group, operation, spec);
+    needs.onSeals(answer);
+    return answer;
+  };
   if (spec.annotation === 'none') return Promise.resolve({ allowed: true, problems: [] });
-  if (!daemon.life.isAlive) return Promise.resolve(bySeals(group, operation, spec));
+  if (!daemon.life.isAlive) return Promise.resolve(goBySeals());
   return new Promise((resolve) => {
     const dropTimeout = agenda.after(ANSWER_MAX_MS, () => {
       needs.onViolation(
         new Violation('gate-in-time', `${spec.name} got no answer within ${ANSWER_MAX_MS} ms`),
       );
-      resolve(bySeals(group, operation, spec));
+      answered(goBySeals);
     });
-    const answered = (answer: AdmitAnswer): void => {
+    let isAnswered = false;
+    const answered = (decide: () => AdmitAnswer): void => {
+      if (isAnswered) return;
+      isAnswered = true;
       dropTimeout();
-      resolve(answer);
+      resolve(decide());
     };
     // The connection breaks when the daemon dies, and the hook knows at once.
     daemon.life.atEnd(() => {
-      answered(bySeals(group, operation, spec));
+      answered(goBySeals);
     });
     admitStart(daemon.admit, operation, xmlOf(spec)).then(
       (answer) => {
         if (!daemon.life.isAlive) return;
         needs.onAnswer(answer);
-        answered(answer);
+        answered(() => answer);
       },
       () => {
-        answered(bySeals(group, operation, spec));
+        answered(goBySeals);
       },
     );
   });

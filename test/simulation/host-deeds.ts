@@ -3,6 +3,7 @@ import { ProvisionError } from '../../src/core/errors.ts';
 import type { Deed } from './deed.ts';
 import { anyDomain, IMAGE_NAMES, SLOTS } from './deed.ts';
 import { uuidOf } from './domains.ts';
+import type { Random } from './random.ts';
 import { newImage } from './store.ts';
 
 export const useVerb: Deed = async (run, random) => {
@@ -48,14 +49,23 @@ export const togglePool: Deed = (run) => {
   run.say(run.libvirt.isPoolActive ? 'pool started' : 'pool stopped');
 };
 
-export const toggleLibvirt: Deed = (run) => {
+/** Away for a while: what nobody can reach for the rest of a run keeps the rest from happening. */
+export const toggleLibvirt: Deed = async (run, random) => {
   run.setLibvirtAway(!run.libvirt.isAway);
+  await run.sleep(random.skewed(900_000));
+  run.setLibvirtAway(false);
 };
 
-export const toggleStore: Deed = (run, random) => {
-  if (random.chance(0.5)) run.store.isAway = !run.store.isAway;
-  else run.store.chunkMs = random.skewed(random.pick([20_000, 400_000]));
-  run.say(`store ${run.store.isAway ? 'away' : `there, ${run.store.chunkMs} ms a chunk`}`);
+export const toggleStore: Deed = async (run, random) => {
+  const { store } = run;
+  if (random.chance(0.5)) store.isAway = !store.isAway;
+  else store.chunkMs = random.skewed(random.pick([20_000, 400_000]));
+  run.say(`store ${store.isAway ? 'away' : `there, ${store.chunkMs} ms a chunk`}`);
+  await run.sleep(random.skewed(900_000));
+  if (!store.isAway && store.chunkMs === 0) return;
+  store.isAway = false;
+  store.chunkMs = 0;
+  run.say('store there, and fast');
 };
 
 export const replaceImage: Deed = (run, random) => {
@@ -71,24 +81,54 @@ export const replaceDigest: Deed = (run, random) => {
   run.say(`digest of ${name} put right`);
 };
 
-export const changeSpace: Deed = (run, random) => {
+export const changeSpace: Deed = async (run, random) => {
   run.group.extents = random.pick([2, 6, 12, 64]);
   run.say(`the group has room for ${run.group.extents} extents`);
+  await run.sleep(random.skewed(900_000));
+  run.group.extents = Math.max(64, run.group.extents);
 };
 
-export const killDaemon: Deed = (run, random) => {
-  if (random.chance(0.4))
-    run.killDaemonAtWrite(random.between(1, 4), random.pick(['before', 'after'] as const));
-  else run.killDaemon(random.pick(['ledger lost', 'journals lost', '', '', '', '', '', '', '', '']));
+/** Where a daemon is worth killing; most of its time it only looks. */
+const DAEMON_STEPS = [
+  ...['', 'device', 'device sync', 'device close', 'journal', 'journal read', 'store', 'store stat'],
+  ...['helper create', 'helper adopt', 'helper publish', 'helper claim', 'helper discard', 'helper examine'],
+  // Rare ones: else nobody would die there.
+  ...['helper claim', 'helper retire', 'helper restore', 'helper claim', 'helper retire', 'helper restore'],
+  ...['libvirt refresh', 'libvirt delete', 'libvirt start', 'libvirt read'],
+];
+const HELPER_STEPS = [
+  ...['', 'before ', 'after ', 'before create', 'after create', 'before swapTags', 'after swapTags'],
+  ...['before rename', 'after rename', 'before takeBack', 'after takeBack', 'before remove', 'after remove'],
+  ...['before activate', 'after activate', 'udevadm', 'the node', 'blkid', 'a pause'],
+];
+
+function daemonStep(random: Random): [number, string] {
+  const at = random.pick(DAEMON_STEPS);
+  return [random.between(1, at === '' ? 80 : 6), at];
+}
+
+function helperStep(random: Random): [number, string] {
+  const at = random.pick(HELPER_STEPS);
+  return [random.between(1, at === '' ? 25 : 3), at];
+}
+
+export const killDaemon: Deed = ({ crashes }, random) => {
+  const how = random.next();
+  if (how < 0.3) crashes.killDaemonAtWrite(random.between(1, 4), random.pick(['before', 'after'] as const));
+  else if (how < 0.75) crashes.killDaemonAtStep(...daemonStep(random));
+  else crashes.killDaemon(random.chance(0.1) ? random.pick(['ledger lost', 'journals lost'] as const) : '');
 };
 
-export const killHelper: Deed = (run) => {
-  run.say('helper killed');
-  run.helper.kill();
+export const killHelper: Deed = ({ crashes }, random) => {
+  if (random.chance(0.8)) crashes.killHelperAtStep(...helperStep(random));
+  else crashes.killHelper();
 };
 
-export const cutPower: Deed = (run) => {
-  run.cutPower();
+export const cutPower: Deed = ({ crashes }, random) => {
+  const how = random.next();
+  if (how < 0.45) crashes.cutPowerAtStep('daemon', ...daemonStep(random));
+  else if (how < 0.8) crashes.cutPowerAtStep('helper', ...helperStep(random));
+  else crashes.cutPower();
 };
 
 export const spoof: Deed = (run, random) => {
@@ -99,7 +139,11 @@ export const spoof: Deed = (run, random) => {
     { kind: 'pool' },
     { kind: 'connected' },
   ] as const);
+  run.say(`an event without reason: ${event.kind}`);
   run.daemon.onEvent(event);
 };
 
-export const passTime: Deed = (run, random) => run.sleep(random.skewed(3_600_000));
+export const passTime: Deed = (run, random) => {
+  run.say('time passes');
+  return run.sleep(random.skewed(3_600_000));
+};

@@ -87,6 +87,11 @@ export class Libvirt {
     }
   }
 
+  /** Two domains cannot have one name. */
+  isNameTaken({ uuid, name }: DomainSpec): boolean {
+    return [...this.domains.values()].some(({ spec }) => spec.name === name && spec.uuid !== uuid);
+  }
+
   define(spec: DomainSpec, autostart: boolean): void {
     const before = this.domains.get(spec.uuid);
     const fresh: Domain = { spec, persistent: true, autostart, starting: undefined, guest: undefined };
@@ -106,6 +111,7 @@ export class Libvirt {
   /** virsh start, or create of a transient domain; resolves with why not, or undefined. */
   async start(spec: DomainSpec): Promise<string | undefined> {
     if (this.isAway) return 'libvirt is away';
+    if (this.isNameTaken(spec)) return 'another domain has that name';
     const existing = this.domains.get(spec.uuid);
     if (existing?.guest !== undefined || existing?.starting !== undefined)
       return 'it runs or is being started';
@@ -163,15 +169,18 @@ export class Libvirt {
     this.refreshPool();
   }
 
-  /** What a guest does all day. */
-  writeFromGuests(): void {
+  /** What a guest does all day; how many volumes were written to. */
+  writeFromGuests(): number {
+    let written = 0;
     for (const { guest } of this.domains.values()) {
       for (const volume of guest?.volumes ?? []) {
         const { disk } = this.#group.bookOf(volume);
         disk.write(Buffer.alloc(512, 0x67), 512 * this.#random.between(0, disk.bytes.length / 512 - 1));
         if (this.#random.chance(0.5)) disk.sync();
+        written += 1;
       }
     }
+    return written;
   }
 
   /** virsh pool-destroy: fails while anything in it is in use. */
@@ -199,22 +208,23 @@ export class Libvirt {
   domainsPort(daemon: Life): Domains {
     const all = () => [...this.domains].flatMap(([uuid, domain]) => this.#described(uuid, domain));
     return {
-      list: () => this.#call(daemon, () => [...this.domains.keys()]),
+      list: () => this.#call(daemon, 'list domains', () => [...this.domains.keys()]),
       read: async (uuid) => {
-        await this.#call(daemon, () => undefined);
+        await this.#call(daemon, 'read', () => undefined);
         await this.domains.get(uuid)?.starting;
-        await daemon.step();
+        await daemon.step('libvirt read, a start being over');
         return all().find((domain) => domain.uuid === uuid);
       },
       find: (word) =>
-        this.#call(daemon, () => all().find(({ uuid, name }) => uuid === word || name === word)),
+        this.#call(daemon, 'find', () => all().find(({ uuid, name }) => uuid === word || name === word)),
       start: async (uuid) => {
-        const spec = await this.#call(daemon, () => this.domains.get(uuid)?.spec);
+        const spec = await this.#call(daemon, 'start', () => this.domains.get(uuid)?.spec);
         const why = spec === undefined ? 'there is none' : await this.start(spec);
-        await daemon.step();
+        await daemon.step('libvirt start answered');
         if (why !== undefined) throw failed(`cannot start ${uuid}: ${why}`);
       },
       hasArrived: () => Promise.resolve(false),
+      hasManagedSave: () => Promise.resolve(false),
       writeAnnotation: () => Promise.reject(new Error('nobody writes annotations here')),
     };
   }
@@ -222,18 +232,18 @@ export class Libvirt {
   pools(daemon: Life): Pools {
     const pool = (): LogicalPool => ({ name: POOL, uuid: 'pool', vg: VG, active: this.isPoolActive });
     return {
-      list: () => this.#call(daemon, () => [pool()]),
+      list: () => this.#call(daemon, 'list pools', () => [pool()]),
       refresh: () =>
-        this.#call(daemon, () => {
+        this.#call(daemon, 'refresh pool', () => {
           if (!this.isPoolActive) throw failed('the pool is not active');
           this.refreshPool();
         }),
       start: () =>
-        this.#call(daemon, () => {
+        this.#call(daemon, 'start pool', () => {
           this.startPool();
         }),
       deleteVolume: (_pool, lv) =>
-        this.#call(daemon, () => {
+        this.#call(daemon, 'delete volume', () => {
           if (!this.isPoolActive) throw failed('the pool is not active');
           const volume = this.#group.model.find(lv);
           if (volume === undefined) return;
@@ -272,15 +282,15 @@ export class Libvirt {
     return [{ uuid, name: spec.name, xml, active: guest !== undefined, persistent, autostart }];
   }
 
-  async #call<T>(daemon: Life, effect: () => T): Promise<T> {
-    await daemon.step();
+  async #call<T>(daemon: Life, name: string, effect: () => T): Promise<T> {
+    await daemon.step(`libvirt ${name}`);
     if (this.isAway) {
-      if (this.#random.chance(0.3)) await daemon.wait(CALL_MAX_MS);
+      if (this.#random.chance(0.3)) await daemon.wait(CALL_MAX_MS, 'a bus that nobody answers on');
       throw new ProvisionError({ code: 'LIBVIRT_UNAVAILABLE', message: 'libvirt does not answer' });
     }
     if (this.#faults.strikes('libvirtFails')) throw failed('an internal error occurred');
     const result = effect();
-    await daemon.step();
+    await daemon.step(`libvirt ${name} answered`);
     return result;
   }
 }

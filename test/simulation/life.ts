@@ -4,6 +4,7 @@
  */
 import type { Clock } from '../../src/provision/ports.ts';
 import type { Agenda } from './agenda.ts';
+import type { Census } from './census.ts';
 import type { Random } from './random.ts';
 
 /** How long calls between processes take. */
@@ -13,17 +14,36 @@ export interface Pace {
   readonly delayMaxMs: number;
 }
 
+export interface LifeNeeds {
+  readonly agenda: Agenda;
+  readonly random: Random;
+  readonly census: Census;
+  readonly pace: () => Pace;
+  /** Where the source stands at an await, for those who want to know more than which port was asked. */
+  readonly where?: (() => string) | undefined;
+}
+
+/** Ends a life, or more than that, at an await to come, also at one that takes no time. */
+interface Fuse {
+  steps: number;
+  /** What the steps that count begin with. */
+  readonly at: string;
+  readonly blow: () => void;
+}
+
 export class Life {
-  readonly #agenda: Agenda;
-  readonly #random: Random;
-  readonly #pace: () => Pace;
+  /** Whose life it is, in the census. */
+  readonly who: 'daemon' | 'helper';
+  readonly #needs: LifeNeeds;
   readonly #deathbed: (() => void)[] = [];
+  /** Awaits that have not come back. */
+  readonly #waitingAt = new Set<{ readonly at: string }>();
+  #fuse: Fuse | undefined;
   #isAlive = true;
 
-  constructor(agenda: Agenda, random: Random, pace: () => Pace) {
-    this.#agenda = agenda;
-    this.#random = random;
-    this.#pace = pace;
+  constructor(who: 'daemon' | 'helper', needs: LifeNeeds) {
+    this.who = who;
+    this.#needs = needs;
   }
 
   get isAlive(): boolean {
@@ -35,42 +55,85 @@ export class Life {
     this.#deathbed.push(run);
   }
 
-  end(): void {
+  /** Blows at the given number of such steps from now, if the life lasts as long. */
+  light(steps: number, at: string, blow: () => void): void {
+    this.#fuse = { steps, at, blow };
+  }
+
+  putOut(): void {
+    this.#fuse = undefined;
+  }
+
+  /** `by` is what has ended it; undefined: the run is over, and that is no crash. */
+  end(by?: string): void {
     if (!this.#isAlive) return;
     this.#isAlive = false;
+    if (by !== undefined) {
+      for (const { at } of this.#waitingAt) this.#needs.census.count(`crash ${by}, ${this.who} at ${at}`);
+    }
     for (const run of this.#deathbed) run();
   }
 
   /** Any await may be the last one. */
-  async step(): Promise<void> {
-    const { slowness, delayMaxMs } = this.#pace();
-    if (this.#isAlive && this.#random.chance(slowness)) await this.wait(this.#random.skewed(delayMaxMs));
+  async step(at: string): Promise<void> {
     if (!this.#isAlive) await never();
+    const { census, pace, random, where } = this.#needs;
+    const place = { at: where === undefined ? at : `${at} ${where()}` };
+    census.count(`await ${this.who} at ${place.at}`);
+    this.#waitingAt.add(place);
+    this.#burn(at);
+    const { slowness, delayMaxMs } = pace();
+    if (this.#isAlive && random.chance(slowness)) await this.#pass(random.skewed(delayMaxMs));
+    if (!this.#isAlive) await never();
+    this.#waitingAt.delete(place);
   }
 
-  async wait(durationMs: number): Promise<void> {
-    await new Promise<void>((resolve) => {
-      this.#agenda.after(durationMs, () => {
-        if (this.#isAlive) resolve();
-      });
-    });
+  async wait(durationMs: number, at = 'a pause'): Promise<void> {
+    const place = { at };
+    this.#needs.census.count(`await ${this.who} at ${at}`);
+    this.#waitingAt.add(place);
+    await this.#pass(durationMs);
+    this.#waitingAt.delete(place);
   }
 
   clock(): Clock {
+    const { agenda, census } = this.#needs;
     return {
-      nowMs: () => this.#agenda.nowMs,
-      monotonicMs: () => this.#agenda.nowMs,
+      nowMs: () => agenda.nowMs,
+      monotonicMs: () => agenda.nowMs,
       sleep: (durationMs, signal) =>
         new Promise((resolve, reject) => {
-          const drop = this.#agenda.after(durationMs, () => {
+          const place = { at: 'sleep' };
+          census.count(`await ${this.who} at sleep`);
+          this.#waitingAt.add(place);
+          const drop = agenda.after(durationMs, () => {
+            this.#waitingAt.delete(place);
             if (this.#isAlive) resolve();
           });
           signal?.addEventListener('abort', () => {
             drop();
+            this.#waitingAt.delete(place);
             reject(signal.reason as Error);
           });
         }),
     };
+  }
+
+  #burn(at: string): void {
+    if (this.#fuse?.at === undefined || !at.startsWith(this.#fuse.at)) return;
+    this.#fuse.steps -= 1;
+    if (this.#fuse.steps > 0) return;
+    const { blow } = this.#fuse;
+    this.#fuse = undefined;
+    blow();
+  }
+
+  async #pass(durationMs: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#needs.agenda.after(durationMs, () => {
+        if (this.#isAlive) resolve();
+      });
+    });
   }
 }
 

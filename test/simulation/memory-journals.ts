@@ -17,27 +17,28 @@ export class MemoryJournals {
   }
 
   of(daemon: Life): FillJournals {
-    const step = async (): Promise<void> => {
-      await daemon.step();
+    const step = async (name: string): Promise<void> => {
+      await daemon.step(`journal ${name}`);
       if (!this.#faults.strikes('journalFails')) return;
       throw new ProvisionError({ code: 'STATE_FOLDER_FAILED', message: 'ENOSPC: no space left on device' });
     };
     return {
       read: async (fillId) => {
-        await daemon.step();
+        await daemon.step('journal read');
         return this.#checkpoints.get(fillId);
       },
       write: async (fillId, checkpoint) => {
-        await step();
+        await step('write');
         this.#checkpoints.set(fillId, checkpoint);
-        await daemon.step();
+        await daemon.step('journal written');
       },
       remove: async (fillId) => {
-        await step();
+        await step('remove');
         this.#checkpoints.delete(fillId);
+        await daemon.step('journal removed');
       },
       keepOnly: async (fillIds) => {
-        await step();
+        await step('keep only');
         for (const fillId of this.#checkpoints.keys()) {
           if (!fillIds.has(fillId)) this.#checkpoints.delete(fillId);
         }

@@ -3,11 +3,13 @@
  * one, and a fill id stands in one row only.
  */
 import type { FillRecord, KnownDomain, Ledger } from '../../src/provision/ports.ts';
+import type { Census } from './census.ts';
 import type { Faults } from './faults.ts';
 import type { Life } from './life.ts';
 
 export class MemoryLedger {
   readonly #faults: Faults;
+  readonly #census: Census;
   #fills = new Map<string, FillRecord>();
   #domains = new Map<string, KnownDomain>();
   /** Told about each row that is written. */
@@ -15,8 +17,9 @@ export class MemoryLedger {
   /** So many writes from now the daemon is killed, before or after that write. */
   killAtWrite: { inWrites: number; readonly when: 'before' | 'after'; readonly kill: () => void } | undefined;
 
-  constructor(faults: Faults) {
+  constructor(faults: Faults, census: Census) {
     this.#faults = faults;
+    this.#census = census;
   }
 
   lose(): void {
@@ -26,13 +29,17 @@ export class MemoryLedger {
 
   /** As one life of the daemon has it: once that is over, nothing it does reaches the disk. */
   of(daemon: Life): Ledger {
-    const write = (effect: () => void): void => {
+    const write = (what: string, effect: () => void): void => {
       if (!daemon.isAlive) return;
       if (this.#faults.strikes('ledgerFails')) throw new Error('SQLITE_FULL: database or disk is full');
       const armed = this.killAtWrite;
       if (armed !== undefined) armed.inWrites -= 1;
       const kill = armed !== undefined && armed.inWrites <= 0 ? armed : undefined;
-      if (kill !== undefined) this.killAtWrite = undefined;
+      this.#census.count(`write ${what}`);
+      if (kill !== undefined) {
+        this.killAtWrite = undefined;
+        this.#census.count(`crash ${kill.when} write ${what}`);
+      }
       if (kill?.when === 'before') kill.kill();
       else effect();
       if (kill?.when === 'after') kill.kill();
@@ -41,7 +48,7 @@ export class MemoryLedger {
       fills: () => [...this.#fills.values()].sort((a, b) => a.createdAtMs - b.createdAtMs),
       fillOf: (domainUuid, target) => this.#fills.get(`${domainUuid} ${target}`),
       putFill: (record) => {
-        write(() => {
+        write(`${record.state} fill`, () => {
           const copy = JSON.parse(JSON.stringify(record)) as FillRecord;
           for (const [key, { fillId }] of this.#fills) if (fillId === copy.fillId) this.#fills.delete(key);
           this.#fills.set(`${copy.domainUuid} ${copy.request.target}`, copy);
@@ -49,15 +56,17 @@ export class MemoryLedger {
         });
       },
       removeFill: (domainUuid, target) => {
-        write(() => this.#fills.delete(`${domainUuid} ${target}`));
+        write('no fill', () => this.#fills.delete(`${domainUuid} ${target}`));
       },
       domains: () => [...this.#domains.values()],
       domainOf: (uuid) => this.#domains.get(uuid),
       putDomain: (known) => {
-        write(() => this.#domains.set(known.domain.uuid, JSON.parse(JSON.stringify(known)) as KnownDomain));
+        write('domain', () =>
+          this.#domains.set(known.domain.uuid, JSON.parse(JSON.stringify(known)) as KnownDomain),
+        );
       },
       removeDomain: (uuid) => {
-        write(() => this.#domains.delete(uuid));
+        write('no domain', () => this.#domains.delete(uuid));
       },
     };
   }

@@ -21,7 +21,7 @@ export class Rest {
     this.#run.say('--- the faults are over');
     this.#run.faults.isOver = true;
     this.#run.pace.delayMaxMs = 20;
-    this.#run.ledger.killAtWrite = undefined;
+    this.#run.crashes.putOut();
     this.#run.store.isAway = false;
     this.#run.store.chunkMs = 0;
     for (const name of IMAGE_NAMES) this.#run.store.putSidecar(name);

@@ -1,5 +1,7 @@
-/** `npm run simulate -- --seed N [--count M] [--trace] [--only 1,2,3]` */
+/** `npm run simulate -- --seed N [--count M] [--trace] [--only 1,2,3] [--census | --where]` */
 import { parseArgs } from 'node:util';
+import type { Census } from './census.ts';
+import { runSeeds, SEEDS } from './seeds.ts';
 import { shrink } from './shrink.ts';
 import type { Outcome } from './simulation.ts';
 import { simulate } from './simulation.ts';
@@ -9,29 +11,65 @@ const print = (text: string): boolean => process.stdout.write(`${text}\n`);
 async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
-      seed: { type: 'string', default: '1' },
-      count: { type: 'string', default: '1' },
+      seed: { type: 'string' },
+      from: { type: 'string', default: '1' },
+      count: { type: 'string' },
       only: { type: 'string' },
       trace: { type: 'boolean', default: false },
       shrink: { type: 'boolean', default: true },
+      threads: { type: 'string' },
+      census: { type: 'boolean', default: false },
+      where: { type: 'boolean', default: false },
     },
     allowNegative: true,
   });
-  const first = Number(values.seed);
-  const count = Number(values.count);
   const only = values.only === undefined ? undefined : new Set(values.only.split(',').map(Number));
-  const startedMs = performance.now();
-  for (let seed = first; seed < first + count; seed++) {
-    const outcome = await simulate(seed, { only });
-    if (values.trace) print(outcome.trace.join('\n'));
-    if (outcome.violation !== undefined) {
-      if (!values.trace) await report(outcome, only, values.shrink);
-      return 1;
-    }
+  if (values.seed !== undefined && values.count === undefined) {
+    return one(Number(values.seed), only, values);
   }
+  const from = Number(values.seed ?? values.from);
+  const count = Number(values.count ?? SEEDS);
+  const startedMs = performance.now();
+  const { broken, census } = await runSeeds(from, count, {
+    threads: values.threads === undefined ? undefined : Number(values.threads),
+    isWhere: values.where,
+  });
+  if (broken !== undefined) return one(broken, undefined, values);
+  if (values.census) for (const [name, times] of census.entries()) print(`${`${times}`.padStart(9)} ${name}`);
+  if (values.where) printCrashes(census);
   const seconds = (performance.now() - startedMs) / 1000;
-  print(`${count} runs from seed ${first}, no promise broken; ${(count / seconds).toFixed(0)} runs a second`);
+  print(`${count} runs from seed ${from}, no promise broken; ${(count / seconds).toFixed(0)} runs a second`);
   return 0;
+}
+
+async function one(
+  seed: number,
+  only: ReadonlySet<number> | undefined,
+  options: { readonly trace: boolean; readonly shrink: boolean; readonly census: boolean },
+): Promise<number> {
+  const outcome = await simulate(seed, { only });
+  if (options.trace) print(outcome.trace.join('\n'));
+  if (options.census) for (const [name, times] of outcome.census.entries()) print(`${times} ${name}`);
+  if (outcome.violation === undefined) {
+    print(`seed ${seed}: no promise broken`);
+    return 0;
+  }
+  await report(outcome, only, options.shrink);
+  return 1;
+}
+
+/** Every await that was passed, and how often somebody died there; the rarest first. */
+function printCrashes(census: Census): void {
+  const crashes = census.entries('crash');
+  const rows = census.entries('await').map(([place, passed]) => {
+    const times = (by: string): number => crashes.find(([name]) => name === `${by}, ${place}`)?.[1] ?? 0;
+    return { place, passed, killed: times('kill'), cut: times('power cut') };
+  });
+  rows.sort((a, b) => a.killed + a.cut - b.killed - b.cut);
+  print(`${'passed'.padStart(9)} ${'killed'.padStart(9)} ${'power cut'.padStart(9)}`);
+  for (const { place, passed, killed, cut } of rows) {
+    print(`${`${passed}`.padStart(9)} ${`${killed}`.padStart(9)} ${`${cut}`.padStart(9)} ${place}`);
+  }
 }
 
 async function report(

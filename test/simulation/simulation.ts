@@ -2,12 +2,12 @@
  * One run: a host in which everything that can happen happens, chosen by a seed, until the faults stop; then
  * time passes, and everything must be as promised.
  */
-import type { Log } from '../../src/provision/ports.ts';
 import type { AdmitAnswer, GateOperation } from '../../src/provision/ports.ts';
-import type { Problem } from '../../src/core/errors.ts';
 import { readMark } from '../../src/core/volume.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';
 import { Agenda } from './agenda.ts';
+import { Census } from './census.ts';
+import { Crashes } from './crashes.ts';
 import { Daemon } from './daemon.ts';
 import type { Host } from './daemon.ts';
 import type { Deed } from './deed.ts';
@@ -25,6 +25,7 @@ import { MemoryJournals } from './memory-journals.ts';
 import { MemoryLedger } from './memory-ledger.ts';
 import { Random } from './random.ts';
 import { Rest } from './rest.ts';
+import { runLog } from './run-log.ts';
 import { newImage, Store } from './store.ts';
 import { Violation } from './violation.ts';
 
@@ -32,12 +33,15 @@ export interface Outcome {
   readonly seed: number;
   readonly deeds: number;
   readonly violation?: Violation | undefined;
+  readonly census: Census;
   readonly trace: readonly string[];
 }
 
 export interface RunOptions {
   /** Numbers of the deeds to do, when a failing run is made smaller; all by default. */
   readonly only?: ReadonlySet<number> | undefined;
+  /** Says where the program stands at an await, for the census. */
+  readonly where?: (() => string) | undefined;
 }
 
 /** Streams of chance that do not disturb one another: with fewer deeds, the others stay what they were. */
@@ -57,7 +61,7 @@ const STREAM = {
 const DEEDS_MAX = 60;
 
 export async function simulate(seed: number, options: RunOptions = {}): Promise<Outcome> {
-  const run = new Simulation(seed);
+  const run = new Simulation(seed, options.where);
   const jitter = new Random(seed, STREAM.jitter);
   const { random } = Math;
   const onUnhandled = (error: unknown): void => {
@@ -70,7 +74,7 @@ export async function simulate(seed: number, options: RunOptions = {}): Promise<
   Math.random = () => jitter.next();
   try {
     const deeds = await run.play(options.only);
-    return { seed, deeds, violation: run.violation, trace: run.trace };
+    return { seed, deeds, violation: run.violation, trace: run.trace, census: run.census };
   } finally {
     Math.random = random;
     process.off('unhandledRejection', onUnhandled);
@@ -84,12 +88,15 @@ export class Simulation {
   readonly store: Store;
   readonly libvirt: Libvirt;
   readonly helper: Helper;
+  readonly crashes: Crashes;
+  readonly census = new Census();
   readonly trace: string[] = [];
   daemon: Daemon;
   violation: Violation | undefined;
   readonly #seed: number;
+  readonly #where: (() => string) | undefined;
   readonly ledger: MemoryLedger;
-  readonly #journals: MemoryJournals;
+  readonly journals: MemoryJournals;
   readonly judge: Judge;
   readonly host: Host;
   readonly pace: { slowness: number; delayMaxMs: number };
@@ -100,10 +107,12 @@ export class Simulation {
   /** Since when daemon and libvirt have both been there. */
   #calmSinceMs = 0;
 
-  constructor(seed: number) {
+  constructor(seed: number, where?: () => string) {
     this.#seed = seed;
+    this.#where = where;
+    this.crashes = new Crashes(this, () => new Random(seed, STREAM.power + this.#lives));
     const random = new Random(seed, STREAM.faults);
-    this.faults = new Faults(random);
+    this.faults = new Faults(random, this.census);
     const readBackRandom = new Random(seed, STREAM.readBack);
     const readBack = readBackRandom.chance(0.3);
     if (readBack) this.faults.add('diskCorrupts', readBackRandom);
@@ -114,8 +123,8 @@ export class Simulation {
     };
     this.store = new Store(this.faults, nowMs);
     for (const name of IMAGE_NAMES) this.store.put(name, newImage(random), { sidecar: true });
-    this.ledger = new MemoryLedger(this.faults);
-    this.#journals = new MemoryJournals(this.faults);
+    this.ledger = new MemoryLedger(this.faults, this.census);
+    this.journals = new MemoryJournals(this.faults);
     this.judge = new Judge(this.group, this.store, nowMs);
     const { agenda, faults, group } = this;
     this.libvirt = new Libvirt({ agenda, random: new Random(seed, STREAM.libvirt), faults, group, trace });
@@ -127,7 +136,7 @@ export class Simulation {
       faults,
       trace,
       onViolation,
-      newLife: () => this.#newLife(STREAM.helper),
+      newLife: () => this.#newLife('helper'),
     });
     this.ledger.onFill = (record) => {
       trace(
@@ -174,10 +183,11 @@ export class Simulation {
       intervalMs,
       readBack,
       ledger: this.ledger,
-      journals: this.#journals,
-      log: this.#log(),
+      journals: this.journals,
+      log: runLog(this),
+      census: this.census,
     };
-    this.daemon = new Daemon(this.host, this.#newLife(STREAM.daemon));
+    this.daemon = new Daemon(this.host, this.#newLife('daemon'));
     const pace = `${JSON.stringify({ ...this.pace, ...limits, keepFree })}${readBack ? ', volumes are read back' : ''}`;
     this.say(`seed ${seed}; faults: ${faults.toString()}; pace ${pace}`);
   }
@@ -235,39 +245,15 @@ export class Simulation {
       onAnswer: ({ allowed, problems }: AdmitAnswer) => {
         // What is refused does not arrive.
         if (operation !== 'prepare' && !allowed) this.judge.departs(spec.uuid);
+        this.census.count(`gate ${operation} ${allowed ? 'allowed' : 'refused'}`);
         const why = problems.map(({ code }) => code).join(' ');
         this.say(`  gate ${operation} ${spec.name}: ${allowed ? 'allowed' : `refused, ${why}`}`);
       },
+      onSeals: ({ allowed }: AdmitAnswer) => {
+        this.census.count(`hook ${allowed ? 'allowed' : 'refused'} by the seals`);
+      },
     };
     return askHook(needs, operation, spec);
-  }
-
-  killDaemon(how: string): void {
-    if (!this.daemon.life.isAlive) return;
-    this.say(`daemon killed ${how}`);
-    this.daemon.life.end();
-    this.judge.daemonHasEnded();
-    if (how === 'ledger lost') this.ledger.lose();
-    if (how === 'journals lost') this.#journals.lose();
-    const { life } = this.daemon;
-    this.agenda.after(new Random(this.#seed, STREAM.power + this.#lives).skewed(30_000), () => {
-      if (this.daemon.life === life) this.startDaemon();
-    });
-  }
-
-  killDaemonAtWrite(inWrites: number, when: 'before' | 'after'): void {
-    const kill = (): void => {
-      this.killDaemon(`${when} a write to the ledger`);
-    };
-    this.ledger.killAtWrite = { inWrites, when, kill };
-  }
-
-  cutPower(): void {
-    this.say('POWER CUT');
-    this.killDaemon('');
-    this.helper.kill();
-    this.libvirt.losePower();
-    this.group.losePower(new Random(this.#seed, STREAM.power + this.#lives));
   }
 
   setLibvirtAway(isAway: boolean): void {
@@ -283,7 +269,10 @@ export class Simulation {
   #begin(index: number, deed: Deed): void {
     const work = async (): Promise<void> => {
       this.#deed = index;
-      await deed(this, new Random(this.#seed, STREAM.each + index));
+      const saidBefore = this.trace.length;
+      const done = deed(this, new Random(this.#seed, STREAM.each + index));
+      if (this.trace.length > saidBefore) this.census.count(`deed ${deed.name}`);
+      await done;
     };
     work().catch((error: unknown) => {
       this.broken(
@@ -324,12 +313,18 @@ export class Simulation {
   startDaemon(): void {
     this.say('daemon started');
     this.#calmSinceMs = this.agenda.nowMs;
-    this.daemon = new Daemon(this.host, this.#newLife(STREAM.daemon));
+    this.daemon = new Daemon(this.host, this.#newLife('daemon'));
   }
 
-  #newLife(stream: number): Life {
+  #newLife(who: 'daemon' | 'helper'): Life {
     this.#lives += 1;
-    return new Life(this.agenda, new Random(this.#seed, stream + 100 * this.#lives), () => this.pace);
+    return new Life(who, {
+      agenda: this.agenda,
+      random: new Random(this.#seed, STREAM[who] + 100 * this.#lives),
+      census: this.census,
+      pace: () => this.pace,
+      where: this.#where,
+    });
   }
 
   #end(): void {
@@ -350,20 +345,5 @@ export class Simulation {
     const name = this.#names.get(id) ?? `fill${this.#names.size + 1}`;
     this.#names.set(id, name);
     return name;
-  }
-
-  /** Every defect that the program notices by itself counts as one. */
-  #log(): Log {
-    const look = (fields: object, message: string): void => {
-      const { problem, err } = fields as { problem?: Problem; err?: unknown };
-      const isExpected = `${problem?.message ?? ''}${String(err)}`.includes('SQLITE_FULL');
-      if (problem?.code === 'INTERNAL' && !isExpected) {
-        this.broken(new Violation('no-defect', `${message}: ${problem.message}`));
-      }
-      if (message !== 'looked at domain')
-        this.say(`  log: ${message} ${problem?.code ?? ''} ${problem?.message ?? ''}`);
-    };
-    const log: Log = { debug: () => undefined, info: look, warn: look, error: look, child: () => log };
-    return log;
   }
 }

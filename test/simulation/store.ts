@@ -76,19 +76,19 @@ export class Store {
   }
 
   images(daemon: Life): Images {
-    const reach = async (image: ImageReference): Promise<void> => {
-      await daemon.step();
+    const reach = async (name: string, image: ImageReference): Promise<void> => {
+      await daemon.step(`store ${name}`);
       if (this.isAway || this.#faults.strikes('storeFails')) throw failure('STORE_UNREACHABLE', image);
     };
     return {
       stat: async (image) => {
-        await reach(image);
+        await reach('stat', image);
         const object = this.#objects.get(imageName(image));
         if (object === undefined) throw failure('IMAGE_NOT_FOUND', image);
         return { image, sizeBytes: object.bytes.length, etag: object.etag };
       },
       readText: async (image) => {
-        await reach(image);
+        await reach('read text', image);
         return this.sidecarOf(imageName(image).replace(/\.sha256$/, ''));
       },
       readInto: async (object, offsetBytes, target, { signal, onBytes }) => {
@@ -114,7 +114,7 @@ export class Store {
   ): AsyncGenerator<Uint8Array> {
     const endBytes = range.offsetBytes + range.lengthBytes;
     for (let at = range.offsetBytes; at < endBytes; at += CHUNK_BYTES) {
-      await daemon.step();
+      await daemon.step('store read');
       if (this.chunkMs > 0) await daemon.clock().sleep(this.chunkMs, range.signal);
       if (this.#faults.strikes('storeStalls')) await daemon.clock().sleep(STALL_MAX_MS, range.signal);
       range.signal.throwIfAborted();

@@ -46,5 +46,5 @@ export const deleteVolume: Deed = (run, random) => {
 };
 
 export const letGuestsWrite: Deed = (run) => {
-  run.libvirt.writeFromGuests();
+  if (run.libvirt.writeFromGuests() > 0) run.say('guests write');
 };

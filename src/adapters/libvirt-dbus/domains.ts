@@ -92,6 +92,10 @@ export class LibvirtDomains implements Domains {
     return state !== undefined && isArrived(state);
   }
 
+  async hasManagedSave(uuid: string): Promise<boolean> {
+    return readBoolean(await this.#method(uuid, 'HasManagedSaveImage', 'u', 0));
+  }
+
   /**
    * libvirt binds the prefix of its `key` argument on the given element itself, and refuses one that
    * binds it already; so the element goes out without our prefix and comes back with it:

@@ -1,0 +1,67 @@
+/**
+ * Refreshes of pools that must happen, however long it takes: until libvirt has seen a volume it refuses to start
+ * the domain. What is asked for while one is under way is done by the next one, all together: with the ledger
+ * lost that is every volume.
+ */
+import { toProblem } from '../core/errors.ts';
+import type { Clock, Log, Pools } from './ports.ts';
+
+/** Between two tries. */
+const REFRESH_AGAIN_MS = 5_000;
+
+export interface PoolRefreshesNeeds {
+  readonly pools: Pick<Pools, 'refresh'>;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+interface Refresh {
+  readonly done: Promise<void>;
+  /** The one after this: what became visible after this one had begun. */
+  next?: Promise<void>;
+}
+
+export class PoolRefreshes {
+  readonly #needs: PoolRefreshesNeeds;
+  readonly #underWay = new Map<string, Refresh>();
+  #stopped = false;
+
+  constructor(needs: PoolRefreshesNeeds) {
+    this.#needs = needs;
+  }
+
+  /** Resolves when a refresh that began after this call has succeeded; never after `stop`. */
+  refreshed(pool: string): Promise<void> {
+    const underWay = this.#underWay.get(pool);
+    if (underWay === undefined) return this.#begin(pool);
+    underWay.next ??= underWay.done.then(() => this.#begin(pool));
+    return underWay.next;
+  }
+
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  #begin(pool: string): Promise<void> {
+    const refresh: Refresh = { done: this.#untilSeen(pool) };
+    this.#underWay.set(pool, refresh);
+    void refresh.done.then(() => {
+      if (refresh.next === undefined) this.#underWay.delete(pool);
+    });
+    return refresh.done;
+  }
+
+  async #untilSeen(pool: string): Promise<void> {
+    const { clock, log, pools } = this.#needs;
+    for (;;) {
+      if (this.#stopped) await new Promise<never>(() => undefined);
+      try {
+        await pools.refresh(pool);
+        return;
+      } catch (error) {
+        log.warn({ pool, problem: toProblem(error) }, 'the pool could not be refreshed; it is tried again');
+        await clock.sleep(REFRESH_AGAIN_MS);
+      }
+    }
+  }
+}

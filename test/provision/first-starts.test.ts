@@ -1,0 +1,87 @@
+/**
+ * Goal: a guest with two disks that tools install under another UUID at every try gets all that was filled
+ * for its earlier tries, and nothing of those tries is remembered. Method: the real verbs over a world in
+ * memory.
+ */
+import { createHash } from 'node:crypto';
+import { describe, expect, it } from 'vitest';
+import { readMark } from '../../src/core/volume.ts';
+import { admitStart } from '../../src/provision/admit-start.ts';
+import type { AdmitAnswer } from '../../src/provision/ports.ts';
+import { MIB, until, World } from './world.ts';
+
+const [first, second, third] = [1, 2, 3].map(
+  (digit) => `${digit}`.repeat(8) + '-1111-4111-8111-111111111111',
+);
+
+function xmlOf(uuid = ''): string {
+  const volumes = ['vda', 'vdb'].map(
+    (target) => `<vp:volume target='${target}' image='images/${target}.raw' format='raw'/>`,
+  );
+  const disks = ['vda', 'vdb'].map(
+    (target) =>
+      `<disk type='volume' device='disk'><driver name='qemu' type='raw'/><source pool='guests' volume='${target}'/><target dev='${target}' bus='virtio'/></disk>`,
+  );
+  return `<domain type='kvm'><name>vm1</name><uuid>${uuid}</uuid><metadata>
+    <vp:provision xmlns:vp='urn:libvirt-volume-provisioner:domain:1'>${volumes.join('')}</vp:provision>
+    </metadata><devices>${disks.join('')}</devices></domain>`;
+}
+
+function stateOf(world: World, lv: string): string | undefined {
+  return world.volume(lv) && readMark(world.volume(lv)?.tags ?? []).state;
+}
+
+/** vda is quickly filled; the reads of what is larger than a MiB can be held. */
+function worldOfTwo(): World {
+  const world = new World();
+  const digest = (name: string): Buffer => world.images.objects.get(`${name}.sha256`) ?? Buffer.alloc(0);
+  const small = Buffer.alloc(512, 0x43);
+  world.images.objects.set('images/vda.raw', small);
+  world.images.objects.set(
+    'images/vda.raw.sha256',
+    Buffer.from(createHash('sha256').update(small).digest('hex')),
+  );
+  world.images.objects.set('images/vdb.raw', world.image);
+  world.images.objects.set('images/vdb.raw.sha256', digest('images/small.raw'));
+  return world;
+}
+
+/** A try that is answered after the grace at the latest; by then vda is its own, and vdb if nothing holds it. */
+async function tryToStart(world: World, uuid = ''): Promise<AdmitAnswer> {
+  const answer = admitStart(world.admit, 'prepare', xmlOf(uuid));
+  await until('vda is its own', () => {
+    const mark = readMark(world.volume('vda')?.tags ?? []);
+    return mark.state === 'ready' && mark.domainUuid === uuid;
+  });
+  for (let turn = 0; turn < 100; turn++) await new Promise((resolve) => setImmediate(resolve));
+  world.clock.advance(3_000);
+  return answer;
+}
+
+describe('a guest with two disks that comes back with another UUID', () => {
+  it('gets what is still being filled for an earlier try when it is finished', async () => {
+    const world = worldOfTwo();
+    world.images.hold();
+    expect(await tryToStart(world, first)).toMatchObject({ allowed: false });
+    expect(stateOf(world, 'vda')).toBe('ready');
+    expect(await tryToStart(world, second)).toMatchObject({ allowed: false });
+    world.images.letGo();
+    await until('both are published', () => stateOf(world, 'vdb') === 'ready');
+    expect(await tryToStart(world, third)).toMatchObject({ allowed: true });
+    expect(world.ledger.domains().map(({ domain }) => domain.uuid)).toEqual([third]);
+    expect(world.ledger.fills().map(({ domainUuid }) => domainUuid)).toEqual([third, third]);
+  });
+
+  it('is the only one with rows in the ledger, though the tool has removed one of its volumes', async () => {
+    const world = worldOfTwo();
+    world.images.hold();
+    expect(await tryToStart(world, first)).toMatchObject({ allowed: false });
+    world.images.letGo();
+    await until('both are published', () => stateOf(world, 'vdb') === 'ready');
+    world.volumes.remove('vda');
+    world.volumes.add('vda', Buffer.alloc(4 * MIB));
+    expect(await tryToStart(world, second)).toMatchObject({ allowed: true });
+    expect(world.ledger.domains().map(({ domain }) => domain.uuid)).toEqual([second]);
+    expect(world.ledger.fills().map(({ domainUuid }) => domainUuid)).toEqual([second, second]);
+  });
+});
