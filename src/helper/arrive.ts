@@ -24,6 +24,15 @@ export async function arrive(tools: Tools, { vg, seal }: Arrive): Promise<null> 
   if (!carriesExactly(row, before)) {
     throw stateError(vg, row.lv, 'is not set aside to receive what has arrived');
   }
+  // Without copied storage the guest runs on the zeros that were here, and its bytes are where it came from.
+  if ((await tools.devices.whyNotEmpty(row)) === undefined) {
+    throw stateError(
+      vg,
+      row.lv,
+      'has received nothing: it begins with zeros, and no signature is on it',
+      'The domain was migrated without --copy-storage-all: stop it, and start it where it came from, whose volume has what this one lacks.',
+    );
+  }
   await tools.lvm.swapTags(
     vg,
     row.lv,

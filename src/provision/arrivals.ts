@@ -56,6 +56,8 @@ export class Arrivals {
   readonly #stages = new Map<string, Stage>();
   /** Fill ids of the volumes that are just being set aside, by domain UUID. */
   readonly #preparing = new Map<string, readonly string[]>();
+  /** Fill ids of volumes with which guests have come that cannot be sealed: what they write there now proves nothing. */
+  readonly #hollow = new Set<string>();
 
   constructor(needs: ArrivalNeeds) {
     this.#needs = needs;
@@ -158,7 +160,8 @@ export class Arrivals {
         this.mayHaveRun(uuid);
         const used = await this.#usedBy(found, theirs);
         for (const one of used) await this.#seal(one);
-        if (used.length === theirs.length) this.#stages.delete(uuid);
+        if (used.every(({ mark }) => !this.#hollow.has(mark.fillId)) && used.length === theirs.length)
+          this.#stages.delete(uuid);
         return true;
       }
       if (found?.active === true || found?.persistent === false) return true;
@@ -178,9 +181,21 @@ export class Arrivals {
   }
 
   async #seal({ volume: { vg, lv }, mark }: SetAside): Promise<void> {
-    await this.#needs.volumes.arrive(vg, { ...mark, state: 'ready' });
+    const { log, volumes } = this.#needs;
     const fields = { domain: mark.domainUuid, fill: mark.fillId, volume: `${vg}/${lv}` };
-    this.#needs.log.info(fields, 'arrived with its domain, and sealed');
+    if (this.#hollow.has(mark.fillId)) return;
+    try {
+      await volumes.arrive(vg, { ...mark, state: 'ready' });
+      log.info(fields, 'arrived with its domain, and sealed');
+    } catch (error) {
+      const problem = toProblem(error);
+      if (problem.code !== 'VOLUME_STATE') throw error;
+      this.#hollow.add(mark.fillId);
+      log.error(
+        { ...fields, problem },
+        'its domain has come, and it is not sealed: the domain is not started on it',
+      );
+    }
   }
 
   async #removeUnused(uuid: string, theirs: readonly SetAside[], isDomainGone: boolean): Promise<boolean> {

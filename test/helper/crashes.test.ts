@@ -473,8 +473,8 @@ describe('setting aside for a domain that arrives, when it crashes at any step',
 });
 
 describe('arrive', () => {
-  const begin = () =>
-    begun(volume.target, { tags: receivingTags(seal), owner: 'guest', openLooks: Infinity });
+  const received = { tags: receivingTags(seal), content: 'data' as const };
+  const begin = () => begun(volume.target, { ...received, owner: 'guest', openLooks: Infinity });
 
   it('seals in one step, also twice, while a guest runs on it', async () => {
     const steps = await crashEverywhere(
@@ -494,6 +494,7 @@ describe('arrive', () => {
     ['one that is being filled', fillTags(volume)],
     ['one without tags', []],
     ['one for another seal', receivingTags({ ...seal, sha256: 'cd'.repeat(32) })],
+    ['one that nothing was copied to', receivingTags(seal)],
   ])('refuses %s', async (_name, tags) => {
     const model = begun(volume.target, { tags });
     expect(await codeOf(verbs.arrive(model))).toBe('VOLUME_STATE');

@@ -41,7 +41,7 @@ async function migrating(world: World): Promise<void> {
   world.libvirt.domains.set(uuid, {
     ...{ uuid, name: 'vm1', xml, active: true, persistent: false, autostart: false },
   });
-  world.volumes.lvm.get('vm1').openLooks = Infinity;
+  Object.assign(world.volumes.lvm.get('vm1'), { openLooks: Infinity, content: 'data' });
   await look(world);
 }
 
@@ -319,6 +319,22 @@ describe('a domain that arrives', () => {
     ended(world);
     await look(world);
     expect(stateOf(world)).toBe('ready');
+  });
+
+  it('without its bytes is not sealed, whatever it writes then, and not started here again', async () => {
+    const { world } = await prepared();
+    await migrating(world);
+    world.volumes.lvm.get('vm1').content = 'blank';
+    world.libvirt.arrived.add(uuid);
+    await look(world);
+    world.volumes.lvm.get('vm1').content = 'data';
+    await world.reconciler.requestAll();
+    await settled();
+    expect(stateOf(world)).toBe('receiving');
+    ended(world);
+    await look(world);
+    expect(stateOf(world)).toBe('receiving');
+    expect(await ask(world, 'prepare')).toBe(false);
   });
 
   it('is let in once: not a second time, not without `migrate begin`, not long after it', async () => {
