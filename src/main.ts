@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { BlockDevices } from './adapters/block-device.ts';
+import { readBootId } from './adapters/boot-id.ts';
 import { systemClock } from './adapters/clock.ts';
 import type { Config } from './adapters/config-file.ts';
 import { CONFIG_PATH, loadConfig } from './adapters/config-file.ts';
@@ -12,6 +13,7 @@ import { watchEventLoop } from './adapters/event-loop-delay.ts';
 import { JournalFolder } from './adapters/fill-journals.ts';
 import { openGateSocket } from './adapters/gate-socket.ts';
 import { ImageFolder } from './adapters/image-cache.ts';
+import type { OpenedLedger } from './adapters/ledger.ts';
 import { openLedger } from './adapters/ledger.ts';
 import { libvirtOverDbus } from './adapters/libvirt-dbus.ts';
 import { openLog } from './adapters/log.ts';
@@ -29,6 +31,7 @@ import { KnownPools } from './provision/observe.ts';
 import type { LibvirtEvent, Log } from './provision/ports.ts';
 import { Reconciler } from './provision/reconcile.ts';
 import { Reservations } from './provision/reservations.ts';
+import { wishMissedAutostarts } from './provision/start-wishes.ts';
 import { WriteRate } from './provision/write-rate.ts';
 
 /** How long the gate waits for libvirt to name its pools before it goes by what was last known, in ms. */
@@ -46,9 +49,7 @@ Normally started by systemd: systemctl start libvirt-volume-provisioner. See lvp
 
 /** Wires everything up, begins, and resolves with how to end it. */
 async function run(config: Config, log: Log): Promise<() => Promise<void>> {
-  const { ledger, setAside } = openLedger(join(config.stateDir, 'ledger.db'));
-  if (setAside !== undefined)
-    log.error({ setAside }, 'the ledger was damaged and begun anew; tags say what volumes hold');
+  const ledger = await openLedgerOfThisBoot(config, log);
   const clock = systemClock;
   const volumes = new LvmHelper();
   let isLibvirtReachable = false;
@@ -117,6 +118,18 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
     await libvirt.connection.close();
     ledger.close();
   };
+}
+
+async function openLedgerOfThisBoot({ stateDir }: Config, log: Log): Promise<OpenedLedger['ledger']> {
+  const { ledger, setAside } = openLedger(join(stateDir, 'ledger.db'));
+  if (setAside !== undefined)
+    log.error({ setAside }, 'the ledger was damaged and begun anew; tags say what volumes hold');
+  try {
+    wishMissedAutostarts({ boots: ledger, ledger }, await readBootId());
+  } catch (error) {
+    log.warn({ problem: toProblem(error) }, 'autostarts that were refused at boot are not made good');
+  }
+  return ledger;
 }
 
 /** Where images come from and what is kept of them on this host. */

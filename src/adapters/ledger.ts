@@ -10,7 +10,7 @@ import type { FillState } from '../core/planned-fill.ts';
 import type { Problem } from '../core/errors.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { Domain, VolumeLocation, VolumeRequest } from '../core/request.ts';
-import type { FillRecord, KnownDomain, Ledger, StartWish } from '../provision/ports.ts';
+import type { Boots, FillRecord, KnownDomain, Ledger, StartWish } from '../provision/ports.ts';
 
 /** How each version of the schema comes from the one before; the version is the count of those applied. */
 const MIGRATIONS = [
@@ -40,6 +40,8 @@ CREATE TABLE domains (
 ) STRICT;
 `,
   'ALTER TABLE fills ADD COLUMN replaces TEXT',
+  // One row: the boot of the machine in which this program ran last.
+  'CREATE TABLE boot (id TEXT NOT NULL) STRICT',
 ];
 const SCHEMA_VERSION = MIGRATIONS.length;
 
@@ -70,7 +72,7 @@ interface DomainRow {
 
 /** An opened ledger, and where a damaged predecessor was put if there was one. */
 export interface OpenedLedger {
-  readonly ledger: Ledger & { close(): void };
+  readonly ledger: Ledger & Boots & { close(): void };
   readonly setAside?: string | undefined;
 }
 
@@ -131,7 +133,7 @@ function openDatabase(file: string): Database.Database {
  * What is asked is answered from memory: the file is this program's alone, and every plan asks for all rows.
  * Memory follows the file once a write is durable, by what the file then says.
  */
-class SqliteLedger implements Ledger {
+class SqliteLedger implements Ledger, Boots {
   readonly #database: Database.Database;
   readonly #fills: Remembered<FillRecord>;
   readonly #domains: Remembered<KnownDomain>;
@@ -202,6 +204,17 @@ class SqliteLedger implements Ledger {
   removeDomain(uuid: string): void {
     this.#database.prepare('DELETE FROM domains WHERE uuid = ?').run(uuid);
     this.#domains.delete(uuid);
+  }
+
+  lastBoot(): string | undefined {
+    return this.#database.prepare<[], { id: string }>('SELECT id FROM boot').get()?.id;
+  }
+
+  putBoot(id: string): void {
+    this.#database.transaction(() => {
+      this.#database.prepare('DELETE FROM boot').run();
+      this.#database.prepare('INSERT INTO boot (id) VALUES (?)').run(id);
+    })();
   }
 
   close(): void {

@@ -312,7 +312,7 @@ export interface FillRecord extends PlannedFill {
 /**
  * Whether the daemon starts the domain, once, when its volumes are ready: `yes` after a fill whose
  * annotation says start="when-ready"; `if-autostart` after a start was denied while libvirtd took no
- * clients, which is how an autostart at boot looks from the gate.
+ * clients, which is how an autostart at boot looks from the gate, or may have been denied before the daemon ran.
  */
 export type StartWish = 'no' | 'yes' | 'if-autostart';
 
@@ -336,6 +336,13 @@ export interface Ledger {
   domainOf(uuid: string): KnownDomain | undefined;
   putDomain(known: KnownDomain): void;
   removeDomain(uuid: string): void;
+}
+
+/** In which boot of the machine this program ran last. */
+export interface Boots {
+  /** As the kernel names it; undefined: it has not run yet, or its ledger was lost. */
+  lastBoot(): string | undefined;
+  putBoot(id: string): void;
 }
 
 /** Time, so that tests can own it. */

@@ -5,7 +5,7 @@
 import { toProblem } from '../core/errors.ts';
 import type { Plan } from '../core/plan.ts';
 import type { Domain } from '../core/request.ts';
-import type { Clock, Domains, KnownDomain, Ledger, LibvirtDomain, Log, StartWish } from './ports.ts';
+import type { Boots, Clock, Domains, KnownDomain, Ledger, LibvirtDomain, Log, StartWish } from './ports.ts';
 
 /** A start was refused while libvirtd took no clients: if that was its autostart, it is made good. */
 export function wishAutostart(
@@ -16,6 +16,28 @@ export function wishAutostart(
     ...{ domain, origin: 'gate' as const, startWish: 'no' as const, seenAtMs: clock.nowMs() },
   };
   if (known.startWish === 'no') ledger.putDomain({ ...known, startWish: 'if-autostart' });
+}
+
+/**
+ * In a boot in which this program has not run before: libvirt may have tried its autostarts already, and the hook
+ * have refused them. That can only have been domains with a volume that is not ready; of those it is made good for
+ * the ones that are autostarted. A ledger that knows no boot says nothing of this one.
+ */
+export function wishMissedAutostarts(
+  { boots, ledger }: { readonly boots: Boots; readonly ledger: Ledger },
+  bootId: string,
+): void {
+  const lastBoot = boots.lastBoot();
+  if (lastBoot === bootId) return;
+  for (const known of lastBoot === undefined ? [] : ledger.domains()) {
+    const { domain, startWish } = known;
+    const isUnready = domain.annotation?.volumes.some(
+      ({ target }) => ledger.fillOf(domain.uuid, target)?.state !== 'ready',
+    );
+    if (isUnready === true && startWish === 'no') ledger.putDomain({ ...known, startWish: 'if-autostart' });
+  }
+  // Last: cut off before this, the same is wished again.
+  boots.putBoot(bootId);
 }
 
 /** The wish after a plan is acted on; `known` is what the ledger said before. */

@@ -140,7 +140,7 @@ describe('the ledger', () => {
     ledger.putDomain(known);
     ledger.close();
     const database = new Database(file);
-    database.exec('ALTER TABLE fills DROP COLUMN replaces');
+    database.exec('ALTER TABLE fills DROP COLUMN replaces; DROP TABLE boot');
     database.pragma('user_version = 1');
     database.close();
     const reopened = openLedger(file);
