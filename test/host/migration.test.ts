@@ -22,6 +22,8 @@ import {
 } from './provisioned-host.ts';
 
 const MIB = 1 << 20;
+/** Enough to be caught half-way at 1 MiB a second. */
+const WEB_MIB = 32;
 const DAEMON = 'libvirt-volume-provisioner';
 const HOOK = '/etc/libvirt/hooks/qemu.d/50-libvirt-volume-provisioner';
 const START_LIMIT_MS = 300_000;
@@ -49,6 +51,8 @@ describe('a guest that moves to another host', () => {
     await source.putImage(image, 'boot.raw', { sidecar: true });
     // The destination could fill it too, and must not.
     await destination.putImage(image, 'boot.raw', { sidecar: true });
+    for (const xml of [web, roam])
+      await source.sh('cat >/tmp/guest.xml && virsh define /tmp/guest.xml', { input: xml });
   });
 
   afterAll(async () => {
@@ -61,6 +65,10 @@ describe('a guest that moves to another host', () => {
   collectLogsOnFailure(() => destination);
 
   const SHARED = 'shared_volume_groups: [vg1]\n';
+  const web = domainXml({ name: 'web', image: 'boot.raw', attributes: `size="${WEB_MIB}MiB"` });
+  const roam = domainXml({ name: 'roam', image: 'boot.raw' })
+    .replace("pool='guests'", "pool='shared'")
+    .replace("type='raw'/>", "type='raw' cache='none'/>");
 
   /** A pool on the group that both see, and a libvirt that other hosts may call: nobody else is on this network. */
   async function openToOthers(host: Host): Promise<void> {
@@ -75,8 +83,7 @@ describe('a guest that moves to another host', () => {
     );
   }
 
-  async function startGuest(xml: string, name: string): Promise<void> {
-    await source.sh('cat >/tmp/guest.xml && virsh define /tmp/guest.xml', { input: xml });
+  async function startGuest(name: string): Promise<void> {
     await published(source, name);
     await source.sh(`virsh start ${name}`, { timeoutMs: START_LIMIT_MS });
   }
@@ -124,13 +131,12 @@ describe('a guest that moves to another host', () => {
   }
 
   describe('with copied storage', () => {
-    const web = domainXml({ name: 'web', image: 'boot.raw', attributes: 'size="64MiB"' });
     let xml = '';
     let digest = '';
     let seal: string[] = [];
 
     beforeAll(async () => {
-      await startGuest(web, 'web');
+      await startGuest('web');
       xml = (await source.sh('virsh dumpxml --inactive web')).stdout;
       // What the guest has written since its first start is in no image.
       const written = randomBytes(3 * MIB);
@@ -143,7 +149,7 @@ describe('a guest that moves to another host', () => {
       digest = await deviceDigest(source, '/dev/vg0/web');
       seal = await tagsOf(source, 'vg0/web');
       expect(seal).toContain('lvp:ready');
-      await soilFreeSpace(destination, 128);
+      await soilFreeSpace(destination, 2 * WEB_MIB);
     });
 
     it('is refused by a host that has set nothing aside for it, and goes on where it is', async () => {
@@ -159,7 +165,7 @@ describe('a guest that moves to another host', () => {
       await setAside('web');
       const receiving = seal.map((tag) => (tag === 'lvp:ready' ? 'lvp:receiving' : tag)).toSorted();
       expect(await tagsOf(destination, 'vg0/web')).toEqual(receiving);
-      const zeros = `cmp -n ${64 * MIB} /dev/vg0/web /dev/zero; stat -Lc '%U:%G %a' /dev/vg0/web`;
+      const zeros = `cmp -n ${WEB_MIB * MIB} /dev/vg0/web /dev/zero; stat -Lc '%U:%G %a' /dev/vg0/web`;
       expect((await destination.sh(zeros)).stdout).toBe('root:disk 660');
       expect(await mayStart(destination, xml)).toBe(false);
       await destination.sh(`systemctl kill --signal STOP ${DAEMON}`);
@@ -224,13 +230,10 @@ describe('a guest that moves to another host', () => {
   });
 
   describe('with a volume group that both hosts see', () => {
-    const roam = domainXml({ name: 'roam', image: 'boot.raw' })
-      .replace("pool='guests'", "pool='shared'")
-      .replace("type='raw'/>", "type='raw' cache='none'/>");
     let seal: string[] = [];
 
     it('is let at the volume that is sealed for it, which nobody fills again', async () => {
-      await startGuest(roam, 'roam');
+      await startGuest('roam');
       seal = await tagsOf(source, 'vg1/roam');
       const digest = await deviceDigest(source, '/dev/vg1/roam');
       await destination.sh('lvchange --activate y vg1/roam && virsh pool-refresh shared');
