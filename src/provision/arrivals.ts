@@ -99,11 +99,6 @@ export class Arrivals {
     return now?.stage === 'expected' && this.#needs.clock.monotonicMs() < now.untilMs;
   }
 
-  /** Somebody was let in, or may have been: what is set aside may hold all there is. */
-  isUnderWay(uuid: string): boolean {
-    return (this.#stages.get(uuid)?.stage ?? 'expected') !== 'expected';
-  }
-
   /**
    * Whether this question to the gate is one of a migration that is expected. Its `prepare begin` may be asked
    * once, however it is answered: a second one would be that of a start, perhaps on half of the bytes.

@@ -67,7 +67,6 @@ export function locateWanted(
 
 /** What was set aside for this domain and is not asked for again may hold all there is of it: VOLUME_STATE then. */
 export function refuseEarlierArrival(
-  { arrivals }: PlaceNeeds,
   { uuid, name }: Handover,
   wanted: readonly Wanted[],
   volumes: readonly LogicalVolume[],
@@ -78,12 +77,6 @@ export function refuseEarlierArrival(
     throw state(
       `Volume ${volumeKey(other.volume)} was set aside for ${name} before, and is not in what was handed over now.`,
       'If its content is not needed, delete it (virsh vol-delete) and ask again.',
-    );
-  }
-  if (arrivals.isUnderWay(uuid)) {
-    throw state(
-      `Domain ${name} has been let in on this host already, and it is not known yet what has become of it.`,
-      'See virsh list --all, and ask again when it is gone; if there are volumes set aside for it whose content is not needed, delete them.',
     );
   }
 }

@@ -57,7 +57,7 @@ async function setAside(
   const wanted = handover.volumes.map((volume) => locateWanted(needs, volume, pools));
   const { volumes } = await needs.volumes.list();
   // From here to the making nothing is waited for.
-  refuseEarlierArrival(needs, handover, wanted, volumes);
+  refuseEarlierArrival(handover, wanted, volumes);
   const missing = wanted.filter((one) => isMissing(needs, one, volumes));
   await makeAll(needs, missing);
   return { wanted, missing };

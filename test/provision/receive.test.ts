@@ -134,13 +134,17 @@ describe('receive', () => {
 
   it('is not taken for litter while it is made', async () => {
     const world = new World();
-    const looks: Promise<void>[] = [];
-    world.volumes.lvm.beside = (step) => {
-      if (step === 'create') looks.push(world.reconciler.requestAll());
+    const open = world.volumes.open.bind(world.volumes);
+    const looked: string[][] = [];
+    world.volumes.open = async (...volume) => {
+      await world.reconciler.requestAll();
+      await settled();
+      looked.push(world.names());
+      return open(...volume);
     };
     await world.verbs.receive(await handedOver());
-    await Promise.all(looks);
-    expect(looks).toHaveLength(1);
+    expect(looked).toHaveLength(1);
+    expect(looked[0]).toHaveLength(1);
     await settled();
     expect(stateOf(world)).toBe('receiving');
   });
@@ -214,6 +218,17 @@ describe('receive, of what an enemy hands over,', () => {
     await expectRefused(world, handover, 'VOLUME_STATE');
   });
 
+  it('does not take a name for which a fill only waits its turn', async () => {
+    const handover = await handedOver();
+    const world = new World({ limits: { concurrentMax: 1 } });
+    world.images.hold();
+    world.define({ uuid: uuid.replace('1', '3'), name: 'vm3' });
+    await until('begun', () => world.names().length === 1);
+    world.define({ ...vm1, uuid: uuid.replace('1', '2'), name: 'vm2', lv: 'vm1' });
+    await until('queued', () => world.ledger.fills().length === 2);
+    await expectRefused(world, handover, 'VOLUME_STATE');
+  });
+
   it('does not take the name of a volume that stands aside, nor its fill', async () => {
     const handover = await handedOver();
     const aside = { ...seal(handover), fillId: 'e'.repeat(16), domainUuid: uuid.replace('1', '2') };
@@ -284,6 +299,7 @@ describe('receive, of what an enemy hands over,', () => {
     const more = withVolume(handover, { target: 'vdb' }, { fillId: 'f'.repeat(16), target: 'more' });
     await world.verbs.receive({ ...handover, volumes: [...handover.volumes, ...more.volumes] });
     await migrating(world);
+    world.volumes.lvm.get('more').content = 'data';
     world.libvirt.arrived.add(uuid);
     await look(world);
     expect(stateOf(world)).toBe('ready');
