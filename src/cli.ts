@@ -7,6 +7,7 @@ import { addCancel } from './cli/cancel.ts';
 import { addConfig } from './cli/config-check.ts';
 import { addExplain } from './cli/explain.ts';
 import { addHandover } from './cli/handover.ts';
+import { addGc } from './cli/gc.ts';
 import { addImage } from './cli/image.ts';
 import { EXIT, EXIT_HELP, exitCodeOf } from './cli/exit-codes.ts';
 import { addList } from './cli/list.ts';
@@ -50,6 +51,7 @@ function buildProgram(): Command {
     addProvision,
     addHandover,
     addReceive,
+    addGc,
     addImage,
     addConfig,
   ]) {

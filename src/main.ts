@@ -13,8 +13,7 @@ import { watchEventLoop } from './adapters/event-loop-delay.ts';
 import { JournalFolder } from './adapters/fill-journals.ts';
 import { openGateSocket } from './adapters/gate-socket.ts';
 import { ImageFolder } from './adapters/image-cache.ts';
-import type { OpenedLedger } from './adapters/ledger.ts';
-import { openLedger } from './adapters/ledger.ts';
+import { findDamagedLedgers, openLedger } from './adapters/ledger.ts';
 import { libvirtOverDbus } from './adapters/libvirt-dbus.ts';
 import { openLog } from './adapters/log.ts';
 import { LvmHelper } from './adapters/lvm-helper.ts';
@@ -23,6 +22,7 @@ import { keepWatchdogFed, systemdNotify } from './adapters/systemd-notify.ts';
 import { WorkerThreads } from './adapters/threads.ts';
 import { describeProblem, toProblem } from './core/errors.ts';
 import { admitStart } from './provision/admit-start.ts';
+import { GarbageCollector } from './provision/collect-garbage.ts';
 import { DomainVerbs } from './provision/control-verbs.ts';
 import { fillVolume } from './provision/fill-volume.ts';
 import { Fills } from './provision/fills.ts';
@@ -49,7 +49,7 @@ Normally started by systemd: systemctl start libvirt-volume-provisioner. See lvp
 
 /** Wires everything up, begins, and resolves with how to end it. */
 async function run(config: Config, log: Log): Promise<() => Promise<void>> {
-  const ledger = await openLedgerOfThisBoot(config, log);
+  const { ledger, damagedLedgers } = await openLedgerOfThisBoot(config, log);
   const clock = systemClock;
   const volumes = new LvmHelper();
   let isLibvirtReachable = false;
@@ -58,6 +58,8 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
     onEvent: (event) => {
       if (event.kind === 'connected') isLibvirtReachable = true;
       if (event.kind === 'disconnected') isLibvirtReachable = false;
+      // The first question to the gate may come when libvirt is slow to answer.
+      if (event.kind === 'connected') gatePools.list().catch(() => undefined);
       onLibvirtEvent(event, reconciler, log);
     },
   });
@@ -89,6 +91,7 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
     path: join(config.runtimeDir, 'control.sock'),
     verbs: new DomainVerbs({ ...needs, ...config.limits, reconciler, devices }),
     images: new CachedImageVerbs({ ...fillNeeds, log }),
+    garbage: new GarbageCollector({ ...needs, reconciler, cache: stores.cache, damagedLedgers }),
     log,
   });
   const gate = await openGateSocket({
@@ -120,8 +123,9 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
   };
 }
 
-async function openLedgerOfThisBoot({ stateDir }: Config, log: Log): Promise<OpenedLedger['ledger']> {
-  const { ledger, setAside } = openLedger(join(stateDir, 'ledger.db'));
+async function openLedgerOfThisBoot({ stateDir }: Config, log: Log) {
+  const file = join(stateDir, 'ledger.db');
+  const { ledger, setAside } = openLedger(file);
   if (setAside !== undefined)
     log.error({ setAside }, 'the ledger was damaged and begun anew; tags say what volumes hold');
   try {
@@ -129,7 +133,7 @@ async function openLedgerOfThisBoot({ stateDir }: Config, log: Log): Promise<Ope
   } catch (error) {
     log.warn({ problem: toProblem(error) }, 'autostarts that were refused at boot are not made good');
   }
-  return ledger;
+  return { ledger, damagedLedgers: () => findDamagedLedgers(file) };
 }
 
 /** Where images come from and what is kept of them on this host. */
@@ -155,18 +159,19 @@ async function openStores(config: Config, log: Log) {
   };
 }
 
-/** Events are hints: they only say where to look again. */
+/** Events are hints: they only say where to look again, and how a guest has ended. */
 function onLibvirtEvent(event: LibvirtEvent, reconciler: Reconciler, log: Log): void {
   switch (event.kind) {
     case 'domain':
       if (event.mayHaveRun === true) reconciler.arrivals.mayHaveRun(event.uuid);
-      reconciler.request(event.uuid);
+      reconciler.heard(event.uuid, event.change);
       return;
     case 'pool':
       reconciler.requestKnown();
       return;
     case 'connected':
       log.info({}, 'libvirt answers');
+      reconciler.ends.forgetAll();
       lookAtEverything(reconciler, log);
       return;
     case 'disconnected':

@@ -13,10 +13,11 @@ import {
   TargetRequest,
   XML_BYTES_MAX,
 } from '../core/control-protocol.ts';
+import { GarbageRequest } from '../core/garbage-protocol.ts';
 import type { ErrorCode } from '../core/errors.ts';
 import { ProvisionError, toProblem } from '../core/errors.ts';
 import { Handover } from '../core/handover.ts';
-import type { ControlVerbs, ImageVerbs, Log } from '../provision/ports.ts';
+import type { ControlVerbs, GarbageVerbs, ImageVerbs, Log } from '../provision/ports.ts';
 import { readBody, readText, usage } from './control-body.ts';
 import { isImageRead, readImage, routeImages } from './control-images.ts';
 
@@ -56,6 +57,7 @@ export interface ControlSocketOptions {
   readonly path: string;
   readonly verbs: ControlVerbs;
   readonly images: ImageVerbs;
+  readonly garbage: GarbageVerbs;
   readonly log: Log;
 }
 
@@ -112,7 +114,7 @@ async function listen(server: Server, path: string): Promise<void> {
 async function reply(
   request: IncomingMessage,
   response: ServerResponse,
-  { verbs, images, log }: ControlSocketOptions,
+  { verbs, images, garbage, log }: ControlSocketOptions,
 ): Promise<void> {
   try {
     if (isImageRead(request)) {
@@ -120,7 +122,12 @@ async function reply(
       return;
     }
     const isOfImages = request.url?.startsWith('/v1/images') === true;
-    const answer = isOfImages ? routeImages(request, response, images) : route(request, verbs);
+    const isOfGarbage = request.method === 'POST' && request.url === '/v1/gc';
+    const answer = isOfImages
+      ? routeImages(request, response, images)
+      : isOfGarbage
+        ? readBody(request, GarbageRequest).then((body) => garbage.collect(body))
+        : route(request, verbs);
     send(response, 200, await withinDeadline(answer));
   } catch (error) {
     const problem = toProblem(error);

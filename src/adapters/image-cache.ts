@@ -77,12 +77,24 @@ export class ImageFolder implements ImageCache {
   /** Removes what a killed daemon left half done, and what a smaller budget has no room for. */
   async open(): Promise<void> {
     await mkdir(this.#folder, { recursive: true, mode: 0o700 });
-    for (const name of await readdir(this.#folder)) {
-      const sha256 = name.replace(/\.json$/, '');
-      if (NAME.test(sha256) && (name === sha256 || (await this.#sizeOf(sha256)) !== undefined)) continue;
-      await rm(join(this.#folder, name), { force: true });
-    }
+    await this.strays('remove');
     await this.evict('over-budget');
+  }
+
+  strays(what: 'list' | 'remove'): Promise<string[]> {
+    return this.#inTurn(async () => {
+      const alive = new Set([...this.#spools.values()].map(({ path }) => path));
+      const strays: string[] = [];
+      for (const name of await readdir(this.#folder)) {
+        const path = join(this.#folder, name);
+        const sha256 = name.replace(/\.json$/, '');
+        const isEntry = NAME.test(sha256) && (name === sha256 || (await this.#sizeOf(sha256)) !== undefined);
+        if (isEntry || alive.has(path)) continue;
+        if (what === 'remove') await rm(path, { force: true });
+        strays.push(path);
+      }
+      return strays;
+    });
   }
 
   lease(object: ImageObject, options: LeaseOptions): Promise<ImageLease> {

@@ -5,8 +5,11 @@
  * `synchronous = FULL` makes a commit durable before the call returns: intent is on disk before its effect.
  */
 import { renameSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import Database from 'better-sqlite3';
 import type { FillState } from '../core/planned-fill.ts';
+import type { LastEnd } from '../core/last-end.ts';
 import type { Problem } from '../core/errors.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { Domain, VolumeLocation, VolumeRequest } from '../core/request.ts';
@@ -42,6 +45,11 @@ CREATE TABLE domains (
   'ALTER TABLE fills ADD COLUMN replaces TEXT',
   // One row: the boot of the machine in which this program ran last.
   'CREATE TABLE boot (id TEXT NOT NULL) STRICT',
+  // How a domain's guest last ended, and since when the domain is gone.
+  `
+ALTER TABLE domains ADD COLUMN last_end TEXT;
+ALTER TABLE domains ADD COLUMN gone_at_ms INTEGER;
+`,
 ];
 const SCHEMA_VERSION = MIGRATIONS.length;
 
@@ -68,7 +76,12 @@ interface DomainRow {
   origin: string;
   start_wish: string;
   seen_at_ms: number;
+  last_end: string | null;
+  gone_at_ms: number | null;
 }
+
+/** In the name of a damaged ledger, between its own name and the time at which it was set aside. */
+const SET_ASIDE = '.damaged-';
 
 /** An opened ledger, and where a damaged predecessor was put if there was one. */
 export interface OpenedLedger {
@@ -93,9 +106,16 @@ export function openLedger(file: string): OpenedLedger {
       });
     }
   }
-  const setAside = `${file}.damaged-${Date.now()}`;
+  const setAside = `${file}${SET_ASIDE}${new Date().toISOString().replaceAll(/[:.]/g, '-')}`;
   renameSync(file, setAside);
   return { ledger: new SqliteLedger(openDatabase(file)), setAside };
+}
+
+/** Ledgers that were set aside earlier and that nobody has removed. */
+export async function findDamagedLedgers(file: string): Promise<readonly string[]> {
+  const names = await readdir(dirname(file));
+  const start = `${basename(file)}${SET_ASIDE}`;
+  return names.filter((name) => name.startsWith(start)).map((name) => join(dirname(file), name));
 }
 
 function isDamage(error: unknown): boolean {
@@ -191,11 +211,12 @@ class SqliteLedger implements Ledger, Boots {
     const row: DomainRow = {
       ...{ uuid: known.domain.uuid, domain: JSON.stringify(known.domain), origin: known.origin },
       ...{ start_wish: known.startWish, seen_at_ms: known.seenAtMs },
+      ...{ last_end: known.lastEnd ?? null, gone_at_ms: known.goneAtMs ?? null },
     };
     this.#database
       .prepare<DomainRow>(
-        `INSERT OR REPLACE INTO domains (uuid, domain, origin, start_wish, seen_at_ms)
-         VALUES (@uuid, @domain, @origin, @start_wish, @seen_at_ms)`,
+        `INSERT OR REPLACE INTO domains (uuid, domain, origin, start_wish, seen_at_ms, last_end, gone_at_ms)
+         VALUES (@uuid, @domain, @origin, @start_wish, @seen_at_ms, @last_end, @gone_at_ms)`,
       )
       .run(row);
     this.#domains.set(domainOfRow(row));
@@ -308,5 +329,7 @@ function domainOfRow(row: DomainRow): KnownDomain {
     origin: row.origin as KnownDomain['origin'],
     startWish: row.start_wish as StartWish,
     seenAtMs: row.seen_at_ms,
+    ...(row.last_end === null ? {} : { lastEnd: row.last_end as LastEnd }),
+    ...(row.gone_at_ms === null ? {} : { goneAtMs: row.gone_at_ms }),
   };
 }

@@ -3,10 +3,12 @@ import type { Command } from 'commander';
 import { Option } from 'commander';
 import { AnnotateRequest } from '../core/control-protocol.ts';
 import { ProvisionError } from '../core/errors.ts';
-import type { ImageFormat, OuterCompression } from '../core/request.ts';
+import type { ImageFormat, OuterCompression, VolumeFate } from '../core/request.ts';
 import { EXIT } from './exit-codes.ts';
 import type { AddVerb } from './verb.ts';
 import { common, contextOf } from './verb.ts';
+
+const FATES: readonly VolumeFate[] = ['keep', 'delete'];
 
 interface AnnotateOptions {
   readonly format?: ImageFormat;
@@ -16,6 +18,8 @@ interface AnnotateOptions {
   readonly imageVersion?: string;
   readonly size?: string;
   readonly generation?: string;
+  readonly onUndefine?: VolumeFate;
+  readonly afterMigration?: VolumeFate;
   readonly start?: 'manual' | 'when-ready';
   readonly dryRun?: boolean;
 }
@@ -51,9 +55,10 @@ export const addAnnotate: AddVerb = (program, finish) => {
     )
     .option('--dry-run', 'only show the XML')
     .description('ask for an image on a disk of a domain');
-  common(command, [
+  common(withFates(command), [
     'lvp annotate web1 vda images/debian-13.qcow2',
     'lvp annotate web1 vda images/debian-13.qcow2 --size 40GiB --start when-ready',
+    'lvp annotate ci-runner vda images/runner.qcow2 --on-undefine delete',
     'lvp annotate web1 vdb images/data --format raw --compression zstd --dry-run',
   ]).action(async (vm: string, disk: string, image: string, options: AnnotateOptions, self: Command) => {
     const { client, output } = contextOf(self, finish);
@@ -78,6 +83,22 @@ export const addAnnotate: AddVerb = (program, finish) => {
     finish(EXIT.ok);
   });
 };
+
+function withFates(command: Command): Command {
+  return command
+    .addOption(
+      new Option(
+        '--on-undefine <fate>',
+        'of the volume when the domain is undefined (default: keep)',
+      ).choices(FATES),
+    )
+    .addOption(
+      new Option(
+        '--after-migration <fate>',
+        'of the volume here when the guest has moved away (default: keep)',
+      ).choices(FATES),
+    );
+}
 
 function formatByEnding(image: string): ImageFormat {
   const name = image.replace(/\.(?:gz|zst|xz)$/i, '');
@@ -112,6 +133,8 @@ function requestOf(target: string, image: string, options: Stated): AnnotateRequ
     version: options.imageVersion,
     size: options.size,
     generation: options.generation === undefined ? undefined : Number(options.generation),
+    onUndefine: options.onUndefine,
+    afterMigration: options.afterMigration,
     start: options.start,
     dryRun: options.dryRun,
   });

@@ -9,6 +9,7 @@ export const EXIT = {
   notFound: 3,
   unreachable: 4,
   notReady: 5,
+  findings: 6,
 } as const;
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
@@ -18,7 +19,8 @@ export const EXIT_HELP = `Exit codes:
   2  the command line is wrong, nothing was done
   3  there is no such domain or disk
   4  the provisioner cannot be reached
-  5  refused; for status: not ready yet, or held, cancelled or refused`;
+  5  refused; for status: not ready yet, or held, cancelled or refused
+  6  for gc: something is left over that was not repaired`;
 
 const CODE_OF: Partial<Record<ErrorCode, ExitCode>> = {
   USAGE: EXIT.usage,

@@ -108,8 +108,15 @@ export function readVolumeAttributes(
   const problems = missing.map((name) => mistake(`${label} has no ${name}.`, ATTRIBUTE_REMEDY[name]));
   const parsed = VolumeAttributes.safeParse(attributes);
   if (parsed.success) {
-    const { size, generation, ...request } = parsed.data;
-    return { problems, value: { ...request, sizeBytes: size, generation: generation ?? 1 } };
+    const {
+      size,
+      generation,
+      'on-undefine': onUndefine,
+      'after-migration': afterMigration,
+      ...request
+    } = parsed.data;
+    const value = { ...request, sizeBytes: size, generation: generation ?? 1, onUndefine, afterMigration };
+    return { problems, value };
   }
   for (const { path, message } of parsed.error.issues) {
     const name = VOLUME_ATTRIBUTE_NAMES.find((known) => known === path[0]);
@@ -207,6 +214,8 @@ function attributesFor(volume: VolumeRequest): Attributes {
     ['version', volume.version],
     ['size', volume.sizeBytes === undefined ? undefined : formatSize(volume.sizeBytes)],
     ['generation', volume.generation],
+    ['on-undefine', volume.onUndefine],
+    ['after-migration', volume.afterMigration],
   ];
 }
 

@@ -105,6 +105,8 @@ export const AnnotateRequest = z.strictObject({
   /** As in the annotation, e.g. `20GiB`. */
   size: z.string().min(1).max(32).optional(),
   generation: z.int().min(1).optional(),
+  onUndefine: z.enum(['keep', 'delete']).optional(),
+  afterMigration: z.enum(['keep', 'delete']).optional(),
   start: z.enum(['manual', 'when-ready']).optional(),
   /** Only show the XML. */
   dryRun: z.boolean().optional(),

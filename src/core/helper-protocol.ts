@@ -96,6 +96,7 @@ const VolumeGroup = z.strictObject({
   sizeBytes: z.int().min(0),
   freeBytes: z.int().min(0),
   extentBytes: z.int().min(1),
+  shared: z.boolean(),
 });
 
 /** What each verb answers. */

@@ -9,6 +9,9 @@ export type ImageFormat = 'raw' | 'qcow2';
 /** What the whole object was compressed with, around the image format; stated like the format. */
 export type OuterCompression = 'gzip' | 'zstd' | 'xz';
 
+/** What becomes of a published volume when its guest is no more here. */
+export type VolumeFate = 'keep' | 'delete';
+
 /** An object in an S3 bucket, written `BUCKET/KEY` in annotations. */
 export interface ImageReference {
   readonly bucket: string;
@@ -33,6 +36,10 @@ export interface VolumeRequest {
   readonly sizeBytes?: number | undefined;
   /** Counts up when the operator wants the volume's content made again; 1 or more. */
   readonly generation: number;
+  /** When the domain is undefined or, if it is transient, has ended; absent: kept. */
+  readonly onUndefine?: VolumeFate | undefined;
+  /** When the guest has moved to another host and the domain is no longer known here; absent: kept. */
+  readonly afterMigration?: VolumeFate | undefined;
 }
 
 /** The whole `<vp:provision>` element. */

@@ -27,6 +27,8 @@ function matching(pattern: RegExp, mistake: string) {
   );
 }
 
+const fate = z.enum(['keep', 'delete'], { error: 'which is neither keep nor delete' });
+
 function digest(digits: 64 | 128) {
   const pattern = digits === 64 ? /^[0-9A-Fa-f]{64}$/ : /^[0-9A-Fa-f]{128}$/;
   return matching(pattern, `which is not ${digits} hexadecimal digits`).transform((hex) => hex.toLowerCase());
@@ -85,6 +87,8 @@ export const VolumeAttributes = z.object({
   generation: matching(/^[1-9][0-9]{0,8}$/, 'which is not a whole number from 1 to 999999999')
     .transform(Number)
     .optional(),
+  'on-undefine': fate.optional(),
+  'after-migration': fate.optional(),
 });
 export type VolumeAttributes = z.infer<typeof VolumeAttributes>;
 
@@ -106,4 +110,8 @@ export const ATTRIBUTE_REMEDY: Readonly<Record<VolumeAttributeName, string>> = {
   version: 'Write the version id as the object store lists it, or leave the attribute out.',
   size: `${SIZE_REMEDY} A volume is at most 64TiB.`,
   generation: 'Write generation="1", and one more each time the volume is to be made again.',
+  'on-undefine':
+    'Write on-undefine="delete" to have the volume deleted when its domain is undefined, or leave the attribute out.',
+  'after-migration':
+    'Write after-migration="delete" to have the volume deleted when its guest has moved away, or leave the attribute out.',
 };

@@ -30,6 +30,8 @@ export interface VolumeGroup {
   readonly sizeBytes: number;
   readonly freeBytes: number;
   readonly extentBytes: number;
+  /** Other hosts may use it too. Groups that lvmlockd guards are refused altogether; this says it of all others. */
+  readonly shared: boolean;
 }
 
 /** Every private name begins so; the udev rule in systemd/ gives exactly these nodes to the service user. */
@@ -50,7 +52,7 @@ export function fillIdOf(lv: string): string | undefined {
 }
 
 /** Every published volume that was put aside to be made again has a name that begins so. */
-const RETIRED_PREFIX = 'lvp-old-';
+export const RETIRED_PREFIX = 'lvp-old-';
 
 /** The name of a published volume while it waits for the one that takes its place; `fillId` is that of its seal. */
 export function retiredName(fillId: string): string {

@@ -56,6 +56,9 @@ const GroupFields = z.object({
   vg_free: Bytes,
   vg_extent_size: Bytes,
   vg_lock_type: z.string(),
+  vg_attr: z.string(),
+  vg_clustered: z.string(),
+  vg_shared: z.string(),
 });
 
 export const lvm: Lvm = {
@@ -69,7 +72,7 @@ export const lvm: Lvm = {
     if (vgs.length === 0) return [];
     // A group that is named but does not exist is no error of this call: it must not hide the others.
     const selected = vgs.map((vg) => `vg_name="${vg}"`).join(' || ');
-    const fields = 'vg_name,vg_size,vg_free,vg_extent_size,vg_lock_type';
+    const fields = 'vg_name,vg_size,vg_free,vg_extent_size,vg_lock_type,vg_attr,vg_clustered,vg_shared';
     const argv = [...REPORT, '-o', fields, '--select', selected];
     const rows = parseReport(await mustRun(vgs.join(', '), 'vgs', argv), GroupFields);
     for (const row of rows) refuseSharedGroup(row.vg_name, row.vg_lock_type);
@@ -78,6 +81,8 @@ export const lvm: Lvm = {
       sizeBytes: row.vg_size,
       freeBytes: row.vg_free,
       extentBytes: row.vg_extent_size,
+      // The sixth letter of vg_attr says both: c of clvmd, s of lvmlockd.
+      shared: row.vg_clustered !== '' || row.vg_shared !== '' || row.vg_attr.charAt(5) !== '-',
     }));
   },
 

@@ -42,12 +42,9 @@ function parseRequest(line: string): HelperRequest {
   });
 }
 
-async function perform(
-  request: HelperRequest,
-  tools: Tools,
-  { own, verified, shared }: Groups,
-): Promise<unknown> {
-  if (request.verb === 'list') return list(tools, own, verified);
+async function perform(request: HelperRequest, tools: Tools, groups: Groups): Promise<unknown> {
+  if (request.verb === 'list') return list(tools, groups);
+  const { own, verified, shared } = groups;
   const vg = 'volume' in request ? request.volume.vg : request.vg;
   if (verified.includes(vg)) {
     throw new ProvisionError({

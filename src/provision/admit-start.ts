@@ -70,8 +70,18 @@ function refuseOrPassOn(error: unknown): Decided {
 
 async function decide(needs: AdmitNeeds, operation: GateOperation, xml: string): Promise<Decided> {
   const domain = parseDomainXml(xml);
+  if (domain.annotation === undefined) return { allowed: true, problems: [], domainUuid: domain.uuid };
+  try {
+    return await decideFor(needs, operation, domain);
+  } catch (error) {
+    // Where we cannot tell, the hook may let it start by its seals.
+    needs.reconciler.ends.admitted(domain.uuid);
+    throw error;
+  }
+}
+
+async function decideFor(needs: AdmitNeeds, operation: GateOperation, domain: Domain): Promise<Decided> {
   const domainUuid = domain.uuid;
-  if (domain.annotation === undefined) return { allowed: true, problems: [], domainUuid };
   const { reconciler } = needs;
   if (operation !== 'prepare') reconciler.incoming.mark(domainUuid, 'admitted');
   // If this is the autostart at boot it is not tried again by libvirt, however it ends here.
@@ -86,6 +96,9 @@ async function decide(needs: AdmitNeeds, operation: GateOperation, xml: string):
   const waitMs = Math.max(0, needs.graceMs - 2 * (needs.clock.monotonicMs() - askedMs));
   const last = mayFill && !isStartable(first) ? await fillWithinGrace(needs, domain, first, waitMs) : first;
   const stale = operation === 'migrate' ? last.disks.flatMap(describeStale(needs)) : [];
+  if (isStartable(last) && reconciler.ends.isDeleting(domainUuid)) {
+    return { allowed: false, problems: [beingDeleted(domain)], domainUuid };
+  }
   if (stale.length === 0 && (isStartable(last) || (isExpected && isReceivable(last)))) {
     if (operation === 'migrate') reconciler.arrivals.permit(domainUuid);
     reconciler.admitted(domainUuid);
@@ -96,6 +109,14 @@ async function decide(needs: AdmitNeeds, operation: GateOperation, xml: string):
     allowed: false,
     problems: [...last.problems, ...last.disks.flatMap(describeUnready(needs, mayFill)), ...stale],
     domainUuid,
+  };
+}
+
+function beingDeleted({ name }: Plan['domain']): Problem {
+  return {
+    code: 'VOLUME_STATE',
+    message: `The volumes of domain ${name}, which was undefined, are being deleted at this moment, as its annotation says.`,
+    hint: 'Start it again in a moment: they are filled anew then.',
   };
 }
 

@@ -163,7 +163,9 @@ export class DomainVerbs implements ControlVerbs {
   async handover(nameOrUuid: string): Promise<Handover> {
     const found = await this.#find(nameOrUuid);
     const observation = await observe(this.#needs, [found.domain]);
-    return handoverOf(orMistakes(found, observation.plan(found.domain)), observation);
+    const handover = handoverOf(orMistakes(found, observation.plan(found.domain)), observation);
+    this.#needs.reconciler.ends.handedOver(handover.uuid);
+    return handover;
   }
 
   receive(handover: Handover): Promise<ReceiveResult> {
@@ -226,6 +228,8 @@ function attributesOf(request: AnnotateRequest): Parameters<typeof readVolumeAtt
   return {
     ...{ target, image, format, compression, sha256, sha512, version, size },
     generation: generation?.toString(),
+    'on-undefine': request.onUndefine,
+    'after-migration': request.afterMigration,
   };
 }
 

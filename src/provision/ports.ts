@@ -13,9 +13,11 @@ import type {
   ReprovisionRequest,
   ReprovisionResult,
 } from '../core/control-protocol.ts';
+import type { GarbageReport, GarbageRequest } from '../core/garbage-protocol.ts';
 import type { Problem } from '../core/errors.ts';
 import type { Handover, ReceiveResult } from '../core/handover.ts';
 import type { CachedImages, GcResult, ImageFacts, ImageRequest, ReadImage } from '../core/image-protocol.ts';
+import type { LastEnd, ShutoffReason } from '../core/last-end.ts';
 import type { Blankness } from '../core/plan.ts';
 import type { PlannedFill } from '../core/planned-fill.ts';
 import type { CompressedExtent } from '../core/images/layout.ts';
@@ -36,6 +38,8 @@ export interface LibvirtDomain {
   readonly active: boolean;
   readonly persistent: boolean;
   readonly autostart: boolean;
+  /** Why it is shut off; only of a persistent domain that is. */
+  readonly shutoff?: ShutoffReason | undefined;
 }
 
 /** Domains, over org.libvirt on the system bus. A domain that is gone is `undefined`, not an error. */
@@ -43,6 +47,8 @@ export interface Domains {
   list(): Promise<readonly string[]>;
   read(uuid: string): Promise<LibvirtDomain | undefined>;
   find(nameOrUuid: string): Promise<LibvirtDomain | undefined>;
+  /** All XML there is of it, without security information: the definition, and the live one if it runs. */
+  everyXml(uuid: string): Promise<readonly string[] | undefined>;
   start(uuid: string): Promise<void>;
   /** True if its guest runs here, or did and is paused, and did not begin here: it has come with all its bytes. */
   hasArrived(uuid: string): Promise<boolean>;
@@ -65,14 +71,25 @@ export interface Pools {
   deleteVolume(pool: string, lv: string): Promise<void>;
 }
 
-/** What has happened in libvirt; every one of these only means "look again". */
+/**
+ * What has happened in libvirt; every one of these means "look again", and no more. The one exception is the
+ * `change` of a domain: once it has gone nobody can look up any more how its guest ended.
+ */
 export type LibvirtEvent =
   /** `mayHaveRun`: its guest was let run or paused. */
-  | { readonly kind: 'domain'; readonly uuid: string; readonly mayHaveRun?: true }
+  | {
+      readonly kind: 'domain';
+      readonly uuid: string;
+      readonly change?: DomainChange | undefined;
+      readonly mayHaveRun?: true;
+    }
   | { readonly kind: 'pool' }
   /** The connection was made or made again: anything may have happened meanwhile. */
   | { readonly kind: 'connected' }
   | { readonly kind: 'disconnected'; readonly problem: Problem };
+
+/** It was defined or its metadata changed; its guest began to run; was shut down or destroyed; moved to another host. */
+export type DomainChange = 'defined' | 'begun' | 'ended' | 'migrated';
 
 /** The private volume a fill writes to. */
 export interface PrivateVolume {
@@ -204,6 +221,8 @@ export interface ImageCache {
   list(): Promise<readonly CachedImage[]>;
   /** Removes what is not in use: the least recently used beyond the budget, or everything. */
   evict(what: 'over-budget' | 'all'): Promise<readonly CachedImage[]>;
+  /** Files that belong to no entry and no download under way; removes them if asked to. */
+  strays(what: 'list' | 'remove'): Promise<readonly string[]>;
 }
 
 export interface LeaseOptions {
@@ -323,6 +342,10 @@ export interface KnownDomain {
   readonly origin: 'gate' | 'libvirt';
   readonly startWish: StartWish;
   readonly seenAtMs: number;
+  /** Absent: not proven. */
+  readonly lastEnd?: LastEnd | undefined;
+  /** Since when it is gone, its end proven: what its annotation wants deleted is going to be. */
+  readonly goneAtMs?: number | undefined;
 }
 
 /** The SQLite ledger: intent before effect, and history. Synchronous; every write is durable on return. */
@@ -397,6 +420,12 @@ export interface ControlVerbs {
   handover(nameOrUuid: string): Promise<Handover>;
   /** Sets volumes aside here for what another host hands over. */
   receive(handover: Handover): Promise<ReceiveResult>;
+}
+
+/** What the control socket offers to `lvp gc`. */
+export interface GarbageVerbs {
+  /** What is left over; repairs what is safe to repair unless it is only to be looked at. */
+  collect(request: GarbageRequest): Promise<GarbageReport>;
 }
 
 /** What the control socket offers to `lvp image`. A caller that goes away aborts the signal. */

@@ -7,20 +7,24 @@ import { randomBytes } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import type { ErrorCode, Problem } from '../core/errors.ts';
 import { describeProblem, toProblem } from '../core/errors.ts';
+import { isUntouched } from '../core/last-end.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
 import { isStartable } from '../core/plan.ts';
-import { goesOn, sameRequest, volumeKey } from '../core/planned-fill.ts';
+import { goesOn, sameRequest } from '../core/planned-fill.ts';
 import type { Domain } from '../core/request.ts';
 import { carriedOver, givenUp } from '../core/retired.ts';
 import type { Seal } from '../core/volume.ts';
 import { Arrivals } from './arrivals.ts';
+import { DomainEnds } from './domain-ends.ts';
 import { DomainNews } from './domain-news.ts';
+import { EndOfVolumes } from './end-of-volume.ts';
+import { forgetDisksNotIn, forgetDomain, forgetEarlierTries, forgetIfOver } from './forget-domain.ts';
 import { IncomingDomains } from './incoming.ts';
 import { LooksLater } from './looks-later.ts';
 import type { Observation } from './observe.ts';
 import { observe } from './observe.ts';
-import type { Domains, FillRecord, KnownDomain, LibvirtDomain } from './ports.ts';
 import { PoolRefreshes } from './pool-refreshes.ts';
+import type { DomainChange, Domains, FillRecord, KnownDomain, LibvirtDomain } from './ports.ts';
 import { ReadDomains } from './read-domains.ts';
 import type { ReclaimNeeds } from './reclaim.ts';
 import { reclaim } from './reclaim.ts';
@@ -49,6 +53,8 @@ export interface ReconcileNeeds extends ReclaimNeeds {
 export class Reconciler {
   readonly incoming: IncomingDomains;
   readonly arrivals: Arrivals;
+  readonly ends: DomainEnds;
+  readonly #endOfVolumes: EndOfVolumes;
   readonly #needs: ReconcileNeeds;
   readonly #queue = new Set<string>();
   readonly #news: DomainNews;
@@ -73,6 +79,8 @@ export class Reconciler {
     this.#later = new LooksLater(needs.clock, (uuid) => {
       this.request(uuid);
     });
+    this.ends = new DomainEnds(needs, this.incoming);
+    this.#endOfVolumes = new EndOfVolumes(needs, this.ends);
     needs.fills.onSettled = (uuid) => {
       this.request(uuid);
       needs.reservations.lookAgain();
@@ -85,6 +93,13 @@ export class Reconciler {
   /** From now on a guest may have written to the domain's volumes. */
   admitted(uuid: string): void {
     this.#needs.firstStarts.delete(uuid);
+    this.ends.admitted(uuid);
+  }
+
+  /** An event of libvirt about a domain. */
+  heard(uuid: string, change: DomainChange | undefined): void {
+    this.ends.heard(uuid, change);
+    this.request(uuid);
   }
 
   /** Whether there are domains still to be looked at. */
@@ -142,6 +157,11 @@ export class Reconciler {
     }
   }
 
+  /** Resolves when nothing is queued and nobody works. */
+  async idle(): Promise<void> {
+    while (this.#working !== undefined) await this.#working;
+  }
+
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#refreshes.stop();
@@ -161,12 +181,18 @@ export class Reconciler {
     const startWish = startWishAfter(known, planned, seen);
     if (seen === 'libvirt') this.#needs.firstStarts.delete(domain.uuid);
     if (seen === 'gate' && known === undefined) this.#needs.firstStarts.set(domain.uuid, domain.name);
-    if (seen === 'gate') this.#forgetEarlierTries(domain);
+    if (seen === 'gate') for (const uuid of forgetEarlierTries(this.#needs, domain)) this.#news.forget(uuid);
     if (seen !== undefined) {
-      const origin = known?.origin === 'libvirt' ? 'libvirt' : seen;
-      this.#remember({ domain, origin, startWish, seenAtMs: this.#needs.clock.nowMs() });
+      const origin = known?.origin === 'libvirt' && !this.ends.isGone(domain.uuid) ? 'libvirt' : seen;
+      this.#remember({
+        domain,
+        origin,
+        startWish,
+        seenAtMs: this.#needs.clock.nowMs(),
+        lastEnd: known?.lastEnd,
+      });
     }
-    this.#forgetDisksNotIn(planned);
+    forgetDisksNotIn(this.#needs, planned);
     if (planned.problems.length === 0) for (const disk of planned.disks) this.#actOnDisk(domain, disk, seen);
     this.#news.say(planned);
   }
@@ -176,6 +202,8 @@ export class Reconciler {
     const before = this.#needs.ledger.domainOf(known.domain.uuid);
     const isSame =
       before?.origin === 'libvirt' &&
+      known.origin === 'libvirt' &&
+      before.goneAtMs === undefined &&
       before.startWish === known.startWish &&
       isDeepStrictEqual(before.domain, JSON.parse(JSON.stringify(known.domain)));
     if (!isSame) this.#needs.ledger.putDomain(known);
@@ -220,7 +248,7 @@ export class Reconciler {
         if (seen === undefined) return;
         // What was filled for the earlier try is this domain's.
         ledger.removeFill(disk.seal.domainUuid, disk.request.target);
-        this.#forgetIfOver(disk.seal.domainUuid);
+        if (forgetIfOver(this.#needs, disk.seal.domainUuid)) this.#news.forget(disk.seal.domainUuid);
         fills.begin(this.#newRecord(domain, disk, record, disk.fillId), { from: 'claim', seal: disk.seal });
         return;
       case 'cancel':
@@ -329,8 +357,13 @@ export class Reconciler {
   }
 
   async #reconcile(uuids: readonly string[]): Promise<void> {
-    const annotated: { readonly found: LibvirtDomain | undefined; readonly domain: Domain }[] = [];
+    const annotated: {
+      readonly found: LibvirtDomain | undefined;
+      readonly domain: Domain;
+      readonly reading: object;
+    }[] = [];
     for (const uuid of uuids) {
+      const reading = this.ends.look(uuid);
       const found = await this.#needs.domains
         .read(uuid)
         .catch((error: unknown) => this.#readLater(uuid, error));
@@ -339,13 +372,13 @@ export class Reconciler {
         this.#later.in(uuid, ARRIVAL_LOOK_MS);
       }
       const domain = found === undefined ? this.#firstStartOf(uuid) : this.#parse(found);
-      if (domain === undefined) this.#forget(uuid, found);
-      else annotated.push({ found, domain });
+      if (domain !== undefined) annotated.push({ found, domain, reading });
+      else await this.#forget(uuid, found).catch((error: unknown) => this.#readLater(uuid, error));
     }
     if (annotated.length === 0) return;
     let observation = await this.#observe(annotated);
     let sinceMs = this.#needs.clock.monotonicMs();
-    for (const [index, { found, domain }] of annotated.entries()) {
+    for (const [index, { found, domain, reading }] of annotated.entries()) {
       // Every write to the ledger waits for the disk, and everybody else for that.
       if (this.#needs.clock.monotonicMs() - sinceMs > BUSY_MAX_MS) {
         await this.#needs.clock.sleep(0);
@@ -353,7 +386,9 @@ export class Reconciler {
         sinceMs = this.#needs.clock.monotonicMs();
       }
       const planned = observation.plan(domain);
+      const untouched = isUntouched(planned, this.#needs.ledger.fills());
       this.act(planned, found === undefined ? undefined : 'libvirt');
+      if (found !== undefined) this.ends.saw(found, reading, untouched);
       // A start takes as long as QEMU does: nothing else waits for it.
       if (found !== undefined && isStartable(planned)) {
         startIfWished(this.#needs, found).catch((error: unknown) => {
@@ -402,68 +437,17 @@ export class Reconciler {
     }
   }
 
-  /** The domain is gone, or no longer asks for anything: its fills end, what was published stays. */
-  #forget(uuid: string, found: LibvirtDomain | undefined): void {
-    const { fills, ledger, log } = this.#needs;
+  async #forget(uuid: string, found: LibvirtDomain | undefined): Promise<void> {
     if (found === undefined) {
       this.#unreadable.delete(uuid);
       this.#readDomains.forget(uuid);
     }
-    const known = ledger.domainOf(uuid);
-    let remain = false;
-    for (const fill of ledger.fills()) {
-      if (fill.domainUuid !== uuid) continue;
-      if (fills.running.has(fill.fillId)) {
-        fills.cancel(
-          fill.fillId,
-          found === undefined ? 'the domain was undefined' : 'the annotation was taken away',
-        );
-        remain = true;
-      } else ledger.removeFill(uuid, fill.request.target);
-    }
-    if (remain || known === undefined) return;
-    this.#needs.firstStarts.delete(uuid);
-    ledger.removeDomain(uuid);
-    this.#news.forget(uuid);
-    log.info({ domain: uuid, name: known.domain.name }, 'no longer asks for volumes');
-  }
-
-  /** First starts of this guest under other UUIDs for which nothing was begun: they do not come back. */
-  #forgetEarlierTries({ uuid, name }: Domain): void {
-    const { firstStarts, ledger } = this.#needs;
-    const filled = new Set(ledger.fills().map(({ domainUuid }) => domainUuid));
-    for (const [earlier, earlierName] of firstStarts) {
-      if (earlier === uuid || earlierName !== name || filled.has(earlier)) continue;
-      firstStarts.delete(earlier);
-      ledger.removeDomain(earlier);
-      this.#news.forget(earlier);
-    }
-  }
-
-  /** An earlier try of a guest, unless another disk is still being filled for it: that is claimed later. */
-  #forgetIfOver(earlier: string): void {
-    const { fills, firstStarts, ledger } = this.#needs;
-    if (fills.runningFor(earlier).length > 0) return;
-    for (const { domainUuid, request } of ledger.fills()) {
-      if (domainUuid === earlier) ledger.removeFill(earlier, request.target);
-    }
-    firstStarts.delete(earlier);
-    ledger.removeDomain(earlier);
-    this.#news.forget(earlier);
-  }
-
-  #forgetDisksNotIn(planned: Plan): void {
-    const { fills, ledger } = this.#needs;
-    const asked = new Set(planned.domain.annotation?.volumes.map(({ target }) => target));
-    const places = new Map(planned.disks.map((disk) => [disk.request.target, volumeKey(disk.location)]));
-    for (const fill of ledger.fills()) {
-      if (fill.domainUuid !== planned.domain.uuid) continue;
-      const place = places.get(fill.request.target);
-      // What was begun for another volume of this disk is nobody's any more, and what it left is to be taken up.
-      const hasMoved = place !== undefined && place !== volumeKey(fill.location) && fill.state !== 'ready';
-      if (asked.has(fill.request.target) && !(hasMoved && !fills.running.has(fill.fillId))) continue;
-      if (fills.running.has(fill.fillId)) fills.cancel(fill.fillId, 'the disk is no longer annotated');
-      else ledger.removeFill(fill.domainUuid, fill.request.target);
-    }
+    const needs = { ...this.#needs, endOfVolumes: this.#endOfVolumes };
+    const { isForgotten, againAtMs } = await forgetDomain(needs, uuid, found);
+    if (againAtMs !== undefined) this.#later.at(uuid, againAtMs);
+    if (isForgotten) this.ends.forget(uuid);
+    else if (found === undefined) this.ends.notThere(uuid);
+    // The mistakes of an annotation were just said.
+    if (isForgotten && found === undefined) this.#news.forget(uuid);
   }
 }

@@ -8,20 +8,22 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { ControlSocket } from '../../src/adapters/control-socket.ts';
 import { serveControl } from '../../src/adapters/control-socket.ts';
-import { FakeImageVerbs, FakeVerbs, silent } from '../cli/fake-verbs.ts';
+import { FakeGarbageVerbs, FakeImageVerbs, FakeVerbs, silent } from '../cli/fake-verbs.ts';
 
 let folder: string;
 let socketPath: string;
 let server: ControlSocket;
 let verbs: FakeVerbs;
 let images: FakeImageVerbs;
+let garbage: FakeGarbageVerbs;
 
 beforeEach(async () => {
   folder = await mkdtemp(path.join(tmpdir(), 'lvp-control-'));
   socketPath = path.join(folder, 'control.sock');
   verbs = new FakeVerbs();
   images = new FakeImageVerbs();
-  server = await serveControl({ path: socketPath, verbs, images, log: silent });
+  garbage = new FakeGarbageVerbs();
+  server = await serveControl({ path: socketPath, verbs, images, garbage, log: silent });
 });
 
 afterEach(async () => {
@@ -56,12 +58,12 @@ describe('rights', () => {
   test('a socket left behind is replaced', async () => {
     await server.close();
     await writeFile(socketPath, '');
-    server = await serveControl({ path: socketPath, verbs, images, log: silent });
+    server = await serveControl({ path: socketPath, verbs, images, garbage, log: silent });
     expect((await ask('GET', '/v1/domains')).status).toBe(200);
   });
 
   test('a socket somebody answers on is left alone', async () => {
-    await expect(serveControl({ path: socketPath, verbs, images, log: silent })).rejects.toThrow(
+    await expect(serveControl({ path: socketPath, verbs, images, garbage, log: silent })).rejects.toThrow(
       'Another provisioner',
     );
     expect((await ask('GET', '/v1/domains')).status).toBe(200);

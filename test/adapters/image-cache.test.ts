@@ -63,6 +63,21 @@ describe('the image cache', () => {
     ]);
   });
 
+  it('knows what in its folder belongs to nothing, and leaves downloads under way alone', async () => {
+    const store = new FakeImages(randomBytes(2 * MIB));
+    const cache = await openCache(store, 100 * MIB);
+    const lease = await cache.lease(store.object(), { sha256: store.sha256(), isShared: false });
+    const stray = path.join(folder, 'ab.part');
+    await writeFile(stray, 'half');
+    expect(await cache.strays('list')).toEqual([stray]);
+    expect(await cache.strays('remove')).toEqual([stray]);
+    expect(await readAll(lease, store)).toBe(store.sha256());
+    expect(await lease.keep(store.sha256())).toBe(true);
+    await lease.close(never);
+    expect(await cache.strays('list')).toEqual([]);
+    expect((await readdir(folder)).sort()).toEqual([store.sha256(), `${store.sha256()}.json`]);
+  });
+
   it('keeps an object whose metadata were read first', async () => {
     const store = new FakeImages(randomBytes(9 * MIB + 5));
     const cache = await openCache(store, 100 * MIB);

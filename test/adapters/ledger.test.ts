@@ -119,10 +119,25 @@ describe('the ledger', () => {
   it('is set aside and begun anew when damaged', () => {
     writeFileSync(file, 'this is no database, however long it may be: '.repeat(100));
     const { ledger, setAside } = openLedger(file);
-    expect(setAside).toMatch(/ledger\.db\.damaged-\d+$/);
+    expect(setAside).toMatch(/ledger\.db\.damaged-\d{4}-\d\d-\d\dT[\d-]+Z$/);
     ledger.putFill(record);
     ledger.close();
     expect(readdirSync(folder).some((name) => name.startsWith('ledger.db.damaged-'))).toBe(true);
+  });
+
+  it('that knew nothing of how guests end goes on with what it holds', () => {
+    const { ledger: first } = openLedger(file);
+    first.putDomain(known);
+    first.close();
+    const database = new Database(file);
+    database.exec('ALTER TABLE domains DROP COLUMN last_end; ALTER TABLE domains DROP COLUMN gone_at_ms');
+    database.pragma('user_version = 2');
+    database.close();
+    const { ledger } = openLedger(file);
+    expect(ledger.domains()).toEqual([known]);
+    ledger.putDomain({ ...known, lastEnd: 'migrated', goneAtMs: 7 });
+    expect(ledger.domainOf('uuid')).toEqual({ ...known, lastEnd: 'migrated', goneAtMs: 7 });
+    ledger.close();
   });
 
   it('written by a newer release is refused, not thrown away', () => {
@@ -134,13 +149,14 @@ describe('the ledger', () => {
     expect(readdirSync(folder).filter((name) => name.includes('damaged'))).toEqual([]);
   });
 
-  it('of the release before, which knew nothing of replaced volumes, goes on with what it holds', () => {
+  it('that knew nothing of replaced volumes goes on with what it holds', () => {
     const { ledger } = openLedger(file);
     ledger.putFill(record);
     ledger.putDomain(known);
     ledger.close();
     const database = new Database(file);
-    database.exec('ALTER TABLE fills DROP COLUMN replaces; DROP TABLE boot');
+    database.exec(`ALTER TABLE fills DROP COLUMN replaces; DROP TABLE boot;
+       ALTER TABLE domains DROP COLUMN last_end; ALTER TABLE domains DROP COLUMN gone_at_ms`);
     database.pragma('user_version = 1');
     database.close();
     const reopened = openLedger(file);

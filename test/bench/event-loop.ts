@@ -83,6 +83,7 @@ const domains: Domains = {
   ...{ read, find: read, start: nothing, writeAnnotation: nothing },
   hasArrived: () => Promise.resolve(false),
   hasManagedSave: () => Promise.resolve(false),
+  everyXml: async (uuid) => [(await read(uuid)).xml],
 };
 
 const { ledger } = openLedger(join(folder, 'ledger.db'));

@@ -16,7 +16,8 @@ import type {
   ImageRequest,
   ReadImage,
 } from '../../src/core/image-protocol.ts';
-import type { ControlVerbs, ImageVerbs, Log } from '../../src/provision/ports.ts';
+import type { Finding, GarbageReport, GarbageRequest } from '../../src/core/garbage-protocol.ts';
+import type { ControlVerbs, GarbageVerbs, ImageVerbs, Log } from '../../src/provision/ports.ts';
 
 export const silent: Log = {
   debug: () => undefined,
@@ -256,5 +257,39 @@ export class FakeImageVerbs implements ImageVerbs {
   gc(all: boolean): Promise<GcResult> {
     this.calls.push(['gc', all]);
     return Promise.resolve({ evicted: all ? [CACHED] : [] });
+  }
+}
+
+const ORPHAN: Finding = {
+  ...{
+    kind: 'orphan',
+    name: 'vg0/old-root',
+    domain: '9d3a4b1c-0000-4000-8000-000000000004',
+    action: 'delete',
+  },
+  ...{ done: false, why: 'the domain old is gone, and nothing proves that its guest has ended here' },
+  hint: 'Delete it with: lvp gc --delete-orphans',
+};
+
+/** A fill that nobody goes on with, and a published volume whose domain is gone. */
+export class FakeGarbageVerbs implements GarbageVerbs {
+  readonly calls: GarbageRequest[] = [];
+  findings: readonly Finding[] = [
+    {
+      ...{ kind: 'abandoned', name: 'vg0/lvp-fill-00112233445566aa', action: 'remove', done: false },
+      why: 'begun for a fill that nobody goes on with',
+    },
+    ORPHAN,
+  ];
+
+  collect(request: GarbageRequest): Promise<GarbageReport> {
+    this.calls.push(request);
+    const { dryRun = false, deleteOrphans = [] } = request;
+    return Promise.resolve({
+      findings: this.findings.map((one) => ({
+        ...one,
+        done: !dryRun && (one.action === 'remove' || deleteOrphans.includes(one.name)),
+      })),
+    });
   }
 }

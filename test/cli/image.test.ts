@@ -9,7 +9,7 @@ import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ControlSocket } from '../../src/adapters/control-socket.ts';
 import { serveControl } from '../../src/adapters/control-socket.ts';
-import { FakeImageVerbs, FakeVerbs, silent } from './fake-verbs.ts';
+import { FakeGarbageVerbs, FakeImageVerbs, FakeVerbs, silent } from './fake-verbs.ts';
 
 const cli = path.resolve(import.meta.dirname, '../../src/cli.ts');
 let folder: string;
@@ -29,7 +29,13 @@ async function lvp(args: string) {
 beforeAll(async () => {
   folder = await mkdtemp(path.join(tmpdir(), 'lvp-image-'));
   socket = path.join(folder, 'control.sock');
-  server = await serveControl({ path: socket, verbs: new FakeVerbs(), images, log: silent });
+  server = await serveControl({
+    path: socket,
+    verbs: new FakeVerbs(),
+    images,
+    garbage: new FakeGarbageVerbs(),
+    log: silent,
+  });
 });
 afterAll(async () => {
   await server.close();

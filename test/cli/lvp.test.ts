@@ -9,7 +9,7 @@ import { execa } from 'execa';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { ControlSocket } from '../../src/adapters/control-socket.ts';
 import { serveControl } from '../../src/adapters/control-socket.ts';
-import { FakeImageVerbs, FakeVerbs, SEAL, silent, WEB } from './fake-verbs.ts';
+import { FakeGarbageVerbs, FakeImageVerbs, FakeVerbs, SEAL, silent, WEB } from './fake-verbs.ts';
 
 const cli = path.resolve(import.meta.dirname, '../../src/cli.ts');
 let folder: string;
@@ -17,6 +17,7 @@ let socket: string;
 let server: ControlSocket;
 let verbs: FakeVerbs;
 let images: FakeImageVerbs;
+let garbage: FakeGarbageVerbs;
 
 async function lvp(args: string, env: Record<string, string> = {}) {
   const { stdout, stderr, exitCode } = await execa(process.execPath, [cli, ...args.split(' ')], {
@@ -50,7 +51,8 @@ beforeAll(async () => {
 beforeEach(async () => {
   verbs = new FakeVerbs();
   images = new FakeImageVerbs();
-  server = await serveControl({ path: socket, verbs, images, log: silent });
+  garbage = new FakeGarbageVerbs();
+  server = await serveControl({ path: socket, verbs, images, garbage, log: silent });
   return () => server.close();
 });
 
@@ -455,6 +457,7 @@ describe('help', () => {
     'provision --help',
     'handover --help',
     'receive --help',
+    'gc --help',
     'image --help',
     'image ls --help',
     'image inspect --help',

@@ -50,6 +50,8 @@ export const anyRequest: fc.Arbitrary<VolumeRequest> = fc.record({
     { nil: undefined },
   ),
   generation: fc.integer({ min: 1, max: 999_999_999 }),
+  onUndefine: fc.option(fc.constantFrom('keep', 'delete'), { nil: undefined }),
+  afterMigration: fc.option(fc.constantFrom('keep', 'delete'), { nil: undefined }),
 });
 
 export const anyAnnotation: fc.Arbitrary<Annotation> = fc.record({

@@ -62,7 +62,13 @@ function acceptedBy(texts: readonly string[]): (readonly boolean[])[] {
 
 describe('samples', () => {
   it('are there', () => {
-    expect(domains).toEqual(['block-disk.xml', 'two-disks.xml', 'volume-disk.xml', 'when-ready.xml']);
+    expect(domains).toEqual([
+      'block-disk.xml',
+      'passing-guest.xml',
+      'two-disks.xml',
+      'volume-disk.xml',
+      'when-ready.xml',
+    ]);
     expect(pools).toEqual(['pool-logical.xml', 'pool-other-vg.xml']);
   });
 
@@ -106,6 +112,10 @@ describe('the schemas', () => {
           (value) => ['target', value] as const,
         ),
         ...['', 'vmdk', 'QCOW2', ' raw', 'raw '].map((value) => ['format', value] as const),
+        ...['', 'Delete', 'remove', ' keep'].flatMap((value) => [
+          ['on-undefine', value] as const,
+          ['after-migration', value] as const,
+        ]),
         ...['', 'debian', 'images/', '/images/x', 'Images/x', 'ab/x', '-images/x'].map(
           (value) => ['image', value] as const,
         ),

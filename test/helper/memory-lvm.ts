@@ -28,6 +28,7 @@ const EXTENT_BYTES = 4 << 20;
 export class MemoryLvm {
   volumes: ModelVolume[] = [];
   freeExtents = 100;
+  isShared = false;
   /** Changing steps done so far, by name. */
   steps: string[] = [];
   /** Crash when this many steps have been begun: `before` or `after` the last of them has its effect. */
@@ -105,6 +106,7 @@ export class MemoryLvm {
                   this.volumes.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
                 freeBytes: this.freeExtents * EXTENT_BYTES,
                 extentBytes: EXTENT_BYTES,
+                shared: this.isShared,
               })),
           ),
         volumes: () => Promise.resolve(this.volumes.map((volume) => this.#row(volume))),

@@ -136,7 +136,7 @@ export function collectLogsOnFailure(host: Host | (() => Host | undefined)): voi
   afterEach(async ({ task }) => {
     const failed = typeof host === 'function' ? host() : host;
     if (task.result?.state !== 'fail' || failed === undefined) return;
-    const file = path.join(stateDir, 'logs', `${task.name.replaceAll(/[^\w.-]+/g, '-')}.log`);
+    const file = path.join(stateDir, 'logs', `${failed.name}-${task.name.replaceAll(/[^\w.-]+/g, '-')}.log`);
     await mkdir(path.dirname(file), { recursive: true });
     await writeFile(file, await failed.logs());
     process.stderr.write(`the host's logs: ${file}\n`);

@@ -25,6 +25,11 @@ const MIB = 1 << 20;
 /** Enough to be caught half-way at 1 MiB a second. */
 const WEB_MIB = 32;
 const DAEMON = 'libvirt-volume-provisioner';
+const PASSING = 'on-undefine="delete" after-migration="delete"';
+const SECOND_DISK = `<disk type='volume' device='disk'>
+      <driver name='qemu' type='raw'/><source pool='guests' volume='passing'/><target dev='vdb' bus='virtio'/>
+    </disk>
+    `;
 const HOOK = '/etc/libvirt/hooks/qemu.d/50-libvirt-volume-provisioner';
 const START_LIMIT_MS = 300_000;
 const COPIED = '--live --persistent --undefinesource --copy-storage-all';
@@ -65,8 +70,14 @@ describe('a guest that moves to another host', () => {
   collectLogsOnFailure(() => destination);
 
   const SHARED = 'shared_volume_groups: [vg1]\n';
-  const web = domainXml({ name: 'web', image: 'boot.raw', attributes: `size="${WEB_MIB}MiB"` });
-  const roam = domainXml({ name: 'roam', image: 'boot.raw' })
+  const web = domainXml({ name: 'web', image: 'boot.raw', attributes: `size="${WEB_MIB}MiB"` })
+    // A second disk, whose volume is not to stay where it was.
+    .replace(
+      '</vp:provision>',
+      `<vp:volume target="vdb" image="images/boot.raw" format="raw" ${PASSING}/></vp:provision>`,
+    )
+    .replace('<serial', `${SECOND_DISK}<serial`);
+  const roam = domainXml({ name: 'roam', image: 'boot.raw', attributes: PASSING })
     .replace("pool='guests'", "pool='shared'")
     .replace("type='raw'/>", "type='raw' cache='none'/>");
 
@@ -129,6 +140,23 @@ describe('a guest that moves to another host', () => {
     expect(await stateOf(destination, name)).toBe('unknown');
     expect(await privateVolumes(destination)).toEqual([]);
   }
+
+  let roamSeal: string[] = [];
+
+  describe('with a volume group that both hosts see', () => {
+    it('is let at the volume that is sealed for it, which nobody fills again', async () => {
+      await startGuest('roam');
+      roamSeal = await tagsOf(source, 'vg1/roam');
+      const digest = await deviceDigest(source, '/dev/vg1/roam');
+      await destination.sh('lvchange --activate y vg1/roam && virsh pool-refresh shared');
+      const moved = await migrate('roam', '--live --persistent --undefinesource');
+      expect(moved.stderr).toBe('');
+      expect(await stateOf(destination, 'roam')).toBe('running');
+      await published(destination, 'roam');
+      expect(await tagsOf(destination, 'vg1/roam')).toEqual(roamSeal);
+      expect(await deviceDigest(destination, '/dev/vg1/roam')).toBe(digest);
+    });
+  });
 
   describe('with copied storage', () => {
     let xml = '';
@@ -196,7 +224,7 @@ describe('a guest that moves to another host', () => {
       expect(await stateOf(source, 'web')).toBe('running');
       expect(await tagsOf(source, 'vg0/web')).toEqual(seal);
       await expectClean('web');
-      expect((await statusOf(source, 'web')).volumes).toMatchObject([{ state: 'ready' }]);
+      expect((await statusOf(source, 'web')).volumes).toMatchObject([{ state: 'ready' }, { state: 'ready' }]);
     });
 
     it('arrives with every byte and the same seal, and its old volume is kept', async () => {
@@ -206,7 +234,7 @@ describe('a guest that moves to another host', () => {
       expect(moved.exitCode).toBe(0);
       expect(await stateOf(destination, 'web')).toBe('running');
       const there = await published(destination, 'web');
-      expect(there.volumes).toMatchObject([{ state: 'ready' }]);
+      expect(there.volumes).toMatchObject([{ state: 'ready' }, { state: 'ready' }]);
       expect(await tagsOf(destination, 'vg0/web')).toEqual(seal);
       expect(await deviceDigest(destination, '/dev/vg0/web')).toBe(digest);
       expect(await privateVolumes(destination)).toEqual([]);
@@ -229,39 +257,43 @@ describe('a guest that moves to another host', () => {
     });
   });
 
-  describe('with a volume group that both hosts see', () => {
-    let seal: string[] = [];
-
-    it('is let at the volume that is sealed for it, which nobody fills again', async () => {
-      await startGuest('roam');
-      seal = await tagsOf(source, 'vg1/roam');
-      const digest = await deviceDigest(source, '/dev/vg1/roam');
-      await destination.sh('lvchange --activate y vg1/roam && virsh pool-refresh shared');
-      const moved = await migrate('roam', '--live --persistent --undefinesource');
-      expect(moved.stderr).toBe('');
-      expect(await stateOf(destination, 'roam')).toBe('running');
-      await published(destination, 'roam');
-      expect(await tagsOf(destination, 'vg1/roam')).toEqual(seal);
-      expect(await deviceDigest(destination, '/dev/vg1/roam')).toBe(digest);
+  describe('some time later', () => {
+    it('a volume is deleted where its guest has left it, if its annotation wants that, and no other', async () => {
+      await eventually(
+        'the source has deleted it',
+        async () => ((await tagsOf(source, 'vg0/passing'))[0] === '' ? true : undefined),
+        { timeoutMs: 300_000 },
+      );
+      expect(await tagsOf(source, 'vg0/web')).toContain('lvp:ready');
+      expect(await tagsOf(destination, 'vg0/passing')).toContain('lvp:ready');
     });
 
-    it('leaves its volume alone on the host that it has left', async () => {
-      await source.sh('lvp list');
+    it('a volume that both hosts see is left alone, whatever its annotation says', async () => {
+      await eventually(
+        'the source has thought of deleting it',
+        async () => {
+          const { stdout } = await source.sh(
+            `journalctl -u ${DAEMON} -o cat | grep -c 'shared with other hosts'; true`,
+          );
+          return Number(stdout) > 0 ? true : undefined;
+        },
+        { timeoutMs: 300_000 },
+      );
       expect(await stateOf(source, 'roam')).toBe('unknown');
-      expect(await tagsOf(source, 'vg1/roam')).toEqual(seal);
+      expect(await tagsOf(source, 'vg1/roam')).toEqual(roamSeal);
     });
 
-    it('moves without running too', async () => {
+    it('a domain moves without running too', async () => {
       await destination.sh('virsh destroy roam');
       const moved = await migrate('roam', '--offline --persistent --undefinesource', destination, source);
       expect(moved.stderr).toBe('');
       expect(await stateOf(source, 'roam')).toBe('shut off');
       await published(source, 'roam');
       expect(await stateOf(destination, 'roam')).toBe('unknown');
-      expect(await tagsOf(source, 'vg1/roam')).toEqual(seal);
+      expect(await tagsOf(source, 'vg1/roam')).toEqual(roamSeal);
     });
 
-    it('has what the other host is filling neither seen nor removed', async () => {
+    it('what the other host is filling is neither seen nor removed', async () => {
       const begun = 'lvcreate --yes --size 4M --name lvp-fill-00000000deadbeef --addtag lvp:filling';
       const tags = `--addtag lvp:fill:00000000deadbeef --addtag lvp:target:other --addtag lvp:domain:${'0'.repeat(8)}-0000-0000-0000-${'0'.repeat(12)}`;
       // Made where nobody would fill it: the source's own daemon is out of the way.

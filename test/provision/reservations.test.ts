@@ -43,7 +43,8 @@ class Group {
   async list() {
     await this.#step();
     const { freeBytes } = this;
-    const group = { vg: VG, sizeBytes: this.extents * EXTENT_BYTES, freeBytes, extentBytes: EXTENT_BYTES };
+    const sizeBytes = this.extents * EXTENT_BYTES;
+    const group = { vg: VG, sizeBytes, freeBytes, extentBytes: EXTENT_BYTES, shared: false };
     const listing = { volumes: [...this.volumes], groups: [group] };
     await this.#step();
     return listing;

@@ -14,6 +14,7 @@ import { imageName } from '../../src/core/request.ts';
 import type { ReceivingMark, Seal } from '../../src/core/volume.ts';
 import { answer } from '../../src/helper/requests.ts';
 import type { AdmitNeeds } from '../../src/provision/admit-start.ts';
+import { GarbageCollector } from '../../src/provision/collect-garbage.ts';
 import { DomainVerbs } from '../../src/provision/control-verbs.ts';
 import type { FillNeeds } from '../../src/provision/fill-volume.ts';
 import { fillVolume } from '../../src/provision/fill-volume.ts';
@@ -271,6 +272,7 @@ class FakeLibvirt {
   /** Domains whose guests have come from another host and run. */
   readonly arrived = new Set<string>();
   isAway = false;
+  onList: () => void = () => undefined;
   readonly #volumes: FakeVolumes;
 
   constructor(volumes: FakeVolumes) {
@@ -350,6 +352,9 @@ export class World {
   reconciler!: Reconciler;
   admit!: AdmitNeeds;
   verbs!: DomainVerbs;
+  garbage!: GarbageCollector;
+  readonly strays = new Set<string>();
+  damagedLedgers: readonly string[] = [];
 
   readonly #options: WorldOptions;
 
@@ -374,9 +379,16 @@ export class World {
       deleteVolume: (name, lv) => this.libvirt.deleteVolume(name, lv),
     };
     const domains: Domains = {
-      list: () => Promise.resolve([...this.libvirt.domains.keys()]),
+      list: async () => {
+        this.libvirt.onList();
+        return Promise.resolve([...this.libvirt.domains.keys()]);
+      },
       read: (uuid) => this.libvirt.read(uuid),
       find: (name) => this.libvirt.find(name),
+      everyXml: async (uuid) => {
+        const found = await this.libvirt.read(uuid);
+        return found === undefined ? undefined : [found.xml];
+      },
       start: (uuid) => this.libvirt.start(uuid),
       hasArrived: (uuid) => Promise.resolve(this.libvirt.arrived.has(uuid)),
       hasManagedSave: (uuid) => Promise.resolve(this.libvirt.saved.has(uuid)),
@@ -408,6 +420,17 @@ export class World {
       ...{ ...needs, reconciler: this.reconciler, devices: volumes },
       ...{ sharedGroups: this.sharedGroups, virtualSizeMaxBytes: VIRTUAL_SIZE_MAX_BYTES },
     });
+    this.garbage = new GarbageCollector({
+      ...{ ...needs, reconciler: this.reconciler },
+      cache: {
+        strays: (what) => {
+          const names = [...this.strays];
+          if (what === 'remove') this.strays.clear();
+          return Promise.resolve(names);
+        },
+      },
+      damagedLedgers: () => Promise.resolve(this.damagedLedgers),
+    });
     this.admit = {
       ...needs,
       reconciler: this.reconciler,
@@ -420,7 +443,10 @@ export class World {
   define(options: Parameters<typeof domainXml>[0] & { readonly autostart?: boolean }): string {
     const xml = domainXml(options);
     const { uuid, name, autostart = false } = options;
-    this.libvirt.domains.set(uuid, { uuid, name, xml, active: false, persistent: true, autostart });
+    this.libvirt.domains.set(uuid, {
+      ...{ uuid, name, xml, active: false, persistent: true, autostart },
+      shutoff: 'unknown',
+    });
     this.reconciler.request(uuid);
     return xml;
   }

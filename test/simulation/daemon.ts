@@ -140,13 +140,14 @@ export class Daemon {
     if (!this.life.isAlive) return;
     switch (event.kind) {
       case 'domain':
-        this.reconciler.request(event.uuid);
+        this.reconciler.heard(event.uuid, event.change);
         return;
       case 'pool':
         this.reconciler.requestKnown();
         return;
       case 'connected':
         this.#isLibvirtReachable = !this.#libvirt.isAway;
+        this.reconciler.ends.forgetAll();
         this.#lookAtEverything();
         return;
       case 'disconnected':

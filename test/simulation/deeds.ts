@@ -1,6 +1,6 @@
 /** What people, tools and bad luck do to a host. Each deed is one step of a run, and most depend on what is there. */
 import type { Deed } from './deed.ts';
-import { arrive, define, install, redefine, start, stop, undefine } from './domain-deeds.ts';
+import { arrive, define, install, redefine, replace, start, stop, undefine } from './domain-deeds.ts';
 import {
   changeSpace,
   cutPower,
@@ -20,7 +20,7 @@ import { deleteVolume, letGuestsWrite, makeForeign, openForeign } from './volume
 
 /** Each as often as it stands here. */
 export const DEEDS: readonly Deed[] = [
-  ...[define, define, define, define, redefine, redefine, redefine, undefine, undefine],
+  ...[define, define, define, define, redefine, redefine, redefine, undefine, undefine, undefine, replace],
   ...[start, start, start, start, stop, stop, install, install, arrive],
   ...[makeForeign, makeForeign, openForeign, deleteVolume, deleteVolume, useVerb, useVerb],
   ...[reprovision, reprovision, reprovision],

@@ -23,7 +23,14 @@ export const redefine: Deed = (run, random) => {
   const [first, ...others] = spec.disks;
   if (first === undefined) return;
   const fresh = newDisk(run, random, first.target, first.lv);
-  const change = random.pick(['image', 'sizeBytes', 'generation', 'sha256'] as const);
+  const change = random.pick([
+    'image',
+    'sizeBytes',
+    'generation',
+    'sha256',
+    'onUndefine',
+    'onUndefine',
+  ] as const);
   const changed: DomainSpec = {
     ...spec,
     disks: [
@@ -53,9 +60,28 @@ export const start: Deed = async (run, random) => {
 export const stop: Deed = (run, random) => {
   const spec = anyDomain(run, random);
   if (spec === undefined) return;
-  run.say(`stop ${spec.name}`);
-  run.libvirt.stop(spec.uuid);
+  const how = random.pick(['ended', 'ended', 'ended', 'crashed', 'saved', 'migrated'] as const);
+  run.say(`stop ${spec.name}: ${how}`);
+  run.libvirt.stop(spec.uuid, how);
+  // virsh migrate --undefinesource
+  if (how === 'migrated' && random.chance(0.6)) run.libvirt.undefine(spec.uuid);
 };
+
+/** Whoever replaces a definition undefines it first. */
+export const replace: Deed = async (run, random) => {
+  const spec = anyDomain(run, random);
+  if (spec === undefined || run.libvirt.isAway) return;
+  run.say(`undefine ${spec.name}, to define it anew`);
+  run.libvirt.undefine(spec.uuid);
+  await run.sleep(random.skewed(40_000));
+  defineAnew(run, spec);
+};
+
+function defineAnew(run: Simulation, spec: DomainSpec): void {
+  if (run.libvirt.isAway || run.libvirt.domains.has(spec.uuid)) return;
+  run.say(`define ${describe(spec)}`);
+  run.libvirt.define(spec, false);
+}
 
 /** virt-install: volumes first, then a transient start, and only then a definition; and again if it is refused. */
 export const install: Deed = async (run, random) => {
@@ -99,6 +125,8 @@ function newDisk(run: Simulation, random: Random, target: string, lv: string): D
     ...{ target, lv, image, generation: random.chance(0.85) ? 1 : 2 },
     sizeBytes: random.chance(0.5) ? 512 * random.between(8, 160) : undefined,
     sha256: random.chance(0.3) ? digest : undefined,
+    onUndefine: random.pick(['keep', 'delete'] as const),
+    afterMigration: random.chance(0.5) ? random.pick(['keep', 'delete'] as const) : undefined,
   };
 }
 
@@ -115,13 +143,15 @@ function newSpec(run: Simulation, random: Random, slot: number): DomainSpec {
 }
 
 function describe({ name, disks, annotation, start }: DomainSpec): string {
-  const parts = disks.map(({ target, lv, image, sizeBytes, sha256, generation }) =>
-    [
-      `${target}=${lv}<${image}`,
-      `g${generation}`,
-      sizeBytes === undefined ? '' : `${sizeBytes} B`,
-      sha256 === undefined ? '' : `sha256 ${sha256.slice(0, 8)}`,
-    ].join(' '),
+  const parts = disks.map(
+    ({ target, lv, image, sizeBytes, sha256, generation, onUndefine, afterMigration }) =>
+      [
+        `${target}=${lv}<${image}`,
+        `g${generation}`,
+        sizeBytes === undefined ? '' : `${sizeBytes} B`,
+        sha256 === undefined ? '' : `sha256 ${sha256.slice(0, 8)}`,
+        `${onUndefine ?? ''}/${afterMigration ?? ''}`,
+      ].join(' '),
   );
   return `${name} ${parts.join(', ')} ${annotation === 'good' ? start : annotation}`;
 }

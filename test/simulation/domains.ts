@@ -1,4 +1,6 @@
 /** The domains of a run: what an operator writes into their definitions. */
+import type { VolumeFate } from '../../src/core/request.ts';
+
 export interface DiskSpec {
   readonly target: string;
   readonly lv: string;
@@ -6,6 +8,8 @@ export interface DiskSpec {
   readonly sizeBytes?: number | undefined;
   readonly sha256?: string | undefined;
   readonly generation: number;
+  readonly onUndefine?: VolumeFate | undefined;
+  readonly afterMigration?: VolumeFate | undefined;
 }
 
 export interface DomainSpec {
@@ -27,7 +31,9 @@ export function xmlOf({ uuid, name, disks, start, annotation }: DomainSpec): str
   const volumes = disks.map((disk) => {
     const size = disk.sizeBytes === undefined ? '' : ` size='${disk.sizeBytes}'`;
     const sha256 = disk.sha256 === undefined ? '' : ` sha256='${disk.sha256}'`;
-    return `<vp:volume target='${disk.target}' image='${disk.image}' format='raw' generation='${disk.generation}'${size}${sha256}/>`;
+    const undefine = disk.onUndefine === undefined ? '' : ` on-undefine='${disk.onUndefine}'`;
+    const migrate = disk.afterMigration === undefined ? '' : ` after-migration='${disk.afterMigration}'`;
+    return `<vp:volume target='${disk.target}' image='${disk.image}' format='raw' generation='${disk.generation}'${size}${sha256}${undefine}${migrate}/>`;
   });
   const provision = `<vp:provision xmlns:vp='urn:libvirt-volume-provisioner:domain:1' start='${start}'>${
     annotation === 'broken' ? '' : volumes.join('')

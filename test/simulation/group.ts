@@ -40,6 +40,8 @@ export class Group {
   extents = 64;
   /** Whether a volume that was put aside has been replaced, which is the only reason to remove a sealed one. */
   isReplaced: (seal: Seal) => boolean = () => false;
+  /** Judges the removal of a published volume by us. */
+  onDelete: (volume: ModelVolume, seal: Seal) => void = () => undefined;
   /** Judges the moment in which a volume is sealed. */
   onSeal: (volume: ModelVolume, book: Book) => void = () => undefined;
 
@@ -173,6 +175,10 @@ export class Group {
       throw new Violation('foreign-untouched', `${volume.lv}, made as ${book.name}, was removed by us`);
     }
     if (mark.state === 'ready' && volume.lv === retiredName(mark.fillId) && this.isReplaced(mark)) return;
+    if (mark.state === 'ready' && volume.lv === mark.target) {
+      this.onDelete(volume, mark);
+      return;
+    }
     const isOurs = mark.state === 'filling' && fillIdOf(volume.lv) === mark.fillId;
     if (!isOurs) throw new Violation('names-mean-finished', `${volume.lv} was removed while ${mark.state}`);
   }

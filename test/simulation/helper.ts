@@ -138,6 +138,7 @@ export class Helper {
             vgs.map((vg) => ({
               ...{ vg, sizeBytes: this.#group.extents * EXTENT_BYTES },
               ...{ freeBytes: this.#group.freeBytes, extentBytes: EXTENT_BYTES },
+              shared: false,
             })),
           ),
         volumes: async (vgs) => {

@@ -28,7 +28,7 @@ export const useVerb: Deed = async (run, random) => {
 export const reprovision: Deed = async (run, random) => {
   const spec = anyDomain(run, random);
   if (spec === undefined || !run.daemon.life.isAlive) return;
-  if (random.chance(0.8)) run.libvirt.stop(spec.uuid);
+  if (random.chance(0.8)) run.libvirt.stop(spec.uuid, 'ended');
   const { target } = random.pick(spec.disks);
   run.say(`lvp reprovision ${spec.name} ${target}`);
   const asked = run.daemon.verbs.reprovision(spec.name, { target, confirm: `${spec.name}/${target}` });

@@ -3,17 +3,21 @@ import { ADOPTING_TAG, fillIdOf, imageTag, readMark, retiredName } from '../../s
 import type { Seal } from '../../src/core/volume.ts';
 import type { VolumeRequest } from '../../src/core/request.ts';
 import { imageName } from '../../src/core/request.ts';
+import { doomedVolumes } from '../../src/provision/end-of-volume.ts';
 import type { FillRecord, Ledger } from '../../src/provision/ports.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';
 import { isImageAndZeros } from './disk.ts';
 import type { DiskSpec, DomainSpec } from './domains.ts';
 import type { Book, Group } from './group.ts';
-import type { Domain } from './libvirt.ts';
+import type { Domain, Libvirt, Truth } from './libvirt.ts';
 import type { Store } from './store.ts';
 import { Violation } from './violation.ts';
 
 /** An arriving domain's volumes are left alone for this long, or until the daemon is started anew. */
 const INCOMING_MS = 6 * 3_600_000;
+
+/** So long the last look at everything before a deletion may take. */
+const LOOK_MAX_MS = 60_000;
 
 interface Intent {
   readonly record: FillRecord;
@@ -114,6 +118,37 @@ export class Judge {
     }
   }
 
+  /** A published volume is deleted by us: somebody must have wanted that, and nobody may be using it. */
+  onDelete(volume: ModelVolume, seal: Seal, { domains, truths }: Pick<Libvirt, 'domains' | 'truths'>): void {
+    const why = this.#whyNotDelete(volume, seal, domains, truths);
+    if (why !== undefined) throw new Violation('deleted-on-proof', `${volume.lv} was deleted: ${why}`);
+  }
+
+  #whyNotDelete(
+    volume: ModelVolume,
+    seal: Seal,
+    domains: ReadonlyMap<string, Domain>,
+    truths: ReadonlyMap<string, Truth>,
+  ): string | undefined {
+    const truth = truths.get(seal.domainUuid);
+    if (truth === undefined) return 'its domain was never there';
+    const isRecent = (uuid: string) => this.#nowMs() - (truths.get(uuid)?.definedAtMs ?? 0) < LOOK_MAX_MS;
+    for (const [uuid, { spec }] of domains) {
+      const names = uuid === seal.domainUuid || spec.disks.some(({ lv }) => lv === volume.lv);
+      // It came while everything was looked at once more.
+      if (names && !isRecent(uuid)) return `${spec.name} is there and names it`;
+    }
+    // It was gone, and that it came back and went again nobody has seen: docs/operate.md says so.
+    if (truth.isUntold || (isRecent(seal.domainUuid) && domains.has(seal.domainUuid))) return undefined;
+    const { spec, ended } = truth;
+    const disk = spec.disks.find(({ lv }) => lv === volume.lv);
+    const fate =
+      ended === 'here' ? disk?.onUndefine : ended === 'migrated' ? disk?.afterMigration : undefined;
+    return fate === 'delete' && spec.annotation === 'good'
+      ? undefined
+      : `its guest ended ${ended ?? 'not at all'}, and its annotation does not say so (${spec.annotation})`;
+  }
+
   /** Everything has come to rest: nothing may be left over, and what is written down must be true. */
   atRest(domains: ReadonlyMap<string, Domain>, ledger: Ledger): void {
     for (const volume of this.#group.model.volumes) this.#judgeRest(volume, domains);
@@ -141,7 +176,8 @@ export class Judge {
       const known = ledger.domainOf(record.domainUuid);
       if (known === undefined)
         throw new Violation('in-agreement', `${what} is of a domain the ledger does not know`);
-      if (!domains.has(record.domainUuid) && known.origin === 'libvirt') {
+      const isKept = doomedVolumes(known, [record]).length > 0;
+      if (!domains.has(record.domainUuid) && known.origin === 'libvirt' && !isKept) {
         throw new Violation('in-agreement', `${what} is of a domain that is gone`);
       }
     }

@@ -3,6 +3,7 @@
  * and events that get lost, come twice, late, or without reason.
  */
 import { ProvisionError } from '../../src/core/errors.ts';
+import type { ShutoffReason } from '../../src/core/last-end.ts';
 import type { LogicalPool } from '../../src/core/request.ts';
 import type {
   AdmitAnswer,
@@ -37,6 +38,22 @@ export interface Domain {
   /** A hook is being asked: libvirt does not talk about the domain until it has answered. */
   starting: Promise<unknown> | undefined;
   guest: Guest | undefined;
+  /** What libvirt says when it is shut off. */
+  shutoff: ShutoffReason;
+}
+
+/** How a guest's run really ended; `lost`: with the host, by a crash, or with its state kept in a file. */
+export type Ended = 'here' | 'migrated' | 'lost';
+
+/** What is true of a domain, whether or not anybody can know it. */
+export interface Truth {
+  spec: DomainSpec;
+  /** When it was last defined, or started without. */
+  definedAtMs: number;
+  /** Undefined while it runs. */
+  ended: Ended | undefined;
+  /** Something was defined or started that nobody was told of, or who was told could not write it down. */
+  isUntold: boolean;
 }
 
 export interface Hook {
@@ -60,6 +77,12 @@ export class Libvirt {
   #boots = 0;
   /** When a domain was last seen to vanish. */
   readonly #goneAtMs = new Map<string, number>();
+  readonly truths = new Map<string, Truth>();
+  readonly #lastToldMs = new Map<string, number>();
+  /** Whoever listens to events just now; another object after each gap. */
+  listening: object = {};
+  /** Whether somebody does. */
+  isHeard: () => boolean = () => true;
   /** Volumes that libvirt has seen at its last look. */
   #known = new Set<string>();
 
@@ -78,11 +101,18 @@ export class Libvirt {
   }
 
   emit(event: LibvirtEvent): void {
-    if (this.isAway || this.#faults.strikes('eventLost')) return;
+    if (this.isAway || this.#faults.strikes('eventLost')) {
+      this.#notTold(event);
+      return;
+    }
     const times = this.#faults.strikes('eventTwice') ? 2 : 1;
+    const listening = this.listening;
     for (let time = 0; time < times; time++) {
-      this.#agenda.after(this.#random.skewed(2_000), () => {
-        this.onEvent(event);
+      const atMs = this.#whenTold(event, this.#agenda.nowMs + this.#random.skewed(2_000));
+      this.#agenda.after(atMs - this.#agenda.nowMs, () => {
+        // Whoever began to listen since gets a hint at most.
+        if (event.kind !== 'domain' || listening === this.listening) this.onEvent(event);
+        else this.onEvent({ kind: 'domain', uuid: event.uuid });
       });
     }
   }
@@ -92,12 +122,42 @@ export class Libvirt {
     return [...this.domains.values()].some(({ spec }) => spec.name === name && spec.uuid !== uuid);
   }
 
+  /** Hints come in any order; what is said of one domain's changes comes in the order in which they happened. */
+  #whenTold(event: LibvirtEvent, atMs: number): number {
+    if (event.kind !== 'domain' || event.change === undefined) return atMs;
+    const inOrderMs = Math.max(atMs, (this.#lastToldMs.get(event.uuid) ?? 0) + 1);
+    this.#lastToldMs.set(event.uuid, inOrderMs);
+    return inOrderMs;
+  }
+
+  #notTold(event: LibvirtEvent): void {
+    const truth = event.kind === 'domain' ? this.truths.get(event.uuid) : undefined;
+    if (event.kind === 'domain' && event.change !== undefined && truth !== undefined) truth.isUntold = true;
+  }
+
+  /** What is true of it from now on. */
+  #note(spec: DomainSpec, ended: Ended | undefined): void {
+    const before = this.truths.get(spec.uuid);
+    const isUntold = before?.isUntold === true || !this.isHeard();
+    this.truths.set(spec.uuid, { spec, definedAtMs: this.#agenda.nowMs, ended, isUntold });
+  }
+
   define(spec: DomainSpec, autostart: boolean): void {
     const before = this.domains.get(spec.uuid);
-    const fresh: Domain = { spec, persistent: true, autostart, starting: undefined, guest: undefined };
+    const fresh: Domain = {
+      spec,
+      persistent: true,
+      autostart,
+      starting: undefined,
+      guest: undefined,
+      shutoff: 'unknown',
+    };
     if (before === undefined) this.domains.set(spec.uuid, fresh);
     else Object.assign(before, { spec, persistent: true, autostart });
-    this.emit({ kind: 'domain', uuid: spec.uuid });
+    // One that was never here has not moved away either.
+    const ended = before === undefined ? 'here' : this.truths.get(spec.uuid)?.ended;
+    this.#note(spec, before?.guest === undefined ? (ended ?? 'here') : undefined);
+    this.emit({ kind: 'domain', uuid: spec.uuid, change: 'defined' });
   }
 
   undefine(uuid: string): void {
@@ -121,6 +181,7 @@ export class Libvirt {
       autostart: false,
       starting: undefined,
       guest: undefined,
+      shutoff: 'unknown',
     };
     const domain = existing ?? transient;
     this.domains.set(spec.uuid, domain);
@@ -130,7 +191,9 @@ export class Libvirt {
     if (domain.starting === starting) domain.starting = undefined;
     if (domain.guest === undefined && !domain.persistent) this.#remove(spec.uuid);
     this.#trace(`start ${spec.name}: ${why ?? 'runs'}`);
-    this.emit({ kind: 'domain', uuid: spec.uuid });
+    if (why !== undefined && domain.guest === undefined) domain.shutoff = 'failed';
+    const change = why === undefined ? ({ change: 'begun' } as const) : {};
+    this.emit({ kind: 'domain', uuid: spec.uuid, ...change });
     return why;
   }
 
@@ -144,7 +207,7 @@ export class Libvirt {
     this.#goneAtMs.set(uuid, this.#agenda.nowMs);
   }
 
-  stop(uuid: string): void {
+  stop(uuid: string, how: 'ended' | 'crashed' | 'saved' | 'migrated'): void {
     const domain = this.domains.get(uuid);
     if (domain?.guest === undefined) return;
     for (const volume of domain.guest.volumes) {
@@ -152,8 +215,18 @@ export class Libvirt {
       volume.owner = 'root';
     }
     domain.guest = undefined;
+    domain.shutoff = how === 'crashed' ? 'ended' : how;
+    // A crash of a persistent domain is the end of a guest; of a transient one there is nobody to ask.
+    const isOver = how === 'ended' || (how === 'crashed' && domain.persistent);
+    this.#note(domain.spec, isOver ? 'here' : how === 'migrated' ? how : 'lost');
     if (!domain.persistent) this.#remove(uuid);
-    this.emit({ kind: 'domain', uuid });
+    const change = how === 'ended' || how === 'migrated' ? ({ change: how } as const) : {};
+    this.emit({ kind: 'domain', uuid, ...change });
+  }
+
+  /** libvirtd was started anew: it does not know any more why domains are shut off. */
+  forgetReasons(): void {
+    for (const domain of this.domains.values()) domain.shutoff = 'unknown';
   }
 
   /** The host has lost power: no guest has survived it. */
@@ -161,8 +234,11 @@ export class Libvirt {
     this.#boots += 1;
     this.isPoolActive = true;
     for (const [uuid, domain] of this.domains) {
+      // With a persistent domain there is nothing left of the guest but its volumes.
+      if (domain.guest !== undefined) this.#note(domain.spec, domain.persistent ? 'here' : 'lost');
       domain.guest = undefined;
       domain.starting = undefined;
+      domain.shutoff = 'unknown';
       if (!domain.persistent) this.#remove(uuid);
     }
     this.isAway = false;
@@ -213,10 +289,17 @@ export class Libvirt {
         await this.#call(daemon, 'read', () => undefined);
         await this.domains.get(uuid)?.starting;
         await daemon.step('libvirt read, a start being over');
+        const truth = this.truths.get(uuid);
+        if (truth !== undefined && this.domains.has(uuid)) truth.isUntold = false;
         return all().find((domain) => domain.uuid === uuid);
       },
       find: (word) =>
         this.#call(daemon, 'find', () => all().find(({ uuid, name }) => uuid === word || name === word)),
+      everyXml: (uuid) =>
+        this.#call(daemon, 'every XML', () => {
+          const found = all().find((domain) => domain.uuid === uuid);
+          return found === undefined ? undefined : [found.xml];
+        }),
       start: async (uuid) => {
         const spec = await this.#call(daemon, 'start', () => this.domains.get(uuid)?.spec);
         const why = spec === undefined ? 'there is none' : await this.start(spec);
@@ -270,6 +353,7 @@ export class Libvirt {
     }
     this.onStart(spec, volumes, askedAtMs);
     domain.guest = { what: 'guest', volumes };
+    this.#note(domain.spec, undefined);
     for (const volume of volumes) {
       this.#group.bookOf(volume).openers.add(domain.guest);
       volume.owner = 'guest';
@@ -277,9 +361,11 @@ export class Libvirt {
     return undefined;
   }
 
-  #described(uuid: string, { spec, persistent, autostart, guest }: Domain): LibvirtDomain[] {
+  #described(uuid: string, { spec, persistent, autostart, guest, shutoff }: Domain): LibvirtDomain[] {
     const xml = xmlOf(spec);
-    return [{ uuid, name: spec.name, xml, active: guest !== undefined, persistent, autostart }];
+    const active = guest !== undefined;
+    const state = persistent && !active ? { shutoff } : {};
+    return [{ uuid, name: spec.name, xml, active, persistent, autostart, ...state }];
   }
 
   async #call<T>(daemon: Life, name: string, effect: () => T): Promise<T> {

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { AGREEMENT } from './mutations/agreement.ts';
 import { BYTES } from './mutations/bytes.ts';
+import { DELETION } from './mutations/deletion.ts';
 import type { Change, Mutant } from './mutations/mutant.ts';
 import { REPROVISION } from './mutations/reprovision.ts';
 import { STARTS } from './mutations/starts.ts';
@@ -19,7 +20,7 @@ const ROOT = join(import.meta.dirname, '../..');
 /** Runs a mutant has to survive to be called a survivor. */
 const SEEDS = 3000;
 
-const MUTANTS = [...BYTES, ...VOLUMES, ...STARTS, ...AGREEMENT, ...REPROVISION];
+const MUTANTS = [...BYTES, ...VOLUMES, ...STARTS, ...AGREEMENT, ...REPROVISION, ...DELETION];
 
 function main(): number {
   const { values } = parseArgs({

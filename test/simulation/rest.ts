@@ -82,8 +82,11 @@ export class Rest {
       await this.#answer(() => verbs.retry(name));
     }
     // First starts that were refused and never came back are remembered by the ledger alone.
-    for (const { domainUuid, domainName, problem } of this.#run.ledger.of(this.#run.daemon.life).fills()) {
+    for (const fill of this.#run.ledger.of(this.#run.daemon.life).fills()) {
+      const { domainUuid, domainName, problem, state } = fill;
       if (problem === undefined || isPassing(problem) || this.#run.libvirt.domains.has(domainUuid)) continue;
+      // Of a volume that is kept though its annotation may want it deleted.
+      if (state === 'ready') continue;
       this.#run.say(`lvp retry ${domainName}: ${problem.code}`);
       await this.#answer(() => verbs.retry(domainUuid));
     }

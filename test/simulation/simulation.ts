@@ -151,6 +151,12 @@ export class Simulation {
       this.#requireWanted(volume);
     };
     this.group.isReplaced = (seal) => this.judge.isReplaced(seal, this.ledger.of(this.daemon.life));
+    this.group.onDelete = (volume, seal) => {
+      this.#try(() => {
+        this.judge.onDelete(volume, seal, this.libvirt);
+      });
+    };
+    this.libvirt.isHeard = () => this.daemon.life.isAlive && !this.libvirt.isAway;
     this.libvirt.onStart = (...started) => {
       this.#try(() => {
         this.#requireNotMadeAgain(started[0]);
@@ -261,6 +267,8 @@ export class Simulation {
     this.say(isAway ? 'libvirt away' : 'libvirt back');
     this.libvirt.isAway = isAway;
     this.#calmSinceMs = this.agenda.nowMs;
+    if (!isAway) this.libvirt.listening = {};
+    if (!isAway) this.libvirt.forgetReasons();
     if (!isAway && this.libvirt.isPoolActive) this.libvirt.refreshPool();
     const problem = { code: 'LIBVIRT_UNAVAILABLE', message: 'away' } as const;
     this.daemon.onEvent(isAway ? { kind: 'disconnected', problem } : { kind: 'connected' });
@@ -312,6 +320,7 @@ export class Simulation {
 
   startDaemon(): void {
     this.say('daemon started');
+    this.libvirt.listening = {};
     this.#calmSinceMs = this.agenda.nowMs;
     this.daemon = new Daemon(this.host, this.#newLife('daemon'));
   }

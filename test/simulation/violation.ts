@@ -16,6 +16,7 @@ export type Oracle =
   | 'foreign-untouched'
   | 'incoming-not-filled'
   | 'names-mean-finished'
+  | 'deleted-on-proof'
   | 'gate-in-time'
   | 'in-agreement'
   | 'nothing-left'

@@ -1,9 +1,10 @@
 /** Domains over libvirt-dbus: https://libvirt.org/html/libvirt-libvirt-domain.html for names and flags. */
 import { ProvisionError } from '../../core/errors.ts';
+import type { ShutoffReason } from '../../core/last-end.ts';
 import type { Domains, LibvirtDomain } from '../../provision/ports.ts';
 import { saysLibvirt } from './problems.ts';
 import { CONNECT_PATH, domainPath, UUID_PATTERN, uuidOf } from './signals.ts';
-import { readBoolean, readPaths, readState, readString } from './values.ts';
+import { readBoolean, readPair, readPaths, readString } from './values.ts';
 
 export const ANNOTATION_NAMESPACE = 'urn:libvirt-volume-provisioner:domain:1';
 
@@ -11,6 +12,16 @@ const VIR_DOMAIN_XML_INACTIVE = 2;
 const VIR_DOMAIN_METADATA_ELEMENT = 2;
 const VIR_DOMAIN_AFFECT_LIVE = 1;
 const VIR_DOMAIN_AFFECT_CONFIG = 2;
+
+const VIR_DOMAIN_SHUTOFF = 5;
+/** virDomainShutoffReason: shut down, destroyed, crashed, from a snapshot and by the driver are ends of a guest. */
+const SHUTOFF_REASONS: Readonly<Record<number, ShutoffReason>> = {
+  0: 'unknown',
+  ...{ 1: 'ended', 2: 'ended', 3: 'ended', 7: 'ended', 8: 'ended' },
+  4: 'migrated',
+  5: 'saved',
+  6: 'failed',
+};
 
 /** A start reads hundreds of CPU properties from QEMU and waits for hooks. */
 const START_DEADLINE_MS = 120_000;
@@ -44,7 +55,7 @@ export class LibvirtDomains implements Domains {
       const persistent = readBoolean(await this.#property(uuid, 'Persistent'));
       // Never VIR_DOMAIN_XML_SECURE: no password ever enters this process.
       const flags = persistent ? VIR_DOMAIN_XML_INACTIVE : 0;
-      return {
+      const domain = {
         uuid,
         name: readString(await this.#property(uuid, 'Name')),
         xml: readString(await this.#method(uuid, 'GetXMLDesc', 'u', flags)),
@@ -52,6 +63,20 @@ export class LibvirtDomains implements Domains {
         persistent,
         autostart: persistent && readBoolean(await this.#property(uuid, 'Autostart')),
       };
+      if (!persistent || domain.active) return domain;
+      const shutoff = shutoffReason(readPair(await this.#method(uuid, 'GetState', 'u', 0)));
+      // Started between these calls: neither reading is right any more, and another look is on its way.
+      return shutoff === undefined ? { ...domain, active: true } : { ...domain, shutoff };
+    });
+  }
+
+  async everyXml(uuid: string): Promise<readonly string[] | undefined> {
+    return ifFound(async () => {
+      const texts = [
+        readString(await this.#method(uuid, 'GetXMLDesc', 'u', VIR_DOMAIN_XML_INACTIVE)),
+        readString(await this.#method(uuid, 'GetXMLDesc', 'u', 0)),
+      ];
+      return [...new Set(texts)];
     });
   }
 
@@ -88,7 +113,7 @@ export class LibvirtDomains implements Domains {
   }
 
   async hasArrived(uuid: string): Promise<boolean> {
-    const state = await ifFound(async () => readState(await this.#method(uuid, 'GetState', 'u', 0)));
+    const state = await ifFound(async () => readPair(await this.#method(uuid, 'GetState', 'u', 0)));
     return state !== undefined && isArrived(state);
   }
 
@@ -148,9 +173,16 @@ const RUNNING_AFTER_ARRIVAL: readonly number[] = [2, 5, 6, 7, 8];
 const PAUSED_AFTER_ARRIVAL: readonly number[] = [1, 3, 4, 5, 9];
 
 /** https://libvirt.org/html/libvirt-libvirt-domain.html#virDomainRunningReason and virDomainPausedReason */
-export function isArrived({ state, reason }: { readonly state: number; readonly reason: number }): boolean {
+export function isArrived([state, reason]: readonly [number, number]): boolean {
   if (state === VIR_DOMAIN_RUNNING) return RUNNING_AFTER_ARRIVAL.includes(reason);
   return state === VIR_DOMAIN_PAUSED && PAUSED_AFTER_ARRIVAL.includes(reason);
+}
+
+/** Undefined for a domain that is not shut off. */
+function shutoffReason([state, reason]: readonly [number, number]): ShutoffReason | undefined {
+  if (state !== VIR_DOMAIN_SHUTOFF) return undefined;
+  // A reason that this program does not know proves nothing.
+  return SHUTOFF_REASONS[reason] ?? 'failed';
 }
 
 /** The element with every name of ours unprefixed and no declaration of the prefix. */

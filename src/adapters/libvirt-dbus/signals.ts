@@ -3,7 +3,7 @@
  * sender's unique name must be the present owner of org.libvirt; and even then a signal is only a hint
  * to look again.
  */
-import type { LibvirtEvent } from '../../provision/ports.ts';
+import type { LibvirtEvent, DomainChange } from '../../provision/ports.ts';
 import type { BusSignal } from './bus.ts';
 
 export const LIBVIRT_NAME = 'org.libvirt';
@@ -38,9 +38,9 @@ export function ownerChange(signal: BusSignal): string | undefined {
 export function eventOf(signal: BusSignal): LibvirtEvent | undefined {
   switch (`${signal.interface}.${signal.member}`) {
     case 'org.libvirt.Connect.DomainEvent':
-      return domainEvent(signal.body[0], signal.body[1]);
+      return domainEvent(signal.body[0], changeOf(signal.body[1], signal.body[2]), signal.body[1]);
     case 'org.libvirt.Domain.MetadataChange':
-      return domainEvent(signal.path);
+      return domainEvent(signal.path, 'defined');
     case 'org.libvirt.Connect.StoragePoolEvent':
     case 'org.libvirt.StoragePool.Refresh':
       return { kind: 'pool' };
@@ -63,12 +63,34 @@ export function uuidOf(path: unknown): string | undefined {
 
 export const UUID_PATTERN = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
+const VIR_DOMAIN_EVENT_DEFINED = 0;
+const VIR_DOMAIN_EVENT_STARTED = 2;
 const VIR_DOMAIN_EVENT_SUSPENDED = 3;
 const VIR_DOMAIN_EVENT_RESUMED = 4;
+const VIR_DOMAIN_EVENT_STOPPED = 5;
+const VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN = 0;
+const VIR_DOMAIN_EVENT_STOPPED_DESTROYED = 1;
+const VIR_DOMAIN_EVENT_STOPPED_MIGRATED = 3;
 
-function domainEvent(path: unknown, event?: unknown): LibvirtEvent | undefined {
+/** What a DomainEvent says of definition and guest. A crash or a failure to arrive proves nothing that could be acted on. */
+function changeOf(event: unknown, detail: unknown): DomainChange | undefined {
+  if (event === VIR_DOMAIN_EVENT_DEFINED) return 'defined';
+  if (event === VIR_DOMAIN_EVENT_STARTED) return 'begun';
+  if (event !== VIR_DOMAIN_EVENT_STOPPED) return undefined;
+  switch (detail) {
+    case VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN:
+    case VIR_DOMAIN_EVENT_STOPPED_DESTROYED:
+      return 'ended';
+    case VIR_DOMAIN_EVENT_STOPPED_MIGRATED:
+      return 'migrated';
+    default:
+      return undefined;
+  }
+}
+
+function domainEvent(path: unknown, change?: DomainChange, event?: unknown): LibvirtEvent | undefined {
   const uuid = uuidOf(path);
   if (uuid === undefined) return undefined;
   const mayHaveRun = event === VIR_DOMAIN_EVENT_SUSPENDED || event === VIR_DOMAIN_EVENT_RESUMED;
-  return mayHaveRun ? { kind: 'domain', uuid, mayHaveRun } : { kind: 'domain', uuid };
+  return { kind: 'domain', uuid, ...(change && { change }), ...(mayHaveRun && { mayHaveRun }) };
 }

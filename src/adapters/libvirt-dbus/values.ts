@@ -12,17 +12,17 @@ export function readBoolean([value]: readonly unknown[]): boolean {
   return typeof flag === 'boolean' ? flag : wrongType('a boolean', flag);
 }
 
+/** A structure of two numbers, such as GetState answers with. */
+export function readPair([value]: readonly unknown[]): readonly [number, number] {
+  const [first, second] = Array.isArray(value) ? (value as readonly unknown[]) : [];
+  return typeof first === 'number' && typeof second === 'number'
+    ? [first, second]
+    : wrongType('two numbers', value);
+}
+
 export function readPaths([value]: readonly unknown[]): readonly string[] {
   const isPaths = Array.isArray(value) && value.every((path): path is string => typeof path === 'string');
   return isPaths ? value : wrongType('a list of object paths', value);
-}
-
-/** A pair of numbers: a domain's state and its reason. */
-export function readState([value]: readonly unknown[]): { readonly state: number; readonly reason: number } {
-  const [state, reason] = Array.isArray(value) ? (value as unknown[]) : [];
-  return typeof state === 'number' && typeof reason === 'number'
-    ? { state, reason }
-    : wrongType('a pair of numbers', value);
 }
 
 /** Properties come wrapped in a variant, results of methods do not. */

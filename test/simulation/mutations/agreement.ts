@@ -29,13 +29,9 @@ export const AGREEMENT: readonly Mutant[] = [
     killedBy: 'in-agreement',
     changes: [
       {
-        file: 'provision/reconcile.ts',
-        from: `        fills.cancel(
-          fill.fillId,
-          found`,
-        to: `        ((...nothing: unknown[]) => nothing)(
-          fill.fillId,
-          found`,
+        file: 'provision/forget-domain.ts',
+        from: 'fills.cancel(fillId, why);',
+        to: '((...nothing: unknown[]) => nothing)(fillId, why);',
       },
     ],
   },
