@@ -79,6 +79,7 @@ class FakeClock implements Clock {
  * new LV holds is what an earlier owner has left there.
  */
 class FakeVolumes implements Volumes, VolumeDevices {
+  readonly sharedGroups = new Set<string>();
   readonly lvm = new MemoryLvm();
   readonly #bytes = new Map<string, Buffer>();
   #last: Promise<unknown> = Promise.resolve();
@@ -198,7 +199,7 @@ class FakeVolumes implements Volumes, VolumeDevices {
   async #answer<T>(request: object): Promise<T> {
     if (this.isAway) throw new ProvisionError({ code: 'HELPER_UNAVAILABLE', message: 'the helper is away' });
     const line = await answer(JSON.stringify(request), this.lvm.tools(), () =>
-      Promise.resolve({ own: ['vg0'], verified: [], shared: [] }),
+      Promise.resolve({ own: ['vg0'], verified: [], shared: [...this.sharedGroups] }),
     );
     const response = JSON.parse(line) as {
       readonly ok: boolean;
@@ -347,7 +348,7 @@ export class World {
   readonly ledger = openLedger(':memory:').ledger;
   readonly image = Buffer.alloc(3 * MIB + 512, 0x42);
   /** As in the configuration. */
-  readonly sharedGroups = new Set<string>();
+  readonly sharedGroups = this.volumes.sharedGroups;
   fills!: Fills;
   reconciler!: Reconciler;
   admit!: AdmitNeeds;
