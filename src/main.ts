@@ -21,6 +21,7 @@ import { openMinio } from './adapters/minio-images.ts';
 import { keepWatchdogFed, systemdNotify } from './adapters/systemd-notify.ts';
 import { WorkerThreads } from './adapters/threads.ts';
 import { describeProblem, toProblem } from './core/errors.ts';
+import type { AdmitNeeds } from './provision/admit-start.ts';
 import { admitStart } from './provision/admit-start.ts';
 import { GarbageCollector } from './provision/collect-garbage.ts';
 import { DomainVerbs } from './provision/control-verbs.ts';
@@ -28,6 +29,8 @@ import { fillVolume } from './provision/fill-volume.ts';
 import { Fills } from './provision/fills.ts';
 import { CachedImageVerbs } from './provision/image-verbs.ts';
 import { KnownPools } from './provision/observe.ts';
+import { PoolEvents } from './provision/pool-events.ts';
+import { PoolKeeper } from './provision/pool-keeper.ts';
 import type { LibvirtEvent, Log } from './provision/ports.ts';
 import { Reconciler } from './provision/reconcile.ts';
 import { Reservations } from './provision/reservations.ts';
@@ -60,10 +63,11 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
       if (event.kind === 'disconnected') isLibvirtReachable = false;
       // The first question to the gate may come when libvirt is slow to answer.
       if (event.kind === 'connected') gatePools.list().catch(() => undefined);
-      onLibvirtEvent(event, reconciler, log);
+      onLibvirtEvent(event, reconciler, poolEvents, log);
     },
   });
-  const { domains, pools } = libvirt;
+  const { domains } = libvirt;
+  const pools = new PoolKeeper({ pools: libvirt.pools, volumes, clock, log });
   const gatePools = new KnownPools(pools, clock, POOLS_LIMIT_MS);
   const stores = await openStores(config, log);
   await stores.journals.keepOnly(new Set(ledger.fills().map(({ fillId }) => fillId)));
@@ -86,6 +90,9 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
     sharedGroups: new Set(config.sharedVolumeGroups),
   };
   const reconciler = new Reconciler(needs);
+  const poolEvents = new PoolEvents(clock, () => {
+    reconciler.requestKnown();
+  });
   // First, because it notices a daemon that runs already.
   const control = await serveControl({
     path: join(config.runtimeDir, 'control.sock'),
@@ -94,18 +101,9 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
     garbage: new GarbageCollector({ ...needs, reconciler, cache: stores.cache, damagedLedgers }),
     log,
   });
-  const gate = await openGateSocket({
-    ...{ runtimeDir: config.runtimeDir, graceMs: config.gate.graceMs, log },
-    admit: (operation, xml) =>
-      admitStart(
-        {
-          ...{ ...needs, reconciler, graceMs: config.gate.graceMs },
-          pools: gatePools,
-          isLibvirtReachable: () => isLibvirtReachable,
-        },
-        operation,
-        xml,
-      ),
+  const gate = await openGate(config, {
+    ...{ ...needs, pools: gatePools, reconciler },
+    isLibvirtReachable: () => isLibvirtReachable,
   });
   // The first question to the gate, perhaps an autostart, shall meet a helper that is awake.
   volumes.list().catch((error: unknown) => {
@@ -117,10 +115,22 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
   }, config.reconcile.intervalMs);
   return async () => {
     clearInterval(timer);
+    pools.stop();
     await Promise.all([gate.close(), control.close(), reconciler.stop(), fills.stop()]);
     await libvirt.connection.close();
     ledger.close();
   };
+}
+
+async function openGate(
+  { runtimeDir, gate: { graceMs } }: Config,
+  needs: Omit<AdmitNeeds, 'graceMs'>,
+): ReturnType<typeof openGateSocket> {
+  const admitNeeds = { ...needs, graceMs };
+  return openGateSocket({
+    ...{ runtimeDir, graceMs, log: needs.log },
+    admit: (operation, xml) => admitStart(admitNeeds, operation, xml),
+  });
 }
 
 async function openLedgerOfThisBoot({ stateDir }: Config, log: Log) {
@@ -160,14 +170,14 @@ async function openStores(config: Config, log: Log) {
 }
 
 /** Events are hints: they only say where to look again, and how a guest has ended. */
-function onLibvirtEvent(event: LibvirtEvent, reconciler: Reconciler, log: Log): void {
+function onLibvirtEvent(event: LibvirtEvent, reconciler: Reconciler, poolEvents: PoolEvents, log: Log): void {
   switch (event.kind) {
     case 'domain':
       if (event.mayHaveRun === true) reconciler.arrivals.mayHaveRun(event.uuid);
       reconciler.heard(event.uuid, event.change);
       return;
     case 'pool':
-      reconciler.requestKnown();
+      poolEvents.heard();
       return;
     case 'connected':
       log.info({}, 'libvirt answers');

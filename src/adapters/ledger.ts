@@ -8,12 +8,14 @@ import { renameSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import Database from 'better-sqlite3';
+import { volumeKey } from '../core/planned-fill.ts';
 import type { FillState } from '../core/planned-fill.ts';
 import type { LastEnd } from '../core/last-end.ts';
 import type { Problem } from '../core/errors.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { Domain, VolumeLocation, VolumeRequest } from '../core/request.ts';
 import type { Boots, FillRecord, KnownDomain, Ledger, StartWish } from '../provision/ports.ts';
+import { Remembered } from './ledger/remembered.ts';
 
 /** How each version of the schema comes from the one before; the version is the count of those applied. */
 const MIGRATIONS = [
@@ -150,28 +152,46 @@ function openDatabase(file: string): Database.Database {
 }
 
 /**
- * What is asked is answered from memory: the file is this program's alone, and every plan asks for all rows.
+ * What is asked is answered from memory: the file is this program's alone, and every plan asks for its rows.
  * Memory follows the file once a write is durable, by what the file then says.
  */
 class SqliteLedger implements Ledger, Boots {
   readonly #database: Database.Database;
-  readonly #fills: Remembered<FillRecord>;
+  readonly #write: ReturnType<typeof prepareWrites>;
+  readonly #fills: Remembered<FillRecord, 'id' | 'domain' | 'volume'>;
   readonly #domains: Remembered<KnownDomain>;
 
   constructor(database: Database.Database) {
     this.#database = database;
+    this.#write = prepareWrites(database);
     const fills = database.prepare<[], FillRow>('SELECT * FROM fills').all().map(fillOfRow);
     const domains = database.prepare<[], DomainRow>('SELECT * FROM domains').all().map(domainOfRow);
-    this.#fills = new Remembered(fills, keyOfFill, ({ createdAtMs }) => createdAtMs);
-    this.#domains = new Remembered(
-      domains,
-      ({ domain }) => domain.uuid,
-      ({ seenAtMs }) => seenAtMs,
-    );
+    this.#fills = new Remembered(fills, {
+      keyOf: ({ domainUuid, request }) => fillKey(domainUuid, request.target),
+      orderOf: ({ createdAtMs }) => createdAtMs,
+      otherKeys: {
+        id: ({ fillId }) => fillId,
+        domain: ({ domainUuid }) => domainUuid,
+        volume: ({ location }) => volumeKey(location),
+      },
+    });
+    this.#domains = new Remembered(domains, {
+      keyOf: ({ domain }) => domain.uuid,
+      orderOf: ({ seenAtMs }) => seenAtMs,
+      otherKeys: {},
+    });
   }
 
   fills(): readonly FillRecord[] {
     return this.#fills.inOrder();
+  }
+
+  fillsOf(domainUuid: string): readonly FillRecord[] {
+    return this.#fills.by('domain', domainUuid);
+  }
+
+  fillsAt(location: Pick<VolumeLocation, 'vg' | 'lv'>): readonly FillRecord[] {
+    return this.#fills.by('volume', volumeKey(location));
   }
 
   fillOf(domainUuid: string, target: string): FillRecord | undefined {
@@ -180,23 +200,16 @@ class SqliteLedger implements Ledger, Boots {
 
   putFill(record: FillRecord): void {
     const row = rowOfFill(record);
-    this.#database
-      .prepare<FillRow>(
-        `INSERT OR REPLACE INTO fills (domain_uuid, target, fill_id, domain_name, state, request, location,
-           attempts, retry_at_ms, problem, sha256, created_at_ms, updated_at_ms, replaces)
-         VALUES (@domain_uuid, @target, @fill_id, @domain_name, @state, @request, @location,
-           @attempts, @retry_at_ms, @problem, @sha256, @created_at_ms, @updated_at_ms, @replaces)`,
-      )
-      .run(row);
+    this.#write.putFill.run(row);
     // As the file does, whose ids are unique.
-    const replaced = this.#fills.inOrder().find(({ fillId }) => fillId === record.fillId);
-    if (replaced !== undefined) this.#fills.delete(keyOfFill(replaced));
+    for (const replaced of this.#fills.by('id', record.fillId)) this.#fills.delete(replaced);
     this.#fills.set(fillOfRow(row));
   }
 
   removeFill(domainUuid: string, target: string): void {
-    this.#database.prepare('DELETE FROM fills WHERE domain_uuid = ? AND target = ?').run(domainUuid, target);
-    this.#fills.delete(fillKey(domainUuid, target));
+    this.#write.removeFill.run(domainUuid, target);
+    const removed = this.fillOf(domainUuid, target);
+    if (removed !== undefined) this.#fills.delete(removed);
   }
 
   domains(): readonly KnownDomain[] {
@@ -213,18 +226,14 @@ class SqliteLedger implements Ledger, Boots {
       ...{ start_wish: known.startWish, seen_at_ms: known.seenAtMs },
       ...{ last_end: known.lastEnd ?? null, gone_at_ms: known.goneAtMs ?? null },
     };
-    this.#database
-      .prepare<DomainRow>(
-        `INSERT OR REPLACE INTO domains (uuid, domain, origin, start_wish, seen_at_ms, last_end, gone_at_ms)
-         VALUES (@uuid, @domain, @origin, @start_wish, @seen_at_ms, @last_end, @gone_at_ms)`,
-      )
-      .run(row);
+    this.#write.putDomain.run(row);
     this.#domains.set(domainOfRow(row));
   }
 
   removeDomain(uuid: string): void {
-    this.#database.prepare('DELETE FROM domains WHERE uuid = ?').run(uuid);
-    this.#domains.delete(uuid);
+    this.#write.removeDomain.run(uuid);
+    const removed = this.domainOf(uuid);
+    if (removed !== undefined) this.#domains.delete(removed);
   }
 
   lastBoot(): string | undefined {
@@ -243,42 +252,22 @@ class SqliteLedger implements Ledger, Boots {
   }
 }
 
-/** The rows of one table, by their key and in their order. */
-class Remembered<T> {
-  readonly #rows: Map<string, T>;
-  readonly #keyOf: (row: T) => string;
-  readonly #orderOf: (row: T) => number;
-  #inOrder: readonly T[] | undefined;
-
-  constructor(rows: readonly T[], keyOf: (row: T) => string, orderOf: (row: T) => number) {
-    this.#rows = new Map(rows.map((row) => [keyOf(row), row]));
-    this.#keyOf = keyOf;
-    this.#orderOf = orderOf;
-  }
-
-  /** Stays as it is when a row is written: whoever goes through it may write. */
-  inOrder(): readonly T[] {
-    this.#inOrder ??= [...this.#rows.values()].sort((a, b) => this.#orderOf(a) - this.#orderOf(b));
-    return this.#inOrder;
-  }
-
-  get(key: string): T | undefined {
-    return this.#rows.get(key);
-  }
-
-  set(row: T): void {
-    this.#rows.set(this.#keyOf(row), row);
-    this.#inOrder = undefined;
-  }
-
-  delete(key: string): void {
-    this.#rows.delete(key);
-    this.#inOrder = undefined;
-  }
-}
-
-function keyOfFill({ domainUuid, request }: FillRecord): string {
-  return fillKey(domainUuid, request.target);
+/** Compiled once each: that takes longer than to run them. */
+function prepareWrites(database: Database.Database) {
+  return {
+    putFill: database.prepare<FillRow>(
+      `INSERT OR REPLACE INTO fills (domain_uuid, target, fill_id, domain_name, state, request, location,
+         attempts, retry_at_ms, problem, sha256, created_at_ms, updated_at_ms, replaces)
+       VALUES (@domain_uuid, @target, @fill_id, @domain_name, @state, @request, @location,
+         @attempts, @retry_at_ms, @problem, @sha256, @created_at_ms, @updated_at_ms, @replaces)`,
+    ),
+    removeFill: database.prepare<[string, string]>('DELETE FROM fills WHERE domain_uuid = ? AND target = ?'),
+    putDomain: database.prepare<DomainRow>(
+      `INSERT OR REPLACE INTO domains (uuid, domain, origin, start_wish, seen_at_ms, last_end, gone_at_ms)
+       VALUES (@uuid, @domain, @origin, @start_wish, @seen_at_ms, @last_end, @gone_at_ms)`,
+    ),
+    removeDomain: database.prepare<[string]>('DELETE FROM domains WHERE uuid = ?'),
+  };
 }
 
 function fillKey(domainUuid: string, target: string): string {

@@ -30,6 +30,7 @@ const CODE_OF: Partial<Record<ErrorCode, ExitCode>> = {
   DAEMON_UNREACHABLE: EXIT.unreachable,
   DISK_UNSUITABLE: EXIT.notReady,
   POOL_UNSUITABLE: EXIT.notReady,
+  POOL_INACTIVE: EXIT.notReady,
   POLICY_REFUSED: EXIT.notReady,
   VOLUME_NOT_BLANK: EXIT.notReady,
   VOLUME_OF_OTHER_DOMAIN: EXIT.notReady,

@@ -21,6 +21,11 @@ import {
 const KIND = { code: 'DOMAIN_XML_INVALID', what: 'domain XML' } as const;
 const UUID_PATTERN = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
+/** False for a domain that certainly has no annotation: told without parsing, for most domains have none. */
+export function mayBeAnnotated(xml: string): boolean {
+  return xml.includes(NAMESPACE_STEM);
+}
+
 /** Reads a domain; any mistake in its annotation is thrown, all of them at once. */
 export function parseDomainXml(xml: string): Domain {
   const { domain, problems } = readDomainXml(xml);

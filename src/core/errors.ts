@@ -8,6 +8,7 @@ export type ErrorCode =
   | 'DOMAIN_XML_INVALID'
   | 'DISK_UNSUITABLE'
   | 'POOL_UNSUITABLE'
+  | 'POOL_INACTIVE'
   | 'CONFIG_INVALID'
   | 'POLICY_REFUSED'
   | 'USAGE'
@@ -65,6 +66,7 @@ const PASSING: ReadonlySet<ErrorCode> = new Set([
   'IMAGE_CHANGED',
   'IMAGE_NOT_FOUND',
   'POOL_UNSUITABLE',
+  'POOL_INACTIVE',
 ]);
 
 /** A failure as it is stored in the ledger and sent over sockets. */

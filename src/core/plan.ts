@@ -11,7 +11,6 @@ import { isPassing } from './errors.ts';
 import type { LocatedVolume } from './locate.ts';
 import type { PlannedFill } from './planned-fill.ts';
 import { goesOn, isUnfinished, sameRequest, volumeKey } from './planned-fill.ts';
-import { fillFor, fillsAt, volumeAt } from './plan-index.ts';
 import type { Domain, VolumeRequest } from './request.ts';
 import { RETRY_MAX_MS } from './retry-pause.ts';
 import { sayOfAside, withAside } from './aside-of-disk.ts';
@@ -27,10 +26,11 @@ export interface PlanInput {
   readonly domain: Domain;
   readonly located: readonly LocatedVolume[];
   readonly problems: readonly Problem[];
+  /** At least those under the located names, and those under names of ours that were made for these or had them. */
   readonly volumes: readonly LogicalVolume[];
   /** Result of examining unmarked volumes under annotated names, by `VG/LV`. */
   readonly blankness: ReadonlyMap<string, Blankness>;
-  /** All rows of the ledger, also of other domains. */
+  /** At least the ledger's rows of this domain, and those of other domains for its volumes. */
   readonly fills: readonly PlannedFill[];
   /** Fills queued or running in this process. */
   readonly running: ReadonlySet<string>;
@@ -39,6 +39,8 @@ export interface PlanInput {
    * is filled for them no guest has ever seen.
    */
   readonly firstStarts: ReadonlyMap<string, string>;
+  /** Inactive pools by name: nothing is begun in them. */
+  readonly stoppedPools: ReadonlyMap<string, Problem>;
   readonly nowMs: number;
 }
 
@@ -80,6 +82,8 @@ export type DiskPlan = LocatedVolume &
     readonly because: string;
     /** `VG/LV` of what the volume held before it was made again, if that is still there. */
     readonly aside?: string | undefined;
+    /** Its pool is inactive: libvirt starts no guest on it, whatever the volume holds. */
+    readonly stopped?: Problem | undefined;
   };
 
 export interface Plan {
@@ -93,7 +97,12 @@ export function plan(input: PlanInput): Plan {
   const disks = input.located.map((disk): DiskPlan => {
     const [decision, because] = decideDisk(input, disk);
     const [aside] = asidesOf(input.volumes, disk.location);
-    return { ...disk, ...decision, because, ...(aside && { aside: volumeKey(aside.volume) }) };
+    const stopped = input.stoppedPools.get(disk.location.pool);
+    return {
+      ...{ ...disk, ...decision, because },
+      ...(aside && { aside: volumeKey(aside.volume) }),
+      ...(stopped && { stopped }),
+    };
   });
   return { domain: input.domain, disks, problems: input.problems };
 }
@@ -130,28 +139,33 @@ function decideDisk(input: PlanInput, disk: LocatedVolume): Decided {
   if (other !== undefined) {
     return refuseOther(disk, `being filled for domain ${other.domainName} (${other.domainUuid})`);
   }
-  const found = volumeAt(input.volumes, disk.location);
+  const found = input.volumes.find((volume) => volumeKey(volume) === volumeKey(disk.location));
   const mark = found === undefined ? undefined : readMark(found.tags);
   if (mark?.state === 'ready' && input.running.has(mark.fillId)) {
     return [{ action: 'wait', fillId: mark.fillId }, 'it is published, and libvirt is being told'];
   }
-  const record = fillFor(input.fills, input.domain.uuid, disk.request.target);
+  const record = input.fills.find(
+    ({ domainUuid, request }) => domainUuid === input.domain.uuid && request.target === disk.request.target,
+  );
   if (mark?.state === 'ready' && record?.replaces === mark.fillId && input.running.has(record.fillId)) {
     return [{ action: 'wait', fillId: record.fillId }, 'it is being put aside, to be made again'];
   }
   if (mark?.state === 'ready') return decideSealed(input, disk, mark);
-  if (mark?.state === 'unclear') {
-    return refuse(
-      'VOLUME_STATE',
-      `Volume ${volumeKey(disk.location)} carries tags of this program that do not belong together: ${mark.why}.`,
-      'They were changed by hand. Remove the lvp: tags if the volume is not needed, then run `lvp retry`.',
-    );
-  }
+  if (mark?.state === 'unclear') return refuseUnclear(disk, mark.why);
   if (mark?.state === 'receiving') return decideReceiving(input, disk, mark);
   const running = decideRunning(input, disk, record);
   if (running !== undefined) return running;
   const unfinished = unfinishedVolume(input, disk);
   const held = decideHeld(input, disk, record);
+  const stopped = input.stoppedPools.get(disk.location.pool);
+  if (stopped !== undefined) {
+    return (
+      held ?? [
+        { action: 'hold', problem: stopped },
+        'its pool is stopped; it goes on when the pool is started',
+      ]
+    );
+  }
   if (unfinished?.mark.state === 'ready') {
     // Its publishing has failed before: not again without a pause.
     if (held !== undefined && record?.state === 'failed' && record.fillId === unfinished.fillId) return held;
@@ -178,9 +192,11 @@ function decideDisk(input: PlanInput, disk: LocatedVolume): Decided {
 }
 
 function fillOfOtherDomain(input: PlanInput, disk: LocatedVolume): PlannedFill | undefined {
-  return fillsAt(input.fills, disk.location).find(
+  return input.fills.find(
     (fill) =>
-      fill.domainUuid !== input.domain.uuid && (input.running.has(fill.fillId) || isUnfinished(fill.state)),
+      fill.domainUuid !== input.domain.uuid &&
+      volumeKey(fill.location) === volumeKey(disk.location) &&
+      (input.running.has(fill.fillId) || isUnfinished(fill.state)),
   );
 }
 
@@ -356,6 +372,14 @@ function refuseNotBlank(input: PlanInput, disk: LocatedVolume): Decided | undefi
     'VOLUME_NOT_BLANK',
     `Volume ${volumeKey(disk.location)} exists, was not made by this program and is not blank: ${why}.`,
     'It was left untouched. Delete it (virsh vol-delete) if its content is not needed; take the disk out of the annotation if it is to be used as it is; or give the disk another volume.',
+  );
+}
+
+function refuseUnclear(disk: LocatedVolume, why: string): Decided {
+  return refuse(
+    'VOLUME_STATE',
+    `Volume ${volumeKey(disk.location)} carries tags of this program that do not belong together: ${why}.`,
+    'They were changed by hand. Remove the lvp: tags if the volume is not needed, then run `lvp retry`.',
   );
 }
 

@@ -3,6 +3,8 @@
  * (annotation.ts, domain-xml.ts) and located on a volume group (locate.ts).
  */
 
+import type { Problem } from './errors.ts';
+
 /** Both image formats are always stated by the operator and never probed. */
 export type ImageFormat = 'raw' | 'qcow2';
 
@@ -86,6 +88,8 @@ export interface LogicalPool {
   /** `<source><name>`: the volume group. */
   readonly vg: string;
   readonly active: boolean;
+  /** What is known about an inactive pool beyond that: why it is stopped, and what is done about it. */
+  readonly stopped?: Problem | undefined;
 }
 
 /** The place of a volume: pool, volume group and LV name. */

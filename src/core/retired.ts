@@ -5,7 +5,6 @@
  */
 import type { Problem } from './errors.ts';
 import { isPassing } from './errors.ts';
-import { made } from './plan-index.ts';
 import type { PlannedFill } from './planned-fill.ts';
 import { isUnfinished, volumeKey } from './planned-fill.ts';
 import type { LogicalVolume, Seal } from './volume.ts';
@@ -28,17 +27,16 @@ export function retiredVolumes(volumes: readonly LogicalVolume[]): RetiredVolume
   });
 }
 
-const retiredByName = new WeakMap<readonly LogicalVolume[], Map<string, RetiredVolume[]>>();
-
 /** Those that had this name. */
 export function asidesOf(
   volumes: readonly LogicalVolume[],
   location: { readonly vg: string; readonly lv: string },
 ): readonly RetiredVolume[] {
-  const index = made(retiredByName, volumes, () =>
-    Map.groupBy(retiredVolumes(volumes), ({ volume, seal }) => volumeKey({ vg: volume.vg, lv: seal.target })),
-  );
-  return index.get(volumeKey(location)) ?? [];
+  return retiredVolumes(volumes).filter((retired) => nameBefore(retired) === volumeKey(location));
+}
+
+function nameBefore({ volume, seal }: RetiredVolume): string {
+  return volumeKey({ vg: volume.vg, lv: seal.target });
 }
 
 /** True while this fill is to take the volume's place: it goes on, or is tried again by itself. */
@@ -89,17 +87,18 @@ export function planRetired(input: {
   readonly fills: readonly PlannedFill[];
   readonly running: ReadonlySet<string>;
 }): RetiredPlan[] {
-  return retiredVolumes(input.volumes).flatMap((retired): RetiredPlan[] => {
+  const all = retiredVolumes(input.volumes);
+  return all.flatMap((retired): RetiredPlan[] => {
     const { volume, seal } = retired;
     const keepers = input.fills.filter((fill) => isKeptAside(fill, seal));
     // One that a guest has opened in the moment before it was put aside is that guest's.
     if (keepers.some(({ fillId }) => input.running.has(fillId) || !volume.open)) return [];
-    const name = { vg: volume.vg, lv: seal.target };
-    const holder = input.volumes.find((other) => volumeKey(other) === volumeKey(name));
+    const name = nameBefore(retired);
+    const holder = input.volumes.find((other) => volumeKey(other) === name);
     if (holder !== undefined) {
       return [{ ...retired, action: isReplacedBy(input.fills, retired, holder) ? 'remove' : 'leave' }];
     }
-    const isAlone = asidesOf(input.volumes, name).length === 1;
+    const isAlone = all.filter((other) => nameBefore(other) === name).length === 1;
     // The new one is finished but for its name, which it gets first.
     const isAfter = input.volumes.some((other) => isSealedHeir(other, retired));
     return [{ ...retired, action: isAlone && !isAfter ? 'restore' : 'leave' }];

@@ -11,6 +11,9 @@ import { findGarbage } from './find-garbage.ts';
 import type { FillRecord, GarbageVerbs } from './ports.ts';
 import { reclaim } from './reclaim.ts';
 
+/** The daemon goes on by itself with what takes longer, as when libvirt is away. */
+const REBUILT_WITHIN_MS = 10_000;
+
 export class GarbageCollector implements GarbageVerbs {
   readonly #needs: FindNeeds;
 
@@ -35,12 +38,17 @@ export class GarbageCollector implements GarbageVerbs {
 
   /** Resolves with what stood in the way of deletions, by name. What else fails is told by the log. */
   async #repair(found: readonly Found[], deleteOrphans: readonly string[]): Promise<Map<string, string>> {
-    const { cache, reconciler } = this.#needs;
+    const { cache, clock, reconciler } = this.#needs;
     const does = (...actions: Finding['action'][]) => found.filter(({ action }) => actions.includes(action));
     if (found.some(({ kind, action }) => kind !== 'orphan' && action !== 'none'))
       await reclaim(this.#needs, reconciler.arrivals);
     for (const { domain = '' } of does('rebuild')) reconciler.request(domain);
-    await reconciler.idle();
+    const late = new AbortController();
+    await Promise.race([
+      reconciler.idle(),
+      clock.sleep(REBUILT_WITHIN_MS, late.signal).catch(() => undefined),
+    ]);
+    late.abort();
     for (const { kind, record } of does('remove')) {
       if (kind !== 'row-without-volume' || record === undefined) continue;
       // Defined meanwhile: its row is what keeps the volume from being made again unasked.

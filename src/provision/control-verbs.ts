@@ -176,10 +176,8 @@ export class DomainVerbs implements ControlVerbs {
   #records(domain: Domain, target: string | undefined): FillRecord[] {
     if (target !== undefined) requireAnnotated(domain, target);
     return this.#needs.ledger
-      .fills()
-      .filter(
-        (fill) => fill.domainUuid === domain.uuid && (target === undefined || fill.request.target === target),
-      );
+      .fillsOf(domain.uuid)
+      .filter((fill) => target === undefined || fill.request.target === target);
   }
 
   async #find(nameOrUuid: string): Promise<Found> {

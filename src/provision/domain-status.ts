@@ -1,6 +1,6 @@
 /** A plan and the progress of its fills, as people and programs are told about them. */
 import type { DomainStatus, Explanation, VolumeStatus } from '../core/control-protocol.ts';
-import type { Problem } from '../core/errors.ts';
+import type { ErrorCode, Problem } from '../core/errors.ts';
 import { describeProblem } from '../core/errors.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
 import { isStartable } from '../core/plan.ts';
@@ -99,16 +99,16 @@ function volumeStatus(needs: StatusNeeds, domainUuid: string, disk: DiskPlan): V
 
 function stateOf(needs: StatusNeeds, disk: DiskPlan, record: FillRecord | undefined): StateOfVolume {
   switch (disk.action) {
-    case 'none':
+    case 'none': {
+      // Or why making it again has come to nothing.
+      const problem = disk.stopped ?? (isAbout(record, disk.fillId) ? record.problem : undefined);
       return {
         state: 'ready',
         sha256: disk.sha256,
         ...(disk.drift === undefined ? {} : { drift: disk.drift }),
-        // Why making it again has come to nothing.
-        ...(isAbout(record, disk.fillId) && record.problem !== undefined
-          ? { problem: plain(record.problem) }
-          : {}),
+        ...(problem === undefined ? {} : { problem: plain(problem) }),
       };
+    }
     case 'restore':
       return { state: 'publishing', phase: 'restoring' };
     case 'wait':
@@ -120,7 +120,7 @@ function stateOf(needs: StatusNeeds, disk: DiskPlan, record: FillRecord | undefi
       return { state: 'planned' };
     case 'hold':
       return {
-        state: disk.problem.code === 'CANCELLED' ? 'cancelled' : 'failed',
+        state: HELD_STATES[disk.problem.code] ?? 'failed',
         problem: plain(disk.problem),
       };
     case 'refuse':
@@ -151,6 +151,11 @@ function identityOf(request: VolumeRequest): Pick<VolumeStatus, 'target' | 'imag
 function refusedVolume(request: VolumeRequest): VolumeStatus {
   return { ...identityOf(request), pool: '', volume: '', state: 'refused' };
 }
+
+const HELD_STATES: Readonly<Partial<Record<ErrorCode, VolumeStatus['state']>>> = {
+  CANCELLED: 'cancelled',
+  POOL_INACTIVE: 'held',
+};
 
 /** Without the fields of subclasses and without undefined ones, for JSON. */
 function plain({ code, message, hint }: Problem): Problem & { hint?: string } {

@@ -5,7 +5,7 @@ import type { Domain } from '../core/request.ts';
 import type { EndOfVolumes } from './end-of-volume.ts';
 import { doomedVolumes } from './end-of-volume.ts';
 import type { Fills } from './fills.ts';
-import type { Ledger, LibvirtDomain, Log } from './ports.ts';
+import type { Ledger, Log } from './ports.ts';
 
 interface RowNeeds {
   readonly fills: Fills;
@@ -25,23 +25,19 @@ export interface Forgotten {
 }
 
 /**
- * `found` is the domain if it is there, without a readable annotation: then what was published stays. Of a domain
+ * `isThere`: without a readable annotation, so that what was published stays. Of a domain
  * that is gone, what its annotation wants deleted goes first and the domain's row last, so that a crash in
  * between is made good at the next look.
  */
-export async function forgetDomain(
-  needs: ForgetNeeds,
-  uuid: string,
-  found: LibvirtDomain | undefined,
-): Promise<Forgotten> {
+export async function forgetDomain(needs: ForgetNeeds, uuid: string, isThere: boolean): Promise<Forgotten> {
   const { ledger, log } = needs;
   const known = ledger.domainOf(uuid);
-  const doomed = found === undefined ? doomedVolumes(known, ledger.fills()) : [];
+  const doomed = isThere ? [] : doomedVolumes(known, ledger.fillsOf(uuid));
   const kept = new Set(doomed.map(({ record }) => record.fillId));
   const remain = endFills(
     needs,
     uuid,
-    found === undefined ? 'the domain was undefined' : 'the annotation was taken away',
+    isThere ? 'the annotation was taken away' : 'the domain was undefined',
     kept,
   );
   if (known === undefined || remain) return { isForgotten: !remain };
@@ -66,8 +62,8 @@ function endFills(
   kept: ReadonlySet<string>,
 ): boolean {
   let isAnyRunning = false;
-  for (const { fillId, domainUuid, request } of ledger.fills()) {
-    if (domainUuid !== uuid || kept.has(fillId)) continue;
+  for (const { fillId, request } of ledger.fillsOf(uuid)) {
+    if (kept.has(fillId)) continue;
     if (fills.running.has(fillId)) {
       fills.cancel(fillId, why);
       isAnyRunning = true;

@@ -9,11 +9,13 @@ import type { LocatedVolume } from '../core/locate.ts';
 import type { Blankness, Plan } from '../core/plan.ts';
 import { plan } from '../core/plan.ts';
 import { volumeKey } from '../core/planned-fill.ts';
-import type { Domain, LogicalPool } from '../core/request.ts';
+import type { Domain, LogicalPool, VolumeLocation } from '../core/request.ts';
 import type { LogicalVolume, VolumeGroup } from '../core/volume.ts';
 import { readMark } from '../core/volume.ts';
 import type { Fills } from './fills.ts';
-import type { Clock, Ledger, Pools, Volumes } from './ports.ts';
+import type { Clock, FillRecord, Ledger, Pools, Volumes } from './ports.ts';
+import type { VolumeIndex } from './volume-index.ts';
+import { indexVolumes } from './volume-index.ts';
 
 export interface ObserveNeeds {
   readonly pools: Pick<Pools, 'list'>;
@@ -46,28 +48,39 @@ export interface Observation {
 
 /** Reads all that plans about these domains rest on. */
 export async function observe(needs: ObserveNeeds, domains: readonly Domain[]): Promise<Observation> {
+  const blankness: BlanknessByUuid = new Map();
   for (let count = 0; count < OBSERVATIONS_MAX; count++) {
     const settledBefore = needs.fills.settledCount;
     const [pools, { volumes, groups }] = await Promise.all([needs.pools.list(), needs.volumes.list()]);
     const located = domains.flatMap((domain) => locateVolumes(domain, pools).located);
-    const blankness = await examineUnmarked(needs.volumes, volumes, located);
+    const index = indexVolumes(volumes);
+    const examined = await examineUnmarked(needs.volumes, index, located, blankness);
     if (needs.fills.settledCount !== settledBefore) continue;
+    const stoppedPools = new Map(
+      pools
+        .filter(({ active }) => !active)
+        .map((pool) => [pool.name, pool.stopped ?? poolStopped(pool.name)]),
+    );
     return {
       volumes,
       pools,
       groups,
       isFresh: () => needs.fills.settledCount === settledBefore,
-      plan: (domain) =>
-        plan({
-          ...locateVolumes(domain, pools),
+      plan: (domain) => {
+        const locations = locateVolumes(domain, pools);
+        const places = locations.located.map(({ location }) => location);
+        return plan({
+          ...locations,
           domain,
-          volumes,
-          blankness,
-          fills: needs.ledger.fills(),
+          volumes: [...new Set(places.flatMap((place) => index.concerning(place)))],
+          blankness: examined,
+          fills: fillsConcerning(needs.ledger, domain.uuid, places),
           running: new Set([...needs.fills.running, ...needs.retiring]),
           firstStarts: needs.firstStarts,
+          stoppedPools,
           nowMs: needs.clock.nowMs(),
-        }),
+        });
+      },
     };
   }
   throw new ProvisionError({
@@ -77,22 +90,53 @@ export async function observe(needs: ObserveNeeds, domains: readonly Domain[]): 
   });
 }
 
-/** Only volumes under an annotated name and without our tags are opened and looked at. */
+/** A pool that is not active, with nothing known about why. */
+export function poolStopped(pool: string): Problem {
+  return {
+    code: 'POOL_INACTIVE',
+    message: `The storage pool ${pool} is stopped.`,
+    hint: `Start it with: virsh pool-start ${pool}. What waits for it then goes on by itself.`,
+  };
+}
+
+/** Rows of this domain, and of all others for its volumes. */
+function fillsConcerning(
+  ledger: Ledger,
+  domainUuid: string,
+  places: readonly VolumeLocation[],
+): readonly FillRecord[] {
+  const others = places
+    .flatMap((place) => ledger.fillsAt(place))
+    .filter((row) => row.domainUuid !== domainUuid);
+  return [...ledger.fillsOf(domainUuid), ...others];
+}
+
+/** By the UUID of the volume. */
+type BlanknessByUuid = Map<string, Blankness>;
+
+/**
+ * Only volumes under an annotated name and without our tags are opened and looked at, each once: with many of
+ * them a fill that ends meanwhile would begin it all again. Whoever takes one over looks once more.
+ */
 async function examineUnmarked(
   helper: Volumes,
-  volumes: readonly LogicalVolume[],
+  index: VolumeIndex,
   located: readonly LocatedVolume[],
+  known: BlanknessByUuid,
 ): Promise<Map<string, Blankness>> {
-  const asked = new Set(located.map(({ location }) => volumeKey(location)));
   const blankness = new Map<string, Blankness>();
-  for (const volume of volumes) {
-    if (!asked.has(volumeKey(volume)) || readMark(volume.tags).state !== 'unmarked') continue;
+  for (const { location } of located) {
+    const volume = index.at(location);
+    if (volume === undefined || readMark(volume.tags).state !== 'unmarked') continue;
     // One that cannot be examined is not blank, and does not keep the others from being looked at.
-    const examined = helper.examine(volume.vg, volume.lv).catch((error: unknown) => ({
-      blank: false as const,
-      why: `it could not be examined: ${toProblem(error).message}`,
-    }));
-    blankness.set(volumeKey(volume), await examined);
+    const examined =
+      known.get(volume.uuid) ??
+      (await helper.examine(volume.vg, volume.lv).catch((error: unknown) => ({
+        blank: false as const,
+        why: `it could not be examined: ${toProblem(error).message}`,
+      })));
+    known.set(volume.uuid, examined);
+    blankness.set(volumeKey(volume), examined);
   }
   return blankness;
 }
@@ -106,6 +150,8 @@ export class KnownPools {
   readonly #clock: Clock;
   readonly #limitMs: number;
   #last: readonly LogicalPool[] | undefined;
+  /** One reading at a time: starts by the dozen would queue up behind one another for the bus. */
+  #reading: Promise<readonly LogicalPool[]> | undefined;
 
   constructor(pools: Pick<Pools, 'list'>, clock: Clock, limitMs: number) {
     this.#pools = pools;
@@ -116,7 +162,7 @@ export class KnownPools {
   /** Fresh if libvirt answers within the limit, else what it said last; LIBVIRT_UNAVAILABLE if it never did. */
   async list(): Promise<readonly LogicalPool[]> {
     const late = Symbol('late');
-    const reading = this.#pools.list().then((pools) => (this.#last = pools));
+    const reading = (this.#reading ??= this.#read());
     reading.catch(() => undefined);
     let problem: unknown;
     try {
@@ -135,6 +181,14 @@ export class KnownPools {
       hint: 'Check `systemctl status libvirtd` and `virsh pool-list`.',
       cause: problem,
     });
+  }
+
+  async #read(): Promise<readonly LogicalPool[]> {
+    try {
+      return (this.#last = await this.#pools.list());
+    } finally {
+      this.#reading = undefined;
+    }
   }
 }
 

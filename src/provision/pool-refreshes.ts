@@ -8,6 +8,8 @@ import type { Clock, Log, Pools } from './ports.ts';
 
 /** Between two tries. */
 const REFRESH_AGAIN_MS = 5_000;
+/** Between one and the next: each is an event, and what is asked for meanwhile is done together. */
+const PAUSE_MS = 500;
 
 export interface PoolRefreshesNeeds {
   readonly pools: Pick<Pools, 'refresh'>;
@@ -30,11 +32,13 @@ export class PoolRefreshes {
     this.#needs = needs;
   }
 
-  /** Resolves when a refresh that began after this call has succeeded; never after `stop`. */
+  /** Resolves when a refresh that began after this call has succeeded, or needs none; never after `stop`. */
   refreshed(pool: string): Promise<void> {
     const underWay = this.#underWay.get(pool);
     if (underWay === undefined) return this.#begin(pool);
-    underWay.next ??= underWay.done.then(() => this.#begin(pool));
+    underWay.next ??= underWay.done
+      .then(() => this.#needs.clock.sleep(PAUSE_MS))
+      .then(() => this.#begin(pool));
     return underWay.next;
   }
 
@@ -59,7 +63,10 @@ export class PoolRefreshes {
         await pools.refresh(pool);
         return;
       } catch (error) {
-        log.warn({ pool, problem: toProblem(error) }, 'the pool could not be refreshed; it is tried again');
+        const problem = toProblem(error);
+        // Whoever starts or defines it makes libvirt look.
+        if (problem.code === 'POOL_INACTIVE' || problem.code === 'POOL_UNSUITABLE') return;
+        log.warn({ pool, problem }, 'the pool could not be refreshed; it is tried again');
         await clock.sleep(REFRESH_AGAIN_MS);
       }
     }

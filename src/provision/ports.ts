@@ -21,7 +21,13 @@ import type { LastEnd, ShutoffReason } from '../core/last-end.ts';
 import type { Blankness } from '../core/plan.ts';
 import type { PlannedFill } from '../core/planned-fill.ts';
 import type { CompressedExtent } from '../core/images/layout.ts';
-import type { Domain, ImageReference, LogicalPool, OuterCompression } from '../core/request.ts';
+import type {
+  Domain,
+  ImageReference,
+  LogicalPool,
+  OuterCompression,
+  VolumeLocation,
+} from '../core/request.ts';
 import type { HashFrom } from '../core/resumable-sha256.ts';
 import type { LogicalVolume, ReceivingMark, Seal, VolumeGroup } from '../core/volume.ts';
 import type { Hasher } from './hasher.ts';
@@ -46,6 +52,8 @@ export interface LibvirtDomain {
 export interface Domains {
   list(): Promise<readonly string[]>;
   read(uuid: string): Promise<LibvirtDomain | undefined>;
+  /** Only its XML, as in LibvirtDomain: a single call, for a host may have thousands that are not annotated. */
+  xml(uuid: string): Promise<string | undefined>;
   find(nameOrUuid: string): Promise<LibvirtDomain | undefined>;
   /** All XML there is of it, without security information: the definition, and the live one if it runs. */
   everyXml(uuid: string): Promise<readonly string[] | undefined>;
@@ -351,6 +359,10 @@ export interface KnownDomain {
 /** The SQLite ledger: intent before effect, and history. Synchronous; every write is durable on return. */
 export interface Ledger {
   fills(): readonly FillRecord[];
+  /** Those of one domain; like the next, the time it takes does not grow with the number of others. */
+  fillsOf(domainUuid: string): readonly FillRecord[];
+  /** Those of all domains for one volume. */
+  fillsAt(location: Pick<VolumeLocation, 'vg' | 'lv'>): readonly FillRecord[];
   fillOf(domainUuid: string, target: string): FillRecord | undefined;
   /** Inserts, or replaces the row of the same domain and disk. */
   putFill(record: FillRecord): void;

@@ -24,9 +24,23 @@ export async function publishVolume(
   const movedAside = inTheWay === undefined ? undefined : await moveBlankAside(needs, volume, inTheWay);
   await needs.volumes.publish(volume, seal);
   if (movedAside !== undefined) await discardAside(needs, movedAside, pool);
-  // libvirt learns of the new name only by this. If it fails the volume is published all the same, and whoever
-  // finds it so has libvirt look again.
-  await needs.pools.refresh(pool);
+  await showLibvirt(needs, pool);
+}
+
+/**
+ * libvirt learns of the new name only by this. If it fails the volume is published all the same, and whoever
+ * finds it so has libvirt look again. A pool that is stopped is looked at when it is started.
+ */
+async function showLibvirt(
+  { pools, log }: { readonly pools: Pools; readonly log: Log },
+  pool: string,
+): Promise<void> {
+  try {
+    await pools.refresh(pool);
+  } catch (error) {
+    if (toProblem(error).code !== 'POOL_INACTIVE') throw error;
+    log.warn({ pool }, 'published; the pool is stopped, so libvirt learns of it when the pool is started');
+  }
 }
 
 async function discardAside(

@@ -5,7 +5,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
-import type { ErrorCode, Problem } from '../core/errors.ts';
+import { mayBeAnnotated } from '../core/domain-xml.ts';
+import type { ErrorCode } from '../core/errors.ts';
 import { describeProblem, toProblem } from '../core/errors.ts';
 import { isUntouched } from '../core/last-end.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
@@ -23,6 +24,7 @@ import { IncomingDomains } from './incoming.ts';
 import { LooksLater } from './looks-later.ts';
 import type { Observation } from './observe.ts';
 import { observe } from './observe.ts';
+import type { PoolKeeper } from './pool-keeper.ts';
 import { PoolRefreshes } from './pool-refreshes.ts';
 import type { DomainChange, Domains, FillRecord, KnownDomain, LibvirtDomain } from './ports.ts';
 import { ReadDomains } from './read-domains.ts';
@@ -38,12 +40,25 @@ const READ_AGAIN_MS = 5_000;
 /** Until QEMU has ended, or whatever was in the way of an arrival's volumes has passed. */
 const ARRIVAL_LOOK_MS = 5_000;
 const RESTORE_AGAIN_MS = 5_000;
-/** Domains read per observation. */
-const BATCH_MAX = 64;
+/**
+ * Annotated domains read for one observation: few at first, so that work begins at once, then twice as many each
+ * time, so that many domains do not cost as many readings of LVM.
+ */
+const OBSERVED_FIRST = 64;
+/** So many others may be read along with each of them: those that change all the time hold nobody up. */
+const PLAIN_FOR_EACH = 32;
 /** Plans are acted on for so long before others, such as the gate, get their turn, in ms. */
 const BUSY_MAX_MS = 15;
 
+/** An annotated domain as it was just read; `found` is undefined if it is only remembered from a first start. */
+interface Annotated {
+  readonly domain: Domain;
+  readonly found: LibvirtDomain | undefined;
+  readonly reading: object;
+}
+
 export interface ReconcileNeeds extends ReclaimNeeds {
+  readonly pools: PoolKeeper;
   readonly domains: Domains;
   readonly reservations: Reservations;
   /** In memory alone: whoever was admitted without us, while we were away, must not be in it. */
@@ -58,13 +73,14 @@ export class Reconciler {
   readonly #needs: ReconcileNeeds;
   readonly #queue = new Set<string>();
   readonly #news: DomainNews;
-  /** Annotations that cannot be read, by domain UUID, for `lvp status`. */
-  readonly #unreadable = new Map<string, { readonly name: string; readonly problem: Problem }>();
+  /** Domains whose annotation cannot be read, for `lvp list`. */
+  readonly #unreadable = new Set<string>();
   readonly #readDomains = new ReadDomains();
   readonly #later: LooksLater;
   readonly #refreshes: PoolRefreshes;
   /** Sealed volumes, by fill ID, of which the ledger is told when libvirt has seen them. */
   readonly #shown = new Map<string, 'not yet' | 'seen'>();
+  readonly #showing = new Set<Promise<void>>();
   #working: Promise<void> | undefined;
   #settling: Promise<void> | undefined;
   #lookingAtAll: Promise<void> | undefined;
@@ -134,14 +150,14 @@ export class Reconciler {
     this.#needs.reservations.lookAgain();
   }
 
-  get unreadable(): ReadonlyMap<string, { readonly name: string; readonly problem: Problem }> {
+  get unreadable(): ReadonlySet<string> {
     return this.#unreadable;
   }
 
   /** Failures of this domain that may have passed, or those of one kind, are tried again now, without a pause. */
   endPauses(uuid: string, code?: ErrorCode): void {
-    for (const fill of this.#needs.ledger.fills()) {
-      if (fill.domainUuid !== uuid || (fill.retryAtMs ?? 0) === 0) continue;
+    for (const fill of this.#needs.ledger.fillsOf(uuid)) {
+      if ((fill.retryAtMs ?? 0) === 0) continue;
       if (code !== undefined && fill.problem?.code !== code) continue;
       this.#needs.ledger.putFill({ ...fill, retryAtMs: 0 });
     }
@@ -157,9 +173,13 @@ export class Reconciler {
     }
   }
 
-  /** Resolves when nothing is queued and nobody works. */
+  /** Resolves when nothing is queued, nobody works, and libvirt has seen what the ledger is to be told of. */
   async idle(): Promise<void> {
-    while (this.#working !== undefined) await this.#working;
+    for (;;) {
+      if (this.#working !== undefined) await this.#working;
+      else if (this.#showing.size > 0) await Promise.race(this.#showing);
+      else return;
+    }
   }
 
   async stop(): Promise<void> {
@@ -289,10 +309,12 @@ export class Reconciler {
   #show(uuid: string, pool: string, fillId: string): void {
     if (this.#shown.has(fillId)) return;
     this.#shown.set(fillId, 'not yet');
-    void this.#refreshes.refreshed(pool).then(() => {
+    const showing = this.#refreshes.refreshed(pool).then(() => {
       this.#shown.set(fillId, 'seen');
+      this.#showing.delete(showing);
       this.request(uuid);
     });
+    this.#showing.add(showing);
   }
 
   /** What fails is met again by the next plan of the domain, or by the timer. */
@@ -339,77 +361,110 @@ export class Reconciler {
   }
 
   async #work(): Promise<void> {
-    while (this.#queue.size > 0) {
-      const batch = [...this.#queue].slice(0, BATCH_MAX);
-      for (const uuid of batch) this.#queue.delete(uuid);
+    for (let countMax = OBSERVED_FIRST; this.#queue.size > 0; countMax *= 2) {
+      const taken: string[] = [];
       try {
-        await this.#reconcile(batch);
+        await this.#reconcile(await this.#readQueued(countMax, taken));
       } catch (error) {
         // Whatever is in the way now is met again at the next event or by the timer; until then nothing starts.
-        this.#needs.log.warn(
-          { problem: toProblem(error), domains: batch.length },
-          'could not look at domains',
-        );
-        for (const uuid of batch) this.#later.in(uuid, READ_AGAIN_MS);
+        const fields = { problem: toProblem(error), domains: taken.length };
+        this.#needs.log.warn(fields, 'could not look at domains');
+        for (const uuid of taken) this.#later.in(uuid, READ_AGAIN_MS);
         return;
       }
     }
   }
 
-  async #reconcile(uuids: readonly string[]): Promise<void> {
-    const annotated: {
-      readonly found: LibvirtDomain | undefined;
-      readonly domain: Domain;
-      readonly reading: object;
-    }[] = [];
-    for (const uuid of uuids) {
-      const reading = this.ends.look(uuid);
-      const found = await this.#needs.domains
-        .read(uuid)
-        .catch((error: unknown) => this.#readLater(uuid, error));
-      if (found === 'later') continue;
-      if (this.arrivals.isWatched(uuid) && !(await this.arrivals.settle(uuid, found))) {
-        this.#later.in(uuid, ARRIVAL_LOOK_MS);
-      }
-      const domain = found === undefined ? this.#firstStartOf(uuid) : this.#parse(found);
-      if (domain !== undefined) annotated.push({ found, domain, reading });
-      else await this.#forget(uuid, found).catch((error: unknown) => this.#readLater(uuid, error));
+  /** Takes domains out of the queue until it is empty, or until enough, annotated ones or others, are together. */
+  async #readQueued(countMax: number, taken: string[]): Promise<Annotated[]> {
+    const annotated: Annotated[] = [];
+    for (const uuid of this.#queue) {
+      this.#queue.delete(uuid);
+      taken.push(uuid);
+      const one = await this.#readDomain(uuid);
+      if (one !== undefined) annotated.push(one);
+      if (annotated.length === countMax || taken.length === PLAIN_FOR_EACH * countMax) break;
     }
-    if (annotated.length === 0) return;
-    let observation = await this.#observe(annotated);
-    let sinceMs = this.#needs.clock.monotonicMs();
-    for (const [index, { found, domain, reading }] of annotated.entries()) {
-      // Every write to the ledger waits for the disk, and everybody else for that.
-      if (this.#needs.clock.monotonicMs() - sinceMs > BUSY_MAX_MS) {
-        await this.#needs.clock.sleep(0);
-        if (!observation.isFresh()) observation = await this.#observe(annotated.slice(index));
-        sinceMs = this.#needs.clock.monotonicMs();
-      }
-      const planned = observation.plan(domain);
-      const untouched = isUntouched(planned, this.#needs.ledger.fills());
-      this.act(planned, found === undefined ? undefined : 'libvirt');
-      if (found !== undefined) this.ends.saw(found, reading, untouched);
-      // A start takes as long as QEMU does: nothing else waits for it.
-      if (found !== undefined && isStartable(planned)) {
-        startIfWished(this.#needs, found).catch((error: unknown) => {
-          this.#needs.log.error({ domain: found.uuid, problem: toProblem(error) }, 'it could not be started');
-        });
+    return annotated;
+  }
+
+  /** Undefined if there is nothing to plan: no such domain, none with an annotation, or it cannot be read now. */
+  async #readDomain(uuid: string): Promise<Annotated | undefined> {
+    const { domains } = this.#needs;
+    const reading = this.ends.look(uuid);
+    try {
+      const xml = await domains.xml(uuid);
+      const isAsked = xml !== undefined && mayBeAnnotated(xml);
+      if (!isAsked) this.#unreadable.delete(uuid);
+      // What else there is to know is asked of these alone.
+      const isWatched = this.arrivals.isWatched(uuid);
+      const found = isAsked || (isWatched && xml !== undefined) ? await domains.read(uuid) : undefined;
+      if (isWatched && !(await this.arrivals.settle(uuid, found))) this.#later.in(uuid, ARRIVAL_LOOK_MS);
+      const isThere = isAsked ? found !== undefined : xml !== undefined;
+      const domain = found === undefined ? undefined : this.#parse(found);
+      const known = isThere ? domain : this.#firstStartOf(uuid);
+      if (known !== undefined) return { domain: known, found, reading };
+      await this.#forget(uuid, isThere);
+    } catch (error) {
+      this.#readLater(uuid, error);
+    }
+    return undefined;
+  }
+
+  async #reconcile(annotated: readonly Annotated[]): Promise<void> {
+    let left = annotated;
+    while (left.length > 0 && !this.#stopped) {
+      const observation = await observe(
+        this.#needs,
+        left.map(({ domain }) => domain),
+      );
+      const ours = new Set<string>();
+      try {
+        left = await this.#actWhileFresh(observation, left, ours);
+      } finally {
+        this.#needs.pools.look(observation, ours);
       }
     }
   }
 
-  #observe(annotated: readonly { readonly domain: Domain }[]): Promise<Observation> {
-    return observe(
-      this.#needs,
-      annotated.map(({ domain }) => domain),
-    );
+  /** Resolves with those that need another reading; `ours` gets the pools of those that did not. */
+  async #actWhileFresh(
+    observation: Observation,
+    annotated: readonly Annotated[],
+    ours: Set<string>,
+  ): Promise<readonly Annotated[]> {
+    const { clock } = this.#needs;
+    let sinceMs = clock.monotonicMs();
+    for (const [index, one] of annotated.entries()) {
+      // Every write to the ledger waits for the disk, and everybody else for that.
+      if (clock.monotonicMs() - sinceMs > BUSY_MAX_MS) {
+        await clock.sleep(0);
+        if (this.#stopped || !observation.isFresh()) return annotated.slice(index);
+        sinceMs = clock.monotonicMs();
+      }
+      this.#plan(observation, one, ours);
+    }
+    return [];
+  }
+
+  #plan(observation: Observation, { domain, found, reading }: Annotated, ours: Set<string>): void {
+    const planned = observation.plan(domain);
+    for (const { location } of planned.disks) ours.add(location.pool);
+    const untouched = isUntouched(planned, this.#needs.ledger.fillsOf(domain.uuid));
+    this.act(planned, found === undefined ? undefined : 'libvirt');
+    if (found === undefined) return;
+    this.ends.saw(found, reading, untouched);
+    if (!isStartable(planned)) return;
+    // A start takes as long as QEMU does: nothing else waits for it.
+    startIfWished(this.#needs, domain.uuid).catch((error: unknown) => {
+      this.#needs.log.error({ domain: domain.uuid, problem: toProblem(error) }, 'it could not be started');
+    });
   }
 
   /** One domain that cannot be read does not keep the others from being looked at. */
-  #readLater(uuid: string, error: unknown): 'later' {
+  #readLater(uuid: string, error: unknown): void {
     this.#needs.log.warn({ domain: uuid, problem: toProblem(error) }, 'could not read a domain');
     this.#later.in(uuid, READ_AGAIN_MS);
-    return 'later';
   }
 
   /** A domain whose first start was refused and that nobody has defined yet: its fill goes on for a while. */
@@ -420,34 +475,28 @@ export class Reconciler {
   }
 
   /** The annotated domain, or undefined if it has no annotation or one that cannot be read. */
-  #parse(found: LibvirtDomain): Domain | undefined {
+  #parse({ uuid, name, xml }: LibvirtDomain): Domain | undefined {
     try {
-      const domain = this.#readDomains.parse(found.uuid, found.xml);
-      this.#unreadable.delete(found.uuid);
+      const domain = this.#readDomains.parse(uuid, xml);
+      this.#unreadable.delete(uuid);
       return domain.annotation === undefined ? undefined : domain;
     } catch (error) {
       const problem = toProblem(error);
-      this.#unreadable.set(found.uuid, { name: found.name, problem });
-      this.#news.sayOnce(found.uuid, `refused: ${describeProblem(problem)}`, {
-        domain: found.uuid,
-        name: found.name,
-        problem,
-      });
+      this.#unreadable.add(uuid);
+      this.#news.sayOnce(uuid, `refused: ${describeProblem(problem)}`, { domain: uuid, name, problem });
       return undefined;
     }
   }
 
-  async #forget(uuid: string, found: LibvirtDomain | undefined): Promise<void> {
-    if (found === undefined) {
-      this.#unreadable.delete(uuid);
-      this.#readDomains.forget(uuid);
-    }
+  async #forget(uuid: string, isThere: boolean): Promise<void> {
+    this.#readDomains.forget(uuid);
+    if (!isThere) this.#unreadable.delete(uuid);
     const needs = { ...this.#needs, endOfVolumes: this.#endOfVolumes };
-    const { isForgotten, againAtMs } = await forgetDomain(needs, uuid, found);
+    const { isForgotten, againAtMs } = await forgetDomain(needs, uuid, isThere);
     if (againAtMs !== undefined) this.#later.at(uuid, againAtMs);
     if (isForgotten) this.ends.forget(uuid);
-    else if (found === undefined) this.ends.notThere(uuid);
+    else if (!isThere) this.ends.notThere(uuid);
     // The mistakes of an annotation were just said.
-    if (isForgotten && found === undefined) this.#news.forget(uuid);
+    if (isForgotten && !isThere) this.#news.forget(uuid);
   }
 }

@@ -5,7 +5,7 @@
 import { toProblem } from '../core/errors.ts';
 import type { Plan } from '../core/plan.ts';
 import type { Domain } from '../core/request.ts';
-import type { Boots, Clock, Domains, KnownDomain, Ledger, LibvirtDomain, Log, StartWish } from './ports.ts';
+import type { Boots, Clock, Domains, KnownDomain, Ledger, Log, StartWish } from './ports.ts';
 
 /** A start was refused while libvirtd took no clients: if that was its autostart, it is made good. */
 export function wishAutostart(
@@ -58,11 +58,14 @@ export function startWishAfter(
 /** Starts a domain whose volumes are ready, if that was wished for. */
 export async function startIfWished(
   needs: { readonly domains: Domains; readonly ledger: Ledger; readonly log: Log },
-  found: LibvirtDomain,
+  uuid: string,
 ): Promise<void> {
   const { domains, ledger, log } = needs;
-  const known = ledger.domainOf(found.uuid);
-  if (known === undefined || known.startWish === 'no') return;
+  if ((ledger.domainOf(uuid)?.startWish ?? 'no') === 'no') return;
+  const found = await domains.read(uuid);
+  const known = ledger.domainOf(uuid);
+  // Whoever was asked in between has seen to it, or it has gone.
+  if (found === undefined || known === undefined || known.startWish === 'no') return;
   const wanted = known.startWish === 'yes' || found.autostart;
   // The wish is taken back before the start, so that a crash in between starts nothing twice.
   ledger.putDomain({ ...known, startWish: 'no' });

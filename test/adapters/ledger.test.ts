@@ -131,7 +131,7 @@ describe('the ledger', () => {
     first.close();
     const database = new Database(file);
     database.exec('ALTER TABLE domains DROP COLUMN last_end; ALTER TABLE domains DROP COLUMN gone_at_ms');
-    database.pragma('user_version = 2');
+    database.pragma('user_version = 3');
     database.close();
     const { ledger } = openLedger(file);
     expect(ledger.domains()).toEqual([known]);

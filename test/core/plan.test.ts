@@ -69,6 +69,7 @@ function decide(input: Partial<PlanInput>) {
     fills: [],
     running: new Set(),
     firstStarts: new Map(),
+    stoppedPools: new Map(),
     nowMs: 1_000,
     ...input,
   });

@@ -7,6 +7,8 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { Asked } from './ask-hook.ts';
+import { askHook, HOOK } from './ask-hook.ts';
 import { eventually } from './host.ts';
 import type { ShResult } from './host.ts';
 import type { TestDomain } from './provisioned-host.ts';
@@ -28,16 +30,9 @@ const GRACE_MS = 3_000;
 const MARGIN_MS = 20_000;
 const START_LIMIT_MS = 180_000;
 const DAEMON = 'libvirt-volume-provisioner';
-const HOOK = '/etc/libvirt/hooks/qemu.d/50-libvirt-volume-provisioner';
 
 /** How often a machine may be too busy for an answer before that is a failure. */
 const BUSY_TRIES_MAX = 5;
-
-interface Asked {
-  readonly allowed: boolean;
-  readonly message: string;
-  readonly tookMs: number;
-}
 
 describe('the gate', () => {
   const { host, folder } = useProvisionedHost('gate');
@@ -65,27 +60,9 @@ describe('the gate', () => {
   /** Asks the hook; on a machine that is very busy it may say so, and to try again in a moment. */
   async function ask(xml: string, operation = 'prepare begin'): Promise<Asked> {
     for (let tries = 1; ; tries++) {
-      const asked = await askOnce(xml, operation);
+      const asked = await askHook(host(), xml, operation);
       if (!asked.message.includes('could not be read within') || tries === BUSY_TRIES_MAX) return asked;
     }
-  }
-
-  /** Runs the installed hook as libvirt does. Whatever it answers, it must never print to stdout. */
-  async function askOnce(xml: string, operation: string): Promise<Asked> {
-    const { stdout, stderr, exitCode } = await host().sh(
-      `cat >/tmp/asked.xml
-       begun=$(date +%s%N)
-       env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin USER=root LC_ALL=C PWD=/ \
-         ${HOOK} asked ${operation} - </tmp/asked.xml >/tmp/asked.out
-       code=$?
-       echo $((($(date +%s%N) - begun) / 1000000)) "$(wc -c </tmp/asked.out)"
-       exit $code`,
-      { input: xml, reject: false },
-    );
-    const [tookMs = NaN, printedBytes] = stdout.split(' ').map(Number);
-    expect(printedBytes, `bytes on stdout of ${operation}`).toBe(0);
-    if (exitCode !== 0) expect(stderr).not.toBe('');
-    return { allowed: exitCode === 0, message: stderr, tookMs };
   }
 
   async function expectAllowed(xml: string, operation?: string): Promise<Asked> {

@@ -180,7 +180,7 @@ describe('domains and pools', () => {
 
   test('a stopped pool says so, and is started', async () => {
     await host.sh('virsh pool-destroy guests');
-    expect(await ask('refresh', 'guests')).toMatchObject({ problem: { code: 'POOL_UNSUITABLE' } });
+    expect(await ask('refresh', 'guests')).toMatchObject({ problem: { code: 'POOL_INACTIVE' } });
     expect(await ask('pool-start', 'guests')).toMatchObject({ answer: null });
     expect(await ask('pool-start', 'guests')).toMatchObject({ answer: null });
   });

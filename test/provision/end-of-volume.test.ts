@@ -97,11 +97,11 @@ async function expectKept(
 }
 
 describe('a domain that is undefined', () => {
-  it.each<[string, ShutoffReason | undefined, 'deleted' | 'kept']>([
-    ['and nobody has heard of since', undefined, 'kept'],
-    ['and libvirt still knows that it had ended', 'ended', 'deleted'],
-    ['and libvirt does not know any more why it is off', 'unknown', 'kept'],
-  ])('after the daemon was started anew %s: its volume is to be %s', async (_what, shutoff, fate) => {
+  it.each<[string, 'deleted' | 'kept', ShutoffReason | undefined]>([
+    ['and nobody has seen it since', 'kept', undefined],
+    ['and libvirt still knows that it had ended', 'deleted', 'ended'],
+    ['and libvirt does not know any more why it is off', 'kept', 'unknown'],
+  ])('after the daemon was started anew %s: its volume is to be %s', async (_what, fate, shutoff) => {
     const world = await publishedWorld();
     await run(world);
     await shutOff(world, 'ended', 'ended');

@@ -34,6 +34,7 @@ import type {
   VolumeDevices,
   Volumes,
 } from '../../src/provision/ports.ts';
+import { PoolKeeper } from '../../src/provision/pool-keeper.ts';
 import { Reconciler } from '../../src/provision/reconcile.ts';
 import { Reservations } from '../../src/provision/reservations.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';
@@ -50,7 +51,7 @@ export const silent: Log = {
   child: () => silent,
 };
 
-/** Sleeps end when advance() passes them; everything else takes no time. */
+/** Sleeps end when advance() passes them, those of no time at once; everything else takes no time. */
 class FakeClock implements Clock {
   #nowMs = 1_800_000_000_000;
   #sleepers: { readonly atMs: number; readonly wake: () => void }[] = [];
@@ -59,6 +60,8 @@ class FakeClock implements Clock {
   monotonicMs = () => this.#nowMs;
 
   sleep(durationMs: number, signal?: AbortSignal): Promise<void> {
+    // Others have their turn, and no time passes.
+    if (durationMs === 0) return new Promise((resolve) => setImmediate(resolve));
     return new Promise((resolve, reject) => {
       this.#sleepers.push({ atMs: this.#nowMs + durationMs, wake: resolve });
       signal?.addEventListener('abort', () => {
@@ -272,6 +275,11 @@ class FakeLibvirt {
   readonly refreshed: string[] = [];
   /** Domains whose guests have come from another host and run. */
   readonly arrived = new Set<string>();
+  pool: 'active' | 'inactive' | 'undefined' = 'active';
+  poolStarts = 0;
+  /** So many of the next refreshes fail and stop the pool; so many of the next starts fail. */
+  brokenRefreshes = 0;
+  unstartable = 0;
   isAway = false;
   onList: () => void = () => undefined;
   readonly #volumes: FakeVolumes;
@@ -297,15 +305,55 @@ class FakeLibvirt {
     return Promise.resolve();
   }
 
-  refresh(pool: string): Promise<void> {
-    this.refreshed.push(pool);
-    return Promise.resolve();
+  async pools(): Promise<readonly LogicalPool[]> {
+    await Promise.resolve();
+    this.#answer();
+    return this.pool === 'undefined' ? [] : [{ ...guests, active: this.pool === 'active' }];
   }
 
-  deleteVolume(_pool: string, lv: string): Promise<void> {
+  /** As `virsh pool-destroy`: refused while an LV is open. */
+  stopPool(): void {
+    const { volumes } = this.#volumes.lvm;
+    if (volumes.some(({ openLooks }) => openLooks > 0)) throw new Error('an LV is in use');
+    for (const volume of volumes) volume.active = false;
+    this.pool = 'inactive';
+  }
+
+  /** A refresh fails, whoever asked for it: the pool is inactive, and so are the LVs unless one of them is open. */
+  breakPool(): void {
+    this.pool = 'inactive';
+    const { volumes } = this.#volumes.lvm;
+    if (volumes.some(({ openLooks }) => openLooks > 0)) return;
+    for (const volume of volumes) volume.active = false;
+  }
+
+  async startPool(name: string): Promise<void> {
+    await Promise.resolve();
+    this.poolStarts += 1;
+    if (this.unstartable > 0) {
+      this.unstartable -= 1;
+      throw refused('LIBVIRT_FAILED', name);
+    }
+    for (const volume of this.#volumes.lvm.volumes) volume.active = true;
+    this.pool = 'active';
+  }
+
+  async refresh(pool: string): Promise<void> {
+    await Promise.resolve();
+    this.refreshed.push(pool);
+    if (this.pool !== 'active') throw refused('POOL_INACTIVE', pool);
+    if (this.brokenRefreshes > 0) {
+      this.brokenRefreshes -= 1;
+      this.breakPool();
+      throw refused('LIBVIRT_FAILED', pool);
+    }
+  }
+
+  async deleteVolume(pool: string, lv: string): Promise<void> {
+    await Promise.resolve();
     this.#answer();
+    if (this.pool !== 'active') throw refused('POOL_INACTIVE', pool);
     this.#volumes.remove(lv);
-    return Promise.resolve();
   }
 
   #answer(): void {
@@ -313,7 +361,7 @@ class FakeLibvirt {
   }
 }
 
-const pool: LogicalPool = { name: 'guests', uuid: 'pool', vg: 'vg0', active: true };
+const guests: LogicalPool = { name: 'guests', uuid: 'pool', vg: 'vg0', active: true };
 
 /** The XML of a domain with one annotated disk vda on guests/LV. */
 export function domainXml(options: {
@@ -353,6 +401,7 @@ export class World {
   reconciler!: Reconciler;
   admit!: AdmitNeeds;
   verbs!: DomainVerbs;
+  poolKeeper!: PoolKeeper;
   garbage!: GarbageCollector;
   readonly strays = new Set<string>();
   damagedLedgers: readonly string[] = [];
@@ -370,21 +419,22 @@ export class World {
   }
 
   restart(): void {
-    const pools: Pools = {
-      list: () =>
-        this.libvirt.isAway
-          ? Promise.reject(new ProvisionError({ code: 'LIBVIRT_UNAVAILABLE', message: 'libvirt is away' }))
-          : Promise.resolve([pool]),
-      refresh: (name) => this.libvirt.refresh(name),
-      start: () => Promise.resolve(),
-      deleteVolume: (name, lv) => this.libvirt.deleteVolume(name, lv),
+    const { libvirt } = this;
+    const bare: Pools = {
+      list: () => libvirt.pools(),
+      refresh: (name) => libvirt.refresh(name),
+      start: (name) => libvirt.startPool(name),
+      deleteVolume: (name, lv) => libvirt.deleteVolume(name, lv),
     };
+    const pools = new PoolKeeper({ pools: bare, volumes: this.volumes, clock: this.clock, log: silent });
+    this.poolKeeper = pools;
     const domains: Domains = {
       list: async () => {
         this.libvirt.onList();
         return Promise.resolve([...this.libvirt.domains.keys()]);
       },
       read: (uuid) => this.libvirt.read(uuid),
+      xml: async (uuid) => (await this.libvirt.read(uuid))?.xml,
       find: (name) => this.libvirt.find(name),
       everyXml: async (uuid) => {
         const found = await this.libvirt.read(uuid);

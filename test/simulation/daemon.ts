@@ -16,6 +16,8 @@ import type {
   Workshops,
 } from '../../src/provision/ports.ts';
 import type { ImagePolicy } from '../../src/provision/resolve-image.ts';
+import { PoolEvents } from '../../src/provision/pool-events.ts';
+import { PoolKeeper } from '../../src/provision/pool-keeper.ts';
 import { Reconciler } from '../../src/provision/reconcile.ts';
 import { Reservations } from '../../src/provision/reservations.ts';
 import { InThreadWorkshop } from '../../src/provision/in-thread-workshop.ts';
@@ -73,6 +75,7 @@ export class Daemon {
   readonly verbs: DomainVerbs;
   readonly admit: AdmitNeeds;
   readonly #libvirt: Libvirt;
+  readonly #poolEvents: PoolEvents;
   #isLibvirtReachable = false;
 
   constructor(host: Host, life: Life) {
@@ -80,12 +83,13 @@ export class Daemon {
     this.#libvirt = host.libvirt;
     const clock = life.clock();
     const ledger = host.ledger.of(life);
-    const pools = host.libvirt.pools(life);
+    const bare = host.libvirt.pools(life);
     const domains = host.libvirt.domainsPort(life);
     const volumes = host.helper.volumes(life);
     const devices = openDevices(host, life);
     const { census, log } = host;
     const reservations = new Reservations({ volumes, log, keepFree: new Map([[VG, host.keepFree]]) });
+    const pools = new PoolKeeper({ pools: bare, volumes, clock, log });
     const policy: ImagePolicy = {
       ...{ requireDigest: true, virtualSizeMaxBytes: 2 ** 40 },
       expansion: { ratioMax: 2000, timeMaxMs: 3_600_000 },
@@ -117,6 +121,9 @@ export class Daemon {
       retiring: new Set<string>(),
     };
     this.reconciler = new Reconciler(needs);
+    this.#poolEvents = new PoolEvents(clock, () => {
+      this.reconciler.requestKnown();
+    });
     this.verbs = new DomainVerbs({
       ...{ ...needs, reconciler: this.reconciler, devices: fillNeeds.devices },
       ...{ sharedGroups: new Set(), virtualSizeMaxBytes: policy.virtualSizeMaxBytes },
@@ -143,7 +150,7 @@ export class Daemon {
         this.reconciler.heard(event.uuid, event.change);
         return;
       case 'pool':
-        this.reconciler.requestKnown();
+        this.#poolEvents.heard();
         return;
       case 'connected':
         this.#isLibvirtReachable = !this.#libvirt.isAway;

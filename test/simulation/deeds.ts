@@ -4,6 +4,7 @@ import { arrive, define, install, redefine, replace, start, stop, undefine } fro
 import {
   changeSpace,
   cutPower,
+  failRefresh,
   killDaemon,
   killHelper,
   passTime,
@@ -24,7 +25,16 @@ export const DEEDS: readonly Deed[] = [
   ...[start, start, start, start, stop, stop, install, install, arrive],
   ...[makeForeign, makeForeign, openForeign, deleteVolume, deleteVolume, useVerb, useVerb],
   ...[reprovision, reprovision, reprovision],
-  ...[togglePool, toggleLibvirt, toggleStore, toggleStore, replaceImage, replaceDigest, changeSpace],
+  ...[
+    togglePool,
+    failRefresh,
+    toggleLibvirt,
+    toggleStore,
+    toggleStore,
+    replaceImage,
+    replaceDigest,
+    changeSpace,
+  ],
   ...[killDaemon, killDaemon, killDaemon, killHelper, killHelper, cutPower, spoof],
   ...[letGuestsWrite, letGuestsWrite, passTime],
 ];

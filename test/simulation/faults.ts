@@ -8,7 +8,7 @@ import type { Random } from './random.ts';
 export const FAULTS = [
   ...['helperGone', 'helperAnswerLost', 'lvmFails', 'storeFails', 'storeTruncates', 'storeCorrupts'],
   ...['storeStalls', 'writeFails', 'syncFails', 'ledgerFails', 'libvirtFails', 'eventLost', 'eventTwice'],
-  'journalFails',
+  ...['journalFails', 'refreshFails'],
 ] as const;
 /** A disk that spoils what it is told to keep is only noticed where volumes are read back. */
 export type Fault = (typeof FAULTS)[number] | 'diskCorrupts';

@@ -68,8 +68,9 @@ export class Group {
     return book;
   }
 
+  /** One that is just being made has nobody's attention yet. */
   isOpen(volume: ModelVolume): boolean {
-    return this.bookOf(volume).openers.size > 0;
+    return (this.#books.get(volume.uuid)?.openers.size ?? 0) > 0;
   }
 
   /** What blkid and a look at the head say. */

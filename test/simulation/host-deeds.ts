@@ -49,6 +49,13 @@ export const togglePool: Deed = (run) => {
   run.say(run.libvirt.isPoolActive ? 'pool started' : 'pool stopped');
 };
 
+/** Somebody else's refresh trips over an LV that vanishes. */
+export const failRefresh: Deed = (run) => {
+  if (run.libvirt.isAway || !run.libvirt.isPoolActive) return;
+  run.say('a refresh by somebody fails, and the pool stops');
+  run.libvirt.failRefresh();
+};
+
 /** Away for a while: what nobody can reach for the rest of a run keeps the rest from happening. */
 export const toggleLibvirt: Deed = async (run, random) => {
   run.setLibvirtAway(!run.libvirt.isAway);

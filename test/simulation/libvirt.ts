@@ -23,6 +23,7 @@ import { VG } from './group.ts';
 import type { Life } from './life.ts';
 import { never } from './life.ts';
 import type { Random } from './random.ts';
+import { Violation } from './violation.ts';
 
 /** A call on a bus nobody answers ends after this time. */
 const CALL_MAX_MS = 25_000;
@@ -73,6 +74,11 @@ export class Libvirt {
   onStart: (spec: DomainSpec, volumes: readonly ModelVolume[], askedAtMs: number) => void = () => undefined;
   isAway = false;
   isPoolActive = true;
+  /** Whoever was the last to stop the pool: somebody who wants it stopped, or a refresh that failed. */
+  stoppedBy: 'operator' | 'refresh' = 'operator';
+  /** The next refresh of ours fails and stops the pool. */
+  failNextRefresh = false;
+  onViolation: (violation: Violation) => void = () => undefined;
   /** Counts power cuts: what was begun before one does not go on after it. */
   #boots = 0;
   /** When a domain was last seen to vanish. */
@@ -265,8 +271,20 @@ export class Libvirt {
     if (!this.isPoolActive || volumes.some((volume) => this.#group.isOpen(volume))) return false;
     for (const volume of volumes) volume.active = false;
     this.isPoolActive = false;
+    this.stoppedBy = 'operator';
     this.emit({ kind: 'pool' });
     return true;
+  }
+
+  /** A refresh fails, whoever asked for it. An LV that is in use keeps vgchange from deactivating any. */
+  failRefresh(): void {
+    if (!this.isPoolActive) return;
+    const { volumes } = this.#group.model;
+    if (!volumes.some((volume) => this.#group.isOpen(volume)))
+      for (const volume of volumes) volume.active = false;
+    this.isPoolActive = false;
+    this.stoppedBy = 'refresh';
+    this.emit({ kind: 'pool' });
   }
 
   startPool(): void {
@@ -283,16 +301,18 @@ export class Libvirt {
 
   domainsPort(daemon: Life): Domains {
     const all = () => [...this.domains].flatMap(([uuid, domain]) => this.#described(uuid, domain));
+    const read = async (uuid: string): Promise<LibvirtDomain | undefined> => {
+      await this.#call(daemon, 'read', () => undefined);
+      await this.domains.get(uuid)?.starting;
+      await daemon.step('libvirt read, a start being over');
+      const truth = this.truths.get(uuid);
+      if (truth !== undefined && this.domains.has(uuid)) truth.isUntold = false;
+      return all().find((domain) => domain.uuid === uuid);
+    };
     return {
       list: () => this.#call(daemon, 'list domains', () => [...this.domains.keys()]),
-      read: async (uuid) => {
-        await this.#call(daemon, 'read', () => undefined);
-        await this.domains.get(uuid)?.starting;
-        await daemon.step('libvirt read, a start being over');
-        const truth = this.truths.get(uuid);
-        if (truth !== undefined && this.domains.has(uuid)) truth.isUntold = false;
-        return all().find((domain) => domain.uuid === uuid);
-      },
+      read,
+      xml: async (uuid) => (await read(uuid))?.xml,
       find: (word) =>
         this.#call(daemon, 'find', () => all().find(({ uuid, name }) => uuid === word || name === word)),
       everyXml: (uuid) =>
@@ -313,21 +333,39 @@ export class Libvirt {
   }
 
   pools(daemon: Life): Pools {
+    const requireActive = () => {
+      if (!this.isPoolActive) throw poolInactive();
+    };
     const pool = (): LogicalPool => ({ name: POOL, uuid: 'pool', vg: VG, active: this.isPoolActive });
     return {
       list: () => this.#call(daemon, 'list pools', () => [pool()]),
       refresh: () =>
-        this.#call(daemon, 'refresh pool', () => {
-          if (!this.isPoolActive) throw failed('the pool is not active');
-          this.refreshPool();
-        }),
+        this.#call(
+          daemon,
+          'refresh pool',
+          () => {
+            if (this.failNextRefresh || this.#faults.strikes('refreshFails')) {
+              this.failNextRefresh = false;
+              this.#trace('a refresh of ours fails, and the pool stops');
+              this.failRefresh();
+              throw failed('no storage vol with matching path');
+            }
+            this.refreshPool();
+          },
+          requireActive,
+        ),
       start: () =>
         this.#call(daemon, 'start pool', () => {
+          if (!this.isPoolActive && this.stoppedBy === 'operator')
+            this.onViolation(
+              new Violation('stays-stopped', 'a pool was started that its operator has stopped'),
+            );
+          this.#trace('the pool is started by us');
           this.startPool();
         }),
       deleteVolume: (_pool, lv) =>
         this.#call(daemon, 'delete volume', () => {
-          if (!this.isPoolActive) throw failed('the pool is not active');
+          if (!this.isPoolActive) throw poolInactive();
           const volume = this.#group.model.find(lv);
           if (volume === undefined) return;
           if (this.#group.isOpen(volume)) throw failed(`${lv} is in use`);
@@ -368,12 +406,19 @@ export class Libvirt {
     return [{ uuid, name: spec.name, xml, active, persistent, autostart, ...state }];
   }
 
-  async #call<T>(daemon: Life, name: string, effect: () => T): Promise<T> {
+  /** `before` is what libvirt looks at before anything can go wrong. */
+  async #call<T>(
+    daemon: Life,
+    name: string,
+    effect: () => T,
+    before: () => void = () => undefined,
+  ): Promise<T> {
     await daemon.step(`libvirt ${name}`);
     if (this.isAway) {
       if (this.#random.chance(0.3)) await daemon.wait(CALL_MAX_MS, 'a bus that nobody answers on');
       throw new ProvisionError({ code: 'LIBVIRT_UNAVAILABLE', message: 'libvirt does not answer' });
     }
+    before();
     if (this.#faults.strikes('libvirtFails')) throw failed('an internal error occurred');
     const result = effect();
     await daemon.step(`libvirt ${name} answered`);
@@ -383,4 +428,8 @@ export class Libvirt {
 
 function failed(what: string): ProvisionError {
   return new ProvisionError({ code: 'LIBVIRT_FAILED', message: `libvirt: ${what}` });
+}
+
+function poolInactive(): ProvisionError {
+  return new ProvisionError({ code: 'POOL_INACTIVE', message: 'libvirt: the pool is not active' });
 }

@@ -44,8 +44,11 @@ export class MemoryLedger {
       else effect();
       if (kill?.when === 'after') kill.kill();
     };
+    const fills = () => [...this.#fills.values()].sort((a, b) => a.createdAtMs - b.createdAtMs);
     return {
-      fills: () => [...this.#fills.values()].sort((a, b) => a.createdAtMs - b.createdAtMs),
+      fills,
+      fillsOf: (uuid) => fills().filter(({ domainUuid }) => domainUuid === uuid),
+      fillsAt: ({ vg, lv }) => fills().filter(({ location }) => location.vg === vg && location.lv === lv),
       fillOf: (domainUuid, target) => this.#fills.get(`${domainUuid} ${target}`),
       putFill: (record) => {
         write(`${record.state} fill`, () => {

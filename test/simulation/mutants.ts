@@ -12,6 +12,7 @@ import { AGREEMENT } from './mutations/agreement.ts';
 import { BYTES } from './mutations/bytes.ts';
 import { DELETION } from './mutations/deletion.ts';
 import type { Change, Mutant } from './mutations/mutant.ts';
+import { POOLS } from './mutations/pools.ts';
 import { REPROVISION } from './mutations/reprovision.ts';
 import { STARTS } from './mutations/starts.ts';
 import { VOLUMES } from './mutations/volumes.ts';
@@ -20,7 +21,7 @@ const ROOT = join(import.meta.dirname, '../..');
 /** Runs a mutant has to survive to be called a survivor. */
 const SEEDS = 3000;
 
-const MUTANTS = [...BYTES, ...VOLUMES, ...STARTS, ...AGREEMENT, ...REPROVISION, ...DELETION];
+const MUTANTS = [...BYTES, ...VOLUMES, ...STARTS, ...AGREEMENT, ...REPROVISION, ...DELETION, ...POOLS];
 
 function main(): number {
   const { values } = parseArgs({

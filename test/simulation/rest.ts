@@ -30,6 +30,7 @@ export class Rest {
     await this.#run.runFor(120_000);
     this.#run.setLibvirtAway(false);
     this.#run.libvirt.startPool();
+    this.#run.libvirt.failNextRefresh = this.#run.restRandom.chance(0.3);
     if (!this.#run.daemon.life.isAlive) this.#run.startDaemon();
     // Time for everybody to look at everything.
     await this.#run.runFor(this.#run.host.intervalMs + 30_000);

@@ -55,6 +55,7 @@ const STREAM = {
   jitter: 7,
   readBack: 8,
   limits: 9,
+  rest: 10,
   each: 1000,
 } as const;
 
@@ -103,12 +104,15 @@ export class Simulation {
   readonly #names = new Map<string, string>();
   #lives = 0;
   #deed = 0;
+  /** For what happens when the faults are over. */
+  readonly restRandom: Random;
   #isOver = false;
   /** Since when daemon and libvirt have both been there. */
   #calmSinceMs = 0;
 
   constructor(seed: number, where?: () => string) {
     this.#seed = seed;
+    this.restRandom = new Random(seed, STREAM.rest);
     this.#where = where;
     this.crashes = new Crashes(this, () => new Random(seed, STREAM.power + this.#lives));
     const random = new Random(seed, STREAM.faults);
@@ -131,6 +135,7 @@ export class Simulation {
     const onViolation = (violation: Violation) => {
       this.broken(violation);
     };
+    this.libvirt.onViolation = onViolation;
     this.helper = new Helper({
       group,
       faults,

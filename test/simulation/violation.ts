@@ -20,5 +20,6 @@ export type Oracle =
   | 'gate-in-time'
   | 'in-agreement'
   | 'nothing-left'
+  | 'stays-stopped'
   | 'ready-in-the-end'
   | 'no-defect';

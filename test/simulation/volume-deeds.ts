@@ -21,7 +21,9 @@ export const makeForeign: Deed = (run, random) => {
 
 /** Somebody opens a volume that is not ours by its name, writes to it or not, and closes it some time later. */
 export const openForeign: Deed = async (run, random) => {
-  const foreign = run.group.model.volumes.filter(({ tags }) => readMark(tags).state === 'unmarked');
+  const foreign = run.group.model.volumes.filter(
+    ({ tags, active }) => active && readMark(tags).state === 'unmarked',
+  );
   if (foreign.length === 0) return;
   const volume = random.pick(foreign);
   const { disk, openers } = run.group.bookOf(volume);

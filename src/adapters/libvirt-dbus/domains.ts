@@ -53,12 +53,10 @@ export class LibvirtDomains implements Domains {
   async read(uuid: string): Promise<LibvirtDomain | undefined> {
     return ifFound(async () => {
       const persistent = readBoolean(await this.#property(uuid, 'Persistent'));
-      // Never VIR_DOMAIN_XML_SECURE: no password ever enters this process.
-      const flags = persistent ? VIR_DOMAIN_XML_INACTIVE : 0;
       const domain = {
         uuid,
         name: readString(await this.#property(uuid, 'Name')),
-        xml: readString(await this.#method(uuid, 'GetXMLDesc', 'u', flags)),
+        xml: await this.#xml(uuid),
         active: readBoolean(await this.#property(uuid, 'Active')),
         persistent,
         autostart: persistent && readBoolean(await this.#property(uuid, 'Autostart')),
@@ -78,6 +76,10 @@ export class LibvirtDomains implements Domains {
       ];
       return [...new Set(texts)];
     });
+  }
+
+  xml(uuid: string): Promise<string | undefined> {
+    return ifFound(() => this.#xml(uuid));
   }
 
   async find(nameOrUuid: string): Promise<LibvirtDomain | undefined> {
@@ -144,6 +146,11 @@ export class LibvirtDomains implements Domains {
       ANNOTATION_NAMESPACE,
       flags,
     );
+  }
+
+  /** Never VIR_DOMAIN_XML_SECURE: no password ever enters this process. A transient domain has only the one XML. */
+  async #xml(uuid: string): Promise<string> {
+    return readString(await this.#method(uuid, 'GetXMLDesc', 'u', VIR_DOMAIN_XML_INACTIVE));
   }
 
   #connect(member: string, signature: string, ...body: unknown[]): Promise<readonly unknown[]> {

@@ -43,7 +43,7 @@ export class LibvirtPools implements Pools {
   async deleteVolume(pool: string, lv: string): Promise<void> {
     const path = await this.#pathOf(pool);
     // libvirt may not know the volume yet, or may remember one that is gone: a refresh settles both.
-    const known = await this.#volume(path, lv);
+    const known = await this.#volume(path, lv).catch(onPool(pool));
     if (known !== undefined) {
       try {
         await this.#delete(known);
@@ -53,7 +53,7 @@ export class LibvirtPools implements Pools {
       }
     }
     await this.refresh(pool);
-    const volume = await this.#volume(path, lv);
+    const volume = await this.#volume(path, lv).catch(onPool(pool));
     if (volume !== undefined) await this.#delete(volume).catch(onPool(pool));
   }
 
@@ -139,7 +139,7 @@ function onPool(pool: string): (error: unknown) => never {
     }
     if (saysLibvirt(error, 'is not active')) {
       throw new ProvisionError({
-        code: 'POOL_UNSUITABLE',
+        code: 'POOL_INACTIVE',
         message: `The storage pool '${pool}' is stopped.`,
         hint: `Start it with: virsh pool-start ${pool}`,
         cause: error,

@@ -60,9 +60,7 @@ export const AGREEMENT: readonly Mutant[] = [
   {
     name: 'libvirt is not told of a published volume',
     killedBy: 'ready-in-the-end',
-    changes: [
-      { file: 'provision/publish-volume.ts', from: 'await needs.pools.refresh(pool);', to: 'void pool;' },
-    ],
+    changes: [{ file: 'provision/publish-volume.ts', from: 'await pools.refresh(pool);', to: 'void pools;' }],
   },
   {
     name: 'the rows of an interrupted fill are taken for running',

@@ -30,8 +30,8 @@ export const DELETION: readonly Mutant[] = [
     changes: [
       {
         file: 'provision/end-of-volume.ts',
-        from: 'disk.request.target === record.request.target && volumeKey(disk.location) === volumeKey(record.location)',
-        to: 'disk.request.target === record.request.target',
+        from: ' &&\n      volumeKey(disk.location) === volumeKey(record.location);',
+        to: ';',
       },
     ],
   },
