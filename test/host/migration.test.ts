@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CONTROL_SOCKET } from '../../src/core/control-protocol.ts';
 import { collectLogsOnFailure, eventually, Host } from './host.ts';
 import type { ShResult } from './host.ts';
 import {
@@ -202,6 +203,14 @@ describe('a guest that moves to another host', () => {
       } finally {
         await destination.sh(`systemctl kill --signal CONT ${DAEMON}`);
       }
+      // What has come together meanwhile is behind it.
+      await eventually('the daemon reads volumes again', async () => {
+        const { exitCode } = await destination.sh(
+          `curl --silent --fail --max-time 5 --unix-socket ${CONTROL_SOCKET} http://daemon/v1/domains`,
+          { reject: false },
+        );
+        return exitCode === 0 ? true : undefined;
+      });
     });
 
     it('that fails half-way runs on where it was, and leaves nothing on the other host', async () => {
