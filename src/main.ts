@@ -35,6 +35,7 @@ import type { LibvirtEvent, Log } from './provision/ports.ts';
 import { Reconciler } from './provision/reconcile.ts';
 import { Reservations } from './provision/reservations.ts';
 import { wishMissedAutostarts } from './provision/start-wishes.ts';
+import { takingTurns } from './provision/taking-turns.ts';
 import { WriteRate } from './provision/write-rate.ts';
 
 /** How long the gate waits for libvirt to name its pools before it goes by what was last known, in ms. */
@@ -54,7 +55,6 @@ Normally started by systemd: systemctl start libvirt-volume-provisioner. See lvp
 async function run(config: Config, log: Log): Promise<() => Promise<void>> {
   const { ledger, damagedLedgers } = await openLedgerOfThisBoot(config, log);
   const clock = systemClock;
-  const volumes = new LvmHelper();
   let isLibvirtReachable = false;
   const libvirt = libvirtOverDbus({
     log,
@@ -67,7 +67,8 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
     },
   });
   const { domains } = libvirt;
-  const pools = new PoolKeeper({ pools: libvirt.pools, volumes, clock, log });
+  const { volumes, pools: unwatched } = takingTurns(new LvmHelper(), libvirt.pools);
+  const pools = new PoolKeeper({ pools: unwatched, volumes, clock, log });
   const gatePools = new KnownPools(pools, clock, POOLS_LIMIT_MS);
   const stores = await openStores(config, log);
   await stores.journals.keepOnly(new Set(ledger.fills().map(({ fillId }) => fillId)));

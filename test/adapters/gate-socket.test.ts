@@ -2,7 +2,7 @@
  * The real hook, run by a real shell with a real curl, against the real socket. What it does without the
  * daemon needs LVM and is tested on the host.
  */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -43,8 +43,8 @@ async function serve(answer: AdmitAnswer | Error): Promise<void> {
   });
 }
 
-async function runHook(words: readonly string[], xml: string) {
-  const { exitCode, stdout, stderr } = await execa(hook, words, {
+async function runHook(words: readonly string[], xml: string, program = hook) {
+  const { exitCode, stdout, stderr } = await execa(program, words, {
     input: xml,
     reject: false,
     env: { LVP_RUNTIME_DIR: runtimeDir },
@@ -124,6 +124,46 @@ describe('the qemu hook', () => {
     const { exitCode, stderr } = await runHook(['vm1', 'prepare', 'begin', '-'], annotated);
     expect(exitCode).toBe(1);
     expect(stderr).toMatch(/^libvirt-volume-provisioner: domain vm1 is not started: /);
+  });
+
+  describe('going by the seals', () => {
+    const onBlockDisk = annotated.replace(
+      /<disk type='volume'.*<\/disk>/,
+      "<disk type='block'><source dev='/dev/vg0/vm1'/><target dev='vda'/></disk>",
+    );
+    const seal = 'lvp:ready,lvp:domain:11111111-1111-4111-8111-111111111111,lvp:generation:1';
+
+    /** Runs the hook with this in place of lvs. */
+    async function runWithLvs(lvs: string) {
+      writeFileSync(join(runtimeDir, 'lvs'), `#!/bin/sh\n${lvs}\n`, { mode: 0o755 });
+      const script = readFileSync(hook, 'utf8').replace('\nPATH=', `\nPATH=${runtimeDir}:`);
+      writeFileSync(join(runtimeDir, 'hook'), script, { mode: 0o755 });
+      return runHook(['vm1', 'prepare', 'begin', '-'], onBlockDisk, join(runtimeDir, 'hook'));
+    }
+
+    it('allows what has one', async () => {
+      expect(await runWithLvs(`echo '  ${seal}'`)).toEqual({ exitCode: 0, stderr: '' });
+    });
+
+    it.each([
+      ['without one', 'echo "  lvp:filling"'],
+      ['that is another domain’s', `echo '  ${seal.replace('1111', '2222')}'`],
+      ['that LVM could not read to the end', `echo '  ${seal}'; exit 5`],
+    ])('refuses a volume %s', async (_case, lvs) => {
+      expect(await runWithLvs(lvs)).toEqual({
+        exitCode: 1,
+        stderr: expect.stringContaining('volume vg0/vm1 of disk vda has no seal') as string,
+      });
+    });
+
+    it('waits for no lvs that a disk keeps from ending', async () => {
+      // Out of reach of every signal that the hook can send, and with the hook's pipe.
+      const pidFile = join(runtimeDir, 'pid');
+      const { exitCode } = await runWithLvs(`setsid sh -c 'echo $$ >${pidFile}; exec sleep 120'`);
+      expect(exitCode).toBe(1);
+      // It is still there: or this would throw.
+      process.kill(Number(readFileSync(pidFile, 'utf8')), 'SIGKILL');
+    });
   });
 });
 

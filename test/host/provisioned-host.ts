@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, expect } from 'vitest';
-import type { DomainStatus } from '../../src/core/control-protocol.ts';
+import type { DomainStatus, VolumeStatus } from '../../src/core/control-protocol.ts';
 import { CONTROL_SOCKET } from '../../src/core/control-protocol.ts';
 import { collectLogsOnFailure, eventually, Host } from './host.ts';
 
@@ -131,6 +131,15 @@ export async function published(host: Host, name: string, timeoutMs = 120_000): 
   );
 }
 
+/** Waits until the fill of the domain's first disk has failed, and says why. */
+export async function failureOf(host: Host, name: string): Promise<VolumeStatus['problem']> {
+  const failed = await eventually(`${name} has failed`, async () => {
+    const [volume] = (await statusOf(host, name)).volumes;
+    return volume?.state === 'failed' ? volume : undefined;
+  });
+  return failed.problem;
+}
+
 /** What a guest must read: the image as qemu-img sees it, and zeros to the end of the LV. Returns a SHA-256. */
 export async function expectedDigest(
   image: string,
@@ -157,12 +166,12 @@ export async function deviceDigest(host: Host, device: string): Promise<string> 
   return stdout.split(' ')[0] ?? '';
 }
 
-/** Leaves another tenant's bytes all over the free space of vg0's beginning, where new LVs go. */
-export async function soilFreeSpace(host: Host, sizeMiB = 1024): Promise<void> {
+/** Leaves another tenant's bytes all over the free space of a group's beginning, where new LVs go. */
+export async function soilFreeSpace(host: Host, sizeMiB = 1024, vg = 'vg0'): Promise<void> {
   await host.sh(
-    `lvcreate --yes --name soiled --size ${sizeMiB}M vg0
-     tr '\\0' '\\245' </dev/zero | dd of=/dev/vg0/soiled bs=1M count=${sizeMiB} oflag=direct iflag=fullblock status=none
-     lvremove --yes vg0/soiled`,
+    `lvcreate --yes --name soiled --size ${sizeMiB}M ${vg}
+     tr '\\0' '\\245' </dev/zero | dd of=/dev/${vg}/soiled bs=1M count=${sizeMiB} oflag=direct iflag=fullblock status=none
+     lvremove --yes ${vg}/soiled`,
     { timeoutMs: 300_000 },
   );
 }
@@ -176,9 +185,31 @@ export async function limitRate(host: Host, mibPerSecond: number | undefined): P
   );
 }
 
-/** Those that are left in vg0. */
-export async function privateVolumes(host: Host): Promise<string[]> {
-  const { stdout } = await host.sh('lvs --noheadings -o lv_name vg0');
+/** Defines the domain and waits until bytes flow; then so slowly that they cannot all have come before limitRate() is called. */
+export async function beginSlowFill(host: Host, domain: TestDomain): Promise<void> {
+  await limitRate(host, 2);
+  await define(host, domain);
+  await eventually('bytes flow', async () => {
+    const [volume] = (await statusOf(host, domain.name)).volumes;
+    return (volume?.bytesDone ?? 0) > 0 ? true : undefined;
+  });
+  await limitRate(host, 0.125);
+}
+
+/** Waits until the domain's volumes are published, and compares one, by default that of its name, with a raw image. */
+export async function expectFilled(
+  host: Host,
+  name: string,
+  image: string,
+  { vg = 'vg0', lv = name } = {},
+): Promise<void> {
+  await published(host, name);
+  expect(await deviceDigest(host, `/dev/${vg}/${lv}`)).toBe(await expectedDigest(image, 'raw'));
+}
+
+/** Those that are left in a group. */
+export async function privateVolumes(host: Host, vg = 'vg0'): Promise<string[]> {
+  const { stdout } = await host.sh(`lvs --noheadings -o lv_name ${vg}`);
   return stdout
     .split('\n')
     .map((line) => line.trim())

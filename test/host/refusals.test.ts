@@ -193,28 +193,6 @@ describe('a request that cannot be met', () => {
         },
       },
       {
-        name: 'no-digest',
-        before: () => host().putImage(raw, 'no-digest.raw'),
-        code: 'DIGEST_MISSING',
-        says: /none of no-digest\.raw\.sha256/,
-        hint: /sha256sum/,
-        mend: async () => {
-          await host().putImage(raw, 'no-digest.raw', { sidecar: true });
-          await retry('no-digest');
-        },
-      },
-      {
-        name: 'cut-raw',
-        before: () => putTruncated(raw, 'cut-raw.raw', 9 * MIB),
-        code: 'DIGEST_MISMATCH',
-        says: /images\/cut-raw\.raw/,
-        hint: /.{20}/,
-        mend: async () => {
-          await host().putImage(raw, 'cut-raw.raw', { sidecar: true });
-          await retry('cut-raw');
-        },
-      },
-      {
         name: 'cut-qcow2',
         domain: { image: 'cut-qcow2.qcow2', format: 'qcow2' },
         before: () => putTruncated(qcow2, 'cut-qcow2.qcow2', 9 * MIB),
@@ -226,24 +204,6 @@ describe('a request that cannot be met', () => {
           await retry('cut-qcow2');
         },
         filledFrom: () => qcow2,
-      },
-      {
-        name: 'size-too-small',
-        domain: {
-          image: 'good.raw',
-          attributes: 'size="8MiB"',
-          uuid: '5e11a000-0000-4000-8000-000000000001',
-        },
-        before: () => Promise.resolve(),
-        code: 'IMAGE_TOO_LARGE',
-        says: /8388608 bytes.*images\/good\.raw has 16777216/,
-        hint: /raise size/,
-        mend: () =>
-          define(host(), {
-            name: 'size-too-small',
-            image: 'good.raw',
-            uuid: '5e11a000-0000-4000-8000-000000000001',
-          }),
       },
       {
         name: 'blank-too-small',
@@ -321,7 +281,7 @@ describe('a request that cannot be met', () => {
     const OTHER_DISK =
       '<volume xmlns="urn:libvirt-volume-provisioner:domain:1" target="vda" image="images/good.raw" format="raw"/>';
 
-    it.each([
+    const mistakes = [
       {
         name: 'unknown-attribute',
         change: (xml: string) => xml.replace('format="raw"', 'format="raw" colour="red"'),
@@ -358,23 +318,29 @@ describe('a request that cannot be met', () => {
         code: 'POOL_UNSUITABLE',
         says: /pool "nowhere"/,
       },
-    ])('$name: is named to everybody who asks, and nothing is made', async ({ name, change, code, says }) => {
+    ];
+
+    it('is named to everybody who asks, and nothing is made', async () => {
       const names = await volumeNames();
-      await host().sh('cat >/tmp/wrong.xml && virsh define /tmp/wrong.xml', {
-        input: change(domainXml({ name, image: 'good.raw' })),
-      });
-      await eventually('it is listed', async () =>
-        new RegExp(`^${name} `, 'm').test(await sh('lvp list')) ? true : undefined,
-      );
-      const status = await statusOf(host(), name);
-      expect(status.problems.map((problem) => problem.code)).toContain(code);
-      expect(status.problems.map(({ message }) => message).join('\n')).toMatch(says);
-      expect(status.problems.every(({ hint = '' }) => hint.length > 10)).toBe(true);
+      for (const { name, change } of mistakes)
+        await host().sh('cat >/tmp/wrong.xml && virsh define /tmp/wrong.xml', {
+          input: change(domainXml({ name, image: 'good.raw' })),
+        });
+      for (const { name, code, says } of mistakes) {
+        const { problems } = await eventually(`${name} was looked at`, async () => {
+          const status = await statusOf(host(), name);
+          return status.problems.length > 0 ? status : undefined;
+        });
+        expect(problems.map((problem) => problem.code)).toContain(code);
+        expect(problems.map(({ message }) => message).join('\n')).toMatch(says);
+        expect(problems.every(({ hint = '' }) => hint.length > 10)).toBe(true);
+        expect((await answerThat(says, () => gate(name))).exitCode).toBe(1);
+      }
+      const [{ name, says } = expect.fail()] = mistakes;
       expect((await host().sh(`lvp status ${name}`, { reject: false })).exitCode).toBe(5);
       const explained = await sh(`lvp explain ${name}`);
       expect(explained).toContain('would be refused');
       expect(explained).toMatch(says);
-      expect((await answerThat(says, () => gate(name))).exitCode).toBe(1);
       expect(await volumeNames()).toBe(names);
     });
   });

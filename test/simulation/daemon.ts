@@ -20,6 +20,7 @@ import { PoolEvents } from '../../src/provision/pool-events.ts';
 import { PoolKeeper } from '../../src/provision/pool-keeper.ts';
 import { Reconciler } from '../../src/provision/reconcile.ts';
 import { Reservations } from '../../src/provision/reservations.ts';
+import { takingTurns } from '../../src/provision/taking-turns.ts';
 import { InThreadWorkshop } from '../../src/provision/in-thread-workshop.ts';
 import type { StreamShape } from '../../src/provision/stream-shape.ts';
 import type { Census } from './census.ts';
@@ -83,13 +84,12 @@ export class Daemon {
     this.#libvirt = host.libvirt;
     const clock = life.clock();
     const ledger = host.ledger.of(life);
-    const bare = host.libvirt.pools(life);
     const domains = host.libvirt.domainsPort(life);
-    const volumes = host.helper.volumes(life);
+    const { volumes, pools: unwatched } = takingTurns(host.helper.volumes(life), host.libvirt.pools(life));
     const devices = openDevices(host, life);
     const { census, log } = host;
     const reservations = new Reservations({ volumes, log, keepFree: new Map([[VG, host.keepFree]]) });
-    const pools = new PoolKeeper({ pools: bare, volumes, clock, log });
+    const pools = new PoolKeeper({ pools: unwatched, volumes, clock, log });
     const policy: ImagePolicy = {
       ...{ requireDigest: true, virtualSizeMaxBytes: 2 ** 40 },
       expansion: { ratioMax: 2000, timeMaxMs: 3_600_000 },
