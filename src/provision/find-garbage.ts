@@ -184,16 +184,24 @@ function nameOf(known: KnownDomain | undefined): string {
 function rowWithoutVolume(needs: FindNeeds, { volumes, there }: Reading, record: FillRecord): Found[] {
   const { location, domainUuid, domainName, request, fillId } = record;
   if (record.state !== 'ready' || needs.fills.running.has(fillId)) return [];
-  if (volumes.some((volume) => volumeKey(volume) === volumeKey(location))) return [];
+  const volume = volumes.find((one) => volumeKey(one) === volumeKey(location));
+  const isThere = there.has(domainUuid);
+  // Another one under its name: of a domain that is there, plans speak of it.
+  if (volume !== undefined && (isThere || isOfFill(volume, fillId))) return [];
   const name = `${domainName} ${request.target}`;
   const common = { domain: domainUuid, record };
-  if (!there.has(domainUuid)) {
+  if (!isThere) {
     const why = `${volumeKey(location)} is gone, and so is the domain`;
     return [{ ...todo('row-without-volume', name, 'remove'), ...common, why }];
   }
   const why = `${volumeKey(location)} was published and is gone`;
   const hint = `If it is to be made again: lvp retry ${domainName}`;
   return [{ ...todo('row-without-volume', name, 'none'), ...common, why, hint }];
+}
+
+function isOfFill({ tags }: LogicalVolume, fillId: string): boolean {
+  const mark = readMark(tags);
+  return mark.state === 'ready' && mark.fillId === fillId;
 }
 
 function deleteHint({ pools }: Reading, { vg, lv }: LogicalVolume): string {

@@ -200,7 +200,9 @@ export class Reconciler {
     const known = ledger.domainOf(domain.uuid);
     const startWish = startWishAfter(known, planned, seen);
     if (seen === 'libvirt') this.#needs.firstStarts.delete(domain.uuid);
-    if (seen === 'gate' && known === undefined) this.#needs.firstStarts.set(domain.uuid, domain.name);
+    if (seen === 'gate' && known === undefined && isNewHere(planned)) {
+      this.#needs.firstStarts.set(domain.uuid, domain.name);
+    }
     if (seen === 'gate') for (const uuid of forgetEarlierTries(this.#needs, domain)) this.#news.forget(uuid);
     if (seen !== undefined) {
       const origin = known?.origin === 'libvirt' && !this.ends.isGone(domain.uuid) ? 'libvirt' : seen;
@@ -499,4 +501,11 @@ export class Reconciler {
     // The mistakes of an annotation were just said.
     if (isForgotten && !isThere) this.#news.forget(uuid);
   }
+}
+
+/** A domain may have been here before, under the same UUID, and its guest have run on what was published for it. */
+function isNewHere({ disks, problems }: Plan): boolean {
+  const isPublished = (disk: DiskPlan) =>
+    disk.action === 'none' || (disk.action === 'refuse' && disk.sealed !== undefined);
+  return problems.length === 0 && disks.every((disk) => !isPublished(disk) && disk.aside === undefined);
 }

@@ -166,6 +166,21 @@ describe('lvp gc', () => {
     expect([world.ledger.fills(), world.ledger.domains()]).toEqual([[], []]);
   });
 
+  it('removes the row of a volume whose name another one has, its domain being gone', async () => {
+    const world = await publishedWorld("on-undefine='delete'");
+    world.restart();
+    world.undefine(uuid);
+    await world.reconciler.idle();
+    const volume = world.volumes.lvm.get('vm1');
+    volume.tags = sealTags({ ...seal, target: 'vm1', domainUuid: uuid });
+    expect(brief(await dryRun(world))).toEqual([
+      ['orphan', 'vg0/vm1', 'none'],
+      ['row-without-volume', 'vm1 vda', 'remove'],
+    ]);
+    expect(done((await world.garbage.collect({})).findings)).toEqual([false, true]);
+    expect([world.names(), world.ledger.fills()]).toEqual([['vg0/vm1'], []]);
+  });
+
   it('removes what the image cache has no use for, and shows ledgers that were set aside', async () => {
     const world = await publishedWorld();
     world.strays.add('/cache/0123.part');

@@ -72,6 +72,28 @@ describe('a guest with two disks that comes back with another UUID', () => {
     expect(world.ledger.fills().map(({ domainUuid }) => domainUuid)).toEqual([third, third]);
   });
 
+  it('gets nothing on which a guest may have run before it was undefined', async () => {
+    const world = worldOfTwo();
+    world.images.hold();
+    expect(await tryToStart(world, first)).toMatchObject({ allowed: false });
+    world.images.letGo();
+    await until('both are published', () => stateOf(world, 'vdb') === 'ready');
+    expect(await tryToStart(world, first)).toMatchObject({ allowed: true });
+    // It has run, and was undefined.
+    world.ledger.removeFill(first ?? '', 'vda');
+    world.ledger.removeFill(first ?? '', 'vdb');
+    world.ledger.removeDomain(first ?? '');
+    world.volumes.remove('vdb');
+    world.images.hold();
+    expect(await tryToStart(world, first)).toMatchObject({ allowed: false });
+    const answer = admitStart(world.admit, 'prepare', xmlOf(second));
+    for (let turn = 0; turn < 100; turn++) await new Promise((resolve) => setImmediate(resolve));
+    world.clock.advance(3_000);
+    expect(await answer).toMatchObject({ allowed: false });
+    world.images.letGo();
+    expect(readMark(world.volume('vda')?.tags ?? [])).toMatchObject({ state: 'ready', domainUuid: first });
+  });
+
   it('is the only one with rows in the ledger, though the tool has removed one of its volumes', async () => {
     const world = worldOfTwo();
     world.images.hold();

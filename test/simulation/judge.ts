@@ -170,7 +170,8 @@ export class Judge {
       const volume = this.#group.model.find(location.lv);
       const seal = volume && sealOf(volume);
       const isTheirs = seal?.domainUuid === record.domainUuid;
-      if (state === 'ready' && isTheirs && seal.fillId !== fillId) {
+      // Where the domain has gone, lvp gc shows the row.
+      if (state === 'ready' && isTheirs && seal.fillId !== fillId && domains.has(record.domainUuid)) {
         throw new Violation('in-agreement', `${what} names another fill than the seal of ${location.lv}`);
       }
       const known = ledger.domainOf(record.domainUuid);

@@ -46,21 +46,4 @@ export const DELETION: readonly Mutant[] = [
       },
     ],
   },
-  {
-    name: 'a volume goes as soon as its domain does',
-    killedBy: 'deleted-on-proof',
-    changes: [
-      {
-        file: 'provision/delete-published.ts',
-        from: "if ((await domains.read(record.domainUuid)) !== undefined) return kept('its domain is back');",
-        to: '',
-      },
-      {
-        file: 'provision/delete-published.ts',
-        from: "if (!isStillGone()) return kept('its domain is coming back');",
-        to: '',
-      },
-      { file: 'provision/delete-published.ts', from: 'if (user !== undefined) return kept(user);', to: '' },
-    ],
-  },
 ];
