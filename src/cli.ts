@@ -6,6 +6,7 @@ import { addAnnotate } from './cli/annotate.ts';
 import { addCancel } from './cli/cancel.ts';
 import { addConfig } from './cli/config-check.ts';
 import { addExplain } from './cli/explain.ts';
+import { addHandover } from './cli/handover.ts';
 import { addGc } from './cli/gc.ts';
 import { addImage } from './cli/image.ts';
 import { EXIT, EXIT_HELP, exitCodeOf } from './cli/exit-codes.ts';
@@ -13,6 +14,7 @@ import { addList } from './cli/list.ts';
 import { Output } from './cli/output.ts';
 import { addProvision } from './cli/provision.ts';
 import { addReprovision } from './cli/reprovision.ts';
+import { addReceive } from './cli/receive.ts';
 import { addRetry } from './cli/retry.ts';
 import { addStatus } from './cli/status.ts';
 import { toProblem } from './core/errors.ts';
@@ -47,6 +49,8 @@ function buildProgram(): Command {
     addRetry,
     addReprovision,
     addProvision,
+    addHandover,
+    addReceive,
     addGc,
     addImage,
     addConfig,

@@ -61,12 +61,15 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
     onEvent: (event) => {
       if (event.kind === 'connected') isLibvirtReachable = true;
       if (event.kind === 'disconnected') isLibvirtReachable = false;
+      // The first question to the gate may come when libvirt is slow to answer.
+      if (event.kind === 'connected') gatePools.list().catch(() => undefined);
       onLibvirtEvent(event, reconciler, poolEvents, log);
     },
   });
   const { domains } = libvirt;
   const { volumes, pools: unwatched } = takingTurns(new LvmHelper(), libvirt.pools);
   const pools = new PoolKeeper({ pools: unwatched, volumes, clock, log });
+  const gatePools = new KnownPools(pools, clock, POOLS_LIMIT_MS);
   const stores = await openStores(config, log);
   await stores.journals.keepOnly(new Set(ledger.fills().map(({ fillId }) => fillId)));
   const { readBack } = config.verify;
@@ -82,10 +85,10 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
     (record, task, fill) => fillVolume(fillNeeds, record, task, fill),
     config.fills,
   );
-  const firstStarts = new Map<string, string>();
-  const retiring = new Set<string>();
   const needs = {
-    ...{ ledger, clock, log, volumes, reservations, pools, domains, fills, firstStarts, retiring },
+    ...{ ledger, clock, log, volumes, reservations, pools, domains, fills },
+    ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>() },
+    sharedGroups: new Set(config.sharedVolumeGroups),
   };
   const reconciler = new Reconciler(needs);
   const poolEvents = new PoolEvents(clock, () => {
@@ -94,13 +97,13 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
   // First, because it notices a daemon that runs already.
   const control = await serveControl({
     path: join(config.runtimeDir, 'control.sock'),
-    verbs: new DomainVerbs({ ...needs, reconciler }),
+    verbs: new DomainVerbs({ ...needs, ...config.limits, reconciler, devices }),
     images: new CachedImageVerbs({ ...fillNeeds, log }),
     garbage: new GarbageCollector({ ...needs, reconciler, cache: stores.cache, damagedLedgers }),
     log,
   });
   const gate = await openGate(config, {
-    ...{ ...needs, reconciler },
+    ...{ ...needs, pools: gatePools, reconciler },
     isLibvirtReachable: () => isLibvirtReachable,
   });
   // The first question to the gate, perhaps an autostart, shall meet a helper that is awake.
@@ -124,8 +127,7 @@ async function openGate(
   { runtimeDir, gate: { graceMs } }: Config,
   needs: Omit<AdmitNeeds, 'graceMs'>,
 ): ReturnType<typeof openGateSocket> {
-  const pools = new KnownPools(needs.pools, needs.clock, POOLS_LIMIT_MS);
-  const admitNeeds = { ...needs, pools, graceMs };
+  const admitNeeds = { ...needs, graceMs };
   return openGateSocket({
     ...{ runtimeDir, graceMs, log: needs.log },
     admit: (operation, xml) => admitStart(admitNeeds, operation, xml),
@@ -172,6 +174,7 @@ async function openStores(config: Config, log: Log) {
 function onLibvirtEvent(event: LibvirtEvent, reconciler: Reconciler, poolEvents: PoolEvents, log: Log): void {
   switch (event.kind) {
     case 'domain':
+      if (event.mayHaveRun === true) reconciler.arrivals.mayHaveRun(event.uuid);
       reconciler.heard(event.uuid, event.change);
       return;
     case 'pool':
@@ -183,6 +186,7 @@ function onLibvirtEvent(event: LibvirtEvent, reconciler: Reconciler, poolEvents:
       lookAtEverything(reconciler, log);
       return;
     case 'disconnected':
+      reconciler.arrivals.loseSight();
       log.warn({ problem: event.problem }, 'libvirt does not answer');
       return;
   }

@@ -34,6 +34,8 @@ export interface Config {
     readonly rateMinBytesPerS: number;
   };
   readonly volumeGroups: readonly string[];
+  /** Those that other hosts see too; in those of them that are not in volumeGroups, seals are only verified. */
+  readonly sharedVolumeGroups: readonly string[];
   readonly integrity: {
     readonly requireDigest: boolean;
     readonly minisignKeys: readonly MinisignKey[];
@@ -217,6 +219,7 @@ function toConfig(file: ConfigFile, accessKey: Secret, secretKey: Secret, ca: st
       rateMinBytesPerS: minio.rate_min,
     },
     volumeGroups: file.volume_groups,
+    sharedVolumeGroups: file.shared_volume_groups,
     integrity: {
       requireDigest: file.integrity.require_digest,
       minisignKeys: file.integrity.minisign_keys,

@@ -16,6 +16,7 @@ import {
 import { GarbageRequest } from '../core/garbage-protocol.ts';
 import type { ErrorCode } from '../core/errors.ts';
 import { ProvisionError, toProblem } from '../core/errors.ts';
+import { Handover } from '../core/handover.ts';
 import type { ControlVerbs, GarbageVerbs, ImageVerbs, Log } from '../provision/ports.ts';
 import { readBody, readText, usage } from './control-body.ts';
 import { isImageRead, readImage, routeImages } from './control-images.ts';
@@ -143,6 +144,9 @@ async function route(request: IncomingMessage, verbs: ControlVerbs): Promise<unk
     return verbs.provision(await readText(request, XML_BYTES_MAX));
   }
   const unknown = usage(`There is no ${method} ${request.url ?? ''}.`);
+  if (method === 'POST' && request.url === '/v1/receive') {
+    return verbs.receive(await readBody(request, Handover));
+  }
   if (version !== 'v1' || noun !== 'domains' || rest.length > 0) throw unknown;
   const name = decodeName(escapedName);
   switch (`${method} ${name === undefined ? '' : '{}'}${verb === undefined ? '' : `/${verb}`}`) {
@@ -152,6 +156,8 @@ async function route(request: IncomingMessage, verbs: ControlVerbs): Promise<unk
       return verbs.domain(name ?? '');
     case 'GET {}/explain':
       return verbs.explain(name ?? '');
+    case 'GET {}/handover':
+      return verbs.handover(name ?? '');
     case 'POST {}/annotate':
       return verbs.annotate(name ?? '', await readBody(request, AnnotateRequest));
     case 'POST {}/cancel':

@@ -5,7 +5,7 @@ import { ProvisionError } from '../core/errors.ts';
 import type { HelperRequest, HelperResult, HelperVerb } from '../core/helper-protocol.ts';
 import { HELPER_RESULTS, HelperResponse, RESPONSE_BYTES_MAX } from '../core/helper-protocol.ts';
 import type { Blankness, PrivateVolume, Volumes } from '../provision/ports.ts';
-import type { Seal } from '../core/volume.ts';
+import type { ReceivingMark, Seal } from '../core/volume.ts';
 
 export const HELPER_SOCKET = '/run/libvirt-volume-provisioner-helper.socket';
 
@@ -47,7 +47,7 @@ export class LvmHelper implements Volumes {
     return this.#ask('adopt', { verb: 'adopt', volume: plain(volume) });
   }
 
-  async publish(volume: PrivateVolume, seal: Seal): Promise<void> {
+  async publish(volume: PrivateVolume, seal: Seal | ReceivingMark): Promise<void> {
     await this.#ask('publish', { verb: 'publish', volume: plain(volume), seal });
   }
 
@@ -61,6 +61,14 @@ export class LvmHelper implements Volumes {
 
   async restore(vg: string, seal: Seal): Promise<void> {
     await this.#ask('restore', { verb: 'restore', vg, seal });
+  }
+
+  async arrive(vg: string, seal: Seal): Promise<void> {
+    await this.#ask('arrive', { verb: 'arrive', vg, seal });
+  }
+
+  async recall(vg: string, fillId: string): Promise<void> {
+    await this.#ask('recall', { verb: 'recall', vg, fillId });
   }
 
   async discard(volume: Pick<PrivateVolume, 'vg' | 'fillId'>): Promise<void> {

@@ -14,6 +14,7 @@ import {
   ReprovisionResult,
 } from '../core/control-protocol.ts';
 import { ProvisionError } from '../core/errors.ts';
+import { Handover, ReceiveResult } from '../core/handover.ts';
 
 /** Longer than the daemon's own limit for a verb, so that its explanation arrives. */
 const ANSWER_DEADLINE_MS = 65_000;
@@ -56,6 +57,14 @@ export class ControlClient {
 
   provision(xml: string): Promise<DomainStatus> {
     return this.call(DomainStatus, 'POST', '/v1/provision', xml);
+  }
+
+  handover(name: string): Promise<Handover> {
+    return this.call(Handover, 'GET', pathOf(name, 'handover'));
+  }
+
+  receive(handover: Handover): Promise<ReceiveResult> {
+    return this.call(ReceiveResult, 'POST', '/v1/receive', handover);
   }
 
   async call<T>(schema: z.ZodType<T>, method: string, path: string, body?: object | string): Promise<T> {

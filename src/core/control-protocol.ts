@@ -5,6 +5,8 @@
  *   GET  /v1/domains                     DomainStatus[]
  *   GET  /v1/domains/{nameOrUuid}          DomainStatus
  *   GET  /v1/domains/{nameOrUuid}/explain  Explanation
+ *   GET  /v1/domains/{nameOrUuid}/handover Handover
+ *   POST /v1/receive                       Handover → ReceiveResult
  *   POST /v1/domains/{nameOrUuid}/annotate AnnotateRequest → AnnotateResult
  *   POST /v1/domains/{nameOrUuid}/cancel   TargetRequest → DomainStatus
  *   POST /v1/domains/{nameOrUuid}/retry    TargetRequest → DomainStatus

@@ -29,8 +29,8 @@ const PrivateVolume = z
     'cannot be published under that name',
   );
 
-const Seal = z.strictObject({
-  state: z.literal('ready'),
+/** What a seal says, whether the volume is finished or only set aside for a domain that arrives. */
+const SealFields = z.strictObject({
   fillId: FillId,
   target: Lv,
   domainUuid: DomainUuid,
@@ -40,14 +40,21 @@ const Seal = z.strictObject({
   generation: z.int().min(1),
 });
 
+export const Seal = SealFields.extend({ state: z.literal('ready') });
+const ReceivingMark = SealFields.extend({ state: z.literal('receiving') });
+
 /** That of a volume under its final name: a name of ours is none. */
-const PublishedSeal = Seal.refine(
+export const PublishedSeal = Seal.refine(
   ({ target }) => !target.startsWith(RESERVED_PREFIX),
   'no volume is published under that name',
 );
 
 const Publish = z
-  .strictObject({ verb: z.literal('publish'), volume: PrivateVolume, seal: Seal })
+  .strictObject({
+    verb: z.literal('publish'),
+    volume: PrivateVolume,
+    seal: z.discriminatedUnion('state', [Seal, ReceivingMark]),
+  })
   .refine(
     ({ volume, seal }) =>
       seal.fillId === volume.fillId && seal.target === volume.target && seal.domainUuid === volume.domainUuid,
@@ -67,6 +74,8 @@ export const HelperRequest = z.discriminatedUnion('verb', [
   z.strictObject({ verb: z.literal('claim'), vg: Vg, seal: Seal, domainUuid: DomainUuid }),
   z.strictObject({ verb: z.literal('retire'), vg: Vg, seal: PublishedSeal }),
   z.strictObject({ verb: z.literal('restore'), vg: Vg, seal: PublishedSeal }),
+  z.strictObject({ verb: z.literal('arrive'), vg: Vg, seal: PublishedSeal }),
+  z.strictObject({ verb: z.literal('recall'), vg: Vg, fillId: FillId }),
   z.strictObject({ verb: z.literal('discard'), vg: Vg, fillId: FillId }),
 ]);
 export type HelperRequest = z.infer<typeof HelperRequest>;
@@ -103,6 +112,8 @@ export const HELPER_RESULTS = {
   claim: z.null(),
   retire: z.null(),
   restore: z.null(),
+  arrive: z.null(),
+  recall: z.null(),
   discard: z.null(),
 } as const;
 

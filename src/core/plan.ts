@@ -15,7 +15,7 @@ import type { Domain, VolumeRequest } from './request.ts';
 import { RETRY_MAX_MS } from './retry-pause.ts';
 import { sayOfAside, withAside } from './aside-of-disk.ts';
 import { asidesOf } from './retired.ts';
-import type { FillMark, LogicalVolume, Seal } from './volume.ts';
+import type { FillMark, LogicalVolume, ReceivingMark, Seal } from './volume.ts';
 import { fillIdOf, imageTag, privateName, readMark } from './volume.ts';
 
 /** Why an existing volume may or may not be taken over. */
@@ -73,6 +73,8 @@ export type DiskDecision =
       readonly problem: Problem;
       /** The volume is sealed for this domain all the same, but for another generation than is asked for. */
       readonly sealed?: Pick<Seal, 'fillId' | 'sha256'> | undefined;
+      /** It is set aside for this domain, and a migration that was announced is let in. */
+      readonly receives?: true | undefined;
     };
 
 export type DiskPlan = LocatedVolume &
@@ -110,6 +112,16 @@ export function isStartable(planned: Plan): boolean {
   return planned.problems.length === 0 && planned.disks.every((disk) => disk.action === 'none');
 }
 
+/** True if every annotated disk is finished or set aside to receive what the domain brings along. */
+export function isReceivable(planned: Plan): boolean {
+  return (
+    planned.problems.length === 0 &&
+    planned.disks.every(
+      (disk) => disk.action === 'none' || (disk.action === 'refuse' && disk.receives === true),
+    )
+  );
+}
+
 type Decided = readonly [DiskDecision, string];
 
 function decideDisk(input: PlanInput, disk: LocatedVolume): Decided {
@@ -139,13 +151,8 @@ function decideDisk(input: PlanInput, disk: LocatedVolume): Decided {
     return [{ action: 'wait', fillId: record.fillId }, 'it is being put aside, to be made again'];
   }
   if (mark?.state === 'ready') return decideSealed(input, disk, mark);
-  if (mark?.state === 'unclear') {
-    return refuse(
-      'VOLUME_STATE',
-      `Volume ${volumeKey(disk.location)} carries tags of this program that do not belong together: ${mark.why}.`,
-      'They were changed by hand. Remove the lvp: tags if the volume is not needed, then run `lvp retry`.',
-    );
-  }
+  if (mark?.state === 'unclear') return refuseUnclear(disk, mark.why);
+  if (mark?.state === 'receiving') return decideReceiving(input, disk, mark);
   const running = decideRunning(input, disk, record);
   if (running !== undefined) return running;
   const unfinished = unfinishedVolume(input, disk);
@@ -204,11 +211,7 @@ function decideSealed(input: PlanInput, disk: LocatedVolume, seal: Seal): Decide
       : refuseOther(disk, `published for domain ${seal.domainUuid}`);
   }
   if (seal.generation !== request.generation) {
-    const [decision, because] = refuse(
-      'VOLUME_GENERATION',
-      `Volume ${volumeKey(disk.location)} holds generation ${seal.generation}, the annotation of ${disk.request.target} asks for generation ${request.generation}.`,
-      `A published volume is never written again unasked: set the generation back, or run \`lvp reprovision ${input.domain.name} ${request.target}\` to have its content made again; what it holds now is lost.`,
-    );
+    const [decision, because] = refuseGeneration(input, disk, seal);
     return [{ ...decision, sealed: { fillId: seal.fillId, sha256: seal.sha256 } }, because];
   }
   const drifts = [
@@ -225,6 +228,20 @@ function decideSealed(input: PlanInput, disk: LocatedVolume, seal: Seal): Decide
     { action: 'none', fillId: seal.fillId, sha256: seal.sha256, drift },
     drift ?? 'the volume is sealed with what the annotation asks for',
   ];
+}
+
+function decideReceiving(input: PlanInput, disk: LocatedVolume, mark: ReceivingMark): Decided {
+  if (mark.domainUuid !== input.domain.uuid) {
+    return refuseOther(disk, `set aside for domain ${mark.domainUuid}, which is to arrive`);
+  }
+  if (mark.generation !== disk.request.generation) return refuseGeneration(input, disk, mark);
+  const because = `Volume ${volumeKey(disk.location)} is set aside to receive what this domain brings along by migration.`;
+  const problem: Problem = {
+    code: 'VOLUME_STATE',
+    message: because,
+    hint: 'Migrate the domain to this host; it is sealed once the guest runs here. If the domain does not come, delete the volume (virsh vol-delete).',
+  };
+  return [{ action: 'refuse', problem, receives: true }, because];
 }
 
 /** virt-install and virt-manager invent a new UUID at every try; the name is the same. */
@@ -355,6 +372,27 @@ function refuseNotBlank(input: PlanInput, disk: LocatedVolume): Decided | undefi
     'VOLUME_NOT_BLANK',
     `Volume ${volumeKey(disk.location)} exists, was not made by this program and is not blank: ${why}.`,
     'It was left untouched. Delete it (virsh vol-delete) if its content is not needed; take the disk out of the annotation if it is to be used as it is; or give the disk another volume.',
+  );
+}
+
+function refuseUnclear(disk: LocatedVolume, why: string): Decided {
+  return refuse(
+    'VOLUME_STATE',
+    `Volume ${volumeKey(disk.location)} carries tags of this program that do not belong together: ${why}.`,
+    'They were changed by hand. Remove the lvp: tags if the volume is not needed, then run `lvp retry`.',
+  );
+}
+
+function refuseGeneration(
+  { domain }: PlanInput,
+  disk: LocatedVolume,
+  { generation }: Pick<Seal, 'generation'>,
+): ReturnType<typeof refuse> {
+  const { location, request } = disk;
+  return refuse(
+    'VOLUME_GENERATION',
+    `Volume ${volumeKey(location)} holds generation ${generation}, the annotation of ${request.target} asks for generation ${request.generation}.`,
+    `A published volume is never written again unasked: set the generation back, or run \`lvp reprovision ${domain.name} ${request.target}\` to have its content made again; what it holds now is lost.`,
   );
 }
 

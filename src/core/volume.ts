@@ -81,6 +81,9 @@ export interface Seal {
   readonly generation: number;
 }
 
+/** A volume that a domain may bring its bytes to by migration; it then carries this seal. */
+export type ReceivingMark = Omit<Seal, 'state'> & { readonly state: 'receiving' };
+
 /** No tag of ours at all: somebody else's volume, or a blank one a tool has just made. */
 export interface Unmarked {
   readonly state: 'unmarked';
@@ -92,10 +95,11 @@ export interface Unclear {
   readonly why: string;
 }
 
-export type VolumeMark = FillMark | Seal | Unmarked | Unclear;
+export type VolumeMark = FillMark | Seal | ReceivingMark | Unmarked | Unclear;
 
 const TAG_PREFIX = 'lvp:';
 const TAG_LENGTH_MAX = 128;
+const STATES = ['filling', 'ready', 'receiving'] as const;
 
 /** Escapes text for use in an LVM tag: any byte LVM might refuse becomes `#` and two hex digits. */
 function escapeTag(text: string): string {
@@ -135,8 +139,17 @@ export function fillTags(mark: Omit<FillMark, 'state'>): string[] {
 
 /** The tags of a finished volume. */
 export function sealTags(seal: Omit<Seal, 'state'>): string[] {
+  return stateTags('ready', seal);
+}
+
+/** The tags of a volume that is set aside for a domain that arrives. */
+export function receivingTags(seal: Omit<Seal, 'state'>): string[] {
+  return stateTags('receiving', seal);
+}
+
+function stateTags(state: 'ready' | 'receiving', seal: Omit<Seal, 'state'>): string[] {
   return [
-    `${TAG_PREFIX}ready`,
+    `${TAG_PREFIX}${state}`,
     `${TAG_PREFIX}fill:${seal.fillId}`,
     `${TAG_PREFIX}target:${seal.target}`,
     `${TAG_PREFIX}domain:${seal.domainUuid}`,
@@ -166,13 +179,12 @@ export function readMark(tags: readonly string[]): VolumeMark {
     return { state: 'unclear', why: `no valid tag ${TAG_PREFIX}fill` };
   if (common.target === '') return { state: 'unclear', why: `no tag ${TAG_PREFIX}target` };
   if (common.domainUuid === '') return { state: 'unclear', why: `no tag ${TAG_PREFIX}domain` };
-  if (values.has('filling') === values.has('ready')) {
-    return {
-      state: 'unclear',
-      why: `exactly one of ${TAG_PREFIX}filling and ${TAG_PREFIX}ready is expected`,
-    };
+  const [state, ...more] = STATES.filter((name) => values.has(name));
+  if (state === undefined || more.length > 0) {
+    const names = STATES.map((name) => `${TAG_PREFIX}${name}`).join(', ');
+    return { state: 'unclear', why: `exactly one of ${names} is expected` };
   }
-  if (values.has('filling')) return { state: 'filling', ...common };
+  if (state === 'filling') return { state, ...common };
   const image = values.get('image') ?? '';
   const sha256 = values.get('sha256') ?? '';
   const generation = Number(values.get('generation'));
@@ -181,5 +193,5 @@ export function readMark(tags: readonly string[]): VolumeMark {
   if (!Number.isSafeInteger(generation) || generation < 1) {
     return { state: 'unclear', why: `no valid tag ${TAG_PREFIX}generation` };
   }
-  return { state: 'ready', ...common, image, sha256, generation };
+  return { state, ...common, image, sha256, generation };
 }

@@ -7,7 +7,7 @@ import type { VolumeRow } from './lvm.ts';
 export function findFill(rows: readonly VolumeRow[], vg: string, fillId: string): VolumeRow | undefined {
   const marked = rows.filter((row) => {
     const mark = readMark(row.tags);
-    return (mark.state === 'filling' || mark.state === 'ready') && mark.fillId === fillId;
+    return mark.state !== 'unmarked' && mark.state !== 'unclear' && mark.fillId === fillId;
   });
   const named = rows.find((row) => row.lv === privateName(fillId));
   const [held] = marked;

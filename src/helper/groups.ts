@@ -1,4 +1,7 @@
-/** Which volume groups the helper may touch: the key `volume_groups` of the configuration, and nothing else. */
+/**
+ * Which volume groups the helper may touch: the key `volume_groups` of the configuration, and nothing else. Of
+ * those only in `shared_volume_groups` it tells which volumes are sealed.
+ */
 import { constants } from 'node:fs';
 import type { Stats } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
@@ -18,19 +21,31 @@ const Config = z.object({
     .array(z.string().refine(isVgName, 'is not a legal volume group name'))
     .min(1)
     .max(GROUPS_MAX),
+  shared_volume_groups: z
+    .array(z.string().refine(isVgName, 'is not a legal volume group name'))
+    .max(GROUPS_MAX)
+    .default([]),
 });
+
+export interface Groups {
+  readonly own: readonly string[];
+  /** Another host fills the volumes in these. */
+  readonly verified: readonly string[];
+  /** Own ones that other hosts see too. */
+  readonly shared: readonly string[];
+}
 
 /** Reads the file again whenever it is another one than last time. */
 export class ConfiguredGroups {
   readonly #path: string;
   #seen = '';
-  #groups: readonly string[] = [];
+  #groups: Groups = { own: [], verified: [], shared: [] };
 
   constructor(path: string) {
     this.#path = path;
   }
 
-  async read(): Promise<readonly string[]> {
+  async read(): Promise<Groups> {
     const file = await this.#open();
     try {
       const status = await file.stat();
@@ -62,7 +77,7 @@ export class ConfiguredGroups {
     if (status.size > CONFIG_BYTES_MAX) throw this.#invalid(`is larger than ${CONFIG_BYTES_MAX} bytes`);
   }
 
-  #parse(text: string): readonly string[] {
+  #parse(text: string): Groups {
     let content: unknown;
     try {
       content = parse(text);
@@ -70,7 +85,15 @@ export class ConfiguredGroups {
       throw this.#invalid('is not YAML', cause);
     }
     const config = Config.safeParse(content);
-    if (config.success) return [...new Set(config.data.volume_groups)];
+    if (config.success) {
+      const own = [...new Set(config.data.volume_groups)];
+      const shared = [...new Set(config.data.shared_volume_groups)];
+      return {
+        own,
+        verified: shared.filter((vg) => !own.includes(vg)),
+        shared: shared.filter((vg) => own.includes(vg)),
+      };
+    }
     throw this.#invalid(
       `has no list of volume groups: ${z.prettifyError(config.error).replaceAll('\n', ' ')}`,
       config.error,

@@ -1,13 +1,24 @@
 import type { HelperResult } from '../core/helper-protocol.ts';
+import { readMark } from '../core/volume.ts';
+import type { Groups } from './groups.ts';
 import type { Tools } from './tools.ts';
 
-/** All LVs and the free space of the configured groups; a configured group that does not exist is left out. */
-export async function list(tools: Tools, vgs: readonly string[]): Promise<HelperResult<'list'>> {
-  const groups = await tools.lvm.groups(vgs);
+/**
+ * All LVs and the free space of the configured groups; a configured group that does not exist is left out. Of
+ * groups that another host fills, only volumes that are published there: what is under way is not ours to see.
+ */
+export async function list(tools: Tools, { own, verified, shared }: Groups): Promise<HelperResult<'list'>> {
+  const groups = await tools.lvm.groups([...own, ...verified]);
   const rows = await tools.lvm.volumes(groups.map((group) => group.vg));
+  const shown = rows.filter(({ vg, lv, tags }) => {
+    const mark = readMark(tags);
+    return !verified.includes(vg) || (mark.state === 'ready' && mark.target === lv);
+  });
   return {
-    groups: [...groups],
-    volumes: rows.map((row) => ({
+    groups: groups
+      .filter(({ vg }) => !verified.includes(vg))
+      .map((group) => ({ ...group, shared: group.shared || shared.includes(group.vg) })),
+    volumes: shown.map((row) => ({
       vg: row.vg,
       lv: row.lv,
       uuid: row.uuid,

@@ -4,7 +4,7 @@
  */
 import { ProvisionError } from '../core/errors.ts';
 import type { HelperRequest } from '../core/helper-protocol.ts';
-import { fillTags, privateName, sealTags } from '../core/volume.ts';
+import { fillTags, privateName, receivingTags, sealTags } from '../core/volume.ts';
 import { carriesExactly, findFill, stateError } from './fill.ts';
 import type { VolumeRow } from './lvm.ts';
 import type { Tools } from './tools.ts';
@@ -31,12 +31,17 @@ export async function publish(tools: Tools, request: Publish): Promise<null> {
   return null;
 }
 
+/** A volume that is set aside for a domain that arrives has its final name as well: QEMU opens it by that. */
+function finalTags(seal: Publish['seal']): string[] {
+  return seal.state === 'ready' ? sealTags(seal) : receivingTags(seal);
+}
+
 function isPublished({ volume, seal }: Publish, held: VolumeRow): boolean {
-  return held.lv === volume.target && carriesExactly(held, sealTags(seal));
+  return held.lv === volume.target && carriesExactly(held, finalTags(seal));
 }
 
 function refuseUnfit({ volume, seal }: Publish, rows: readonly VolumeRow[], held: VolumeRow): void {
-  if (!carriesExactly(held, fillTags(volume)) && !carriesExactly(held, sealTags(seal))) {
+  if (!carriesExactly(held, fillTags(volume)) && !carriesExactly(held, finalTags(seal))) {
     throw stateError(volume.vg, held.lv, `carries other marks or another seal than fill ${volume.fillId}`);
   }
   if (held.lv !== privateName(volume.fillId)) {
@@ -68,7 +73,7 @@ async function withdraw(tools: Tools, vg: string, lv: string): Promise<void> {
 /** Marks become the seal in one commit; what both have in common stays. */
 async function seal(tools: Tools, { volume, seal }: Publish, held: VolumeRow): Promise<void> {
   const marks = fillTags(volume);
-  const seals = sealTags(seal);
+  const seals = finalTags(seal);
   if (carriesExactly(held, seals)) return;
   const remove = marks.filter((tag) => !seals.includes(tag));
   const add = seals.filter((tag) => !marks.includes(tag));

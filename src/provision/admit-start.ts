@@ -7,7 +7,7 @@ import { parseDomainXml } from '../core/domain-xml.ts';
 import type { ErrorCode, Problem } from '../core/errors.ts';
 import { ProvisionError, toProblem } from '../core/errors.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
-import { isStartable } from '../core/plan.ts';
+import { isReceivable, isStartable } from '../core/plan.ts';
 import type { Domain } from '../core/request.ts';
 import { imageName } from '../core/request.ts';
 import { approximateSize } from '../core/size.ts';
@@ -22,6 +22,8 @@ export interface AdmitNeeds extends ObserveNeeds {
   readonly log: Log;
   /** How long a start may be held up altogether, in ms. */
   readonly graceMs: number;
+  /** Volume groups that other hosts see too. */
+  readonly sharedGroups: ReadonlySet<string>;
   /** False while libvirt takes no clients, as during the autostart of domains at boot. */
   readonly isLibvirtReachable: () => boolean;
 }
@@ -84,6 +86,7 @@ async function decideFor(needs: AdmitNeeds, operation: GateOperation, domain: Do
   if (operation !== 'prepare') reconciler.incoming.mark(domainUuid, 'admitted');
   // If this is the autostart at boot it is not tried again by libvirt, however it ends here.
   else if (!needs.isLibvirtReachable()) wishAutostart(needs, domain);
+  const isExpected = reconciler.arrivals.mayReceive(domainUuid, operation);
   const mayFill = operation === 'prepare' && !reconciler.incoming.has(domainUuid);
   // Somebody wants it now: a pause after a failure that may have passed ends here.
   if (mayFill) reconciler.endPauses(domainUuid);
@@ -92,17 +95,19 @@ async function decideFor(needs: AdmitNeeds, operation: GateOperation, domain: Do
   // Whoever waits for libvirt meanwhile waits for our readings too: this one, and one as long after the wait.
   const waitMs = Math.max(0, needs.graceMs - 2 * (needs.clock.monotonicMs() - askedMs));
   const last = mayFill && !isStartable(first) ? await fillWithinGrace(needs, domain, first, waitMs) : first;
+  const stale = operation === 'migrate' ? last.disks.flatMap(describeStale(needs)) : [];
   if (isStartable(last) && reconciler.ends.isDeleting(domainUuid)) {
     return { allowed: false, problems: [beingDeleted(domain)], domainUuid };
   }
-  if (isStartable(last)) {
+  if (stale.length === 0 && (isStartable(last) || (isExpected && isReceivable(last)))) {
+    if (operation === 'migrate') reconciler.arrivals.permit(domainUuid);
     reconciler.admitted(domainUuid);
     return { allowed: true, problems: [], domainUuid };
   }
   if (operation !== 'prepare') reconciler.incoming.mark(domainUuid, 'refused');
   return {
     allowed: false,
-    problems: last.problems.concat(last.disks.flatMap(describeUnready(needs, mayFill))),
+    problems: [...last.problems, ...last.disks.flatMap(describeUnready(needs, mayFill)), ...stale],
     domainUuid,
   };
 }
@@ -191,7 +196,7 @@ function describeUnready(needs: AdmitNeeds, mayFill: boolean): (disk: DiskPlan) 
         {
           code: 'VOLUME_STATE',
           message: `Disk ${disk.request.target}: the domain arrives by migration or restore, and its volume here is not one that was published for it.`,
-          hint: 'What arrives brings its bytes along, so nothing is filled for it.',
+          hint: 'What arrives brings its bytes along, so nothing is filled for it. Before a migration that copies the storage, set volumes aside for it: lvp handover VM on the other host, lvp receive on this one.',
         },
       ];
     }
@@ -202,6 +207,24 @@ function describeUnready(needs: AdmitNeeds, mayFill: boolean): (disk: DiskPlan) 
         code: 'VOLUME_STATE',
         message: `${where}: ${progress ?? '0 %, time left not known yet'}.`,
         hint: 'Start it again then, or see `lvp status --watch`.',
+      },
+    ];
+  };
+}
+
+/**
+ * A sealed volume that is not the very one the domain has on the other host is a copy from an earlier stay. It
+ * would be written over, and if the migration failed then, half of it would still be sealed; or, without copied
+ * storage, the guest would go on with what it had then.
+ */
+function describeStale({ sharedGroups }: AdmitNeeds): (disk: DiskPlan) => Problem[] {
+  return ({ action, request, location: { vg, lv } }) => {
+    if (action !== 'none' || sharedGroups.has(vg)) return [];
+    return [
+      {
+        code: 'VOLUME_STATE',
+        message: `Disk ${request.target}: the domain arrives by migration, and its volume ${vg}/${lv} here is a copy from before.`,
+        hint: `If it is not needed, delete it (virsh vol-delete) and set one aside anew with lvp receive; if ${vg} is one group that both hosts see, list it in shared_volume_groups.`,
       },
     ];
   };

@@ -10,19 +10,14 @@ import type { FindNeeds, Found } from './find-garbage.ts';
 import { findGarbage } from './find-garbage.ts';
 import type { FillRecord, GarbageVerbs } from './ports.ts';
 import { reclaim } from './reclaim.ts';
-import type { Reconciler } from './reconcile.ts';
 
 /** The daemon goes on by itself with what takes longer, as when libvirt is away. */
 const REBUILT_WITHIN_MS = 10_000;
 
-export interface CollectNeeds extends FindNeeds {
-  readonly reconciler: Reconciler;
-}
-
 export class GarbageCollector implements GarbageVerbs {
-  readonly #needs: CollectNeeds;
+  readonly #needs: FindNeeds;
 
-  constructor(needs: CollectNeeds) {
+  constructor(needs: FindNeeds) {
     this.#needs = needs;
   }
 
@@ -45,7 +40,8 @@ export class GarbageCollector implements GarbageVerbs {
   async #repair(found: readonly Found[], deleteOrphans: readonly string[]): Promise<Map<string, string>> {
     const { cache, clock, reconciler } = this.#needs;
     const does = (...actions: Finding['action'][]) => found.filter(({ action }) => actions.includes(action));
-    if (found.some(({ kind, action }) => kind !== 'orphan' && action !== 'none')) await reclaim(this.#needs);
+    if (found.some(({ kind, action }) => kind !== 'orphan' && action !== 'none'))
+      await reclaim(this.#needs, reconciler.arrivals);
     for (const { domain = '' } of does('rebuild')) reconciler.request(domain);
     const late = new AbortController();
     await Promise.race([

@@ -11,6 +11,7 @@ import type {
 } from '../core/control-protocol.ts';
 import { readDomainXml } from '../core/domain-xml.ts';
 import { ProvisionError } from '../core/errors.ts';
+import type { Handover, ReceiveResult } from '../core/handover.ts';
 import { locateVolumes } from '../core/locate.ts';
 import type { Plan } from '../core/plan.ts';
 import { goesOn } from '../core/planned-fill.ts';
@@ -18,14 +19,20 @@ import { isTriedAgain } from '../core/retired.ts';
 import type { Domain } from '../core/request.ts';
 import { requireAnnotated } from './annotated-disk.ts';
 import { explanationOf, statusOf } from './domain-status.ts';
+import { handoverOf } from './handover-of.ts';
 import { observe } from './observe.ts';
-import type { ControlVerbs, FillRecord, LibvirtDomain } from './ports.ts';
+import type { ControlVerbs, FillRecord, LibvirtDomain, VolumeDevices } from './ports.ts';
 import { provisionAhead } from './provision-ahead.ts';
+import { receive } from './receive.ts';
 import { reclaim } from './reclaim.ts';
 import type { ReprovisionNeeds } from './reprovision.ts';
 import { reprovision } from './reprovision.ts';
 
-export type ControlNeeds = ReprovisionNeeds;
+export interface ControlNeeds extends ReprovisionNeeds {
+  readonly devices: VolumeDevices;
+  /** The largest volume that is made for a domain that arrives, in bytes. */
+  readonly virtualSizeMaxBytes: number;
+}
 
 /** A domain as libvirt or, before its first start went through, the gate has shown it. */
 interface Found {
@@ -121,7 +128,7 @@ export class DomainVerbs implements ControlVerbs {
       else if (record.state === 'failed') ledger.putFill({ ...record, state: 'cancelled' });
     }
     await fills.settled(fills.runningFor(found.domain.uuid));
-    await reclaim(this.#needs);
+    await reclaim(this.#needs, this.#needs.reconciler.arrivals);
     this.#needs.reconciler.request(found.domain.uuid);
     return this.domain(found.domain.uuid);
   }
@@ -151,6 +158,18 @@ export class DomainVerbs implements ControlVerbs {
   async provision(xml: string): Promise<DomainStatus> {
     const { uuid } = await provisionAhead(this.#needs, xml);
     return this.domain(uuid);
+  }
+
+  async handover(nameOrUuid: string): Promise<Handover> {
+    const found = await this.#find(nameOrUuid);
+    const observation = await observe(this.#needs, [found.domain]);
+    const handover = handoverOf(orMistakes(found, observation.plan(found.domain)), observation);
+    this.#needs.reconciler.ends.handedOver(handover.uuid);
+    return handover;
+  }
+
+  receive(handover: Handover): Promise<ReceiveResult> {
+    return receive({ ...this.#needs, arrivals: this.#needs.reconciler.arrivals }, handover);
   }
 
   /** The ledger's rows of all annotated disks or of one; a disk without annotation is a mistake of the call. */

@@ -29,6 +29,8 @@ export class DomainEnds {
   readonly #readings = new Map<string, object>();
   /** Domains that were not there when last looked at, and of which volumes are left. */
   readonly #gone = new Set<string>();
+  /** Domains that were announced to another host and have not begun to run here since. */
+  readonly #handedOver = new Set<string>();
   /** Domains whose volumes are being deleted at this moment. */
   readonly #deleting = new Set<string>();
 
@@ -54,12 +56,21 @@ export class DomainEnds {
       return;
     }
     if (change === 'begun') {
+      this.#handedOver.delete(uuid);
       this.#prove(uuid, undefined);
       return;
     }
     // One that is arriving may be ended here and go on where it came from.
     if (change === 'ended' && this.#incoming.has(uuid)) this.#prove(uuid, undefined);
     else this.#prove(uuid, change === 'ended' ? 'here' : 'migrated');
+  }
+
+  /**
+   * Another host was told that it is to receive the domain. If its definition alone moves there (`virsh migrate
+   * --offline`), that looks like `virsh undefine`, and the only bytes are here.
+   */
+  handedOver(uuid: string): void {
+    this.#handedOver.add(uuid);
   }
 
   /** A start was let through, or may have been: whatever ended before, its last run has not. */
@@ -98,6 +109,7 @@ export class DomainEnds {
   /** How the domain, which is gone, has ended, if that is proven. */
   provenEnd(known: KnownDomain): LastEnd | undefined {
     if (this.#unread.has(known.domain.uuid)) return undefined;
+    if (known.lastEnd === 'here' && this.#handedOver.has(known.domain.uuid)) return undefined;
     const isProven = known.goneAtMs !== undefined || this.#witnessed.has(known.domain.uuid);
     return isProven ? known.lastEnd : undefined;
   }

@@ -7,15 +7,17 @@ import { volumeKey } from '../core/planned-fill.ts';
 import type { LogicalPool } from '../core/request.ts';
 import type { RetiredPlan } from '../core/retired.ts';
 import { planRetired, retiredVolumes } from '../core/retired.ts';
-import type { LogicalVolume, Seal } from '../core/volume.ts';
+import type { LogicalVolume, Seal, VolumeGroup } from '../core/volume.ts';
 import { fillIdOf, readMark, RETIRED_PREFIX } from '../core/volume.ts';
 import { doomedVolumes, UNPROVEN } from './end-of-volume.ts';
 import { observe } from './observe.ts';
 import type { Domains, FillRecord, ImageCache, KnownDomain } from './ports.ts';
 import type { ReclaimNeeds } from './reclaim.ts';
+import type { Reconciler } from './reconcile.ts';
 
 export interface FindNeeds extends ReclaimNeeds {
   readonly domains: Domains;
+  readonly reconciler: Reconciler;
   readonly cache: Pick<ImageCache, 'strays'>;
   /** Files that damaged ledgers were set aside as. */
   readonly damagedLedgers: () => Promise<readonly string[]>;
@@ -30,6 +32,7 @@ export interface Found extends Finding {
 interface Reading {
   readonly volumes: readonly LogicalVolume[];
   readonly pools: readonly LogicalPool[];
+  readonly groups: readonly VolumeGroup[];
   readonly fills: readonly FillRecord[];
   readonly retired: readonly RetiredPlan[];
   /** UUIDs of the domains that libvirt knows. */
@@ -38,12 +41,13 @@ interface Reading {
 
 export async function findGarbage(needs: FindNeeds): Promise<readonly Found[]> {
   const there = new Set(await needs.domains.list());
-  const { volumes, pools } = await observe(needs, []);
+  const { volumes, pools, groups } = await observe(needs, []);
   const fills = needs.ledger.fills();
-  const accounts = { volumes, fills, running: needs.fills.running };
+  const making = new Set([...needs.fills.running, ...needs.reconciler.arrivals.preparing]);
+  const accounts = { volumes, fills, running: making };
   const busy = new Set([...needs.fills.running, ...needs.retiring]);
   const retired = planRetired({ volumes, fills, running: busy });
-  const reading = { volumes, pools, fills, retired, there };
+  const reading = { volumes, pools, groups, fills, retired, there };
   const litter = planReclaim(accounts);
   const unfinished = planFinish(accounts).map(({ volume }) => volume);
   const found: Found[] = [
@@ -150,6 +154,8 @@ async function volumeWithoutRow(
 }
 
 function orphan({ ledger }: FindNeeds, reading: Reading, volume: LogicalVolume, seal: Seal): Found[] {
+  // Its domain may be on another host, and run on it.
+  if (reading.groups.find(({ vg }) => vg === volume.vg)?.shared !== false) return [];
   const known = ledger.domainOf(seal.domainUuid);
   // Its first start was refused, and is expected to be tried again.
   if (known?.origin === 'gate') return [];

@@ -15,6 +15,7 @@ import type {
 } from '../core/control-protocol.ts';
 import type { GarbageReport, GarbageRequest } from '../core/garbage-protocol.ts';
 import type { Problem } from '../core/errors.ts';
+import type { Handover, ReceiveResult } from '../core/handover.ts';
 import type { CachedImages, GcResult, ImageFacts, ImageRequest, ReadImage } from '../core/image-protocol.ts';
 import type { LastEnd, ShutoffReason } from '../core/last-end.ts';
 import type { Blankness } from '../core/plan.ts';
@@ -28,7 +29,7 @@ import type {
   VolumeLocation,
 } from '../core/request.ts';
 import type { HashFrom } from '../core/resumable-sha256.ts';
-import type { LogicalVolume, Seal, VolumeGroup } from '../core/volume.ts';
+import type { LogicalVolume, ReceivingMark, Seal, VolumeGroup } from '../core/volume.ts';
 import type { Hasher } from './hasher.ts';
 
 export type { Blankness } from '../core/plan.ts';
@@ -57,6 +58,8 @@ export interface Domains {
   /** All XML there is of it, without security information: the definition, and the live one if it runs. */
   everyXml(uuid: string): Promise<readonly string[] | undefined>;
   start(uuid: string): Promise<void>;
+  /** True if its guest runs here, or did and is paused, and did not begin here: it has come with all its bytes. */
+  hasArrived(uuid: string): Promise<boolean>;
   /** Whether its memory is saved (`virsh managedsave`): its next start goes on with that memory. */
   hasManagedSave(uuid: string): Promise<boolean>;
   /** Replaces the element in our namespace, in the persistent definition and, if running, the live one. */
@@ -81,7 +84,13 @@ export interface Pools {
  * `change` of a domain: once it has gone nobody can look up any more how its guest ended.
  */
 export type LibvirtEvent =
-  | { readonly kind: 'domain'; readonly uuid: string; readonly change?: DomainChange | undefined }
+  /** `mayHaveRun`: its guest was let run or paused. */
+  | {
+      readonly kind: 'domain';
+      readonly uuid: string;
+      readonly change?: DomainChange | undefined;
+      readonly mayHaveRun?: true;
+    }
   | { readonly kind: 'pool' }
   /** The connection was made or made again: anything may have happened meanwhile. */
   | { readonly kind: 'connected' }
@@ -112,14 +121,21 @@ export interface Volumes {
   ): Promise<{ readonly made: 'created' | 'existing'; readonly sizeBytes: number }>;
   /** Renames a blank, unmarked, unopened LV from `volume.target` to the private name and marks it. */
   adopt(volume: PrivateVolume): Promise<{ readonly sizeBytes: number }>;
-  /** Swaps the marks for the seal, renames to the final name, sets owner and mode back. Can be repeated. */
-  publish(volume: PrivateVolume, seal: Seal): Promise<void>;
+  /**
+   * Swaps the marks for the seal, or for the marks of a volume that is to receive one, renames to the final
+   * name, sets owner and mode back. Can be repeated.
+   */
+  publish(volume: PrivateVolume, seal: Seal | ReceivingMark): Promise<void>;
   /** Makes an unopened, sealed volume that of another domain. Can be repeated. */
   claim(vg: string, seal: Seal, domainUuid: string): Promise<void>;
   /** Renames the unopened volume with exactly this seal to its name aside; its tags stay. Can be repeated. */
   retire(vg: string, seal: Seal): Promise<void>;
   /** Gives a retired volume its final name back, which must be free. Can be repeated. */
   restore(vg: string, seal: Seal): Promise<void>;
+  /** Seals a volume that has received what this seal says. Can be repeated. */
+  arrive(vg: string, seal: Seal): Promise<void>;
+  /** Makes an unopened volume that was set aside to receive a private one that is being filled. Can be repeated. */
+  recall(vg: string, fillId: string): Promise<void>;
   /**
    * Gives back a volume whose taking over was cut off; removes any other private LV, without libvirt: only for
    * a group that no pool of libvirt is on. Succeeds if already gone.
@@ -412,6 +428,10 @@ export interface ControlVerbs {
   reprovision(nameOrUuid: string, request: ReprovisionRequest): Promise<ReprovisionResult>;
   /** Begins the fills of a domain that libvirt does not know yet, from its XML. */
   provision(xml: string): Promise<DomainStatus>;
+  /** What another host has to know before the domain can be migrated there with its storage. */
+  handover(nameOrUuid: string): Promise<Handover>;
+  /** Sets volumes aside here for what another host hands over. */
+  receive(handover: Handover): Promise<ReceiveResult>;
 }
 
 /** What the control socket offers to `lvp gc`. */

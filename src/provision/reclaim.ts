@@ -5,6 +5,7 @@ import { activePoolOn } from '../core/locate.ts';
 import type { LogicalPool } from '../core/request.ts';
 import type { LogicalVolume, Seal } from '../core/volume.ts';
 import { readMark } from '../core/volume.ts';
+import type { Arrivals } from './arrivals.ts';
 import { discardVolume } from './discard-volume.ts';
 import type { ObserveNeeds } from './observe.ts';
 import { observe } from './observe.ts';
@@ -19,20 +20,24 @@ export interface ReclaimNeeds extends ObserveNeeds {
 
 /**
  * Reads everything, then removes and finishes one after the other; what fails is met again the next time.
- * Resolves with the domains that have another volume under the name of theirs now.
+ * Resolves with the domains to look at: those that have another volume under the name of theirs now, and those
+ * that volumes are set aside for.
  */
-export async function reclaim(needs: ReclaimNeeds): Promise<readonly string[]> {
+export async function reclaim(needs: ReclaimNeeds, arrivals: Arrivals): Promise<readonly string[]> {
   const observation = await observe(needs, []);
   const { volumes } = observation;
-  const accounts = { volumes, fills: needs.ledger.fills(), running: needs.fills.running };
+  const running = new Set([...needs.fills.running, ...arrivals.preparing]);
+  const accounts = { volumes, fills: needs.ledger.fills(), running };
+  const awaited = arrivals.findAll(volumes);
   const litter = planReclaim(accounts);
   const orphans = planFinish(accounts);
   const settled = await settleRetired(needs, observation);
-  if (litter.length + orphans.length === 0) return settled;
+  const changed = [...settled, ...awaited];
+  if (litter.length + orphans.length === 0) return changed;
   const pools = await needs.pools.list();
   for (const { volume, seal } of orphans) await finishOrphan(needs, volume, seal, pools);
   for (const volume of litter) await discardLitter(needs, volume, pools);
-  return settled;
+  return changed;
 }
 
 async function discardLitter(

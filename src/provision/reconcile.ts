@@ -15,6 +15,7 @@ import { goesOn, sameRequest } from '../core/planned-fill.ts';
 import type { Domain } from '../core/request.ts';
 import { carriedOver, givenUp } from '../core/retired.ts';
 import type { Seal } from '../core/volume.ts';
+import { Arrivals } from './arrivals.ts';
 import { DomainEnds } from './domain-ends.ts';
 import { DomainNews } from './domain-news.ts';
 import { EndOfVolumes } from './end-of-volume.ts';
@@ -36,6 +37,8 @@ import { startIfWished, startWishAfter } from './start-wishes.ts';
 /** A start that was refused and never came back: its fill is given up after this time, in ms. */
 const GATE_ORIGIN_KEPT_MS = 24 * 3_600_000;
 const READ_AGAIN_MS = 5_000;
+/** Until QEMU has ended, or whatever was in the way of an arrival's volumes has passed. */
+const ARRIVAL_LOOK_MS = 5_000;
 const RESTORE_AGAIN_MS = 5_000;
 /**
  * Annotated domains read for one observation: few at first, so that work begins at once, then twice as many each
@@ -64,6 +67,7 @@ export interface ReconcileNeeds extends ReclaimNeeds {
 
 export class Reconciler {
   readonly incoming: IncomingDomains;
+  readonly arrivals: Arrivals;
   readonly ends: DomainEnds;
   readonly #endOfVolumes: EndOfVolumes;
   readonly #needs: ReconcileNeeds;
@@ -85,6 +89,7 @@ export class Reconciler {
   constructor(needs: ReconcileNeeds) {
     this.#needs = needs;
     this.incoming = new IncomingDomains(needs.clock);
+    this.arrivals = new Arrivals(needs);
     this.#news = new DomainNews(needs.log);
     this.#refreshes = new PoolRefreshes(needs);
     this.#later = new LooksLater(needs.clock, (uuid) => {
@@ -141,7 +146,7 @@ export class Reconciler {
   async #requestAll(): Promise<void> {
     for (const uuid of await this.#needs.domains.list()) this.#queue.add(uuid);
     this.requestKnown();
-    for (const uuid of await reclaim(this.#needs)) this.request(uuid);
+    for (const uuid of await reclaim(this.#needs, this.arrivals)) this.request(uuid);
     this.#needs.reservations.lookAgain();
   }
 
@@ -394,7 +399,9 @@ export class Reconciler {
       const isAsked = xml !== undefined && mayBeAnnotated(xml);
       if (!isAsked) this.#unreadable.delete(uuid);
       // What else there is to know is asked of these alone.
-      const found = isAsked ? await domains.read(uuid) : undefined;
+      const isWatched = this.arrivals.isWatched(uuid);
+      const found = isAsked || (isWatched && xml !== undefined) ? await domains.read(uuid) : undefined;
+      if (isWatched && !(await this.arrivals.settle(uuid, found))) this.#later.in(uuid, ARRIVAL_LOOK_MS);
       const isThere = isAsked ? found !== undefined : xml !== undefined;
       const domain = found === undefined ? undefined : this.#parse(found);
       const known = isThere ? domain : this.#firstStartOf(uuid);

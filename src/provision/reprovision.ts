@@ -26,6 +26,8 @@ export interface ReprovisionNeeds extends ReconcileNeeds {
   readonly reconciler: Reconciler;
   /** Fills whose predecessors are just being put aside. */
   readonly retiring: Set<string>;
+  /** Volume groups that other hosts see too. */
+  readonly sharedGroups: ReadonlySet<string>;
 }
 
 /** A published volume that may be made again. */
@@ -85,6 +87,12 @@ function chooseVolume(
     throw new ProvisionError(
       problem ?? { code: 'DISK_UNSUITABLE', message: `Disk ${target} has no volume.` },
     );
+  }
+  // It is not open here, and nobody here can tell whether it is elsewhere.
+  if (needs.sharedGroups.has(disk.location.vg)) {
+    const what = `other hosts see ${disk.location.vg} too, and a guest may run on it there`;
+    const hint = `When no host has the domain running, delete the volume (virsh vol-delete ${disk.location.lv} ${disk.location.pool}), then lvp retry ${domain.name} ${target}.`;
+    throw refused(domain, target, what, hint);
   }
   const [aside] = asidesOf(volumes, disk.location);
   if (aside !== undefined) {

@@ -30,6 +30,9 @@ export function takingTurns(
       claim: (vg, seal, domainUuid) => volumes.claim(vg, seal, domainUuid),
       retire: (vg, seal) => turns.take(vg, () => volumes.retire(vg, seal)),
       restore: (vg, seal) => turns.take(vg, () => volumes.restore(vg, seal)),
+      // No name changes.
+      arrive: (vg, seal) => volumes.arrive(vg, seal),
+      recall: (vg, fillId) => turns.take(vg, () => volumes.recall(vg, fillId)),
       discard: (volume) => turns.take(volume.vg, () => volumes.discard(volume)),
     },
     pools: {

@@ -84,6 +84,22 @@ describe('defaults', () => {
   });
 });
 
+describe('shared_volume_groups', () => {
+  test('may be left out or empty, and names groups', () => {
+    for (const [text, groups] of [
+      ['', []],
+      ['shared_volume_groups: []\n', []],
+      ['shared_volume_groups: [san0, vg0]\n', ['san0', 'vg0']],
+    ] as const) {
+      const { config } = loadConfig({ path: write(`${minimal()}${text}`), env: {} });
+      expect(config.sharedVolumeGroups).toEqual(groups);
+    }
+    expect(mistakesOf(`${minimal()}shared_volume_groups: [-x]\n`)).toEqual([
+      '6: shared_volume_groups is ["-x"]; allowed is a list of names, each with letters, digits and + _ . -, not beginning with -',
+    ]);
+  });
+});
+
 describe('verify', () => {
   test('has volumes read back when asked to', () => {
     const file = write(`${minimal()}verify: {read_back: true}\n`);

@@ -87,7 +87,7 @@ export class CrowdedHost {
     this.annotated = Math.ceil(size / ANNOTATED_EACH);
     this.#helper = serveLines((line) => {
       this.counts.add(`helper ${(JSON.parse(line) as { verb: string }).verb}`);
-      return answer(line, lvm.tools(), () => Promise.resolve(['vg0']));
+      return answer(line, lvm.tools(), () => Promise.resolve({ own: ['vg0'], verified: [], shared: [] }));
     });
     const socket = join(this.#folder, 'helper.sock');
     this.#helper.server.listen(socket);
@@ -107,7 +107,10 @@ export class CrowdedHost {
       ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>() },
     };
     this.reconciler = new Reconciler(needs);
-    this.verbs = new DomainVerbs({ ...needs, reconciler: this.reconciler });
+    this.verbs = new DomainVerbs({
+      ...{ ...needs, reconciler: this.reconciler, sharedGroups: new Set(), virtualSizeMaxBytes: 0 },
+      devices: { open: () => Promise.reject(new Error('nothing is written here')) },
+    });
   }
 
   static async of(size: number): Promise<CrowdedHost> {

@@ -34,6 +34,8 @@ export class DeviceVolumes implements Volumes, VolumeDevices {
   readonly claim = notMeasured;
   readonly retire = notMeasured;
   readonly restore = notMeasured;
+  readonly arrive = notMeasured;
+  readonly recall = notMeasured;
   readonly discard = notMeasured;
 }
 

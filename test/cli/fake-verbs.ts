@@ -8,6 +8,7 @@ import type {
   ReprovisionResult,
 } from '../../src/core/control-protocol.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
+import type { Handover, ReceiveResult } from '../../src/core/handover.ts';
 import type {
   CachedImages,
   GcResult,
@@ -90,6 +91,11 @@ export const BROKEN: DomainStatus = {
   ],
 };
 
+export const SEAL = {
+  ...{ state: 'ready' as const, fillId: '00112233445566aa', target: 'db1-root', domainUuid: DB.uuid },
+  ...{ image: 'images/debian-13.qcow2', sha256: 'ab'.repeat(32), generation: 1 },
+};
+
 export class FakeVerbs implements ControlVerbs {
   readonly calls: unknown[] = [];
   readonly #domains = [BROKEN, DB, WEB];
@@ -167,6 +173,20 @@ export class FakeVerbs implements ControlVerbs {
   provision(xml: string): Promise<DomainStatus> {
     this.calls.push(['provision', xml.length]);
     return this.#find('web1');
+  }
+
+  async handover(nameOrUuid: string): Promise<Handover> {
+    const { uuid, name } = await this.#find(nameOrUuid);
+    return { uuid, name, volumes: [{ target: 'vda', pool: 'guests', sizeBytes: 2 ** 30, seal: SEAL }] };
+  }
+
+  receive(handover: Handover): Promise<ReceiveResult> {
+    this.calls.push(['receive', handover]);
+    const { uuid, name } = handover;
+    const volumes = handover.volumes.map(({ target, pool, seal }) => ({
+      ...{ target, pool, volume: seal.target, made: 'created' as const },
+    }));
+    return Promise.resolve({ uuid, name, volumes, until: '2026-11-22T09:00:00.000Z' });
   }
 
   #find(nameOrUuid: string): Promise<DomainStatus> {

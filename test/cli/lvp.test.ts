@@ -9,7 +9,7 @@ import { execa } from 'execa';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { ControlSocket } from '../../src/adapters/control-socket.ts';
 import { serveControl } from '../../src/adapters/control-socket.ts';
-import { FakeGarbageVerbs, FakeImageVerbs, FakeVerbs, silent, WEB } from './fake-verbs.ts';
+import { FakeGarbageVerbs, FakeImageVerbs, FakeVerbs, SEAL, silent, WEB } from './fake-verbs.ts';
 
 const cli = path.resolve(import.meta.dirname, '../../src/cli.ts');
 let folder: string;
@@ -27,6 +27,21 @@ async function lvp(args: string, env: Record<string, string> = {}) {
   expect(stderr).not.toMatch(/^\s+at /m);
   return { stdout, stderr, exitCode };
 }
+
+async function lvpFed(args: string, input: string) {
+  return execa(process.execPath, [cli, ...args.split(' ')], {
+    env: { LVP_SOCKET: socket },
+    input,
+    reject: false,
+  });
+}
+
+/** A handover with the seal of another domain in it. */
+const stranger = JSON.stringify({
+  uuid: '9d3a4b1c-0000-4000-8000-000000000009',
+  name: 'db1',
+  volumes: [{ target: 'vda', pool: 'guests', sizeBytes: 2 ** 30, seal: SEAL }],
+});
 
 beforeAll(async () => {
   folder = await mkdtemp(path.join(tmpdir(), 'lvp-cli-'));
@@ -397,6 +412,38 @@ describe('when the daemon cannot be reached', () => {
   });
 });
 
+describe('lvp handover and receive', () => {
+  test('what one prints is what the other reads, from standard input or a file', async () => {
+    const { stdout, exitCode } = await lvp('handover db1');
+    expect(exitCode).toBe(0);
+    const file = path.join(folder, 'db1.json');
+    await writeFile(file, stdout);
+    for (const read of [lvp(`receive ${file}`), lvpFed('receive', stdout)]) {
+      expect(await read).toMatchObject({
+        exitCode: 0,
+        stdout: 'vda: guests/db1-root is set aside\nMigrate db1 here before 2026-11-22T09:00:00.000Z.',
+      });
+    }
+    const handover: unknown = JSON.parse(stdout);
+    expect(verbs.calls).toEqual([
+      ['receive', handover],
+      ['receive', handover],
+    ]);
+  });
+
+  test('anything else is a mistake, and nothing is asked for', async () => {
+    for (const text of ['', '{}', stranger]) {
+      expect(await lvpFed('receive', text)).toMatchObject({
+        exitCode: 2,
+        stderr: expect.stringContaining('not what lvp handover prints') as string,
+      });
+    }
+    expect((await lvp('receive /nowhere')).exitCode).toBe(2);
+    expect((await lvp('handover nosuch')).exitCode).toBe(3);
+    expect(verbs.calls).toEqual([]);
+  });
+});
+
 describe('help', () => {
   test.each([
     '--help',
@@ -408,6 +455,8 @@ describe('help', () => {
     'retry --help',
     'reprovision --help',
     'provision --help',
+    'handover --help',
+    'receive --help',
     'gc --help',
     'image --help',
     'image ls --help',

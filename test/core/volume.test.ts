@@ -79,8 +79,9 @@ describe('readMark', () => {
   });
 
   it.each<[tags: string[], why: string]>([
-    [[...fillTags(mark), 'lvp:ready'], 'exactly one of lvp:filling and lvp:ready'],
-    [[...sealTags(seal), 'lvp:filling'], 'exactly one of lvp:filling and lvp:ready'],
+    [[...fillTags(mark), 'lvp:ready'], 'exactly one of lvp:filling, lvp:ready, lvp:receiving'],
+    [[...sealTags(seal), 'lvp:receiving'], 'exactly one of lvp:filling, lvp:ready, lvp:receiving'],
+    [[...sealTags(seal), 'lvp:filling'], 'exactly one of lvp:filling, lvp:ready, lvp:receiving'],
     [[...sealTags(seal), 'lvp:generation:3'], 'two tags lvp:generation'],
     [[...fillTags(mark), 'lvp:target:other'], 'two tags lvp:target'],
     [['lvp:ready'], 'no valid tag lvp:fill'],

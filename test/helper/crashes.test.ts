@@ -10,14 +10,17 @@ import {
   fillTags,
   privateName,
   readMark,
+  receivingTags,
   retiredName,
   sealTags,
 } from '../../src/core/volume.ts';
-import type { Seal } from '../../src/core/volume.ts';
+import type { ReceivingMark, Seal } from '../../src/core/volume.ts';
 import { adopt } from '../../src/helper/adopt.ts';
+import { arrive } from '../../src/helper/arrive.ts';
 import { create } from '../../src/helper/create.ts';
 import { discard } from '../../src/helper/discard.ts';
 import { publish } from '../../src/helper/publish.ts';
+import { recall } from '../../src/helper/recall.ts';
 import { restore, retire } from '../../src/helper/retire.ts';
 import { Crash, MemoryLvm } from './memory-lvm.ts';
 
@@ -35,6 +38,7 @@ const hidden = privateName(volume.fillId);
 const aside = retiredName(volume.fillId);
 const create5 = { verb: 'create' as const, volume, sizeBytes: 5_000_000 };
 const publishIt = { verb: 'publish' as const, volume, seal };
+const receiving: ReceivingMark = { ...seal, state: 'receiving' };
 
 type Verb = (model: MemoryLvm) => Promise<unknown>;
 const verbs = {
@@ -43,6 +47,9 @@ const verbs = {
   publish: (model) => publish(model.tools(), publishIt),
   retire: (model) => retire(model.tools(), { vg: volume.vg, seal }),
   restore: (model) => restore(model.tools(), { vg: volume.vg, seal }),
+  setAside: (model) => publish(model.tools(), { ...publishIt, seal: receiving }),
+  arrive: (model) => arrive(model.tools(), { verb: 'arrive', vg: volume.vg, seal }),
+  recall: (model) => recall(model.tools(), { verb: 'recall', vg: volume.vg, fillId: volume.fillId }),
   discard: (model) => discard(model.tools(), volume),
 } satisfies Record<string, Verb>;
 
@@ -304,6 +311,7 @@ describe('discard', () => {
   const refused: Record<string, [string, Parameters<MemoryLvm['add']>[1]]> = {
     'a published volume': [volume.target, { tags: sealTags(seal) }],
     'a sealed volume that waits for its name': [hidden, { tags: sealTags(seal) }],
+    'a volume that is set aside': [volume.target, { tags: receivingTags(seal) }],
     'a private name without marks': [hidden, { tags: [] }],
     'marks under another name': ['elsewhere', { tags: fillTags(volume) }],
     'an open volume': [hidden, { tags: fillTags(volume), openLooks: Infinity }],
@@ -428,5 +436,111 @@ describe('retire and restore refuse, and change nothing,', () => {
     expect(await codeOf(verbs[verb](model))).toBe(code);
     expect(model.volumes.map(({ lv, tags }) => [lv, tags])).toEqual(before.map(({ lv, tags }) => [lv, tags]));
     expect(model.steps).toEqual([]);
+  });
+});
+
+describe('setting aside for a domain that arrives, when it crashes at any step', () => {
+  it('ends under the final name, never sealed, and out of the service user’s hands before that', async () => {
+    const check = (model: MemoryLvm): void => {
+      expectOthersUntouched(model);
+      for (const { tags } of model.volumes) expect(readMark(tags).state).not.toBe('ready');
+      const final = model.find(volume.target);
+      if (final === undefined) return;
+      expect(readMark(final.tags)).toEqual(receiving);
+      expect(final.owner).toBe('root');
+    };
+    const steps = await crashEverywhere(
+      () => begun(hidden, { tags: fillTags(volume), owner: 'service' }),
+      verbs.setAside,
+      check,
+      async (model, repeated) => {
+        await repeated;
+        check(model);
+        expect(model.find(volume.target)).toBeDefined();
+      },
+    );
+    expect(steps).toBeGreaterThanOrEqual(4);
+  });
+
+  it.each([
+    ['a sealed volume', sealTags(seal)],
+    ['one that is set aside with another seal', receivingTags({ ...seal, generation: 2 })],
+  ])('refuses %s', async (_name, tags) => {
+    const model = begun(hidden, { tags });
+    expect(await codeOf(verbs.setAside(model))).toBe('VOLUME_STATE');
+    expect(model.steps).toEqual([]);
+  });
+});
+
+describe('arrive', () => {
+  const received = { tags: receivingTags(seal), content: 'data' as const };
+  const begin = () => begun(volume.target, { ...received, owner: 'guest', openLooks: Infinity });
+
+  it('seals in one step, also twice, while a guest runs on it', async () => {
+    const steps = await crashEverywhere(
+      begin,
+      verbs.arrive,
+      expectOthersUntouched,
+      async (model, repeated) => {
+        await repeated;
+        expect(readMark(model.get(volume.target).tags)).toEqual(seal);
+        expect(model.get(volume.target).owner).toBe('guest');
+      },
+    );
+    expect(steps).toBe(1);
+  });
+
+  it.each([
+    ['one that is being filled', fillTags(volume)],
+    ['one without tags', []],
+    ['one for another seal', receivingTags({ ...seal, sha256: 'cd'.repeat(32) })],
+    ['one that nothing was copied to', receivingTags(seal)],
+  ])('refuses %s', async (_name, tags) => {
+    const model = begun(volume.target, { tags });
+    expect(await codeOf(verbs.arrive(model))).toBe('VOLUME_STATE');
+    expect(model.steps).toEqual([]);
+  });
+
+  it('says so when the volume has gone', async () => {
+    expect(await codeOf(verbs.arrive(new MemoryLvm()))).toBe('VOLUME_MISSING');
+  });
+});
+
+describe('recall, when it crashes at any step', () => {
+  it('ends with a private volume that discard removes, and no final name is ever marked as being filled', async () => {
+    const check = (model: MemoryLvm): void => {
+      expectOthersUntouched(model);
+      const final = model.find(volume.target);
+      if (final !== undefined) expect(final.tags).toEqual(receivingTags(seal));
+    };
+    const steps = await crashEverywhere(
+      () => begun(volume.target, { tags: receivingTags(seal), openLooks: 2 }),
+      verbs.recall,
+      check,
+      async (model, repeated) => {
+        await repeated;
+        check(model);
+        expect(readMark(model.get(hidden).tags)).toMatchObject({ state: 'filling' });
+        await verbs.recall(model);
+        await verbs.discard(model);
+        expect(model.find(hidden)).toBeUndefined();
+      },
+    );
+    expect(steps).toBe(2);
+  });
+
+  it.each([
+    ['a sealed volume', volume.target, { tags: sealTags(seal) }],
+    ['one that a guest has open', volume.target, { tags: receivingTags(seal), openLooks: Infinity }],
+    ['one under a name that is not its own', 'elsewhere', { tags: receivingTags(seal) }],
+    ['one being filled under its final name', volume.target, { tags: fillTags(volume) }],
+  ])('refuses %s', async (_name, lv, fields) => {
+    const model = begun(lv, fields);
+    expect(await codeOf(verbs.recall(model))).toBe('VOLUME_STATE');
+    expect(model.steps).toEqual([]);
+  });
+
+  it('is done when the volume has gone', async () => {
+    await expect(verbs.recall(new MemoryLvm())).resolves.toBeNull();
   });
 });

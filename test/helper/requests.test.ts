@@ -2,7 +2,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { HelperRequest, HelperResponse } from '../../src/core/helper-protocol.ts';
-import { sealTags } from '../../src/core/volume.ts';
+import { fillTags, privateName, sealTags } from '../../src/core/volume.ts';
+import type { Groups } from '../../src/helper/groups.ts';
 import { answer } from '../../src/helper/requests.ts';
 import { MemoryLvm } from './memory-lvm.ts';
 
@@ -24,11 +25,19 @@ const good = {
   publish: { verb: 'publish', volume, seal },
   retire: { verb: 'retire', vg: 'vg0', seal },
   restore: { verb: 'restore', vg: 'vg0', seal },
+  setAside: { verb: 'publish', volume, seal: { ...seal, state: 'receiving' } },
+  arrive: { verb: 'arrive', vg: 'vg0', seal },
+  recall: { verb: 'recall', vg: 'vg0', fillId: volume.fillId },
   discard: { verb: 'discard', vg: 'vg0', fillId: volume.fillId },
 };
 
-async function ask(line: string, model = new MemoryLvm(), groups = ['vg0']) {
-  return HelperResponse.parse(JSON.parse(await answer(line, model.tools(), () => Promise.resolve(groups))));
+async function ask(
+  line: string,
+  model = new MemoryLvm(),
+  { own = ['vg0'], verified = [], shared = [] }: Partial<Groups> = {},
+) {
+  const groups = () => Promise.resolve({ own, verified, shared });
+  return HelperResponse.parse(JSON.parse(await answer(line, model.tools(), groups)));
 }
 
 describe('a request', () => {
@@ -151,14 +160,61 @@ describe('the answer', () => {
     async (_verb, request) => {
       const model = new MemoryLvm();
       model.add('web-root');
-      const response = await ask(JSON.stringify(request), model, ['vg1']);
+      const response = await ask(JSON.stringify(request), model, { own: ['vg1'] });
       expect(response).toMatchObject({ ok: false, problem: { code: 'POOL_UNSUITABLE' } });
       expect(model.steps).toEqual([]);
     },
   );
 
   it('to list leaves out a configured group that does not exist', async () => {
-    const response = await ask('{"verb":"list"}', new MemoryLvm(), ['vg0', 'gone']);
+    const response = await ask('{"verb":"list"}', new MemoryLvm(), { own: ['vg0', 'gone'] });
     expect(response).toMatchObject({ ok: true, result: { volumes: [], groups: [{ vg: 'vg0' }] } });
+  });
+});
+
+describe('a group that another host fills', () => {
+  it('shows what is published in it, and nothing that is under way there', async () => {
+    const model = new MemoryLvm();
+    model.add('web-root', { tags: sealTags(seal) });
+    model.add(privateName('f'.repeat(16)), { tags: fillTags({ ...volume, fillId: 'f'.repeat(16) }) });
+    model.add(privateName('e'.repeat(16)), { tags: sealTags({ ...seal, fillId: 'e'.repeat(16) }) });
+    model.add('blank');
+    const response = await ask(JSON.stringify({ verb: 'list' }), model, { own: ['vg9'], verified: ['vg0'] });
+    expect(response).toMatchObject({ ok: true, result: { volumes: [{ lv: 'web-root' }], groups: [] } });
+    expect(response).not.toHaveProperty('result.volumes.1');
+  });
+
+  it.each(Object.entries(good).filter(([verb]) => verb !== 'list'))(
+    'is not for %s',
+    async (_verb, request) => {
+      const model = new MemoryLvm();
+      model.add(privateName(volume.fillId), { tags: fillTags(volume) });
+      const response = await ask(JSON.stringify(request), model, { own: ['vg9'], verified: ['vg0'] });
+      expect(response).toMatchObject({ ok: false, problem: { code: 'POOL_UNSUITABLE' } });
+      expect(model.steps).toEqual([]);
+    },
+  );
+});
+
+describe('a group that other hosts see too', () => {
+  it.each(['adopt', 'retire', 'setAside'])(
+    'is not for %s: who has a volume open cannot be seen',
+    async (verb) => {
+      const model = new MemoryLvm();
+      model.add(volume.target, { tags: verb === 'retire' ? sealTags(seal) : [] });
+      const line = JSON.stringify(good[verb as keyof typeof good]);
+      const response = await ask(line, model, { shared: ['vg0'] });
+      expect(response).toMatchObject({ ok: false, problem: { code: 'POOL_UNSUITABLE' } });
+      expect(model.steps).toEqual([]);
+    },
+  );
+
+  it('has volumes made and published in it', async () => {
+    const model = new MemoryLvm();
+    for (const request of [good.create, good.publish]) {
+      const response = await ask(JSON.stringify(request), model, { shared: ['vg0'] });
+      expect(response).toMatchObject({ ok: true });
+    }
+    expect(model.find(volume.target)?.tags.toSorted()).toEqual(sealTags(seal).toSorted());
   });
 });

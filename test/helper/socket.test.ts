@@ -42,7 +42,9 @@ function serve(answerLine: (line: string) => Promise<string>): Promise<Connectio
 }
 
 function serveModel(model: MemoryLvm): Promise<Connections> {
-  return serve((line) => answer(line, model.tools(), () => Promise.resolve(['vg0'])));
+  return serve((line) =>
+    answer(line, model.tools(), () => Promise.resolve({ own: ['vg0'], verified: [], shared: [] })),
+  );
 }
 
 /** Everything the helper says to these bytes before it hangs up. */

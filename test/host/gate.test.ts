@@ -353,8 +353,14 @@ describe('the gate', () => {
       await expectRefused(xml, 'domain asked is not started: ', operation);
       // Its own prepare comes next, for the same UUID.
       await expectRefused(xml, 'domain asked is not started: ');
-      await expectAllowed(readyXml, operation);
     }
+    // What is sealed here is whole for a restore, and a copy from before for a migration.
+    await expectAllowed(readyXml, 'restore begin');
+    await expectRefused(readyXml, 'volume vg0/ready here is a copy from before', 'migrate begin');
+    await withDaemonStopped(async () => {
+      await expectAllowed(readyXml, 'restore begin');
+      await expectRefused(readyXml, 'let in by nobody else', 'migrate begin');
+    });
     const { stdout } = await host().sh(`lvs --noheadings -o lv_name vg0; journalctl -u ${DAEMON} -o cat`);
     expect(stdout).not.toContain('vg0/arriving yet');
     expect(stdout).not.toMatch(/^ *(arriving|lvp-fill-\w+)$/m);

@@ -29,16 +29,19 @@ export class Host {
   /** A folder on this machine that the host sees as /mnt/shared. */
   readonly sharedDir: string;
 
-  private constructor(name: string) {
+  constructor(name: string) {
     this.name = name;
     this.sharedDir = path.join(stateDir, 'run', name, 'shared');
   }
 
-  /** Boots a host on fresh disks and waits until all its services run. The first call builds what hosts are made of. */
-  static async up(name: string): Promise<Host> {
+  /**
+   * Boots a host on fresh disks and waits until all its services run. The first call builds what hosts are made
+   * of. With a peer, which must be up, both are on one network and know each other by name.
+   */
+  static async up(name: string, peer?: Host): Promise<Host> {
     const host = new Host(name);
     try {
-      await host.run(['up', name], { timeoutMs: 30 * 60_000 });
+      await host.run(['up', name, ...(peer === undefined ? [] : [peer.name])], { timeoutMs: 30 * 60_000 });
     } catch (error) {
       // Nobody gets this host to end it, so its disks go here. The error holds its console.
       await host.down();
@@ -133,7 +136,7 @@ export function collectLogsOnFailure(host: Host | (() => Host | undefined)): voi
   afterEach(async ({ task }) => {
     const failed = typeof host === 'function' ? host() : host;
     if (task.result?.state !== 'fail' || failed === undefined) return;
-    const file = path.join(stateDir, 'logs', `${task.name.replaceAll(/[^\w.-]+/g, '-')}.log`);
+    const file = path.join(stateDir, 'logs', `${failed.name}-${task.name.replaceAll(/[^\w.-]+/g, '-')}.log`);
     await mkdir(path.dirname(file), { recursive: true });
     await writeFile(file, await failed.logs());
     process.stderr.write(`the host's logs: ${file}\n`);

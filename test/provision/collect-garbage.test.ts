@@ -211,6 +211,14 @@ describe('a published volume whose domain is gone', () => {
     expect(world.names()).toEqual(['vg0/vm1']);
   });
 
+  it('is not called an orphan where other hosts see it: its guest may run there', async () => {
+    const world = await orphaned("on-undefine='delete'");
+    world.sharedGroups.add('vg0');
+    const { findings } = await world.garbage.collect({ deleteOrphans: ['vg0/vm1'] });
+    expect(brief(findings)).toEqual([]);
+    expect(world.names()).toEqual(['vg0/vm1']);
+  });
+
   it('is shown and kept unless it is named, if its annotation says delete', async () => {
     const world = await orphaned("on-undefine='delete'");
     const { findings } = await world.garbage.collect({ deleteOrphans: ['vg0/vm2'] });

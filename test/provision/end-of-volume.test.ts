@@ -453,6 +453,20 @@ describe('what stands in the way of a deletion', () => {
     await expectKept(world);
   });
 
+  it('the configuration says that other hosts see the group', async () => {
+    const world = await publishedWorld();
+    world.sharedGroups.add('vg0');
+    world.undefine(uuid);
+    await expectKept(world);
+  });
+
+  it('it was handed over to another host, to which its definition alone may have moved', async () => {
+    const world = await publishedWorld();
+    await world.verbs.handover('vm1');
+    world.undefine(uuid);
+    await expectKept(world);
+  });
+
   it('what it held before it was made again is still put aside', async () => {
     const world = await publishedWorld();
     const { tags } = world.volumes.lvm.get('vm1');
@@ -556,7 +570,9 @@ describe('a transient domain', () => {
   it('that is ended while it arrives keeps its volume: its guest goes on where it came from', async () => {
     const world = await publishedWorld();
     const xml = world.libvirt.domains.get(uuid)?.xml ?? '';
+    world.sharedGroups.add('vg0');
     expect((await admitStart(world.admit, 'migrate', xml)).allowed).toBe(true);
+    world.sharedGroups.clear();
     change(world, { active: true, persistent: false });
     await look(world);
     vanish(world, 'ended');
@@ -569,6 +585,15 @@ describe('a transient domain', () => {
     await until('published', () => world.ledger.fillOf(uuid, 'vda')?.state === 'ready');
     await expectKept(world);
   });
+});
+
+it('a domain that was handed over, and ran here again after that, goes with its volume', async () => {
+  const world = await publishedWorld();
+  await world.verbs.handover('vm1');
+  await run(world);
+  await shutOff(world, 'ended', 'ended');
+  world.undefine(uuid);
+  await expectDeleted(world);
 });
 
 describe('a guest that has moved to another host', () => {

@@ -215,6 +215,14 @@ describe('reprovision is refused, and nothing changes,', () => {
       'VOLUME_STATE',
     ],
     [
+      'in a group that other hosts see',
+      (world) => {
+        world.sharedGroups.add('vg0');
+      },
+      asked,
+      'VOLUME_STATE',
+    ],
+    [
       'while its memory is saved',
       (world) => {
         world.libvirt.saved.add(uuid);

@@ -11,7 +11,7 @@ import type { ErrorCode, Problem } from '../../src/core/errors.ts';
 import type { KeepFree } from '../../src/core/headroom.ts';
 import type { ImageReference, LogicalPool } from '../../src/core/request.ts';
 import { imageName } from '../../src/core/request.ts';
-import type { Seal } from '../../src/core/volume.ts';
+import type { ReceivingMark, Seal } from '../../src/core/volume.ts';
 import { answer } from '../../src/helper/requests.ts';
 import type { AdmitNeeds } from '../../src/provision/admit-start.ts';
 import { GarbageCollector } from '../../src/provision/collect-garbage.ts';
@@ -40,6 +40,7 @@ import { Reservations } from '../../src/provision/reservations.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';
 import { MemoryLvm } from '../helper/memory-lvm.ts';
 
+const VIRTUAL_SIZE_MAX_BYTES = 2 ** 40;
 export const MIB = 1 << 20;
 
 export const silent: Log = {
@@ -81,6 +82,7 @@ class FakeClock implements Clock {
  * new LV holds is what an earlier owner has left there.
  */
 class FakeVolumes implements Volumes, VolumeDevices {
+  readonly sharedGroups = new Set<string>();
   readonly lvm = new MemoryLvm();
   readonly #bytes = new Map<string, Buffer>();
   #last: Promise<unknown> = Promise.resolve();
@@ -125,7 +127,7 @@ class FakeVolumes implements Volumes, VolumeDevices {
     return this.#ask({ verb: 'adopt', volume });
   }
 
-  publish(volume: PrivateVolume, seal: Seal): Promise<void> {
+  publish(volume: PrivateVolume, seal: Seal | ReceivingMark): Promise<void> {
     return this.#ask({ verb: 'publish', volume, seal });
   }
 
@@ -139,6 +141,14 @@ class FakeVolumes implements Volumes, VolumeDevices {
 
   restore(vg: string, seal: Seal): Promise<void> {
     return this.#ask({ verb: 'restore', vg, seal });
+  }
+
+  arrive(vg: string, seal: Seal): Promise<void> {
+    return this.#ask({ verb: 'arrive', vg, seal });
+  }
+
+  recall(vg: string, fillId: string): Promise<void> {
+    return this.#ask({ verb: 'recall', vg, fillId });
   }
 
   discard({ vg, fillId }: Pick<PrivateVolume, 'vg' | 'fillId'>): Promise<void> {
@@ -191,7 +201,9 @@ class FakeVolumes implements Volumes, VolumeDevices {
 
   async #answer<T>(request: object): Promise<T> {
     if (this.isAway) throw new ProvisionError({ code: 'HELPER_UNAVAILABLE', message: 'the helper is away' });
-    const line = await answer(JSON.stringify(request), this.lvm.tools(), () => Promise.resolve(['vg0']));
+    const line = await answer(JSON.stringify(request), this.lvm.tools(), () =>
+      Promise.resolve({ own: ['vg0'], verified: [], shared: [...this.sharedGroups] }),
+    );
     const response = JSON.parse(line) as {
       readonly ok: boolean;
       readonly result: T;
@@ -261,6 +273,8 @@ class FakeLibvirt {
   /** Those with a managed-save image. */
   readonly saved = new Set<string>();
   readonly refreshed: string[] = [];
+  /** Domains whose guests have come from another host and run. */
+  readonly arrived = new Set<string>();
   pool: 'active' | 'inactive' | 'undefined' = 'active';
   poolStarts = 0;
   /** So many of the next refreshes fail and stop the pool; so many of the next starts fail. */
@@ -381,6 +395,8 @@ export class World {
   readonly images = new FakeImages();
   readonly ledger = openLedger(':memory:').ledger;
   readonly image = Buffer.alloc(3 * MIB + 512, 0x42);
+  /** As in the configuration. */
+  readonly sharedGroups = this.volumes.sharedGroups;
   fills!: Fills;
   reconciler!: Reconciler;
   admit!: AdmitNeeds;
@@ -425,6 +441,7 @@ export class World {
         return found === undefined ? undefined : [found.xml];
       },
       start: (uuid) => this.libvirt.start(uuid),
+      hasArrived: (uuid) => Promise.resolve(this.libvirt.arrived.has(uuid)),
       hasManagedSave: (uuid) => Promise.resolve(this.libvirt.saved.has(uuid)),
       writeAnnotation: () => Promise.resolve(),
     };
@@ -435,7 +452,7 @@ export class World {
       ...{ images, pools, volumes, reservations, devices: volumes, clock },
       policy: {
         requireDigest,
-        virtualSizeMaxBytes: 2 ** 40,
+        virtualSizeMaxBytes: VIRTUAL_SIZE_MAX_BYTES,
         expansion: { ratioMax: 1000, timeMaxMs: 60_000 },
       },
       decompressors: new SystemDecompressors(),
@@ -450,7 +467,10 @@ export class World {
       ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>() },
     };
     this.reconciler = new Reconciler(needs);
-    this.verbs = new DomainVerbs({ ...needs, reconciler: this.reconciler });
+    this.verbs = new DomainVerbs({
+      ...{ ...needs, reconciler: this.reconciler, devices: volumes },
+      ...{ sharedGroups: this.sharedGroups, virtualSizeMaxBytes: VIRTUAL_SIZE_MAX_BYTES },
+    });
     this.garbage = new GarbageCollector({
       ...{ ...needs, reconciler: this.reconciler },
       cache: {
@@ -466,6 +486,7 @@ export class World {
       ...needs,
       reconciler: this.reconciler,
       graceMs: 3_000,
+      sharedGroups: this.sharedGroups,
       isLibvirtReachable: () => !this.libvirt.isAway,
     };
   }

@@ -124,9 +124,12 @@ export class Daemon {
     this.#poolEvents = new PoolEvents(clock, () => {
       this.reconciler.requestKnown();
     });
-    this.verbs = new DomainVerbs({ ...needs, reconciler: this.reconciler });
+    this.verbs = new DomainVerbs({
+      ...{ ...needs, reconciler: this.reconciler, devices: fillNeeds.devices },
+      ...{ sharedGroups: new Set(), virtualSizeMaxBytes: policy.virtualSizeMaxBytes },
+    });
     this.admit = {
-      ...{ ...needs, reconciler: this.reconciler, graceMs: GRACE_MS },
+      ...{ ...needs, reconciler: this.reconciler, graceMs: GRACE_MS, sharedGroups: new Set([VG]) },
       pools: new KnownPools(pools, clock, POOLS_LIMIT_MS),
       isLibvirtReachable: () => this.#isLibvirtReachable,
     };

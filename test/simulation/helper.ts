@@ -8,7 +8,6 @@ import { readMark } from '../../src/core/volume.ts';
 import { answer } from '../../src/helper/requests.ts';
 import type { Tools } from '../../src/helper/tools.ts';
 import type { Blankness, PrivateVolume, Volumes } from '../../src/provision/ports.ts';
-import type { Seal } from '../../src/core/volume.ts';
 import type { Faults } from './faults.ts';
 import type { Group } from './group.ts';
 import { EXTENT_BYTES, VG } from './group.ts';
@@ -63,10 +62,12 @@ export class Helper {
       examine: (vg, lv) => ask<Blankness>({ verb: 'examine', vg, lv }),
       create: (volume: PrivateVolume, sizeBytes) => ask({ verb: 'create', volume: plain(volume), sizeBytes }),
       adopt: (volume) => ask({ verb: 'adopt', volume: plain(volume) }),
-      publish: (volume, seal: Seal) => ask({ verb: 'publish', volume: plain(volume), seal }),
+      publish: (volume, seal) => ask({ verb: 'publish', volume: plain(volume), seal }),
       claim: (vg, seal, domainUuid) => ask({ verb: 'claim', vg, seal, domainUuid }),
       retire: (vg, seal) => ask({ verb: 'retire', vg, seal }),
       restore: (vg, seal) => ask({ verb: 'restore', vg, seal }),
+      arrive: (vg, seal) => ask({ verb: 'arrive', vg, seal }),
+      recall: (vg, fillId) => ask({ verb: 'recall', vg, fillId }),
       discard: ({ vg, fillId }) => ask({ verb: 'discard', vg, fillId }),
     };
   }
@@ -99,7 +100,9 @@ export class Helper {
     });
     const turn = this.#last.then(() =>
       // Who has hung up before its turn does not want the thing done any more.
-      daemon.isAlive ? answer(request, this.#tools(life), () => Promise.resolve([VG])) : undefined,
+      daemon.isAlive
+        ? answer(request, this.#tools(life), () => Promise.resolve({ own: [VG], verified: [], shared: [] }))
+        : undefined,
     );
     this.#last = turn.catch(() => undefined);
     return Promise.race([turn, hungUp]);

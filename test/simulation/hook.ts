@@ -31,7 +31,7 @@ export function askHook(
 ): Promise<AdmitAnswer> {
   const { agenda, daemon, group } = needs;
   const goBySeals = (): AdmitAnswer => {
-    const answer = bySeals(group, spec);
+    const answer = bySeals(group, operation, spec);
     needs.onSeals(answer);
     return answer;
   };
@@ -68,9 +68,14 @@ export function askHook(
   });
 }
 
-function bySeals(group: Group, { uuid, disks, annotation }: DomainSpec): AdmitAnswer {
+function bySeals(
+  group: Group,
+  operation: GateOperation,
+  { uuid, disks, annotation }: DomainSpec,
+): AdmitAnswer {
   const allowed =
     annotation === 'good' &&
+    operation !== 'migrate' &&
     disks.every(({ lv, generation }) => {
       const mark = readMark(group.model.find(lv)?.tags ?? []);
       return mark.state === 'ready' && mark.domainUuid === uuid && mark.generation === generation;

@@ -326,6 +326,7 @@ export class Libvirt {
         await daemon.step('libvirt start answered');
         if (why !== undefined) throw failed(`cannot start ${uuid}: ${why}`);
       },
+      hasArrived: () => Promise.resolve(false),
       hasManagedSave: () => Promise.resolve(false),
       writeAnnotation: () => Promise.reject(new Error('nobody writes annotations here')),
     };

@@ -62,15 +62,21 @@ const path = leaf('an absolute path', (value) =>
   typeof value === 'string' && /^\/[^\0]*$/.test(value) ? value : undefined,
 );
 
-function names(allowed: string, pattern: RegExp) {
-  return leaf(`a list of at least one name, each with ${allowed}`, (value): readonly string[] | undefined => {
+function names(allowed: string, pattern: RegExp, countMin = 1) {
+  const list = countMin === 0 ? 'a list of names' : 'a list of at least one name';
+  return leaf(`${list}, each with ${allowed}`, (value): readonly string[] | undefined => {
     const isNames =
       Array.isArray(value) &&
-      value.length > 0 &&
+      value.length >= countMin &&
       new Set(value).size === value.length &&
       value.every((name): name is string => typeof name === 'string' && pattern.test(name));
     return isNames ? value : undefined;
   });
+}
+
+function volumeGroups(countMin: number) {
+  const pattern = /^[A-Za-z0-9+_.][A-Za-z0-9+_.-]{0,126}$/;
+  return names('letters, digits and + _ . -, not beginning with -', pattern, countMin);
 }
 
 const endpoint = leaf(
@@ -164,10 +170,8 @@ const keepFree = leaf(
 export const ConfigFile = z
   .strictObject({
     minio: Minio,
-    volume_groups: names(
-      'letters, digits and + _ . -, not beginning with -',
-      /^[A-Za-z0-9+_.][A-Za-z0-9+_.-]{0,126}$/,
-    ),
+    volume_groups: volumeGroups(1),
+    shared_volume_groups: volumeGroups(0).default([]),
     integrity: Integrity.prefault({}),
     verify: z.strictObject({ read_back: flag.default(false) }).prefault({}),
     gate: z.strictObject({ grace: duration(0, 30_000).default(3_000) }).prefault({}),

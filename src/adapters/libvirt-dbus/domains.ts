@@ -114,6 +114,11 @@ export class LibvirtDomains implements Domains {
     }
   }
 
+  async hasArrived(uuid: string): Promise<boolean> {
+    const state = await ifFound(async () => readPair(await this.#method(uuid, 'GetState', 'u', 0)));
+    return state !== undefined && isArrived(state);
+  }
+
   async hasManagedSave(uuid: string): Promise<boolean> {
     return readBoolean(await this.#method(uuid, 'HasManagedSaveImage', 'u', 0));
   }
@@ -165,6 +170,19 @@ export class LibvirtDomains implements Domains {
       body: ['org.libvirt.Domain', name],
     });
   }
+}
+
+const VIR_DOMAIN_RUNNING = 1;
+const VIR_DOMAIN_PAUSED = 3;
+/** MIGRATED; and what a guest that has arrived comes to later: UNPAUSED, MIGRATION_CANCELED, SAVE_CANCELED, WAKEUP. */
+const RUNNING_AFTER_ARRIVAL: readonly number[] = [2, 5, 6, 7, 8];
+/** USER, SAVE, DUMP, IOERROR, SNAPSHOT. Until it has arrived it is paused for MIGRATION or STARTING_UP. */
+const PAUSED_AFTER_ARRIVAL: readonly number[] = [1, 3, 4, 5, 9];
+
+/** https://libvirt.org/html/libvirt-libvirt-domain.html#virDomainRunningReason and virDomainPausedReason */
+export function isArrived([state, reason]: readonly [number, number]): boolean {
+  if (state === VIR_DOMAIN_RUNNING) return RUNNING_AFTER_ARRIVAL.includes(reason);
+  return state === VIR_DOMAIN_PAUSED && PAUSED_AFTER_ARRIVAL.includes(reason);
 }
 
 /** Undefined for a domain that is not shut off. */

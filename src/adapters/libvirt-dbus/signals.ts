@@ -38,7 +38,7 @@ export function ownerChange(signal: BusSignal): string | undefined {
 export function eventOf(signal: BusSignal): LibvirtEvent | undefined {
   switch (`${signal.interface}.${signal.member}`) {
     case 'org.libvirt.Connect.DomainEvent':
-      return domainEvent(signal.body[0], changeOf(signal.body[1], signal.body[2]));
+      return domainEvent(signal.body[0], changeOf(signal.body[1], signal.body[2]), signal.body[1]);
     case 'org.libvirt.Domain.MetadataChange':
       return domainEvent(signal.path, 'defined');
     case 'org.libvirt.Connect.StoragePoolEvent':
@@ -65,6 +65,8 @@ export const UUID_PATTERN = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 const VIR_DOMAIN_EVENT_DEFINED = 0;
 const VIR_DOMAIN_EVENT_STARTED = 2;
+const VIR_DOMAIN_EVENT_SUSPENDED = 3;
+const VIR_DOMAIN_EVENT_RESUMED = 4;
 const VIR_DOMAIN_EVENT_STOPPED = 5;
 const VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN = 0;
 const VIR_DOMAIN_EVENT_STOPPED_DESTROYED = 1;
@@ -86,8 +88,9 @@ function changeOf(event: unknown, detail: unknown): DomainChange | undefined {
   }
 }
 
-function domainEvent(path: unknown, change?: DomainChange): LibvirtEvent | undefined {
+function domainEvent(path: unknown, change?: DomainChange, event?: unknown): LibvirtEvent | undefined {
   const uuid = uuidOf(path);
   if (uuid === undefined) return undefined;
-  return change === undefined ? { kind: 'domain', uuid } : { kind: 'domain', uuid, change };
+  const mayHaveRun = event === VIR_DOMAIN_EVENT_SUSPENDED || event === VIR_DOMAIN_EVENT_RESUMED;
+  return { kind: 'domain', uuid, ...(change && { change }), ...(mayHaveRun && { mayHaveRun }) };
 }

@@ -4,6 +4,10 @@
 # A host is one process namespace, with a mount and a network namespace of its own. Its first
 # process is lib/supervise. When that one dies the kernel ends all the others, and then mounts,
 # network and memory go as well: there is nothing to clean up but the files in .host/run/NAME.
+#
+# A host that was begun with a peer lives in the peer's network namespace, which goes with the last of both: so
+# two hosts see each other, nobody else sees them, and no port of this machine is taken. Its second volume group is
+# the peer's, on the same file: both hosts see it, as if it lay on a storage network.
 
 run_path() { echo "$state/run/$1"; }
 
@@ -14,20 +18,29 @@ need_host() { [ -d "$(run_path "$1")/disks" ] || die "there is no host '$1'; see
 need_alive() { need_host "$1"; is_alive "$1" || die "host '$1' is off; host boot $1"; }
 
 up() {
-  local name=$1 run
+  local name=$1 peer=${2:-} run
   [[ $name =~ ^[a-z][a-z0-9-]{0,30}$ ]] || die "'$name' cannot be a host name: use a-z, 0-9 and -"
   build
   need_packages e2fsprogs iproute2 openssh-client util-linux
   is_alive "$name" && die "host '$name' is up already; host down $name ends it"
+  [ -z "$peer" ] || need_alive "$peer"
   down "$name"
   run=$(run_path "$name")
   mkdir -p "$run"/{disks,shared,seed}
   # A host keeps the tree that it began with, whatever is built meanwhile.
   tree_path >"$run/tree"
+  [ -z "$peer" ] || echo "$peer" >"$run/peer"
   with_lock address take_address "$name"
   make_disks "$run/disks"
   make_seed "$name" "$run/seed"
   boot "$name"
+  [ -z "$peer" ] || introduce "$name" "$peer"
+}
+
+# Each knows the other by its name: there is no name server.
+introduce() {
+  run_ssh "$1" "echo $(address_of "$2") $2 >>/etc/hosts"
+  run_ssh "$2" "echo $(address_of "$1") $1 >>/etc/hosts"
 }
 
 # Addresses are numbered, so that hosts can be joined to one network.
@@ -61,10 +74,16 @@ make_seed() {
 }
 
 boot() {
-  local name=$1 run started=$SECONDS
+  local name=$1 run started=$SECONDS peer network=(unshare --net) joined=
   need_root
   need_host "$name"
   run=$(run_path "$name")
+  if [ -e "$run/peer" ]; then
+    peer=$(cat "$run/peer")
+    need_alive "$peer"
+    network=(nsenter --target "$(cat "$(run_path "$peer")/pid")" --net)
+    joined=$(run_path "$peer")/disks/vg1.img
+  fi
   exec {alive}>"$run/alive"
   flock -n "$alive" || die "host '$name' is up already"
   rm -f "$run/pid" "$run/ssh"
@@ -72,8 +91,8 @@ boot() {
   # shellcheck disable=SC2064  # the name is fixed now
   trap "cut_power '$name'" EXIT
   trap 'exit 130' INT TERM
-  setsid unshare --mount --propagation private --net --pid --fork --kill-child \
-    "$here/lib/supervise" "$(cat "$run/tree")" "$run" "$checkout" "${LVP_HOST_MEMORY:-5G}" \
+  setsid "${network[@]}" unshare --mount --propagation private --pid --fork --kill-child \
+    "$here/lib/supervise" "$(cat "$run/tree")" "$run" "$checkout" "${LVP_HOST_MEMORY:-5G}" "$joined" \
     <>/dev/null >"$run/console.log" 2>&1 &
   exec {alive}>&-
   wait_until 300 came_up_or_died "$name" || boot_failed "$name" 'no answer after 300 s'

@@ -1,0 +1,19 @@
+/** `lvp handover VM`: what another host has to know before the domain comes there with its storage. */
+import type { Command } from 'commander';
+import { EXIT } from './exit-codes.ts';
+import type { AddVerb } from './verb.ts';
+import { common, contextOf } from './verb.ts';
+
+export const addHandover: AddVerb = (program, finish) => {
+  const command = program
+    .command('handover')
+    .argument('<vm>', 'name or UUID of the domain')
+    .description('print what another host must know to receive the domain with its storage, as JSON');
+  common(command, ['lvp handover web1 | ssh host2 lvp receive']).action(
+    async (vm: string, _options: object, self: Command) => {
+      const { client, output } = contextOf(self, finish);
+      output.line(JSON.stringify(await client.handover(vm), undefined, 2));
+      finish(EXIT.ok);
+    },
+  );
+};
