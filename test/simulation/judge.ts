@@ -10,6 +10,7 @@ import { isImageAndZeros } from './disk.ts';
 import type { DiskSpec, DomainSpec } from './domains.ts';
 import type { Book, Group } from './group.ts';
 import type { Domain, Libvirt, Truth } from './libvirt.ts';
+import { CALL_MAX_MS } from './libvirt.ts';
 import type { Store } from './store.ts';
 import { Violation } from './violation.ts';
 
@@ -31,6 +32,8 @@ export class Judge {
   /** What each fill was begun for. */
   readonly #intents = new Map<string, Intent>();
   readonly #incoming = new Map<string, number>();
+  /** When the volume that had replaced another one was removed, by the fill of that other one. */
+  readonly #heirLostAtMs = new Map<string, number>();
 
   constructor(group: Group, store: Store, nowMs: () => number) {
     this.#group = group;
@@ -193,8 +196,16 @@ export class Judge {
     );
   }
 
+  /** Somebody is about to remove the volume: what it proved a moment ago may be acted on already. */
+  beforeLoss(lv: string, ledger: Ledger): void {
+    const replaced = this.#asideOf(lv);
+    if (replaced !== undefined && this.isReplaced(replaced, ledger))
+      this.#heirLostAtMs.set(replaced.fillId, this.#nowMs());
+  }
+
   /** The ledger says which fill has taken its place, and that one's volume is sealed under the name it had. */
   isReplaced(seal: Seal, ledger: Ledger): boolean {
+    if (this.#nowMs() - (this.#heirLostAtMs.get(seal.fillId) ?? -Infinity) < CALL_MAX_MS) return true;
     const holder = this.#group.model.find(seal.target);
     const heir = holder && sealOf(holder);
     const intent = this.#intents.get(heir?.fillId ?? '')?.record;

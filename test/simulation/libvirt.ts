@@ -26,7 +26,7 @@ import type { Random } from './random.ts';
 import { Violation } from './violation.ts';
 
 /** A call on a bus nobody answers ends after this time. */
-const CALL_MAX_MS = 25_000;
+export const CALL_MAX_MS = 25_000;
 
 interface Guest extends Opener {
   readonly volumes: readonly ModelVolume[];

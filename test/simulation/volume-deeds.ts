@@ -43,6 +43,7 @@ export const deleteVolume: Deed = (run, random) => {
   const volume = random.pick(visible);
   if (run.group.isOpen(volume)) return;
   run.say(`somebody deletes ${volume.lv} [${readMark(volume.tags).state}]`);
+  run.judge.beforeLoss(volume.lv, run.ledger.of(run.daemon.life));
   run.group.remove(volume.lv, 'somebody');
   run.libvirt.refreshPool();
 };
