@@ -100,6 +100,8 @@ export class Rest {
 
   async #startAll(): Promise<void> {
     for (const spec of this.#satisfiable()) {
+      // A refresh may just have stopped the pool.
+      await this.#run.runFor(60_000, () => this.#run.libvirt.isPoolActive);
       // The daemon may be about to start it by itself.
       await this.#run.runFor(60_000, () => this.#run.libvirt.domains.get(spec.uuid)?.starting === undefined);
       if (this.#run.libvirt.domains.get(spec.uuid)?.guest !== undefined) continue;
