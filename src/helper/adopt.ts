@@ -18,6 +18,8 @@ type PrivateVolume = Extract<HelperRequest, { verb: 'adopt' }>['volume'];
 export async function adopt(tools: Tools, volume: PrivateVolume): Promise<HelperResult<'adopt'>> {
   const held = findFill(await readGroup(tools, volume.vg), volume.vg, volume.fillId);
   if (held === undefined) {
+    const { active } = await readVolume(tools, volume.vg, volume.target);
+    if (!active) throw inactive(volume);
     const blankness = await examine(tools, volume.vg, volume.target);
     if (!blankness.blank) throw notBlank(volume, blankness.why);
     await tools.lvm.swapTags(volume.vg, volume.target, [], [...fillTags(volume), ADOPTING_TAG]);
@@ -57,7 +59,7 @@ async function proveBlank(tools: Tools, volume: PrivateVolume, held: VolumeRow):
   const why = await whyNotBlank(tools, row);
   if (why !== undefined) {
     await undoAdoption(tools, row);
-    throw notBlank(volume, why);
+    throw row.active ? notBlank(volume, why) : inactive(volume);
   }
   await tools.lvm.swapTags(volume.vg, name, [ADOPTING_TAG], []);
 }
@@ -90,6 +92,15 @@ function removedMeanwhile({ vg, target }: PrivateVolume): ProvisionError {
   return new ProvisionError({
     code: 'HELPER_FAILED',
     message: `${vg}/${target} was removed while it was being taken over.`,
+  });
+}
+
+/** Nor does this stay: a pool that stopped deactivates its LVs, and activates them when it is started. */
+function inactive({ vg, target }: PrivateVolume): ProvisionError {
+  return new ProvisionError({
+    code: 'HELPER_FAILED',
+    message: `${vg}/${target} already exists and is not active, so it cannot be read.`,
+    hint: 'Start its pool: virsh pool-list --all shows which has stopped.',
   });
 }
 

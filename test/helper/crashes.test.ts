@@ -242,7 +242,6 @@ describe('adopt refuses, and changes nothing,', () => {
   const cases: Record<string, Parameters<MemoryLvm['add']>[1]> = {
     'a volume with data': { content: 'data' },
     'an open volume': { openLooks: Infinity },
-    'an inactive volume': { active: false },
     'a thin volume': { segmentType: 'thin' },
     'a snapshot': { segmentType: 'snapshot' },
     'a volume that another fill has marked': { tags: fillTags({ ...volume, fillId: 'f'.repeat(16) }) },
@@ -251,6 +250,12 @@ describe('adopt refuses, and changes nothing,', () => {
   it.each(Object.entries(cases))('%s', async (_name, fields) => {
     const model = begun(volume.target, fields);
     expect(await codeOf(verbs.adopt(model))).toBe('VOLUME_NOT_BLANK');
+    expect(model.steps).toEqual([]);
+  });
+
+  it('an inactive volume, for as long as it is: a pool that stops deactivates it', async () => {
+    const model = begun(volume.target, { active: false });
+    expect(await codeOf(verbs.adopt(model))).toBe('HELPER_FAILED');
     expect(model.steps).toEqual([]);
   });
 });
