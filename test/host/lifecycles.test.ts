@@ -124,13 +124,18 @@ describe('a domain', () => {
       await sh('virsh autostart guest; virsh autostart late; sync');
     });
 
-    it('was started by the host when that booted; one that was not ready then is started by us once it is', async () => {
+    it('was started by the host when that booted, without us; one that was not ready then is started by us once it is', async () => {
+      await sh('systemctl disable libvirt-volume-provisioner');
       await host().poweroff();
       await host().boot();
       await eventually('the ready one runs', async () => (await state()) === 'running' || undefined, {
         timeoutMs: START_LIMIT_MS,
       });
       expect(await state('late')).toBe('shut off');
+      const daemon = await host().sh('systemctl is-active libvirt-volume-provisioner', { reject: false });
+      expect(daemon.stdout.trim()).toBe('inactive');
+      await sh('systemctl enable --now libvirt-volume-provisioner');
+      await published(host(), 'guest');
       await host().putImage(image, 'tomorrow.raw', { sidecar: true });
       await sh('lvp retry late');
       await eventually(

@@ -172,40 +172,6 @@ describe('a host whose power is cut', () => {
     },
   );
 
-  it('while the daemon stays away after it, starts what was ready, and the rest when it is there', async () => {
-    await defineCutDomain('autostart-ready');
-    await published(host(), 'autostart-ready');
-    await limitRate(host(), 1);
-    await defineCutDomain('autostart-filling');
-    await eventually(
-      'it is being filled',
-      async () =>
-        (await statusOf(host(), 'autostart-filling')).volumes.some(({ phase }) => phase === 'filling') ||
-        undefined,
-    );
-    await host().sh(
-      `virsh autostart autostart-ready; virsh autostart autostart-filling
-       systemctl disable libvirt-volume-provisioner; sync -f /etc; sync -f /var/lib/libvirt-volume-provisioner`,
-    );
-    await cutPower();
-    const isRunning = async (name: string) =>
-      (await host().sh(`virsh domstate ${name}`)).stdout.trim() === 'running';
-    await eventually('what was ready runs', async () => (await isRunning('autostart-ready')) || undefined);
-    expect((await host().sh('virsh start autostart-filling', { reject: false })).stderr).toContain(
-      'has no seal that proves it finished',
-    );
-    expect(
-      (await host().sh('systemctl is-active libvirt-volume-provisioner', { reject: false })).stdout.trim(),
-    ).toBe('inactive');
-    await host().sh('systemctl enable --now libvirt-volume-provisioner');
-    await eventually('the other one runs', async () => (await isRunning('autostart-filling')) || undefined);
-    const expected = await expectedDigest(qcow2, 'qcow2', IMAGE_MIB * MIB);
-    for (const name of ['autostart-ready', 'autostart-filling']) {
-      await host().sh(`virsh destroy ${name}; virsh undefine ${name}`);
-      expect(await deviceDigest(host(), `/dev/vg0/${name}`)).toBe(expected);
-    }
-  });
-
   it('just after publishing, has lost no byte and does not fill again', async () => {
     await defineCutDomain('finished');
     await host().sh('until [ -e /dev/vg0/finished ]; do sleep 0.02; done', { timeoutMs: 60_000 });
