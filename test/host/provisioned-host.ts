@@ -187,7 +187,7 @@ export async function limitRate(host: Host, mibPerSecond: number | undefined): P
 
 /** Defines the domain and waits until bytes flow; then so slowly that they cannot all have come before limitRate() is called. */
 export async function beginSlowFill(host: Host, domain: TestDomain): Promise<void> {
-  await limitRate(host, 2);
+  await limitRate(host, 1);
   await define(host, domain);
   await eventually('bytes flow', async () => {
     const [volume] = (await statusOf(host, domain.name)).volumes;
