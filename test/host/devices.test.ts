@@ -23,6 +23,7 @@ import {
   soilFreeSpace,
   statusOf,
   useProvisionedHost,
+  SLOW_IMAGE_BYTES,
 } from './provisioned-host.ts';
 
 const MIB = 1 << 20;
@@ -145,9 +146,8 @@ describe('a disk', () => {
     });
 
     it('holds up its fill and not the gate, even when LVM cannot read it', async () => {
-      // So large that the brake comes before its end, however late that is.
       const slow = join(folder(), 'slow.raw');
-      await writeFile(slow, randomBytes(4 * IMAGE_MIB * MIB));
+      await writeFile(slow, randomBytes(SLOW_IMAGE_BYTES));
       await host().putImage(slow, 'slow.raw', { sidecar: true });
       await beginSlowFill(host(), { ...onThisDisk('waits'), image: 'slow.raw' });
       await host().sh('dmsetup suspend --noflush --nolockfs disk');

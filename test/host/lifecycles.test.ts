@@ -22,6 +22,7 @@ import {
   published,
   statusOf,
   useProvisionedHost,
+  SLOW_IMAGE_BYTES,
 } from './provisioned-host.ts';
 
 const MIB = 1 << 20;
@@ -41,7 +42,7 @@ describe('a domain', () => {
     slow = join(folder(), 'slow.raw');
     const { stdout: sector } = await execa(join(import.meta.dirname, 'boot-sector'), { encoding: 'buffer' });
     await writeFile(image, Buffer.concat([sector, randomBytes(4 * MIB - sector.length)]));
-    await writeFile(slow, Buffer.concat([sector, randomBytes(32 * MIB - sector.length)]));
+    await writeFile(slow, Buffer.concat([sector, randomBytes(SLOW_IMAGE_BYTES - sector.length)]));
     await host().putImage(image, 'image.raw', { sidecar: true });
     await host().putImage(slow, 'slow.raw', { sidecar: true });
   });

@@ -16,6 +16,7 @@ import {
   limitRate,
   privateVolumes,
   useProvisionedHost,
+  SLOW_IMAGE_BYTES,
 } from './provisioned-host.ts';
 
 const MIB = 1 << 20;
@@ -59,7 +60,7 @@ describe('the provisioner', () => {
     image = join(folder(), 'image.raw');
     slow = join(folder(), 'slow.raw');
     await writeFile(image, randomBytes(8 * MIB));
-    await writeFile(slow, randomBytes(32 * MIB));
+    await writeFile(slow, randomBytes(SLOW_IMAGE_BYTES));
     await host().putImage(image, 'image.raw', { sidecar: true });
     await host().putImage(slow, 'slow.raw', { sidecar: true });
   });

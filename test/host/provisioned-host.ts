@@ -185,9 +185,12 @@ export async function limitRate(host: Host, mibPerSecond: number | undefined): P
   );
 }
 
+/** Much more than a fill asks the store for at once: bytes are written long before the last ones have come. */
+export const SLOW_IMAGE_BYTES = 64 << 20;
+
 /** Defines the domain and waits until bytes flow; then so slowly that they cannot all have come before limitRate() is called. */
 export async function beginSlowFill(host: Host, domain: TestDomain): Promise<void> {
-  await limitRate(host, 1);
+  await limitRate(host, 2);
   await define(host, domain);
   await eventually('bytes flow', async () => {
     const [volume] = (await statusOf(host, domain.name)).volumes;

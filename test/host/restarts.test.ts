@@ -17,6 +17,7 @@ import {
   published,
   statusOf,
   useProvisionedHost,
+  SLOW_IMAGE_BYTES,
 } from './provisioned-host.ts';
 
 const MIB = 1 << 20;
@@ -57,7 +58,7 @@ describe('with a running guest', () => {
     large = join(folder(), 'large.raw');
     const { stdout: sector } = await execa(join(import.meta.dirname, 'boot-sector'), { encoding: 'buffer' });
     await writeFile(small, Buffer.concat([sector, randomBytes(4 * MIB - sector.length)]));
-    await writeFile(large, randomBytes(24 * MIB));
+    await writeFile(large, randomBytes(SLOW_IMAGE_BYTES));
     await host().putImage(small, 'small.raw', { sidecar: true });
     await host().putImage(large, 'large.raw', { sidecar: true });
     await define(host(), { name: 'guest', image: 'small.raw' });

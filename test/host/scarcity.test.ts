@@ -19,6 +19,7 @@ import {
   privateVolumes,
   published,
   useProvisionedHost,
+  SLOW_IMAGE_BYTES,
 } from './provisioned-host.ts';
 
 const MIB = 1 << 20;
@@ -38,7 +39,7 @@ describe('a host', () => {
     // Larger than what a fill writes without a journal.
     large = join(folder(), 'large.raw');
     await writeFile(small, randomBytes(8 * MIB));
-    await writeFile(middle, randomBytes(24 * MIB));
+    await writeFile(middle, randomBytes(SLOW_IMAGE_BYTES));
     await writeFile(large, randomBytes(72 * MIB));
     await host().putImage(small, 'small.raw', { sidecar: true });
     await host().putImage(middle, 'middle.raw', { sidecar: true });
