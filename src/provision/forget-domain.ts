@@ -88,9 +88,7 @@ export function forgetEarlierTries({ firstStarts, ledger }: RowNeeds, { uuid, na
 /** An earlier try of a guest, unless another disk is still being filled for it: that is claimed later. */
 export function forgetIfOver({ fills, firstStarts, ledger }: RowNeeds, earlier: string): boolean {
   if (fills.runningFor(earlier).length > 0) return false;
-  for (const { domainUuid, request } of ledger.fills()) {
-    if (domainUuid === earlier) ledger.removeFill(earlier, request.target);
-  }
+  for (const { request } of ledger.fillsOf(earlier)) ledger.removeFill(earlier, request.target);
   firstStarts.delete(earlier);
   ledger.removeDomain(earlier);
   return true;
@@ -100,8 +98,7 @@ export function forgetIfOver({ fills, firstStarts, ledger }: RowNeeds, earlier: 
 export function forgetDisksNotIn({ fills, ledger }: RowNeeds, planned: Plan): void {
   const asked = new Set(planned.domain.annotation?.volumes.map(({ target }) => target));
   const places = new Map(planned.disks.map((disk) => [disk.request.target, volumeKey(disk.location)]));
-  for (const fill of ledger.fills()) {
-    if (fill.domainUuid !== planned.domain.uuid) continue;
+  for (const fill of ledger.fillsOf(planned.domain.uuid)) {
     const place = places.get(fill.request.target);
     // What was begun for another volume of this disk is nobody's any more, and what it left is to be taken up.
     const hasMoved = place !== undefined && place !== volumeKey(fill.location) && fill.state !== 'ready';

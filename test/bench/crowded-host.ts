@@ -149,6 +149,8 @@ export class CrowdedHost {
       GetXMLDesc: (path) => (path === POOL_PATH ? POOL_XML : xmlOf.get(uuidOf(path) ?? '')),
       StoragePoolLookupByName: () => POOL_PATH,
       Refresh: () => undefined,
+      // Shut off (VIR_DOMAIN_SHUTOFF), by its guest.
+      GetState: () => [5, 1],
       Get: (path, property) =>
         property === 'Name' ? `vm of ${path}` : property === 'Persistent' || path === POOL_PATH,
     };
