@@ -42,6 +42,8 @@ export class Rest {
     if (this.#run.violation !== undefined) return;
     this.#requireReady();
     await this.#startAll();
+    // What was asked for again, in vain, may have gone on meanwhile.
+    await this.#run.runFor(READY_WITHIN_MS, isDone);
     this.#run.judge.atRest(this.#run.libvirt.domains, this.#run.ledger.of(this.#run.daemon.life));
   }
 
