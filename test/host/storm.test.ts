@@ -4,7 +4,7 @@
  * is needed, and then everything that was promised is so (docs/reliability.md). All chance comes from the seed, but
  * for how far the host has come when its power goes.
  *
- *   STORM_KILLS=50 STORM_SEED=7 npx vitest run --project host test/host/storm.test.ts
+ *   STORM_KILLS=50 STORM_SEED=7 npm run storm
  */
 import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
