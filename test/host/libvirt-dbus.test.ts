@@ -102,14 +102,15 @@ async function noticedPool(change: string): Promise<void> {
 
 describe('while nothing is restarted', () => {
   const uuid = randomUUID();
-  const domain = { kind: 'domain', uuid };
+  const gone = { kind: 'domain', uuid };
+  const defined = { ...gone, change: 'defined' };
 
   test('define, redefine, metadata change and undefine are signalled', async () => {
-    expect(await noticed(uuid, () => define(uuid))).toEqual(domain);
-    expect(await noticed(uuid, () => define(uuid, 128))).toEqual(domain);
+    expect(await noticed(uuid, () => define(uuid))).toEqual(defined);
+    expect(await noticed(uuid, () => define(uuid, 128))).toEqual(defined);
     const metadata = `virsh metadata ${uuid} ${NAMESPACE} --key vp --set '<provision/>'`;
-    expect(await noticed(uuid, () => host.sh(metadata))).toEqual(domain);
-    expect(await noticed(uuid, () => host.sh(`virsh undefine ${uuid}`))).toEqual(domain);
+    expect(await noticed(uuid, () => host.sh(metadata))).toEqual(defined);
+    expect(await noticed(uuid, () => host.sh(`virsh undefine ${uuid}`))).toEqual(gone);
   });
 
   test('pool stop, start and refresh are signalled', async () => {
