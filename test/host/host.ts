@@ -113,7 +113,7 @@ export async function eventually<T>(
   probe: () => Promise<T | undefined>,
   options: { timeoutMs?: number; intervalMs?: number } = {},
 ): Promise<T> {
-  const { timeoutMs = 120_000, intervalMs = 200 } = options;
+  const { timeoutMs = 120_000, intervalMs = 500 } = options;
   const deadline = performance.now() + timeoutMs;
   for (;;) {
     let cause: unknown;

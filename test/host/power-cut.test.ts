@@ -41,7 +41,7 @@ exec -a "\${0##*/}" /usr/lib/lvm-of-the-host "$@"
 
 /** A blank volume made by somebody else is larger than the image, to tell it from one of our own. */
 const BLANK_MIB = 96;
-const IMAGE_MIB = 48;
+const IMAGE_MIB = 64;
 
 /** The power goes just after the LVM call that a shell pattern describes. */
 interface Moment {
@@ -69,7 +69,7 @@ describe('a host whose power is cut', () => {
     const raw = join(folder(), 'source');
     qcow2 = join(folder(), 'cut.qcow2');
     const disk = Buffer.alloc(IMAGE_MIB * MIB);
-    for (const offset of [0, 13, 30]) randomBytes(10 * MIB).copy(disk, offset * MIB + 512);
+    for (const offset of [0, 18, 40]) randomBytes(16 * MIB).copy(disk, offset * MIB + 512);
     await writeFile(raw, disk);
     await execa('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', raw, qcow2]);
     await host().putImage(qcow2, 'cut.qcow2', { sidecar: true });
@@ -134,10 +134,8 @@ describe('a host whose power is cut', () => {
 
   async function bothAre(what: string, test: (volume: VolumeStatus) => boolean): Promise<void> {
     for (const name of ['flowing-new', 'flowing-adopted']) {
-      await eventually(
-        `${name} is ${what}`,
-        async () => ((await statusOf(host(), name)).volumes.some(test) ? true : undefined),
-        { timeoutMs: 60_000 },
+      await eventually(`${name} is ${what}`, async () =>
+        (await statusOf(host(), name)).volumes.some(test) ? true : undefined,
       );
     }
   }
@@ -145,10 +143,10 @@ describe('a host whose power is cut', () => {
   it('while bytes flow into a new volume and into one it took over, fills both again', async () => {
     await makeBlank('flowing-adopted');
     // Slow until both have begun, then quicker, so that neither has ended when both have written something.
-    await limitRate(host(), 1);
+    await limitRate(host(), 0.25);
     for (const name of ['flowing-new', 'flowing-adopted']) await defineCutDomain(name);
     await bothAre('filling', ({ phase }) => phase === 'filling');
-    await limitRate(host(), 4);
+    await limitRate(host(), 2);
     await bothAre('written to', ({ bytesDone = 0 }) => bytesDone > 0);
     expect(await privateVolumes(host())).toHaveLength(2);
     await cutPower();
