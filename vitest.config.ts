@@ -15,7 +15,7 @@ export default defineConfig({
           // Far beyond a good day: a busy machine is no failure.
           testTimeout: 60_000,
           hookTimeout: 60_000,
-          sequence: { groupOrder: 1 },
+          sequence: { groupOrder: 2 },
           maxWorkers: 2,
         },
       },
@@ -23,7 +23,7 @@ export default defineConfig({
         test: {
           name: 'fuzz',
           include: ['test/fuzz/**/*.test.ts'],
-          sequence: { groupOrder: 1 },
+          sequence: { groupOrder: 2 },
           maxWorkers: 2,
         },
       },
@@ -32,7 +32,7 @@ export default defineConfig({
           name: 'simulation',
           include: ['test/simulation/**/*.test.ts'],
           // It takes all processors by itself: before the others.
-          sequence: { groupOrder: 0 },
+          sequence: { groupOrder: 1 },
         },
       },
       {
@@ -42,11 +42,11 @@ export default defineConfig({
           exclude: [...configDefaults.exclude, STORM],
           // Each file boots a host of its own; two cores carry no more than two of them.
           maxWorkers: 2,
-          sequence: { groupOrder: 2 },
+          sequence: { groupOrder: 3 },
           ...ON_A_HOST,
         },
       },
-      { test: { name: 'storm', include: [STORM], sequence: { groupOrder: 3 }, ...ON_A_HOST } },
+      { test: { name: 'storm', include: [STORM], sequence: { groupOrder: 4 }, ...ON_A_HOST } },
     ],
   },
 });
