@@ -98,10 +98,13 @@ export const changeSpace: Deed = async (run, random) => {
 /** Where a daemon is worth killing; most of its time it only looks. */
 const DAEMON_STEPS = [
   ...['', 'device', 'device sync', 'device close', 'journal', 'journal read', 'store', 'store stat'],
-  ...['helper create', 'helper adopt', 'helper publish', 'helper claim', 'helper discard', 'helper examine'],
-  // Rare ones: else nobody would die there.
-  ...['helper claim', 'helper retire', 'helper restore', 'helper claim', 'helper retire', 'helper restore'],
-  ...['libvirt refresh', 'libvirt delete', 'libvirt start', 'libvirt read'],
+  ...['helper create', 'helper adopt', 'helper publish', 'helper examine'],
+  ...['libvirt refresh', 'libvirt delete', 'libvirt read'],
+];
+/** What few lives of a daemon come to, and then once: at the call, or when it is answered. */
+const RARE_DAEMON_STEPS = [
+  ...['helper claim', 'helper discard', 'helper retire', 'helper restore'],
+  ...['libvirt every XML', 'libvirt start'],
 ];
 const HELPER_STEPS = [
   ...['', 'before ', 'after ', 'before create', 'after create', 'before swapTags', 'after swapTags'],
@@ -110,6 +113,7 @@ const HELPER_STEPS = [
 ];
 
 function daemonStep(random: Random): [number, string] {
+  if (random.chance(0.4)) return [random.between(1, 2), random.pick(RARE_DAEMON_STEPS)];
   const at = random.pick(DAEMON_STEPS);
   return [random.between(1, at === '' ? 80 : 6), at];
 }
