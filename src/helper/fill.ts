@@ -2,6 +2,7 @@
 import { ProvisionError } from '../core/errors.ts';
 import { privateName, readMark } from '../core/volume.ts';
 import type { VolumeRow } from './lvm.ts';
+import type { Tools } from './tools.ts';
 
 /** The LV that carries this fill's marks or seal, under whichever name; undefined if there is none. */
 export function findFill(rows: readonly VolumeRow[], vg: string, fillId: string): VolumeRow | undefined {
@@ -20,6 +21,29 @@ export function findFill(rows: readonly VolumeRow[], vg: string, fillId: string)
     );
   }
   return held;
+}
+
+/** The LV under that name, whatever it is; VOLUME_MISSING if there is none. */
+export function findNamed(rows: readonly VolumeRow[], vg: string, lv: string): VolumeRow {
+  const found = rows.find((row) => row.lv === lv);
+  if (found !== undefined) return found;
+  throw new ProvisionError({
+    code: 'VOLUME_MISSING',
+    message: `There is no logical volume ${vg}/${lv}.`,
+    hint: `See lvs ${vg}.`,
+  });
+}
+
+/** The first tags become the second ones in one commit; what both have in common stays. */
+export function exchangeTags(
+  { lvm }: Pick<Tools, 'lvm'>,
+  { vg, lv }: Pick<VolumeRow, 'vg' | 'lv'>,
+  before: readonly string[],
+  after: readonly string[],
+): Promise<void> {
+  const remove = before.filter((tag) => !after.includes(tag));
+  const add = after.filter((tag) => !before.includes(tag));
+  return lvm.swapTags(vg, lv, remove, add);
 }
 
 /** True if the tags of ours are these and no others; tags of other people do not matter. */

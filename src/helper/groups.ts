@@ -16,15 +16,11 @@ const CONFIG_BYTES_MAX = 1024 * 1024;
 const GROUPS_MAX = 64;
 
 /** The daemon's other keys are not the helper's business. */
+const VgNames = z.array(z.string().refine(isVgName, 'is not a legal volume group name')).max(GROUPS_MAX);
+
 const Config = z.object({
-  volume_groups: z
-    .array(z.string().refine(isVgName, 'is not a legal volume group name'))
-    .min(1)
-    .max(GROUPS_MAX),
-  shared_volume_groups: z
-    .array(z.string().refine(isVgName, 'is not a legal volume group name'))
-    .max(GROUPS_MAX)
-    .default([]),
+  volume_groups: VgNames.min(1),
+  shared_volume_groups: VgNames.default([]),
 });
 
 export interface Groups {

@@ -5,7 +5,7 @@
 import { ProvisionError } from '../core/errors.ts';
 import type { HelperRequest } from '../core/helper-protocol.ts';
 import { fillTags, privateName, receivingTags, sealTags } from '../core/volume.ts';
-import { carriesExactly, findFill, stateError } from './fill.ts';
+import { carriesExactly, exchangeTags, findFill, stateError } from './fill.ts';
 import type { VolumeRow } from './lvm.ts';
 import type { Tools } from './tools.ts';
 import { readGroup, readVolume, waitClosed } from './tools.ts';
@@ -70,14 +70,11 @@ async function withdraw(tools: Tools, vg: string, lv: string): Promise<void> {
   throw stateError(vg, lv, 'is given to the service user again and again by udev');
 }
 
-/** Marks become the seal in one commit; what both have in common stays. */
+/** Marks become the seal. */
 async function seal(tools: Tools, { volume, seal }: Publish, held: VolumeRow): Promise<void> {
-  const marks = fillTags(volume);
   const seals = finalTags(seal);
   if (carriesExactly(held, seals)) return;
-  const remove = marks.filter((tag) => !seals.includes(tag));
-  const add = seals.filter((tag) => !marks.includes(tag));
-  await tools.lvm.swapTags(volume.vg, held.lv, remove, add);
+  await exchangeTags(tools, held, fillTags(volume), seals);
 }
 
 function missing({ volume }: Publish): ProvisionError {

@@ -5,7 +5,7 @@
  */
 import type { HelperRequest } from '../core/helper-protocol.ts';
 import { fillTags, privateName, readMark, receivingTags } from '../core/volume.ts';
-import { carriesExactly, findFill, stateError } from './fill.ts';
+import { carriesExactly, exchangeTags, findFill, stateError } from './fill.ts';
 import type { Tools } from './tools.ts';
 import { readGroup, waitClosed } from './tools.ts';
 
@@ -26,12 +26,6 @@ export async function recall(tools: Tools, { vg, fillId }: Recall): Promise<null
     throw stateError(vg, held.lv, 'carries other tags of ours beside its marks');
   await waitClosed(tools, vg, held.lv);
   if (held.lv !== name) await tools.lvm.rename(vg, held.lv, name);
-  const after = fillTags(mark);
-  await tools.lvm.swapTags(
-    vg,
-    name,
-    before.filter((tag) => !after.includes(tag)),
-    after.filter((tag) => !before.includes(tag)),
-  );
+  await exchangeTags(tools, { vg, lv: name }, before, fillTags(mark));
   return null;
 }
