@@ -115,20 +115,16 @@ async function listen(server: Server, path: string): Promise<void> {
 async function reply(
   request: IncomingMessage,
   response: ServerResponse,
-  { verbs, images, garbage, log }: ControlSocketOptions,
+  options: ControlSocketOptions,
 ): Promise<void> {
+  const { images, log } = options;
   try {
     if (isImageRead(request)) {
       await readImage(request, response, images);
       return;
     }
     const isOfImages = request.url?.startsWith('/v1/images') === true;
-    const isOfGarbage = request.method === 'POST' && request.url === '/v1/gc';
-    const answer = isOfImages
-      ? routeImages(request, response, images)
-      : isOfGarbage
-        ? readBody(request, GarbageRequest).then((body) => garbage.collect(body))
-        : route(request, verbs);
+    const answer = isOfImages ? routeImages(request, response, images) : route(request, options);
     send(response, 200, await withinDeadline(answer));
   } catch (error) {
     const problem = toProblem(error);
@@ -137,16 +133,27 @@ async function reply(
   }
 }
 
-async function route(request: IncomingMessage, verbs: ControlVerbs): Promise<unknown> {
-  const method = request.method ?? '';
-  const [, version, noun, escapedName, verb, ...rest] = (request.url ?? '').split('/');
-  if (method === 'POST' && request.url === '/v1/provision') {
-    return verbs.provision(await readText(request, XML_BYTES_MAX));
+async function route(
+  request: IncomingMessage,
+  { verbs, garbage }: Pick<ControlSocketOptions, 'verbs' | 'garbage'>,
+): Promise<unknown> {
+  const { method = '', url = '' } = request;
+  switch (`${method} ${url}`) {
+    case 'POST /v1/provision':
+      return verbs.provision(await readText(request, XML_BYTES_MAX));
+    case 'POST /v1/receive':
+      return verbs.receive(await readBody(request, Handover));
+    case 'POST /v1/gc':
+      return garbage.collect(await readBody(request, GarbageRequest));
+    default:
+      return routeDomains(request, verbs);
   }
-  const unknown = usage(`There is no ${method} ${request.url ?? ''}.`);
-  if (method === 'POST' && request.url === '/v1/receive') {
-    return verbs.receive(await readBody(request, Handover));
-  }
+}
+
+async function routeDomains(request: IncomingMessage, verbs: ControlVerbs): Promise<unknown> {
+  const { method = '', url = '' } = request;
+  const [, version, noun, escapedName, verb, ...rest] = url.split('/');
+  const unknown = usage(`There is no ${method} ${url}.`);
   if (version !== 'v1' || noun !== 'domains' || rest.length > 0) throw unknown;
   const name = decodeName(escapedName);
   switch (`${method} ${name === undefined ? '' : '{}'}${verb === undefined ? '' : `/${verb}`}`) {
