@@ -4,7 +4,7 @@ import { goesOn, volumeKey } from './planned-fill.ts';
 import type { LogicalVolume, Seal } from './volume.ts';
 import { ADOPTING_TAG, fillIdOf, readMark } from './volume.ts';
 
-type Accounts = Pick<PlanInput, 'volumes' | 'fills' | 'running'>;
+export type Accounts = Pick<PlanInput, 'volumes' | 'fills' | 'running'>;
 
 /** Volumes under construction that no ledger row and no running fill accounts for: left behind, and ours to remove. */
 export function planReclaim(input: Accounts): LogicalVolume[] {

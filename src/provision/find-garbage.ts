@@ -6,14 +6,16 @@ import { planFinish, planReclaim } from '../core/left-behind.ts';
 import { volumeKey } from '../core/planned-fill.ts';
 import type { LogicalPool } from '../core/request.ts';
 import type { RetiredPlan } from '../core/retired.ts';
-import { planRetired, retiredVolumes } from '../core/retired.ts';
+import { retiredVolumes } from '../core/retired.ts';
 import type { LogicalVolume, Seal, VolumeGroup } from '../core/volume.ts';
 import { fillIdOf, readMark, RETIRED_PREFIX } from '../core/volume.ts';
 import { doomedVolumes, UNPROVEN } from './end-of-volume.ts';
 import { observe } from './observe.ts';
 import type { Domains, FillRecord, ImageCache, KnownDomain } from './ports.ts';
 import type { ReclaimNeeds } from './reclaim.ts';
+import { accountsOf } from './reclaim.ts';
 import type { Reconciler } from './reconcile.ts';
+import { planAsides } from './settle-retired.ts';
 
 export interface FindNeeds extends ReclaimNeeds {
   readonly domains: Domains;
@@ -43,10 +45,8 @@ export async function findGarbage(needs: FindNeeds): Promise<readonly Found[]> {
   const there = new Set(await needs.domains.list());
   const { volumes, pools, groups } = await observe(needs, []);
   const fills = needs.ledger.fills();
-  const making = new Set([...needs.fills.running, ...needs.reconciler.arrivals.preparing]);
-  const accounts = { volumes, fills, running: making };
-  const busy = new Set([...needs.fills.running, ...needs.retiring]);
-  const retired = planRetired({ volumes, fills, running: busy });
+  const accounts = accountsOf(needs, needs.reconciler.arrivals, volumes);
+  const retired = planAsides(needs, volumes);
   const reading = { volumes, pools, groups, fills, retired, there };
   const litter = planReclaim(accounts);
   const unfinished = planFinish(accounts).map(({ volume }) => volume);

@@ -1,5 +1,6 @@
 /** What crashes have left behind and nobody accounts for any more: removed, or finished if it was sealed. */
 import { toProblem } from '../core/errors.ts';
+import type { Accounts } from '../core/left-behind.ts';
 import { planFinish, planReclaim } from '../core/left-behind.ts';
 import { activePoolOn } from '../core/locate.ts';
 import type { LogicalPool } from '../core/request.ts';
@@ -26,8 +27,7 @@ export interface ReclaimNeeds extends ObserveNeeds {
 export async function reclaim(needs: ReclaimNeeds, arrivals: Arrivals): Promise<readonly string[]> {
   const observation = await observe(needs, []);
   const { volumes } = observation;
-  const running = new Set([...needs.fills.running, ...arrivals.preparing]);
-  const accounts = { volumes, fills: needs.ledger.fills(), running };
+  const accounts = accountsOf(needs, arrivals, volumes);
   const awaited = arrivals.findAll(volumes);
   const litter = planReclaim(accounts);
   const orphans = planFinish(accounts);
@@ -38,6 +38,15 @@ export async function reclaim(needs: ReclaimNeeds, arrivals: Arrivals): Promise<
   for (const { volume, seal } of orphans) await finishOrphan(needs, volume, seal, pools);
   for (const volume of litter) await discardLitter(needs, volume, pools);
   return changed;
+}
+
+/** What says of a private volume that somebody goes on with it. */
+export function accountsOf(
+  { fills, ledger }: ObserveNeeds,
+  arrivals: Arrivals,
+  volumes: readonly LogicalVolume[],
+): Accounts {
+  return { volumes, fills: ledger.fills(), running: new Set([...fills.running, ...arrivals.preparing]) };
 }
 
 async function discardLitter(

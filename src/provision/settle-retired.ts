@@ -27,7 +27,7 @@ export async function settleRetired(
 ): Promise<readonly string[]> {
   const aside = new Set(retiredVolumes(volumes).map(({ seal }) => seal.fillId));
   forgetRemoved(needs, (fillId) => aside.has(fillId));
-  const plans = planOf(needs, volumes);
+  const plans = planAsides(needs, volumes);
   if (plans.length === 0) return [];
   const pools = await needs.pools.list();
   const settled: string[] = [];
@@ -63,7 +63,8 @@ function forgetRemoved({ ledger, fills }: SettleNeeds, isAside: (fillId: string)
   }
 }
 
-function planOf(needs: SettleNeeds, volumes: readonly LogicalVolume[]): readonly RetiredPlan[] {
+/** What is to be done about those that stand aside, with the ledger and the fills as they are now. */
+export function planAsides(needs: ObserveNeeds, volumes: readonly LogicalVolume[]): readonly RetiredPlan[] {
   const running = new Set([...needs.fills.running, ...needs.retiring]);
   return planRetired({ volumes, fills: needs.ledger.fills(), running });
 }
@@ -71,7 +72,7 @@ function planOf(needs: SettleNeeds, volumes: readonly LogicalVolume[]): readonly
 /** Nothing is taken on trust that was read before a call that takes its time. */
 async function isStill(needs: SettleNeeds, { volume, action }: RetiredPlan): Promise<boolean> {
   const { volumes } = await observe(needs, []);
-  const now = planOf(needs, volumes);
+  const now = planAsides(needs, volumes);
   return now.some((other) => other.volume.uuid === volume.uuid && other.action === action);
 }
 
