@@ -25,13 +25,13 @@ import { LooksLater } from './looks-later.ts';
 import type { Observation } from './observe.ts';
 import { observe } from './observe.ts';
 import type { PoolKeeper } from './pool-keeper.ts';
-import { PoolRefreshes } from './pool-refreshes.ts';
 import type { DomainChange, Domains, FillRecord, KnownDomain, LibvirtDomain } from './ports.ts';
 import { ReadDomains } from './read-domains.ts';
 import type { ReclaimNeeds } from './reclaim.ts';
 import { reclaim } from './reclaim.ts';
 import type { Reservations } from './reservations.ts';
 import { settleRetired } from './settle-retired.ts';
+import { ShownVolumes } from './shown-volumes.ts';
 import { startIfWished, startWishAfter } from './start-wishes.ts';
 
 /** A start that was refused and never came back: its fill is given up after this time, in ms. */
@@ -77,10 +77,7 @@ export class Reconciler {
   readonly #unreadable = new Set<string>();
   readonly #readDomains = new ReadDomains();
   readonly #later: LooksLater;
-  readonly #refreshes: PoolRefreshes;
-  /** Sealed volumes, by fill ID, of which the ledger is told when libvirt has seen them. */
-  readonly #shown = new Map<string, 'not yet' | 'seen'>();
-  readonly #showing = new Set<Promise<void>>();
+  readonly #shown: ShownVolumes;
   #working: Promise<void> | undefined;
   #settling: Promise<void> | undefined;
   #lookingAtAll: Promise<void> | undefined;
@@ -91,7 +88,7 @@ export class Reconciler {
     this.incoming = new IncomingDomains(needs.clock);
     this.arrivals = new Arrivals(needs);
     this.#news = new DomainNews(needs.log);
-    this.#refreshes = new PoolRefreshes(needs);
+    this.#shown = new ShownVolumes(needs);
     this.#later = new LooksLater(needs.clock, (uuid) => {
       this.request(uuid);
     });
@@ -175,16 +172,16 @@ export class Reconciler {
 
   /** Resolves when nothing is queued, nobody works, and libvirt has seen what the ledger is to be told of. */
   async idle(): Promise<void> {
-    for (;;) {
-      if (this.#working !== undefined) await this.#working;
-      else if (this.#showing.size > 0) await Promise.race(this.#showing);
-      else return;
-    }
+    for (let work = this.#nextWork(); work !== undefined; work = this.#nextWork()) await work;
+  }
+
+  #nextWork(): Promise<void> | undefined {
+    return this.#working ?? this.#shown.next();
   }
 
   async stop(): Promise<void> {
     this.#stopped = true;
-    this.#refreshes.stop();
+    this.#shown.stop();
     this.#queue.clear();
     this.#later.stop();
     await Promise.all([this.#working, this.#settling]);
@@ -295,28 +292,12 @@ export class Reconciler {
     const { ledger } = this.#needs;
     const record = ledger.fillOf(domain.uuid, disk.request.target);
     if (record?.state === 'ready' && record.fillId === seal.fillId) return;
-    if (this.#shown.get(seal.fillId) !== 'seen') {
-      this.#show(domain.uuid, disk.location.pool, seal.fillId);
-      return;
-    }
-    this.#shown.delete(seal.fillId);
+    const lookAgain = (): void => {
+      this.request(domain.uuid);
+    };
+    if (!this.#shown.isSeen(seal.fillId, disk.location.pool, lookAgain)) return;
     const sealed = this.#newRecord(domain, disk, record, seal.fillId);
     ledger.putFill({ ...sealed, state: 'ready', sha256: seal.sha256 });
-  }
-
-  /**
-   * Whoever published it may have been cut off before libvirt was told, and so may we: the ledger says that a volume
-   * is ready when nothing is left to do for it.
-   */
-  #show(uuid: string, pool: string, fillId: string): void {
-    if (this.#shown.has(fillId)) return;
-    this.#shown.set(fillId, 'not yet');
-    const showing = this.#refreshes.refreshed(pool).then(() => {
-      this.#shown.set(fillId, 'seen');
-      this.#showing.delete(showing);
-      this.request(uuid);
-    });
-    this.#showing.add(showing);
   }
 
   /** What fails is met again by the next plan of the domain, or by the timer. */
