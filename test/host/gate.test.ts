@@ -3,8 +3,7 @@
  * left of it when parts of it are stopped, hang or are gone. A guest's start takes QEMU 16 s in this kernel, so
  * most of it is asked of the installed hook directly, with the XML that libvirt would give it.
  */
-import { randomBytes, randomUUID } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Asked } from './ask-hook.ts';
@@ -20,11 +19,11 @@ import {
   limitRate,
   privateVolumes,
   published,
+  putRandomImages,
   statusOf,
   useProvisionedHost,
 } from './provisioned-host.ts';
 
-const MIB = 1 << 20;
 const GRACE_MS = 3_000;
 /** What a refusal may take beyond the grace: ten times what it takes, for a busy machine is no failure. */
 const MARGIN_MS = 20_000;
@@ -39,15 +38,8 @@ describe('the gate', () => {
   /** A domain whose volume is published, and its XML as libvirt has it. */
   let readyXml = '';
 
-  async function putRandomImage(key: string, sizeMiB: number): Promise<void> {
-    const image = join(folder(), key);
-    await writeFile(image, randomBytes(sizeMiB * MIB));
-    await host().putImage(image, key, { sidecar: true });
-  }
-
   beforeAll(async () => {
-    await putRandomImage('quick.raw', 1);
-    await putRandomImage('slow.raw', 96);
+    await putRandomImages(host(), folder(), { 'quick.raw': 1, 'slow.raw': 96 });
     await define(host(), { name: 'ready', image: 'quick.raw' });
     await published(host(), 'ready');
     readyXml = await xmlOf('ready');

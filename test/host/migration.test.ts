@@ -82,12 +82,18 @@ describe('a guest that moves to another host', () => {
     .replace("pool='guests'", "pool='shared'")
     .replace("type='raw'/>", "type='raw' cache='none'/>");
 
-  /** A pool on the group that both see, and a libvirt that other hosts may call: nobody else is on this network. */
+  /**
+   * A pool on the group that both see, and a libvirt that other hosts may call: nobody else is on this network.
+   * It makes its sockets itself: of those that systemd makes one by one, the first call that comes meanwhile (of
+   * libvirt-dbus, say) starts libvirt, which then never hears of the ones that come later.
+   */
   async function openToOthers(host: Host): Promise<void> {
     await host.sh(
-      `echo 'auth_tcp = "none"' >>/etc/libvirt/libvirtd.conf
+      `set -e
+       printf '%s\\n' 'listen_tls = 0' 'listen_tcp = 1' 'auth_tcp = "none"' >>/etc/libvirt/libvirtd.conf
+       echo 'LIBVIRTD_ARGS="--listen"' >>/etc/default/libvirtd
        systemctl stop libvirtd.service libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket
-       systemctl start libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket libvirtd-tcp.socket
+       systemctl mask --quiet libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket
        systemctl start libvirtd.service
        virsh pool-define-as shared logical --source-name vg1 --target /dev/vg1
        virsh pool-autostart shared

@@ -3,8 +3,6 @@
  * pool that stopped by itself comes back into use, and one that was stopped stays so. Method: virsh and LVM beside
  * the real daemon, with a hundred other volumes in the group, which makes a refresh take long enough to trip.
  */
-import { randomBytes } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { eventually } from './host.ts';
@@ -15,11 +13,11 @@ import {
   limitRate,
   privateVolumes,
   published,
+  putRandomImages,
   statusOf,
   useProvisionedHost,
 } from './provisioned-host.ts';
 
-const MIB = 1 << 20;
 const OTHERS = 100;
 const LIMIT_MS = 300_000;
 const DAEMON = 'libvirt-volume-provisioner';
@@ -28,14 +26,7 @@ describe('a pool', () => {
   const { host, folder } = useProvisionedHost('pools');
 
   beforeAll(async () => {
-    for (const [key, sizeMiB] of [
-      ['quick.raw', 1],
-      ['slow.raw', 64],
-    ] as const) {
-      const image = join(folder(), key);
-      await writeFile(image, randomBytes(sizeMiB * MIB));
-      await host().putImage(image, key, { sidecar: true });
-    }
+    await putRandomImages(host(), folder(), { 'quick.raw': 1, 'slow.raw': 64 });
     await host().sh(
       `for number in $(seq ${OTHERS}); do lvcreate --yes -qq --zero n --wipesignatures n --size 4M --name other$number vg0; done
        virsh pool-refresh guests`,

@@ -1,7 +1,7 @@
 /** A test host with the provisioner installed, and the few things every test of the main job does with it. */
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
@@ -54,6 +54,19 @@ export async function moveSecondGroup(host: Host, script: string): Promise<void>
      systemctl restart libvirt-volume-provisioner`,
     { timeoutMs: 300_000 },
   );
+}
+
+/** Puts raw images of random bytes with their digests into the store, and keeps them in the folder; sizes in MiB by key. */
+export async function putRandomImages(
+  host: Host,
+  folder: string,
+  sizesMiB: Readonly<Record<string, number>>,
+): Promise<void> {
+  for (const [key, sizeMiB] of Object.entries(sizesMiB)) {
+    const image = join(folder, key);
+    await writeFile(image, randomBytes(sizeMiB << 20));
+    await host.putImage(image, key, { sidecar: true });
+  }
 }
 
 /** How domains of tests look: one disk on the pool `guests`, annotated unless `image` is left out. */

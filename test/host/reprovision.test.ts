@@ -2,8 +2,6 @@
  * A published volume is made again only when somebody says so, and then as a whole or not at all; and a domain
  * that libvirt does not know yet finds its volume ready.
  */
-import { randomBytes } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { ShResult } from './host.ts';
@@ -17,12 +15,12 @@ import {
   limitRate,
   privateVolumes,
   published,
+  putRandomImages,
   soilFreeSpace,
   statusOf,
   useProvisionedHost,
 } from './provisioned-host.ts';
 
-const MIB = 1 << 20;
 /** So that the new content ends in the middle of an extent. */
 const SIZES_MIB = { 'old.raw': 8, 'new.raw': 5 };
 
@@ -32,10 +30,7 @@ describe('a published volume', () => {
   const wrong: TestDomain = { name: 'wrong', image: 'old.raw' };
 
   beforeAll(async () => {
-    for (const [key, sizeMiB] of Object.entries(SIZES_MIB)) {
-      await writeFile(join(folder(), key), randomBytes(sizeMiB * MIB));
-      await host().putImage(join(folder(), key), key, { sidecar: true });
-    }
+    await putRandomImages(host(), folder(), SIZES_MIB);
     await soilFreeSpace(host(), 64);
     for (const domain of [again, wrong]) {
       await define(host(), domain);

@@ -6,7 +6,6 @@
  *
  *   STORM_KILLS=50 STORM_SEED=7 npm run storm
  */
-import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -16,9 +15,15 @@ import { fillIdOf, readMark } from '../../src/core/volume.ts';
 import { Random } from '../simulation/random.ts';
 import { HOOK } from './ask-hook.ts';
 import { eventually } from './host.ts';
-import { define, domainXml, expectedDigest, limitRate, useProvisionedHost } from './provisioned-host.ts';
+import {
+  define,
+  domainXml,
+  expectedDigest,
+  limitRate,
+  putRandomImages,
+  useProvisionedHost,
+} from './provisioned-host.ts';
 
-const MIB = 1 << 20;
 const KILLS = Number(process.env['STORM_KILLS'] ?? 3);
 const SEED = Number(process.env['STORM_SEED'] ?? 1);
 const DEEDS_PER_STORM = 120;
@@ -63,10 +68,7 @@ describe(`a storm (STORM_SEED=${SEED})`, () => {
   const lvOf = (name: string) => `${name}-${storms}`;
 
   beforeAll(async () => {
-    for (const [key, sizeMiB] of Object.entries(IMAGES)) {
-      await writeFile(join(folder(), key), randomBytes(sizeMiB * MIB));
-      await host().putImage(join(folder(), key), key, { sidecar: true });
-    }
+    await putRandomImages(host(), folder(), IMAGES);
     await host().putImage(join(folder(), 'five.raw'), BAD);
     await writeFile(join(folder(), 'wrong'), `${'0'.repeat(64)}  ${BAD}\n`);
     await host().putImage(join(folder(), 'wrong'), `${BAD}.sha256`);

@@ -3,8 +3,7 @@
  * else; and when it is stuck no more, all goes on by itself. Method: one part after the other is stopped in a real
  * host, the installed hook is asked, and a domain is defined meanwhile, whose volume must be published afterwards.
  */
-import { randomBytes, randomUUID } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { askHook } from './ask-hook.ts';
@@ -18,11 +17,11 @@ import {
   moveSecondGroup,
   privateVolumes,
   published,
+  putRandomImages,
   statusOf,
   useProvisionedHost,
 } from './provisioned-host.ts';
 
-const MIB = 1 << 20;
 const DAEMON = 'libvirt-volume-provisioner';
 /** What waited may have to wait for its next try, and before that for a command that is ended after a minute. */
 const RECOVERY_LIMIT_MS = 600_000;
@@ -71,14 +70,7 @@ describe('the gate', () => {
   let limitMs = 0;
 
   beforeAll(async () => {
-    for (const [key, sizeMiB] of [
-      ['quick.raw', 1],
-      ['slow.raw', 64],
-    ] as const) {
-      const image = join(folder(), key);
-      await writeFile(image, randomBytes(sizeMiB * MIB));
-      await host().putImage(image, key, { sidecar: true });
-    }
+    await putRandomImages(host(), folder(), { 'quick.raw': 1, 'slow.raw': 64 });
     // With an offset: LVM would take the disk below for another copy of it.
     await moveSecondGroup(
       host(),

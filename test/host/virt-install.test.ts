@@ -2,8 +2,6 @@
  * virt-install as people run it: it makes the volume, starts a domain that libvirt has never heard of, and
  * defines it afterwards. The annotation comes from its own --xml options.
  */
-import { randomBytes } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { eventually } from './host.ts';
@@ -14,6 +12,7 @@ import {
   limitRate,
   privateVolumes,
   published,
+  putRandomImages,
   useProvisionedHost,
 } from './provisioned-host.ts';
 
@@ -38,14 +37,7 @@ describe('virt-install', () => {
   const { host, folder } = useProvisionedHost('virtinst', 'gate:\n  grace: 15s');
 
   beforeAll(async () => {
-    for (const [key, sizeMiB] of [
-      ['quick.raw', 1],
-      ['slow.raw', 31],
-    ] as const) {
-      const image = join(folder(), key);
-      await writeFile(image, randomBytes(sizeMiB * MIB));
-      await host().putImage(image, key, { sidecar: true });
-    }
+    await putRandomImages(host(), folder(), { 'quick.raw': 1, 'slow.raw': 31 });
   });
 
   async function virtInstall({ name, disk, image }: Installed): Promise<ShResult> {
