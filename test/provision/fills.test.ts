@@ -150,6 +150,56 @@ describe('looking at many domains', () => {
   });
 });
 
+describe('between two domains', () => {
+  it('a fill that ends meanwhile is not missed', async () => {
+    const said: string[] = [];
+    const hear = (fields: object) => said.push(JSON.stringify(fields));
+    const world = new World({ log: { ...silent, info: hear, warn: hear, error: hear } });
+    world.images.hold();
+    world.define(vm(1));
+    await until('a private volume', () => world.names().length === 1);
+    let looks = 0;
+    let turns = 0;
+    world.clock.monotonicMs = () => world.clock.nowMs() + (looks += 10);
+    const sleep = world.clock.sleep.bind(world.clock);
+    world.clock.sleep = async (durationMs, signal) => {
+      if (durationMs > 0) return sleep(durationMs, signal);
+      world.images.letGo();
+      await until('ended', () => isReady(world, 1) && world.fills.runningFor(vm(1).uuid).length === 0);
+      turns += 1;
+    };
+    // Both at once, the other one first.
+    world.define({ ...vm(0), attributes: "size='8MiB'" });
+    world.reconciler.request(vm(1).uuid);
+    await until('both are published', () => isReady(world, 0) && isReady(world, 1));
+    await world.reconciler.requestAll();
+    await until('both have been looked at again', () => turns > 1);
+    expect(said.filter((line) => line.includes('VOLUME_MISSING'))).toEqual([]);
+  });
+});
+
+describe('a host with a write rate', () => {
+  it('fills as fast as it may, and ends at once when it is to end', async () => {
+    const world = new World({ writeBytesPerSecond: MIB });
+    const startedMs = world.clock.nowMs();
+    world.define(vm(0));
+    await until('published', () => {
+      if (world.names().length > 0) world.clock.advance(1);
+      return isReady(world, 0);
+    });
+    // The first MiB is free, and the last half KiB costs nobody a wait.
+    expect(world.clock.nowMs() - startedMs).toBeGreaterThan(2_500);
+    expect(world.isFilled('vm0')).toBe(true);
+    world.define(vm(1));
+    await until(
+      'it waits',
+      () => world.fills.progressOf(recordOf(world, 1)?.fillId ?? '')?.phase === 'filling',
+    );
+    world.undefine(vm(1).uuid);
+    await until('forgotten', () => recordOf(world, 1) === undefined && world.names().length === 1);
+  });
+});
+
 describe('the deadline of a fill', () => {
   it('ends it, says how far it was, and it goes on in the same volume after a pause', async () => {
     const { world } = await crowd(1, { queueMax: 10, deadlineMs: HOUR_MS });

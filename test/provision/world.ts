@@ -37,6 +37,7 @@ import type {
 import { PoolKeeper } from '../../src/provision/pool-keeper.ts';
 import { Reconciler } from '../../src/provision/reconcile.ts';
 import { Reservations } from '../../src/provision/reservations.ts';
+import { WriteRate } from '../../src/provision/write-rate.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';
 import { MemoryLvm } from '../helper/memory-lvm.ts';
 
@@ -385,6 +386,8 @@ interface WorldOptions {
   readonly requireDigest?: boolean;
   readonly keepFree?: ReadonlyMap<string, KeepFree>;
   readonly limits?: Partial<FillLimits>;
+  readonly writeBytesPerSecond?: number;
+  readonly log?: Log;
 }
 
 /** The verbs over that world; `restart()` is a killed daemon: what was in memory is gone, the ledger stays. */
@@ -446,7 +449,8 @@ export class World {
       writeAnnotation: () => Promise.resolve(),
     };
     const { clock, ledger, images, volumes } = this;
-    const { requireDigest = true, readBack = false, keepFree, limits } = this.#options;
+    const { requireDigest = true, readBack = false, keepFree, limits, log = silent } = this.#options;
+    const { writeBytesPerSecond } = this.#options;
     const reservations = new Reservations({ volumes, log: silent, keepFree });
     const fillNeeds: FillNeeds = {
       ...{ images, pools, volumes, reservations, devices: volumes, clock },
@@ -457,13 +461,14 @@ export class World {
       },
       decompressors: new SystemDecompressors(),
       readBack,
+      writeRate: writeBytesPerSecond === undefined ? undefined : new WriteRate(clock, writeBytesPerSecond),
     };
     this.fills = new Fills({ ledger, clock, log: silent }, (...fill) => fillVolume(fillNeeds, ...fill), {
       ...{ concurrentMax: 2, queueMax: 1000, deadlineMs: 6 * 3_600_000 },
       ...limits,
     });
     const needs = {
-      ...{ pools, volumes, reservations, ledger, clock, fills: this.fills, domains, log: silent },
+      ...{ pools, volumes, reservations, ledger, clock, fills: this.fills, domains, log },
       ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>() },
     };
     this.reconciler = new Reconciler(needs);
