@@ -10,7 +10,7 @@ import { openLedger } from '../../src/adapters/ledger.ts';
 import { systemClock } from '../../src/adapters/clock.ts';
 import { LvmHelper } from '../../src/adapters/lvm-helper.ts';
 import { LibvirtDomains } from '../../src/adapters/libvirt-dbus/domains.ts';
-import type { DomainCall } from '../../src/adapters/libvirt-dbus/domains.ts';
+import type { CallLibvirt } from '../../src/adapters/libvirt-dbus/domains.ts';
 import { LibvirtPools } from '../../src/adapters/libvirt-dbus/pools.ts';
 import { domainPath, uuidOf } from '../../src/adapters/libvirt-dbus/signals.ts';
 import { imageTag, sealTags } from '../../src/core/volume.ts';
@@ -141,7 +141,7 @@ export class CrowdedHost {
   }
 
   /** libvirt-dbus, as far as it is asked; each answer takes its turn of the event loop, as one from a socket does. */
-  #bus(xmlOf: ReadonlyMap<string, string>): DomainCall {
+  #bus(xmlOf: ReadonlyMap<string, string>): CallLibvirt {
     const paths = [...xmlOf.keys()].map(domainPath);
     const answers: Record<string, (path: string, property: unknown) => unknown> = {
       ListDomains: () => paths,

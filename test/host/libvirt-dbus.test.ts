@@ -1,13 +1,14 @@
 /**
  * Goal: nothing that happens in libvirt stays unnoticed for longer than 15 s, whichever of libvirtd,
  * libvirt-dbus and the bus is restarted. Method: libvirt-dbus-probe.ts runs in the host as an
- * unprivileged member of the group libvirt, over the real adapter, and writes what it hears to a file.
+ * unprivileged user with the daemon's rights on the bus, over the real adapter, and writes what it hears to a file.
  *
  * Noticed means: an event for that domain, or a `connected` after the change, which has everything listed.
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { CALLED } from '../../src/adapters/libvirt-dbus/rights.ts';
 import type { LibvirtDomain, LibvirtEvent } from '../../src/provision/ports.ts';
 import { collectLogsOnFailure, Host } from './host.ts';
 
@@ -16,6 +17,13 @@ const HEARD_LIMIT_MS = 60_000;
 const NOTICE_MS = 15_000;
 const NODE = '/mnt/checkout/node_modules/.bin/node';
 const PROBE = '/mnt/checkout/test/host/libvirt-dbus-probe.ts';
+/** Gets the daemon's rights on the bus. */
+const USER = 'nobody';
+/** Of libvirt-dbus's objects. */
+const KINDS = [
+  ...['domain', 'domainsnapshot', 'interface', 'network', 'nodedev', 'nwfilter', 'secret'],
+  ...['storagepool', 'storagevol'],
+];
 const NAMESPACE = 'urn:libvirt-volume-provisioner:domain:1';
 
 interface ProbeLine {
@@ -30,16 +38,21 @@ let host: Host;
 
 beforeAll(async () => {
   host = await Host.up('libvirt-dbus');
-  await startProbe('probe', 'SupplementaryGroups=libvirt');
+  await host.sh(
+    `sed 's/user="[^"]*"/user="${USER}"/' /mnt/checkout/systemd/libvirt-volume-provisioner.dbus.conf \
+       >/usr/share/dbus-1/system.d/probe.conf
+     systemctl reload dbus`,
+  );
+  await startProbe('probe', USER);
   await heard('probe', 0, (line) => line.event?.kind === 'connected');
 });
 afterAll(() => host.down());
 collectLogsOnFailure(() => host);
 
-async function startProbe(name: string, property: string): Promise<void> {
+async function startProbe(name: string, user: string): Promise<void> {
   await host.sh(
     `: >/tmp/${name}.in; install -m 666 /dev/null /tmp/${name}.out
-     systemd-run --quiet --unit=${name} --uid=nobody --property=${property} \\
+     systemd-run --quiet --unit=${name} --uid=${user} \\
        sh -c 'tail -n +1 -f /tmp/${name}.in | ${NODE} ${PROBE} >/tmp/${name}.out 2>&1'`,
   );
 }
@@ -250,11 +263,36 @@ describe('when a qemu hook holds domains', () => {
 });
 
 describe('rights', () => {
-  test('outside the group libvirt the problem says what to do', async () => {
-    await startProbe('stranger', 'SupplementaryGroups=');
+  test('whoever has none is told what to do', async () => {
+    await startProbe('stranger', 'daemon');
     const { event } = await heard('stranger', 0, (line) => line.event?.kind === 'disconnected');
     expect(event).toMatchObject({ problem: { code: 'LIBVIRT_UNAVAILABLE' } });
-    expect(event?.kind === 'disconnected' ? event.problem.hint : '').toContain('usermod -aG libvirt');
+    expect(event?.kind === 'disconnected' ? event.problem.hint : '').toContain('system.d');
+  });
+
+  test('nothing may be called that is not called, whatever libvirt-dbus offers', async () => {
+    // Objects of each kind are described alike, whether they are there or not.
+    const { stdout: offered } = await host.sh(
+      `for kind in '' ${KINDS.map((kind) => `/${kind}/_`).join(' ')}; do
+         busctl introspect --xml-interface org.libvirt /org/libvirt/QEMU$kind
+       done | awk -F '"' '/<interface /{name = $2} /<method /{print name, $2}' | sort -u`,
+    );
+    const others = offered.split('\n').filter((line) => {
+      const [name = '', member = ''] = line.split(' ');
+      return !Object.entries(CALLED).some(
+        ([known, members]) => known === name && members.some((called) => called === member),
+      );
+    });
+    expect(others.length).toBeGreaterThan(150);
+    // The bus answers for libvirt: what gets through would be told that its arguments are wrong.
+    const { stdout } = await host.sh(
+      `while read -r interface member; do
+         answer=$(setpriv --reuid=${USER} --clear-groups busctl call org.libvirt /org/libvirt/QEMU "$interface" "$member" 2>&1 || true)
+         case $answer in *'Access denied'* | *AccessDenied*) ;; *) echo "$interface $member: $answer" ;; esac
+       done`,
+      { input: `${others.join('\n')}\n`, timeoutMs: 240_000 },
+    );
+    expect(stdout).toBe('');
   });
 
   test('nothing was left unhandled in all of this', async () => {

@@ -97,6 +97,21 @@ describe('the package', () => {
     await expect(gate('other')).rejects.toThrow(/VOLUME_NOT_BLANK|not blank/i);
   });
 
+  it('has few rights', async () => {
+    // What systemd knows of 100 ways to more; the helper, which is root for LVM, has some of them.
+    await sh(`systemd-analyze security --threshold=15 ${DAEMON}`);
+    await sh(`systemd-analyze security --threshold=40 ${NAME}-helper.service`);
+    expect(await sh(`id -nG ${NAME}`)).toBe(NAME);
+    expect(
+      await sh(`cat /proc/$(systemctl show -P MainPID ${DAEMON})/status | grep -E 'Cap|NoNewPrivs'`),
+    ).toBe(
+      [
+        ...['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'].map((name) => `${name}:\t${'0'.repeat(16)}`),
+        'NoNewPrivs:\t1',
+      ].join('\n'),
+    );
+  });
+
   it('is upgraded during a fill, which ends well', async () => {
     const etc = `find /etc/${NAME} -type f -exec sha256sum {} + | sort; stat -c '%U %G %a' /etc/${NAME}/*`;
     const configuration = await sh(etc);

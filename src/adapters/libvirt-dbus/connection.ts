@@ -11,6 +11,7 @@ import type { BusCall, BusSignal } from './bus.ts';
 import { Bus } from './bus.ts';
 import { daemonGeneration } from './generation.ts';
 import { busProblem } from './problems.ts';
+import type { LibvirtCall } from './rights.ts';
 import { CONNECT_PATH, eventOf, LIBVIRT_NAME, MATCH_RULES, ownerChange } from './signals.ts';
 import { Slots } from './slots.ts';
 
@@ -18,9 +19,6 @@ const HEARTBEAT_MS = 5_000;
 const HEARTBEAT_DEADLINE_MS = 5_000;
 /** Pauses after 1, 2, 3, … failures in a row; the last one is kept for ever. */
 const BACKOFF_MS = [200, 500, 1_000, 2_000, 3_000];
-
-/** A method of org.libvirt on one object. */
-export type LibvirtCall = Omit<BusCall, 'destination'>;
 
 export interface LibvirtConnectionOptions {
   readonly onEvent: (event: LibvirtEvent) => void;
@@ -200,7 +198,7 @@ const BUS_OBJECT = {
  * any call it has none and sends no signals), and asks libvirtd itself. It takes no domain's lock, so it
  * answers while a qemu hook holds one; ListDomains would not.
  */
-const HEARTBEAT: BusCall = {
+const HEARTBEAT: BusCall & LibvirtCall = {
   destination: LIBVIRT_NAME,
   path: CONNECT_PATH,
   interface: 'org.freedesktop.DBus.Properties',

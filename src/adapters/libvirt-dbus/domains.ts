@@ -3,6 +3,7 @@ import { ProvisionError } from '../../core/errors.ts';
 import type { ShutoffReason } from '../../core/last-end.ts';
 import type { Domains, LibvirtDomain } from '../../provision/ports.ts';
 import { saysLibvirt } from './problems.ts';
+import type { LibvirtCall, MemberOf } from './rights.ts';
 import { CONNECT_PATH, domainPath, UUID_PATTERN, uuidOf } from './signals.ts';
 import { readBoolean, readPair, readPaths, readString } from './values.ts';
 
@@ -26,22 +27,15 @@ const SHUTOFF_REASONS: Readonly<Record<number, ShutoffReason>> = {
 /** A start reads hundreds of CPU properties from QEMU and waits for hooks. */
 const START_DEADLINE_MS = 120_000;
 
-/** How domain calls reach libvirt; LibvirtConnection's `callDomain`. */
-export type DomainCall = (call: {
-  readonly path: string;
-  readonly interface: string;
-  readonly member: string;
-  readonly signature?: string;
-  readonly body?: readonly unknown[];
-  readonly deadlineMs?: number;
-}) => Promise<readonly unknown[]>;
+/** How calls reach libvirt: LibvirtConnection's `callDomain` or `callPool`. */
+export type CallLibvirt = (call: LibvirtCall) => Promise<readonly unknown[]>;
 
 export class LibvirtDomains implements Domains {
-  readonly #call: DomainCall;
+  readonly #call: CallLibvirt;
   /** Starts queue up behind each other: two of them would take both slots that domain calls have. */
   #lastStart: Promise<unknown> = Promise.resolve();
 
-  constructor(call: DomainCall) {
+  constructor(call: CallLibvirt) {
     this.#call = call;
   }
 
@@ -153,11 +147,20 @@ export class LibvirtDomains implements Domains {
     return readString(await this.#method(uuid, 'GetXMLDesc', 'u', VIR_DOMAIN_XML_INACTIVE));
   }
 
-  #connect(member: string, signature: string, ...body: unknown[]): Promise<readonly unknown[]> {
+  #connect(
+    member: MemberOf<'org.libvirt.Connect'>,
+    signature: string,
+    ...body: unknown[]
+  ): Promise<readonly unknown[]> {
     return this.#call({ path: CONNECT_PATH, interface: 'org.libvirt.Connect', member, signature, body });
   }
 
-  #method(uuid: string, member: string, signature: string, ...body: unknown[]): Promise<readonly unknown[]> {
+  #method(
+    uuid: string,
+    member: MemberOf<'org.libvirt.Domain'>,
+    signature: string,
+    ...body: unknown[]
+  ): Promise<readonly unknown[]> {
     return this.#call({ path: domainPath(uuid), interface: 'org.libvirt.Domain', member, signature, body });
   }
 

@@ -3,8 +3,9 @@ import { ProvisionError } from '../../core/errors.ts';
 import { parsePoolXml } from '../../core/pool-xml.ts';
 import type { LogicalPool } from '../../core/request.ts';
 import type { Pools } from '../../provision/ports.ts';
-import type { DomainCall } from './domains.ts';
+import type { CallLibvirt } from './domains.ts';
 import { saysLibvirt } from './problems.ts';
+import type { MemberOf } from './rights.ts';
 import { CONNECT_PATH } from './signals.ts';
 import { readBoolean, readPaths, readString } from './values.ts';
 
@@ -12,9 +13,9 @@ import { readBoolean, readPaths, readString } from './values.ts';
 const LVM_DEADLINE_MS = 60_000;
 
 export class LibvirtPools implements Pools {
-  readonly #call: DomainCall;
+  readonly #call: CallLibvirt;
 
-  constructor(call: DomainCall) {
+  constructor(call: CallLibvirt) {
     this.#call = call;
   }
 
@@ -106,13 +107,17 @@ export class LibvirtPools implements Pools {
     }
   }
 
-  #connect(member: string, signature: string, ...body: unknown[]): Promise<readonly unknown[]> {
+  #connect(
+    member: MemberOf<'org.libvirt.Connect'>,
+    signature: string,
+    ...body: unknown[]
+  ): Promise<readonly unknown[]> {
     return this.#call({ path: CONNECT_PATH, interface: 'org.libvirt.Connect', member, signature, body });
   }
 
   #pool(
     path: string,
-    member: string,
+    member: MemberOf<'org.libvirt.StoragePool'>,
     deadlineMs: number | undefined,
     signature: string,
     ...body: unknown[]

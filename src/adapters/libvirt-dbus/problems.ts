@@ -50,7 +50,7 @@ export function callProblem(name: string, error: unknown): ProvisionError {
     return new ProvisionError({
       code: 'LIBVIRT_UNAVAILABLE',
       message: `libvirt refused ${name}: ${text}`,
-      hint: "The service user must be in the group 'libvirt': usermod -aG libvirt libvirt-volume-provisioner, then restart the service.",
+      hint: 'The bus must let the service user call it: /usr/share/dbus-1/system.d/libvirt-volume-provisioner.conf says what. Install the package again if it is missing; then: systemctl reload dbus',
       cause: error,
     });
   }
