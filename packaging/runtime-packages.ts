@@ -1,6 +1,6 @@
 /**
  * Which packages of node_modules go along with the program: what the lock file calls a dependency of it, not a
- * development tool. Run by itself, it prints their folders for systemd/install, all but Node's own.
+ * development tool. Run by itself, it prints their folders for packaging/build, all but Node's own.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';

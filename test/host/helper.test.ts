@@ -93,8 +93,7 @@ const zeroed = (lv: string, sizeMib = 32): Promise<string> =>
   );
 
 beforeAll(async () => {
-  host = await Host.up('helper');
-  await host.sh('/mnt/checkout/systemd/install');
+  host = await Host.up('helper', { installed: true });
   await host.sh('cat >/root/ask.py', { input: ASK });
   await host.sh('cat >/root/md.py', { input: MD_SUPERBLOCK });
   await sh(`echo 'volume_groups: [vg1]' >/etc/${USER}/config.yaml`);

@@ -36,12 +36,20 @@ export class Host {
 
   /**
    * Boots a host on fresh disks and waits until all its services run. The first call builds what hosts are made
-   * of. With a peer, which must be up, both are on one network and know each other by name.
+   * of. With a peer, which must be up, both are on one network and know each other by name. `installed`: with the
+   * provisioner's package in it, which waits for its configuration.
    */
-  static async up(name: string, peer?: Host): Promise<Host> {
+  static async up(name: string, options: { peer?: Host; installed?: boolean } = {}): Promise<Host> {
     const host = new Host(name);
+    const { peer, installed = false } = options;
+    const words = [
+      'up',
+      ...(installed ? ['--installed'] : []),
+      name,
+      ...(peer === undefined ? [] : [peer.name]),
+    ];
     try {
-      await host.run(['up', name, ...(peer === undefined ? [] : [peer.name])], { timeoutMs: 30 * 60_000 });
+      await host.run(words, { timeoutMs: 30 * 60_000 });
     } catch (error) {
       // Nobody gets this host to end it, so its disks go here. The error holds its console.
       await host.down();

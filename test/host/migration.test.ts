@@ -15,7 +15,7 @@ import type { ShResult } from './host.ts';
 import {
   deviceDigest,
   domainXml,
-  installProvisioner,
+  configureProvisioner,
   privateVolumes,
   published,
   soilFreeSpace,
@@ -42,9 +42,9 @@ describe('a guest that moves to another host', () => {
 
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'lvp-'));
-    source = await Host.up('migrate-a');
-    destination = await Host.up('migrate-b', source);
-    await Promise.all([source, destination].map((host) => installProvisioner(host, SHARED)));
+    source = await Host.up('migrate-a', { installed: true });
+    destination = await Host.up('migrate-b', { installed: true, peer: source });
+    await Promise.all([source, destination].map((host) => configureProvisioner(host, SHARED)));
     // Only one of the two fills what both see.
     await source.sh(
       `sed -i 's/^volume_groups: .*/volume_groups: [vg0, vg1]/' /etc/${DAEMON}/config.yaml

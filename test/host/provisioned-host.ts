@@ -13,7 +13,7 @@ import { collectLogsOnFailure, eventually, Host } from './host.ts';
 /** LVM's default extent: every LV's size is a multiple of it. */
 const EXTENT_BYTES = 4 << 20;
 
-/** Boots a host for a describe block, installs the provisioner in it, and removes it afterwards. */
+/** Boots a host with the installed provisioner for a describe block, configures it, and removes it afterwards. */
 export function useProvisionedHost(
   name: string,
   config = '',
@@ -22,8 +22,8 @@ export function useProvisionedHost(
   let folder = '';
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'lvp-'));
-    booted = await Host.up(name);
-    await installProvisioner(booted, config);
+    booted = await Host.up(name, { installed: true });
+    await configureProvisioner(booted, config);
   });
   afterAll(async () => {
     await booted?.down();
@@ -34,8 +34,8 @@ export function useProvisionedHost(
 }
 
 /** As an administrator would; `config` is YAML added to the host's configuration. */
-export async function installProvisioner(host: Host, config = ''): Promise<void> {
-  await host.sh('/mnt/checkout/test/host/guest/provisioner "$(cat)"', { input: config, timeoutMs: 300_000 });
+export async function configureProvisioner(host: Host, config = ''): Promise<void> {
+  await host.sh('/mnt/seed/configure "$(cat)"', { input: config, timeoutMs: 300_000 });
 }
 
 /**

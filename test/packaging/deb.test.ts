@@ -9,6 +9,9 @@ import { CHECKOUT, NODE_FOLDER, program, runtimePackages } from '../../packaging
 const NAME = 'libvirt-volume-provisioner';
 const LIBRARY = `usr/lib/${NAME}`;
 
+/** A checkout need not be a clone. */
+const ORIGIN = { SOURCE_DATE_EPOCH: '1700000000', LVP_MAINTAINER: 'Somebody <somebody@localhost>' };
+
 let folder = '';
 /** Two packages of one checkout, made under different circumstances. */
 const built: string[] = [];
@@ -22,7 +25,10 @@ let entries: { readonly path: string; readonly mode: string; readonly owner: str
 async function build(to: string, umask: string, zone: string): Promise<string> {
   const output = join(folder, to);
   const line = `umask ${umask}; exec packaging/build --compression none --output "$0"`;
-  const { stdout } = await execa('bash', ['-c', line, output], { cwd: CHECKOUT, env: { TZ: zone } });
+  const { stdout } = await execa('bash', ['-c', line, output], {
+    cwd: CHECKOUT,
+    env: { ...ORIGIN, TZ: zone },
+  });
   return stdout;
 }
 

@@ -70,6 +70,6 @@ build_go_program() {
 forget_old_builds() {
   local old
   for old in "$state"/tree-* "$state"/minio-* "$state"/versitygw-*; do
-    [[ $old = "$1" || $old = "$2" || $old = "$3" ]] || grep -qsxF "$old" "$state"/run/*/tree || rm -rf --one-file-system "$old"
+    [[ $old = "$1" || $old = "$2"* || $old = "$3" ]] || grep -qsxF "$old" "$state"/run/*/tree || rm -rf --one-file-system "$old"
   done
 }

@@ -18,17 +18,22 @@ need_host() { [ -d "$(run_path "$1")/disks" ] || die "there is no host '$1'; see
 need_alive() { need_host "$1"; is_alive "$1" || die "host '$1' is off; host boot $1"; }
 
 up() {
-  local name=$1 peer=${2:-} run
+  local name=$1 peer=$2 installed=$3 run tree
   [[ $name =~ ^[a-z][a-z0-9-]{0,30}$ ]] || die "'$name' cannot be a host name: use a-z, 0-9 and -"
   build
   need_packages e2fsprogs iproute2 openssh-client util-linux
+  tree=$(tree_path)
+  if [ "$installed" = yes ]; then
+    build_packaged
+    tree=$(packaged_tree_path)
+  fi
   is_alive "$name" && die "host '$name' is up already; host down $name ends it"
   [ -z "$peer" ] || need_alive "$peer"
   down "$name"
   run=$(run_path "$name")
   mkdir -p "$run"/{disks,shared,seed}
   # A host keeps the tree that it began with, whatever is built meanwhile.
-  tree_path >"$run/tree"
+  echo "$tree" >"$run/tree"
   [ -z "$peer" ] || echo "$peer" >"$run/peer"
   with_lock address take_address "$name"
   make_disks "$run/disks"
