@@ -16,6 +16,7 @@ import { addProvision } from './cli/provision.ts';
 import { addReprovision } from './cli/reprovision.ts';
 import { addReceive } from './cli/receive.ts';
 import { addRetry } from './cli/retry.ts';
+import { addSetup } from './cli/setup.ts';
 import { addStatus } from './cli/status.ts';
 import { toProblem } from './core/errors.ts';
 
@@ -54,6 +55,7 @@ function buildProgram(): Command {
     addGc,
     addImage,
     addConfig,
+    addSetup,
   ]) {
     add(program, finish);
   }

@@ -14,7 +14,7 @@ import { storeError, wrongAnswer } from './minio-errors.ts';
 import { RangeReader } from './minio-ranges.ts';
 import type { Ask, StoreAccess } from './minio-requests.ts';
 import { RequestSigner, clientRequest, isSecure, minioClient } from './minio-requests.ts';
-import { wasStale, watchedTransport } from './minio-transport.ts';
+import { RefusedAnswer, wasStale, watchedTransport } from './minio-transport.ts';
 
 export interface MinioOptions {
   /** `https://minio.example:9000`; scheme, host and port only. */
@@ -35,6 +35,8 @@ export interface MinioOptions {
   readonly rateWindowMs?: number | undefined;
 }
 
+/** No image has this name. */
+const PROBE_KEY = 'lvp-asks-whether-it-may-read-here';
 const TEXT_MAX_BYTES = 64 * 1024;
 const STALE_TRIES_MAX = 8;
 const BUCKET = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
@@ -149,6 +151,31 @@ export class MinioImages implements Images {
       const known = storeError(error, asked);
       if (known.code === 'IMAGE_NOT_FOUND') return undefined;
       throw known;
+    }
+  }
+
+  /**
+   * Asks for an object that need not be there. `readable`: the keys are right, and may read in the bucket;
+   * `unknown`: they are right, and their policy does not let the store say what is there (s3:ListBucket). Throws
+   * as the others do, IMAGE_NOT_FOUND if there is no such bucket.
+   */
+  async probeBucket(bucket: string): Promise<'readable' | 'unknown'> {
+    const image = { bucket, key: PROBE_KEY };
+    const asked = this.#asked(image);
+    try {
+      (await this.#send({ method: 'GET', image })).destroy();
+      return 'readable';
+    } catch (error) {
+      const s3Code = error instanceof RefusedAnswer ? error.s3Code : undefined;
+      if (s3Code === 'NoSuchKey') return 'readable';
+      if (s3Code === 'AccessDenied') return 'unknown';
+      if (s3Code !== 'NoSuchBucket') throw storeError(error, asked);
+      throw new ProvisionError({
+        code: 'IMAGE_NOT_FOUND',
+        message: `There is no bucket ${bucket} at ${asked.endpoint}.`,
+        hint: 'Check its name, or make it.',
+        cause: error,
+      });
     }
   }
 

@@ -91,7 +91,13 @@ describe('the package', () => {
   });
 
   it('does the main job once it is configured', async () => {
-    await sh('/mnt/seed/configure');
+    await sh(
+      `. /etc/minio-test/env; umask 077; cd /root; install -m 644 /etc/minio-test/ca.pem /etc/${NAME}/ca.pem
+       printf %s "$MINIO_ROOT_USER" >access; printf %s "$MINIO_ROOT_PASSWORD" >secret
+       lvp setup --endpoint https://minio.test:9000 --ca-file /etc/${NAME}/ca.pem --bucket images --volume-group vg0 \
+         --access-key-file access --secret-key-file secret
+       shred --remove access secret`,
+    );
     await define(host(), { name: 'main', image: 'image.raw' });
     await published(host(), 'main');
     expect(await deviceDigest(host(), '/dev/vg0/main')).toBe(await expectedDigest(image, 'raw'));
