@@ -29,6 +29,8 @@ import {
 const MIB = 1 << 20;
 const IMAGE_MIB = 16;
 
+/** Of a block of dm-dust. */
+const DUST_SECTORS = 8;
 /** Sectors of 512 bytes. The metadata lie on a part of the disk that always works. */
 const SECTORS = { metadata: 2 * 1024, sound: 8 * 2048, data: 511 * 2048 };
 const ON_DISK = 8 * 2048 + SECTORS.metadata;
@@ -137,6 +139,27 @@ describe('a disk', () => {
     await askGate('fails-writes');
     await expectFilled(host(), 'fails-writes', image, { vg: 'vg1' });
     expect(await privateVolumes(host(), 'vg1')).toEqual([]);
+  });
+
+  it('whose bad blocks a write makes good is filled all the same', async () => {
+    // Reads of them fail until they have been written to; the next volume begins where the last one ends.
+    const { stdout: end } = await host().sh(
+      'pvs --noheadings --nosuffix --units s -o pv_used /dev/mapper/disk',
+    );
+    const first = (Number(end) - SECTORS.sound) / DUST_SECTORS;
+    const last = first + (IMAGE_MIB * MIB) / 512 / DUST_SECTORS - 1;
+    await host().sh('modprobe dm-dust');
+    await setTable(soundUntilHalf(`dust /dev/ubdc ${ON_DISK + SECTORS.sound} ${DUST_SECTORS * 512}`));
+    const bad = [first, first + 1, first + 1000, last];
+    await host().sh(
+      `for block in ${bad.join(' ')}; do dmsetup message data ${SECTORS.sound} addbadblock $block; done
+       dmsetup message data ${SECTORS.sound} enable`,
+    );
+    await define(host(), onThisDisk('dusty'));
+    await expectFilled(host(), 'dusty', image, { vg: 'vg1' });
+    const count = `dmsetup message data ${SECTORS.sound} countbadblocks`;
+    expect((await host().sh(count)).stdout).toMatch(/ 0 badblock/);
+    await setTable(SOUND);
   });
 
   describe('that does not answer', () => {
