@@ -25,7 +25,11 @@ build_packaged_tree() {
   # Neither date nor author matter here, and a checkout need not be a clone.
   deb=$(SOURCE_DATE_EPOCH=0 LVP_MAINTAINER='Nobody <nobody@localhost>' \
     "$checkout/packaging/build" --compression none --output "$part/tmp")
-  chroot "$part" dpkg --install "/tmp/${deb##*/}" >"$state/logs/package-install.log" 2>&1 ||
+  # What postinst calls wants to see /proc. Namespaces of its own leave no mount behind.
+  # shellcheck disable=SC2016  # the inner shell expands them
+  unshare --mount --propagation private --pid --fork bash -c \
+    'mount -t proc proc "$1/proc" && chroot "$1" dpkg --install "$2"' - "$part" "/tmp/${deb##*/}" \
+    >"$state/logs/package-install.log" 2>&1 ||
     { tail -n 20 "$state/logs/package-install.log" >&2; die 'the package cannot be installed'; }
   rm "$deb"
   mv "$part" "$tree"
