@@ -96,7 +96,9 @@ describe('the package', () => {
        printf %s "$MINIO_ROOT_USER" >access; printf %s "$MINIO_ROOT_PASSWORD" >secret
        lvp setup --endpoint https://minio.test:9000 --ca-file /etc/${NAME}/ca.pem --bucket images --volume-group vg0 \
          --access-key-file access --secret-key-file secret
-       shred --remove access secret`,
+       shred --remove access secret
+       # As much as can be said, for whoever looks for keys in it below.
+       echo 'log: {level: trace}' >>/etc/${NAME}/config.yaml; systemctl restart ${DAEMON}`,
     );
     await define(host(), { name: 'main', image: 'image.raw' });
     await published(host(), 'main');
@@ -151,6 +153,26 @@ describe('the package', () => {
     expect(after).not.toBe(before);
     expect(await sh(`grep -F '/usr/' /proc/${after}/maps | grep -F '(deleted)' || true`)).toBe('');
     expect(await isWell()).toBe('running');
+  });
+
+  it('has told nobody the keys of the store', async () => {
+    const found = await sh(
+      `. /etc/minio-test/env; umask 077; mkdir /root/keys
+       printf '%s\\n' "$MINIO_ROOT_USER" "$MINIO_ROOT_PASSWORD" >/root/keys/all
+       grep -rlsF -f /root/keys/all --exclude-dir=keys --exclude-dir=minio --exclude-dir=minio-test --devices=skip \
+         /etc /root /run /tmp /usr/lib/${NAME} /var || true
+       journalctl --all | grep -F -f /root/keys/all || true
+       for process in /proc/[0-9]*; do
+         [ "$(cat $process/comm)" = minio ] || grep -lsF -f /root/keys/all $process/cmdline $process/environ || true
+       done`,
+    );
+    const credentials = (folder: string, prefix = '') =>
+      ['minio-access-key', 'minio-secret-key'].map((name) => `${folder}/${prefix}${name}`);
+    expect(found.split('\n').sort()).toEqual([
+      ...credentials(`/etc/${NAME}/credentials`),
+      // Where systemd shows them to the service alone.
+      ...credentials(`/run/credentials/${DAEMON}`, 'secret_'),
+    ]);
   });
 
   it('is removed, and domains start as if it had never been', async () => {
