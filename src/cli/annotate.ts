@@ -4,6 +4,7 @@ import { Option } from 'commander';
 import { AnnotateRequest } from '../core/control-protocol.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { ImageFormat, OuterCompression, VolumeFate } from '../core/request.ts';
+import { checkedRequest, describedBy } from './checked-request.ts';
 import { EXIT } from './exit-codes.ts';
 import type { AddVerb } from './verb.ts';
 import { common, contextOf } from './verb.ts';
@@ -123,26 +124,14 @@ type Stated = Omit<AnnotateOptions, 'format' | 'compression'> & {
 };
 
 function requestOf(target: string, image: string, options: Stated): AnnotateRequest {
-  const parsed = AnnotateRequest.safeParse({
-    target,
-    image,
-    format: options.format,
-    compression: options.compression,
-    sha256: options.sha256?.toLowerCase(),
-    sha512: options.sha512?.toLowerCase(),
-    version: options.imageVersion,
+  const request = {
+    ...{ target, image, ...describedBy(options) },
     size: options.size,
     generation: options.generation === undefined ? undefined : Number(options.generation),
     onUndefine: options.onUndefine,
     afterMigration: options.afterMigration,
     start: options.start,
     dryRun: options.dryRun,
-  });
-  if (parsed.success) return parsed.data;
-  const wrong = parsed.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ');
-  throw new ProvisionError({
-    code: 'USAGE',
-    message: `The request is not valid: ${wrong}.`,
-    hint: 'See: lvp annotate --help',
-  });
+  };
+  return checkedRequest(AnnotateRequest, request, 'annotate');
 }

@@ -7,7 +7,7 @@ import { Option } from 'commander';
 import { CONFIG_PATH } from '../adapters/config-file.ts';
 import { EXIT } from './exit-codes.ts';
 import { approximateSize } from '../core/size.ts';
-import type { ImageOptions } from './image.ts';
+import type { ImageOptions } from './checked-request.ts';
 import { ofImage, requestOf } from './image.ts';
 import { Progress } from './progress.ts';
 import type { AddVerb } from './verb.ts';

@@ -5,6 +5,8 @@ import { ProvisionError } from '../core/errors.ts';
 import { Option } from 'commander';
 import { CachedImages, GcResult, ImageFacts, ImageStep } from '../core/image-protocol.ts';
 import type { ReadImage } from '../core/image-protocol.ts';
+import type { ImageOptions } from './checked-request.ts';
+import { checkedRequest, describedBy } from './checked-request.ts';
 import { EXIT } from './exit-codes.ts';
 import { approximateSize } from '../core/size.ts';
 import { table } from './format.ts';
@@ -12,14 +14,6 @@ import { addImageWrite } from './image-write.ts';
 import { Progress } from './progress.ts';
 import type { AddVerb, Context } from './verb.ts';
 import { common, contextOf } from './verb.ts';
-
-export interface ImageOptions {
-  readonly format: string;
-  readonly compression?: string;
-  readonly sha256?: string;
-  readonly sha512?: string;
-  readonly imageVersion?: string;
-}
 
 export const addImage: AddVerb = (program, finish) => {
   const image = program.command('image').description('images: what they are, and having them on this host');
@@ -113,21 +107,7 @@ export function ofImage(command: Command): Command {
 }
 
 export function requestOf(image: string, options: ImageOptions): ImageRequest {
-  const parsed = ImageRequest.safeParse({
-    image,
-    format: options.format,
-    compression: options.compression,
-    sha256: options.sha256?.toLowerCase(),
-    sha512: options.sha512?.toLowerCase(),
-    version: options.imageVersion,
-  });
-  if (parsed.success) return parsed.data;
-  const wrong = parsed.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`).join('; ');
-  throw new ProvisionError({
-    code: 'USAGE',
-    message: `The request is not valid: ${wrong}.`,
-    hint: 'See: lvp image --help',
-  });
+  return checkedRequest(ImageRequest, { image, ...describedBy(options) }, 'image');
 }
 
 async function readImage(

@@ -10,7 +10,7 @@ import { openLedger } from '../../src/adapters/ledger.ts';
 import { systemClock } from '../../src/adapters/clock.ts';
 import { LvmHelper } from '../../src/adapters/lvm-helper.ts';
 import { LibvirtDomains } from '../../src/adapters/libvirt-dbus/domains.ts';
-import type { CallLibvirt } from '../../src/adapters/libvirt-dbus/domains.ts';
+import type { CallLibvirt } from '../../src/adapters/libvirt-dbus/calls.ts';
 import { LibvirtPools } from '../../src/adapters/libvirt-dbus/pools.ts';
 import { domainPath, uuidOf } from '../../src/adapters/libvirt-dbus/signals.ts';
 import { imageTag, sealTags } from '../../src/core/volume.ts';

@@ -43,7 +43,9 @@ async function setup(changes: Record<string, string | undefined> = {}, ...more: 
   const words = Object.entries(options).flatMap(([name, value]) =>
     value === undefined ? [] : [`--${name}`, value],
   );
-  const result = await execa(process.execPath, [CLI, 'setup', '--no-start', ...words, ...more], {
+  // As an administrator's shell may have it.
+  const line = ['-c', 'umask 077; exec "$0" "$@"', process.execPath, CLI, 'setup', '--no-start'];
+  const result = await execa('sh', [...line, ...words, ...more], {
     env: { PATH: `${join(folder, 'bin')}:${process.env['PATH'] ?? ''}` },
     reject: false,
   });

@@ -2,9 +2,11 @@
 import { ProvisionError } from '../../core/errors.ts';
 import type { ShutoffReason } from '../../core/last-end.ts';
 import type { Domains, LibvirtDomain } from '../../provision/ports.ts';
+import type { CallLibvirt } from './calls.ts';
+import { callConnect, getProperty } from './calls.ts';
 import { saysLibvirt } from './problems.ts';
-import type { LibvirtCall, MemberOf } from './rights.ts';
-import { CONNECT_PATH, domainPath, UUID_PATTERN, uuidOf } from './signals.ts';
+import type { MemberOf } from './rights.ts';
+import { domainPath, UUID_PATTERN, uuidOf } from './signals.ts';
 import { readBoolean, readPair, readPaths, readString } from './values.ts';
 
 export const ANNOTATION_NAMESPACE = 'urn:libvirt-volume-provisioner:domain:1';
@@ -27,9 +29,6 @@ const SHUTOFF_REASONS: Readonly<Record<number, ShutoffReason>> = {
 /** A start reads hundreds of CPU properties from QEMU and waits for hooks. */
 const START_DEADLINE_MS = 120_000;
 
-/** How calls reach libvirt: LibvirtConnection's `callDomain` or `callPool`. */
-export type CallLibvirt = (call: LibvirtCall) => Promise<readonly unknown[]>;
-
 export class LibvirtDomains implements Domains {
   readonly #call: CallLibvirt;
   /** Starts queue up behind each other: two of them would take both slots that domain calls have. */
@@ -40,7 +39,7 @@ export class LibvirtDomains implements Domains {
   }
 
   async list(): Promise<readonly string[]> {
-    const paths = readPaths(await this.#connect('ListDomains', 'u', 0));
+    const paths = readPaths(await callConnect(this.#call, 'ListDomains', 'u', 0));
     return paths.map(uuidOf).filter((uuid) => uuid !== undefined);
   }
 
@@ -81,7 +80,7 @@ export class LibvirtDomains implements Domains {
     // A domain may be named like a UUID: who is not found by UUID is looked up by name.
     const byUuid = UUID_PATTERN.test(uuid) ? await this.read(uuid) : undefined;
     if (byUuid !== undefined) return byUuid;
-    const found = await ifFound(() => this.#connect('DomainLookupByName', 's', nameOrUuid));
+    const found = await ifFound(() => callConnect(this.#call, 'DomainLookupByName', 's', nameOrUuid));
     const foundUuid = uuidOf(found?.[0]);
     return foundUuid === undefined ? undefined : this.read(foundUuid);
   }
@@ -147,14 +146,6 @@ export class LibvirtDomains implements Domains {
     return readString(await this.#method(uuid, 'GetXMLDesc', 'u', VIR_DOMAIN_XML_INACTIVE));
   }
 
-  #connect(
-    member: MemberOf<'org.libvirt.Connect'>,
-    signature: string,
-    ...body: unknown[]
-  ): Promise<readonly unknown[]> {
-    return this.#call({ path: CONNECT_PATH, interface: 'org.libvirt.Connect', member, signature, body });
-  }
-
   #method(
     uuid: string,
     member: MemberOf<'org.libvirt.Domain'>,
@@ -165,13 +156,7 @@ export class LibvirtDomains implements Domains {
   }
 
   #property(uuid: string, name: string): Promise<readonly unknown[]> {
-    return this.#call({
-      path: domainPath(uuid),
-      interface: 'org.freedesktop.DBus.Properties',
-      member: 'Get',
-      signature: 'ss',
-      body: ['org.libvirt.Domain', name],
-    });
+    return getProperty(this.#call, domainPath(uuid), 'org.libvirt.Domain', name);
   }
 }
 

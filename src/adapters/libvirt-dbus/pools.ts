@@ -3,10 +3,10 @@ import { ProvisionError } from '../../core/errors.ts';
 import { parsePoolXml } from '../../core/pool-xml.ts';
 import type { LogicalPool } from '../../core/request.ts';
 import type { Pools } from '../../provision/ports.ts';
-import type { CallLibvirt } from './domains.ts';
+import type { CallLibvirt } from './calls.ts';
+import { callConnect, getProperty } from './calls.ts';
 import { saysLibvirt } from './problems.ts';
 import type { MemberOf } from './rights.ts';
-import { CONNECT_PATH } from './signals.ts';
 import { readBoolean, readPaths, readString } from './values.ts';
 
 /** A refresh runs lvs, a start vgchange, a deletion lvremove: each may wait for LVM's lock. */
@@ -21,7 +21,7 @@ export class LibvirtPools implements Pools {
 
   async list(): Promise<readonly LogicalPool[]> {
     const pools: LogicalPool[] = [];
-    for (const path of readPaths(await this.#connect('ListStoragePools', 'u', 0))) {
+    for (const path of readPaths(await callConnect(this.#call, 'ListStoragePools', 'u', 0))) {
       const pool = await this.#read(path);
       if (pool !== undefined) pools.push(pool);
     }
@@ -62,25 +62,20 @@ export class LibvirtPools implements Pools {
   async #read(path: string): Promise<LogicalPool | undefined> {
     try {
       const xml = readString(await this.#pool(path, 'GetXMLDesc', undefined, 'u', 0));
-      return parsePoolXml(xml, readBoolean(await this.#active(path)));
+      return parsePoolXml(
+        xml,
+        readBoolean(await getProperty(this.#call, path, 'org.libvirt.StoragePool', 'Active')),
+      );
     } catch (error) {
       if (saysLibvirt(error, 'Storage pool not found')) return undefined;
       throw error;
     }
   }
 
-  #active(path: string): Promise<readonly unknown[]> {
-    return this.#call({
-      path,
-      interface: 'org.freedesktop.DBus.Properties',
-      member: 'Get',
-      signature: 'ss',
-      body: ['org.libvirt.StoragePool', 'Active'],
-    });
-  }
-
   async #pathOf(pool: string): Promise<string> {
-    return readString(await this.#connect('StoragePoolLookupByName', 's', pool).catch(onPool(pool)));
+    return readString(
+      await callConnect(this.#call, 'StoragePoolLookupByName', 's', pool).catch(onPool(pool)),
+    );
   }
 
   async #volume(poolPath: string, lv: string): Promise<string | undefined> {
@@ -105,14 +100,6 @@ export class LibvirtPools implements Pools {
     } catch (error) {
       if (!isGone(error)) throw error;
     }
-  }
-
-  #connect(
-    member: MemberOf<'org.libvirt.Connect'>,
-    signature: string,
-    ...body: unknown[]
-  ): Promise<readonly unknown[]> {
-    return this.#call({ path: CONNECT_PATH, interface: 'org.libvirt.Connect', member, signature, body });
   }
 
   #pool(

@@ -1,5 +1,6 @@
 /** The files that `lvp setup` makes: tried out in a folder of their own first, then moved into their places. */
 import {
+  chmodSync,
   chownSync,
   closeSync,
   existsSync,
@@ -85,7 +86,9 @@ function textOf({ endpoint, caFile, bucket, volumeGroups }: Answers): string {
 }
 
 function write(path: string, text: string, mode: number): void {
-  writeFileSync(path, text, { mode, flush: true, flag: 'wx' });
+  writeFileSync(path, text, { mode: 0o600, flush: true, flag: 'wx' });
+  // Whatever the administrator's umask is: the service must be able to read it.
+  chmodSync(path, mode);
 }
 
 function syncFolder(path: string): void {
