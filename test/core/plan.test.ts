@@ -70,6 +70,7 @@ function decide(input: Partial<PlanInput>) {
     running: new Set(),
     firstStarts: new Map(),
     stoppedPools: new Map(),
+    hostPolicy: undefined,
     nowMs: 1_000,
     ...input,
   });
