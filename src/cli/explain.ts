@@ -9,9 +9,7 @@ export const addExplain: AddVerb = (program, finish) => {
   const command = program
     .command('explain')
     .argument('<vm>', 'name or UUID of the domain')
-    .description(
-      'say what the provisioner would do now and why, and by which rule of the policy; changes nothing',
-    );
+    .description('say what the provisioner would do now, why, and what the policy says; changes nothing');
   common(command, ['lvp explain web1', "lvp explain web1 --json | jq '.steps'"]).action(
     async (vm: string, _options: object, self: Command) => {
       const { client, output } = contextOf(self, finish);
