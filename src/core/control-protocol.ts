@@ -81,7 +81,7 @@ export const Explanation = z.object({
   uuid: text,
   name: text,
   /** Whether the gate would let the domain start now. */
-  start: z.object({ allowed: z.boolean(), why: text }),
+  start: z.object({ allowed: z.boolean(), why: z.string().max(65_536) }),
   /** What is done next, in order; `target` is absent for steps that concern the whole domain. */
   steps: z.array(
     z.object({

@@ -136,16 +136,20 @@ export function isReceivable(planned: Plan): boolean {
 
 type Decided = readonly [DiskDecision, string];
 
-/** What is there already counts with its size: nobody makes it smaller. */
-function judgeDisk(input: PlanInput, disk: LocatedVolume): Verdict | undefined {
+/** What is there already counts with its size: nobody makes it smaller. What is to arrive is not filled by us. */
+function judgeDisk({ hostPolicy, domain, ...input }: PlanInput, disk: LocatedVolume): Verdict | undefined {
+  const { request, location } = disk;
   const found = volumeOf(input, disk);
-  const isSealed = found !== undefined && readMark(found.tags).state === 'ready';
-  const { sizeBytes } = disk.request;
-  const foundBytes = found === undefined || isSealed ? 0 : found.sizeBytes;
-  return judgeFill(input.hostPolicy, input.domain, disk, Math.max(sizeBytes ?? 0, foundBytes));
+  const state = found === undefined ? undefined : readMark(found.tags).state;
+  if (state === 'receiving') return judgePlace(hostPolicy, domain, request.target, location);
+  const foundBytes = found === undefined || state === 'ready' ? 0 : found.sizeBytes;
+  return judgeFill(hostPolicy, domain, disk, Math.max(request.sizeBytes ?? 0, foundBytes));
 }
 
-function volumeOf({ volumes }: PlanInput, { location }: LocatedVolume): LogicalVolume | undefined {
+function volumeOf(
+  { volumes }: Pick<PlanInput, 'volumes'>,
+  { location }: LocatedVolume,
+): LogicalVolume | undefined {
   return volumes.find((volume) => volumeKey(volume) === volumeKey(location));
 }
 
@@ -179,7 +183,7 @@ function decideDisk(input: PlanInput, disk: LocatedVolume, refusal: Problem | un
   }
   if (mark?.state === 'ready') return decideSealed(input, disk, mark, refusal);
   if (mark?.state === 'unclear') return refuseUnclear(disk, mark.why);
-  if (mark?.state === 'receiving') return decideReceiving(input, disk, mark);
+  if (mark?.state === 'receiving') return decideReceiving(input, disk, mark, refusal);
   const unfinished = unfinishedVolume(input, disk);
   const isSealed = unfinished?.mark.state === 'ready';
   const running = decideRunning(input, disk, record, isSealed ? undefined : refusal);
@@ -270,14 +274,18 @@ function decideSealed(
   ];
 }
 
-function decideReceiving(input: PlanInput, disk: LocatedVolume, mark: ReceivingMark): Decided {
+function decideReceiving(
+  input: PlanInput,
+  disk: LocatedVolume,
+  mark: ReceivingMark,
+  refusal: Problem | undefined,
+): Decided {
   if (mark.domainUuid !== input.domain.uuid) {
     return refuseOther(disk, `set aside for domain ${mark.domainUuid}, which is to arrive`);
   }
   if (mark.generation !== disk.request.generation) return refuseGeneration(input, disk, mark);
   // Whoever handed it over may have said another name.
-  const verdict = judgePlace(input.hostPolicy, input.domain, disk.request.target, disk.location);
-  if (verdict?.allowed === false) return refuseByPolicy(verdict.problem);
+  if (refusal !== undefined) return refuseByPolicy(refusal);
   const because = `Volume ${volumeKey(disk.location)} is set aside to receive what this domain brings along by migration.`;
   const problem: Problem = {
     code: 'VOLUME_STATE',
