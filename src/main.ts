@@ -73,7 +73,7 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
   const stores = await openStores(config, log);
   await stores.journals.keepOnly(new Set(ledger.fills().map(({ fillId }) => fillId)));
   const { readBack } = config.verify;
-  const { workshops } = stores;
+  const { workshops, hostPolicy } = stores;
   const devices = new BlockDevices({ zero: (...range) => workshops.zero(...range) });
   const reservations = new Reservations({ volumes, log, keepFree: config.keepFree });
   const { writeRateMaxBytesPerS } = config;
@@ -87,7 +87,7 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
   );
   const needs = {
     ...{ ledger, clock, log, volumes, reservations, pools, domains, fills },
-    ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>() },
+    ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>(), hostPolicy },
     sharedGroups: new Set(config.sharedVolumeGroups),
   };
   const reconciler = new Reconciler(needs);
@@ -147,7 +147,7 @@ async function openLedgerOfThisBoot({ stateDir }: Config, log: Log) {
   return { ledger, damagedLedgers: () => findDamagedLedgers(file) };
 }
 
-/** Where images come from and what is kept of them on this host. */
+/** Where images come from, what is kept of them on this host, and what it lets be made of them. */
 async function openStores(config: Config, log: Log) {
   const {
     stateDir,
@@ -161,6 +161,7 @@ async function openStores(config: Config, log: Log) {
     ...{ images, cache, journals: new JournalFolder(join(stateDir, 'journals')) },
     decompressors: new SystemDecompressors(),
     workshops: new WorkerThreads(),
+    hostPolicy: config.hostPolicy,
     policy: {
       ...config.integrity,
       buckets: config.minio.buckets,

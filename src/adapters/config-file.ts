@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { LineCounter, parseDocument } from 'yaml';
 import { ProvisionError } from '../core/errors.ts';
 import type { KeepFree } from '../core/headroom.ts';
+import type { HostPolicy } from '../core/host-policy.ts';
 import type { MinisignKey } from '../core/minisign.ts';
 import type { FillLimits } from '../core/fill-limits.ts';
 import type { SecretResult } from './config/credentials.ts';
@@ -25,6 +26,10 @@ export interface Config {
     readonly region: string;
     /** Only these buckets may be named in annotations; undefined: any. */
     readonly buckets: readonly string[] | undefined;
+    /** Only with these is a connection made; undefined: with whatever the endpoint's name stands for. */
+    readonly addresses:
+      | readonly { readonly address: string; readonly prefix: number; readonly family: 'ipv4' | 'ipv6' }[]
+      | undefined;
     /** PEM text of the certificate authority to trust instead of the system's. */
     readonly ca: string | undefined;
     readonly accessKey: Secret;
@@ -36,6 +41,8 @@ export interface Config {
   readonly volumeGroups: readonly string[];
   /** Those that other hosts see too; in those of them that are not in volumeGroups, seals are only verified. */
   readonly sharedVolumeGroups: readonly string[];
+  /** Undefined: whatever the other settings allow is filled for every domain. */
+  readonly hostPolicy: HostPolicy | undefined;
   readonly integrity: {
     readonly requireDigest: boolean;
     readonly minisignKeys: readonly MinisignKey[];
@@ -131,7 +138,9 @@ function readConfigFile(path: string) {
     // No aliases: nobody needs them in a file this small, and nested ones multiply without end.
     if (mistakes.length === 0) settings = document.toJS({ maxAliasCount: 0 }) ?? {};
   } catch {
-    mistakes.push(`${path}: aliases (*name) are not allowed; write the value out`);
+    mistakes.push(
+      `${path}: aliases (*name) are not allowed; write the value out, or "*name" if it is a pattern`,
+    );
   }
   return { document, lines, settings, mistakes, missing };
 }
@@ -211,6 +220,7 @@ function toConfig(file: ConfigFile, accessKey: Secret, secretKey: Secret, ca: st
       endpoint: minio.endpoint,
       region: minio.region,
       buckets: minio.buckets,
+      addresses: minio.addresses,
       ca,
       accessKey,
       secretKey,
@@ -220,6 +230,10 @@ function toConfig(file: ConfigFile, accessKey: Secret, secretKey: Secret, ca: st
     },
     volumeGroups: file.volume_groups,
     sharedVolumeGroups: file.shared_volume_groups,
+    hostPolicy: file.policy?.map(({ volume_groups: volumeGroups, size_max: sizeMaxBytes, ...rule }) => ({
+      ...rule,
+      ...{ volumeGroups, sizeMaxBytes },
+    })),
     integrity: {
       requireDigest: file.integrity.require_digest,
       minisignKeys: file.integrity.minisign_keys,

@@ -7,6 +7,7 @@
  */
 import net from 'node:net';
 import tls from 'node:tls';
+import type { StoreAddresses } from './minio-addresses.ts';
 import type { AnswerLimits, RangeRequest } from './minio-answer.ts';
 import { Answer, StaleConnection } from './minio-answer.ts';
 import { BadAnswer, HEAD_MAX_BYTES } from './minio-head.ts';
@@ -17,6 +18,8 @@ export interface ConnectionOptions extends AnswerLimits {
   readonly host: string;
   readonly port: number;
   readonly caPem?: string | undefined;
+  /** A connection is made with these alone. */
+  readonly addresses?: StoreAddresses | undefined;
   /** TCP and TLS handshakes. */
   readonly connectTimeoutMs: number;
 }
@@ -115,10 +118,12 @@ export class Connection {
 }
 
 function connect(options: ConnectionOptions, onread: net.OnReadOpts): net.Socket {
-  const { host, port, caPem } = options;
-  if (!options.secure) return net.connect({ host, port, onread });
+  const { host, port, caPem, addresses } = options;
+  addresses?.check(host);
+  const place = { host, port, ...(addresses === undefined ? {} : { lookup: addresses.lookup }) };
+  if (!options.secure) return net.connect({ ...place, onread });
   return tls.connect({
-    ...{ host, port, minVersion: 'TLSv1.2' },
+    ...{ ...place, minVersion: 'TLSv1.2' },
     // A server is named by a name; an address has none (RFC 6066, section 3).
     ...(net.isIP(host) === 0 ? { servername: host } : {}),
     ...(caPem === undefined ? {} : { ca: caPem }),

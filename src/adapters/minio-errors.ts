@@ -1,5 +1,6 @@
 /** What a failed request to the bucket store means to the people who have to mend it. */
 import { ProvisionError } from '../core/errors.ts';
+import { AddressRefused } from './minio-addresses.ts';
 import { RefusedAnswer } from './minio-transport.ts';
 
 /** Names for messages; nothing in here is secret. */
@@ -74,7 +75,10 @@ function unreachable(error: unknown, asked: Asked): ProvisionError {
   return new ProvisionError({
     code: 'STORE_UNREACHABLE',
     message: `The store ${asked.endpoint} cannot be read (${asked.name}): ${text === '' ? code : text}.`,
-    hint: unreachableHint(code, asked.endpoint),
+    hint:
+      error instanceof AddressRefused
+        ? `Nothing was sent. Correct what ${asked.endpoint} stands for (DNS, /etc/hosts), or minio.addresses in the configuration.`
+        : unreachableHint(code, asked.endpoint),
     cause: error,
   });
 }

@@ -9,6 +9,8 @@ import { ProvisionError } from '../core/errors.ts';
 import type { ImageReference } from '../core/request.ts';
 import { imageName } from '../core/request.ts';
 import type { ImageObject, Images, ReadOptions } from '../provision/ports.ts';
+import type { Subnet } from './minio-addresses.ts';
+import { StoreAddresses } from './minio-addresses.ts';
 import type { Asked } from './minio-errors.ts';
 import { storeError, wrongAnswer } from './minio-errors.ts';
 import { RangeReader } from './minio-ranges.ts';
@@ -28,6 +30,8 @@ export interface MinioOptions {
   readonly pathStyle?: boolean | undefined;
   /** The text of the CA file, PEM; without it the system's authorities are trusted. */
   readonly caPem?: string | undefined;
+  /** Connections are made with these alone; without it, with whatever the endpoint's name stands for. */
+  readonly addresses?: readonly Subnet[] | undefined;
   readonly connectTimeoutMs?: number | undefined;
   readonly idleTimeoutMs?: number | undefined;
   /** An image that comes slower than this, over `rateWindowMs`, is a failure; by default 64 KiB/s over 30 s. */
@@ -47,7 +51,7 @@ const PIN_LENGTH_MAX = 1024;
 /** The part of the configuration that says where the store is and what it may take. */
 export interface MinioSettings extends Pick<
   MinioOptions,
-  'region' | 'connectTimeoutMs' | 'idleTimeoutMs' | 'rateMinBytesPerS'
+  'region' | 'addresses' | 'connectTimeoutMs' | 'idleTimeoutMs' | 'rateMinBytesPerS'
 > {
   readonly endpoint: URL;
   readonly accessKey: { reveal(): string };
@@ -68,6 +72,7 @@ export class MinioImages implements Images {
   readonly #access: StoreAccess;
   readonly #timeouts: { readonly connectTimeoutMs: number; readonly idleTimeoutMs: number };
   readonly #agent: http.Agent;
+  readonly #addresses: StoreAddresses | undefined;
   readonly #ranges: RangeReader;
 
   constructor(options: MinioOptions) {
@@ -78,11 +83,14 @@ export class MinioImages implements Images {
     this.#access = access;
     this.#timeouts = { connectTimeoutMs, idleTimeoutMs };
     const ca = caPem === undefined ? {} : { ca: caPem };
+    const addresses = options.addresses === undefined ? undefined : new StoreAddresses(options.addresses);
+    const lookup = addresses === undefined ? {} : { lookup: addresses.lookup };
+    this.#addresses = addresses;
     this.#agent = secure
-      ? new https.Agent({ keepAlive: true, minVersion: 'TLSv1.2', ...ca })
-      : new http.Agent({ keepAlive: true });
+      ? new https.Agent({ keepAlive: true, minVersion: 'TLSv1.2', ...ca, ...lookup })
+      : new http.Agent({ keepAlive: true, ...lookup });
     this.#ranges = new RangeReader(new RequestSigner(access), {
-      ...{ secure, caPem, connectTimeoutMs, idleTimeoutMs, rateMinBytesPerS, rateWindowMs },
+      ...{ secure, caPem, addresses, connectTimeoutMs, idleTimeoutMs, rateMinBytesPerS, rateWindowMs },
     });
   }
 
@@ -204,6 +212,7 @@ export class MinioImages implements Images {
       isSecure(this.#access),
       { ...this.#timeouts, totalTimeoutMs },
       this.#agent,
+      this.#addresses,
     );
     return minioClient(this.#access, transport).makeRequestAsync(clientRequest(ask), '', [200, 206]);
   }

@@ -7,6 +7,7 @@
 import http from 'node:http';
 import https from 'node:https';
 import type { ClientOptions } from 'minio';
+import type { StoreAddresses } from './minio-addresses.ts';
 import { retryAfterMs } from './minio-head.ts';
 
 type Transport = NonNullable<ClientOptions['transport']>;
@@ -56,8 +57,15 @@ const SKEW_MAX_MS = 15 * 60_000;
 const ERROR_BODY_MAX_BYTES = 64 * 1024;
 
 /** A transport for one request. */
-export function watchedTransport(secure: boolean, limits: RequestLimits, agent: http.Agent): Transport {
+export function watchedTransport(
+  secure: boolean,
+  limits: RequestLimits,
+  agent: http.Agent,
+  addresses?: StoreAddresses,
+): Transport {
   const request = (options: https.RequestOptions, onAnswer: (answer: http.IncomingMessage) => void) => {
+    // The agent asks for names alone.
+    addresses?.check(options.host ?? '');
     const sent = (secure ? https : http).request({ ...options, agent });
     const watch = new Watch(sent, limits);
     sent.on('response', (answer) => {

@@ -9,7 +9,7 @@ export const addExplain: AddVerb = (program, finish) => {
   const command = program
     .command('explain')
     .argument('<vm>', 'name or UUID of the domain')
-    .description('say what the provisioner would do now and why; changes nothing');
+    .description('say what the provisioner would do now, why, and what the policy says; changes nothing');
   common(command, ['lvp explain web1', "lvp explain web1 --json | jq '.steps'"]).action(
     async (vm: string, _options: object, self: Command) => {
       const { client, output } = contextOf(self, finish);
@@ -21,9 +21,10 @@ export const addExplain: AddVerb = (program, finish) => {
 };
 
 function explanationText({ uuid, name, start, steps }: Explanation): string {
-  const next = steps.map(
-    ({ target, action, why }) => `  ${target === undefined ? '' : `${target}: `}${action}: ${why}`,
-  );
+  const next = steps.flatMap(({ target, action, why, policy }) => [
+    `  ${target === undefined ? '' : `${target}: `}${action}: ${why}`,
+    ...(policy === undefined ? [] : [`    policy: ${policy}`]),
+  ]);
   return [
     `${name} (${uuid})`,
     `  start ${start.allowed ? 'would be allowed' : 'would be refused'}: ${start.why}`,

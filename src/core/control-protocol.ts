@@ -81,9 +81,17 @@ export const Explanation = z.object({
   uuid: text,
   name: text,
   /** Whether the gate would let the domain start now. */
-  start: z.object({ allowed: z.boolean(), why: text }),
+  start: z.object({ allowed: z.boolean(), why: z.string().max(65_536) }),
   /** What is done next, in order; `target` is absent for steps that concern the whole domain. */
-  steps: z.array(z.object({ target: text.optional(), action: text, why: text })),
+  steps: z.array(
+    z.object({
+      target: text.optional(),
+      action: text,
+      why: text,
+      /** What the host's policy says of filling this disk, by which rule; absent where there is no policy. */
+      policy: text.optional(),
+    }),
+  ),
 });
 export type Explanation = z.infer<typeof Explanation>;
 

@@ -8,6 +8,8 @@
  */
 import type { Problem } from './errors.ts';
 import { isPassing } from './errors.ts';
+import type { HostPolicy, Verdict } from './host-policy.ts';
+import { judgeFill, judgePlace } from './host-policy.ts';
 import type { LocatedVolume } from './locate.ts';
 import type { PlannedFill } from './planned-fill.ts';
 import { goesOn, isUnfinished, sameRequest, volumeKey } from './planned-fill.ts';
@@ -41,6 +43,8 @@ export interface PlanInput {
   readonly firstStarts: ReadonlyMap<string, string>;
   /** Inactive pools by name: nothing is begun in them. */
   readonly stoppedPools: ReadonlyMap<string, Problem>;
+  /** Undefined: whatever is asked for is filled. */
+  readonly hostPolicy: HostPolicy | undefined;
   readonly nowMs: number;
 }
 
@@ -84,6 +88,8 @@ export type DiskPlan = LocatedVolume &
     readonly aside?: string | undefined;
     /** Its pool is inactive: libvirt starts no guest on it, whatever the volume holds. */
     readonly stopped?: Problem | undefined;
+    /** What this host's policy says of filling it; of no account for what is sealed. */
+    readonly policy?: Verdict | undefined;
   };
 
 export interface Plan {
@@ -95,13 +101,19 @@ export interface Plan {
 
 export function plan(input: PlanInput): Plan {
   const disks = input.located.map((disk): DiskPlan => {
-    const [decision, because] = decideDisk(input, disk);
+    const policy = judgeDisk(input, disk);
+    const [decision, because] = decideDisk(
+      input,
+      disk,
+      policy?.allowed === false ? policy.problem : undefined,
+    );
     const [aside] = asidesOf(input.volumes, disk.location);
     const stopped = input.stoppedPools.get(disk.location.pool);
     return {
       ...{ ...disk, ...decision, because },
       ...(aside && { aside: volumeKey(aside.volume) }),
       ...(stopped && { stopped }),
+      ...(policy && { policy }),
     };
   });
   return { domain: input.domain, disks, problems: input.problems };
@@ -124,13 +136,32 @@ export function isReceivable(planned: Plan): boolean {
 
 type Decided = readonly [DiskDecision, string];
 
-function decideDisk(input: PlanInput, disk: LocatedVolume): Decided {
+/** What is there already counts with its size: nobody makes it smaller. What is to arrive is not filled by us. */
+function judgeDisk({ hostPolicy, domain, ...input }: PlanInput, disk: LocatedVolume): Verdict | undefined {
+  const { request, location } = disk;
+  const found = volumeOf(input, disk);
+  const state = found === undefined ? undefined : readMark(found.tags).state;
+  if (state === 'receiving') return judgePlace(hostPolicy, domain, request.target, location);
+  const foundBytes = found === undefined || state === 'ready' ? 0 : found.sizeBytes;
+  return judgeFill(hostPolicy, domain, disk, Math.max(request.sizeBytes ?? 0, foundBytes));
+}
+
+function volumeOf(
+  { volumes }: Pick<PlanInput, 'volumes'>,
+  { location }: LocatedVolume,
+): LogicalVolume | undefined {
+  return volumes.find((volume) => volumeKey(volume) === volumeKey(location));
+}
+
+/** `refusal` is that of this host's policy; what is published, or only lacks its name, is no matter of it. */
+function decideDisk(input: PlanInput, disk: LocatedVolume, refusal: Problem | undefined): Decided {
   const other = fillOfOtherDomain(input, disk);
   if (
     other !== undefined &&
     isEarlierTry(input, other.domainUuid) &&
     sameRequest(other.request, disk.request)
   ) {
+    if (refusal !== undefined) return refuseByPolicy(refusal);
     return [
       { action: 'wait', fillId: other.fillId },
       'it is being filled since an earlier try to start this guest',
@@ -139,7 +170,7 @@ function decideDisk(input: PlanInput, disk: LocatedVolume): Decided {
   if (other !== undefined) {
     return refuseOther(disk, `being filled for domain ${other.domainName} (${other.domainUuid})`);
   }
-  const found = input.volumes.find((volume) => volumeKey(volume) === volumeKey(disk.location));
+  const found = volumeOf(input, disk);
   const mark = found === undefined ? undefined : readMark(found.tags);
   if (mark?.state === 'ready' && input.running.has(mark.fillId)) {
     return [{ action: 'wait', fillId: mark.fillId }, 'it is published, and libvirt is being told'];
@@ -150,12 +181,13 @@ function decideDisk(input: PlanInput, disk: LocatedVolume): Decided {
   if (mark?.state === 'ready' && record?.replaces === mark.fillId && input.running.has(record.fillId)) {
     return [{ action: 'wait', fillId: record.fillId }, 'it is being put aside, to be made again'];
   }
-  if (mark?.state === 'ready') return decideSealed(input, disk, mark);
+  if (mark?.state === 'ready') return decideSealed(input, disk, mark, refusal);
   if (mark?.state === 'unclear') return refuseUnclear(disk, mark.why);
-  if (mark?.state === 'receiving') return decideReceiving(input, disk, mark);
-  const running = decideRunning(input, disk, record);
-  if (running !== undefined) return running;
+  if (mark?.state === 'receiving') return decideReceiving(input, disk, mark, refusal);
   const unfinished = unfinishedVolume(input, disk);
+  const isSealed = unfinished?.mark.state === 'ready';
+  const running = decideRunning(input, disk, record, isSealed ? undefined : refusal);
+  if (running !== undefined) return running;
   const held = decideHeld(input, disk, record);
   const stopped = input.stoppedPools.get(disk.location.pool);
   if (stopped !== undefined) {
@@ -172,9 +204,13 @@ function decideDisk(input: PlanInput, disk: LocatedVolume): Decided {
     const { fillId, mark: seal } = unfinished;
     return [{ action: 'finish', fillId, seal }, 'the volume is sealed and only lacks its final name'];
   }
-  const aside = decideAside(input, disk, record, found === undefined);
+  // One that is refused gives what was put aside for it its name back.
+  const aside = decideAside(input, disk, refusal === undefined ? record : undefined, found === undefined);
   if (aside !== undefined) return aside;
+  // That a published volume is gone is the greater news.
+  if (refusal !== undefined && record?.state !== 'ready') return refuseByPolicy(refusal);
   if (held !== undefined) return held;
+  if (refusal !== undefined) return refuseByPolicy(refusal);
   if (mark?.state === 'filling') return decideHalfAdopted(input, disk, mark);
   if (mark?.state === 'unmarked') {
     const refused = refuseNotBlank(input, disk);
@@ -200,15 +236,23 @@ function fillOfOtherDomain(input: PlanInput, disk: LocatedVolume): PlannedFill |
   );
 }
 
-function decideSealed(input: PlanInput, disk: LocatedVolume, seal: Seal): Decided {
+function decideSealed(
+  input: PlanInput,
+  disk: LocatedVolume,
+  seal: Seal,
+  refusal: Problem | undefined,
+): Decided {
   const { request } = disk;
   if (seal.domainUuid !== input.domain.uuid) {
-    return isEarlierTry(input, seal.domainUuid) && isSealFor(seal, request)
-      ? [
-          { action: 'claim', fillId: seal.fillId, seal },
-          'it was filled for an earlier try to start this guest',
-        ]
-      : refuseOther(disk, `published for domain ${seal.domainUuid}`);
+    if (!isEarlierTry(input, seal.domainUuid) || !isSealFor(seal, request)) {
+      return refuseOther(disk, `published for domain ${seal.domainUuid}`);
+    }
+    // To give it to this domain is as good as filling it for this domain.
+    if (refusal !== undefined) return refuseByPolicy(refusal);
+    return [
+      { action: 'claim', fillId: seal.fillId, seal },
+      'it was filled for an earlier try to start this guest',
+    ];
   }
   if (seal.generation !== request.generation) {
     const [decision, because] = refuseGeneration(input, disk, seal);
@@ -230,11 +274,18 @@ function decideSealed(input: PlanInput, disk: LocatedVolume, seal: Seal): Decide
   ];
 }
 
-function decideReceiving(input: PlanInput, disk: LocatedVolume, mark: ReceivingMark): Decided {
+function decideReceiving(
+  input: PlanInput,
+  disk: LocatedVolume,
+  mark: ReceivingMark,
+  refusal: Problem | undefined,
+): Decided {
   if (mark.domainUuid !== input.domain.uuid) {
     return refuseOther(disk, `set aside for domain ${mark.domainUuid}, which is to arrive`);
   }
   if (mark.generation !== disk.request.generation) return refuseGeneration(input, disk, mark);
+  // Whoever handed it over may have said another name.
+  if (refusal !== undefined) return refuseByPolicy(refusal);
   const because = `Volume ${volumeKey(disk.location)} is set aside to receive what this domain brings along by migration.`;
   const problem: Problem = {
     code: 'VOLUME_STATE',
@@ -258,8 +309,13 @@ function decideRunning(
   input: PlanInput,
   disk: LocatedVolume,
   record: PlannedFill | undefined,
+  refusal: Problem | undefined,
 ): Decided | undefined {
   if (record === undefined || !input.running.has(record.fillId)) return undefined;
+  if (refusal !== undefined) {
+    const why = "this host's policy does not let it be filled for the domain under its present name";
+    return [{ action: 'cancel', fillId: record.fillId, why }, refusal.message];
+  }
   const sameVolume = volumeKey(record.location) === volumeKey(disk.location);
   if (sameVolume && sameRequest(record.request, disk.request)) {
     return [{ action: 'wait', fillId: record.fillId }, 'it is being filled'];
@@ -373,6 +429,10 @@ function refuseNotBlank(input: PlanInput, disk: LocatedVolume): Decided | undefi
     `Volume ${volumeKey(disk.location)} exists, was not made by this program and is not blank: ${why}.`,
     'It was left untouched. Delete it (virsh vol-delete) if its content is not needed; take the disk out of the annotation if it is to be used as it is; or give the disk another volume.',
   );
+}
+
+function refuseByPolicy(problem: Problem): Decided {
+  return [{ action: 'refuse', problem }, problem.message];
 }
 
 function refuseUnclear(disk: LocatedVolume, why: string): Decided {

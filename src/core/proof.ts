@@ -14,6 +14,9 @@ export interface ImageProof {
   readonly signature?: MinisignSignature | undefined;
 }
 
+/** What can be wanted as proof; a signature is more than a digest. */
+export type ProofKind = 'digest' | 'signature';
+
 export type HashAlgorithm = 'sha256' | 'sha512' | 'blake2b512';
 
 /** Hex digests of all bytes of an object. The SHA-256 is always there: the seal names it. */

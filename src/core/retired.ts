@@ -75,7 +75,7 @@ export function givenUp<Row extends PlannedFill>(row: Row): Row {
   const problem: Problem = {
     code: 'CANCELLED',
     message:
-      'Making its content again was given up: the annotation has changed, or a guest had the volume open.',
+      'Making its content again was given up: the annotation has changed, the policy of this host does not allow it, or a guest had the volume open.',
     hint: 'Run `lvp reprovision` again if it is still wanted.',
   };
   return { ...row, state: 'cancelled', problem };

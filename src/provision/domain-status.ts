@@ -2,6 +2,8 @@
 import type { DomainStatus, Explanation, VolumeStatus } from '../core/control-protocol.ts';
 import type { ErrorCode, Problem } from '../core/errors.ts';
 import { describeProblem } from '../core/errors.ts';
+import type { Verdict } from '../core/host-policy.ts';
+import { describeVerdict } from '../core/host-policy.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
 import { isStartable } from '../core/plan.ts';
 import type { VolumeRequest } from '../core/request.ts';
@@ -56,6 +58,7 @@ export function explanationOf(planned: Plan): Explanation {
         target: disk.request.target,
         action: actionOf(disk),
         why: disk.because,
+        ...(disk.policy === undefined ? {} : { policy: policyOf(disk, disk.policy) }),
       })),
     ],
   };
@@ -80,6 +83,11 @@ function actionOf(disk: DiskPlan): string {
     adopt: 'take the volume over and fill it',
     resume: 'fill it again',
   }[disk.from];
+}
+
+function policyOf({ action }: DiskPlan, verdict: Verdict): string {
+  const said = describeVerdict(verdict);
+  return action === 'none' && !verdict.allowed ? `${said}; it is published already, and stays so` : said;
 }
 
 function volumeStatus(needs: StatusNeeds, domainUuid: string, disk: DiskPlan): VolumeStatus {

@@ -3,8 +3,11 @@
  * power cut; tags and ledger then say where it stood (docs/design.md, "The life of a volume").
  */
 import { ProvisionError, toProblem } from '../core/errors.ts';
+import type { HostPolicy } from '../core/host-policy.ts';
+import { judgeFill } from '../core/host-policy.ts';
 import { imageTag, privateName } from '../core/volume.ts';
 import { discardVolume } from './discard-volume.ts';
+import type { ProofPolicy } from './find-proof.ts';
 import type { FillRun, FillTask } from './fills.ts';
 import type { LeaseNeeds } from './leased-image.ts';
 import { LeasedImage } from './leased-image.ts';
@@ -19,6 +22,8 @@ import { goesOnLater, writeImage } from './write-image.ts';
 export interface FillNeeds extends LeaseNeeds, WriteNeeds {
   readonly pools: Pools;
   readonly reservations: Reservations;
+  /** Undefined: whatever is asked for is filled. */
+  readonly hostPolicy: HostPolicy | undefined;
 }
 
 /** Fills and publishes one volume; resolves with the SHA-256 of the image it now holds. */
@@ -39,10 +44,13 @@ export async function fillVolume(
     await needs.volumes.claim(location.vg, task.seal, domainUuid);
     return task.seal.sha256;
   }
-  const leased = new LeasedImage(needs, request, run);
+  // Whoever has begun it, and before the store is asked for anything.
+  const wanted = requireAllowed(needs, record);
+  const leased = new LeasedImage({ ...needs, policy: { ...needs.policy, wanted } }, request, run);
   try {
     const layout = await leased.use((image) => image.layout);
     const sizeBytes = wantedSizeBytes(request, layout);
+    requireAllowed(needs, record, sizeBytes);
     await makePrivateVolume(needs, task, volume, sizeBytes, location.pool);
     run.log.debug({ sizeBytes, from: task.from }, 'private volume made');
     run.signal.throwIfAborted();
@@ -67,6 +75,19 @@ export async function fillVolume(
   } finally {
     await leased.close();
   }
+}
+
+/** POLICY_REFUSED unless this host's policy lets it be filled; returns what proof it wants. */
+function requireAllowed(
+  { hostPolicy }: FillNeeds,
+  record: FillRecord,
+  sizeBytes?: number,
+): ProofPolicy['wanted'] {
+  const domain = { uuid: record.domainUuid, name: record.domainName };
+  const verdict = judgeFill(hostPolicy, domain, record, sizeBytes);
+  if (verdict?.allowed === false) throw new ProvisionError(verdict.problem);
+  const kind = verdict?.rule.require;
+  return verdict === undefined || kind === undefined ? undefined : { kind, rule: verdict.rule.name };
 }
 
 async function makePrivateVolume(

@@ -7,12 +7,10 @@ import { readDigest, sidecarsOf } from '../core/digest.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { MinisignKey } from '../core/minisign.ts';
 import { readSignature, signatureKey } from '../core/minisign.ts';
-import type { ImageProof } from '../core/proof.ts';
+import type { ImageProof, ProofKind } from '../core/proof.ts';
 import type { VolumeRequest } from '../core/request.ts';
 import { imageName } from '../core/request.ts';
 import type { Images } from './ports.ts';
-
-export type ProofKind = 'digest' | 'signature';
 
 /** What proof this host wants, from its configuration. */
 export interface ProofPolicy {
@@ -21,6 +19,8 @@ export interface ProofPolicy {
   /** By the beginning of `BUCKET/KEY`; the first that fits counts. */
   readonly rules?: readonly { readonly prefix: string; readonly require: ProofKind }[] | undefined;
   readonly minisignKeys?: readonly MinisignKey[] | undefined;
+  /** What a rule of the host's policy wants for this domain beside that; the stricter of both counts. */
+  readonly wanted?: { readonly kind: ProofKind; readonly rule: string } | undefined;
 }
 
 export async function findProof(
@@ -30,15 +30,22 @@ export async function findProof(
 ): Promise<ImageProof> {
   const name = imageName(request.image);
   const rule = policy.rules?.find(({ prefix }) => name.startsWith(prefix));
-  const wanted = rule?.require ?? (policy.requireDigest ? 'digest' : undefined);
+  const wanted = stricter(
+    rule?.require ?? (policy.requireDigest ? 'digest' : undefined),
+    policy.wanted?.kind,
+  );
   const { sha256, sha512 } = request;
   const stated = sha256 === undefined && sha512 === undefined ? undefined : { sha256, sha512 };
   if (wanted === 'signature') {
     return { ...stated, signature: await findSignature(images, policy, request) };
   }
   const proof = stated ?? (await findDigest(images, request));
-  if (proof === undefined && wanted === 'digest') throw digestMissing(request);
+  if (proof === undefined && wanted === 'digest') throw digestMissing(request, policy);
   return proof ?? {};
+}
+
+function stricter(one: ProofKind | undefined, other: ProofKind | undefined): ProofKind | undefined {
+  return one === 'signature' || other === 'signature' ? 'signature' : (one ?? other);
 }
 
 async function findDigest(images: Images, { image }: VolumeRequest): Promise<ImageProof | undefined> {
@@ -57,15 +64,20 @@ async function findSignature(images: Images, policy: ProofPolicy, { image }: Vol
   throw new ProvisionError({
     code: 'SIGNATURE_MISSING',
     message: `The image ${imageName(image)} has no signature: there is no object ${image.bucket}/${key}.`,
-    hint: 'This host takes images of this place only signed: minisign -S -m FILE, and upload FILE.minisig beside the image.',
+    hint: `${whoWants(policy, 'signature') ?? 'This host takes images of this place only signed'}: minisign -S -m FILE, and upload FILE.minisig beside the image.`,
   });
 }
 
-function digestMissing({ image }: VolumeRequest): ProvisionError {
+/** The rule of the host's policy, if it is what wants this. */
+function whoWants({ wanted }: ProofPolicy, kind: ProofKind): string | undefined {
+  return wanted?.kind === kind ? `Rule ${wanted.rule} of this host's policy wants a ${kind}` : undefined;
+}
+
+function digestMissing({ image }: VolumeRequest, policy: ProofPolicy): ProvisionError {
   const places = sidecarsOf(image.key).map(({ key }) => key);
   return new ProvisionError({
     code: 'DIGEST_MISSING',
     message: `Nothing says what the digest of ${imageName(image)} must be: the annotation has neither sha256 nor sha512, and none of ${places.join(', ')} in bucket ${image.bucket} names it.`,
-    hint: 'Add sha256="…" to the annotation, or upload the output of sha256sum as the first of these objects.',
+    hint: `${whoWants(policy, 'digest') ?? 'This host takes no image without a digest'}: add sha256="…" to the annotation, or upload the output of sha256sum as the first of these objects.`,
   });
 }

@@ -4,6 +4,7 @@
  */
 import type { Problem } from '../core/errors.ts';
 import { ProvisionError, toProblem } from '../core/errors.ts';
+import type { HostPolicy } from '../core/host-policy.ts';
 import { locateVolumes } from '../core/locate.ts';
 import type { LocatedVolume } from '../core/locate.ts';
 import type { Blankness, Plan } from '../core/plan.ts';
@@ -27,6 +28,8 @@ export interface ObserveNeeds {
   readonly retiring: ReadonlySet<string>;
   /** Domains whose first start was refused, never to be admitted since; see PlanInput. */
   readonly firstStarts: ReadonlyMap<string, string>;
+  /** Undefined: whatever is asked for is filled. */
+  readonly hostPolicy: HostPolicy | undefined;
 }
 
 /** Readings may be overtaken by a fill that ends; more often than this in a row would be odd. */
@@ -78,6 +81,7 @@ export async function observe(needs: ObserveNeeds, domains: readonly Domain[]): 
           running: new Set([...needs.fills.running, ...needs.retiring]),
           firstStarts: needs.firstStarts,
           stoppedPools,
+          hostPolicy: needs.hostPolicy,
           nowMs: needs.clock.nowMs(),
         });
       },

@@ -4,6 +4,8 @@
  */
 import { ProvisionError } from '../core/errors.ts';
 import type { Handover } from '../core/handover.ts';
+import type { HostPolicy } from '../core/host-policy.ts';
+import { judgePlace } from '../core/host-policy.ts';
 import { goesOn, volumeKey } from '../core/planned-fill.ts';
 import type { LogicalPool } from '../core/request.ts';
 import type { LogicalVolume, ReceivingMark } from '../core/volume.ts';
@@ -21,6 +23,7 @@ export interface PlaceNeeds {
   readonly sharedGroups: ReadonlySet<string>;
   /** No larger volume is made. */
   readonly virtualSizeMaxBytes: number;
+  readonly hostPolicy: HostPolicy | undefined;
 }
 
 /** One volume of a handover, as it is to be here. */
@@ -34,7 +37,8 @@ export interface Wanted {
 
 /** Where a volume that is handed over is to be here. */
 export function locateWanted(
-  { sharedGroups, virtualSizeMaxBytes }: PlaceNeeds,
+  { sharedGroups, virtualSizeMaxBytes, hostPolicy }: PlaceNeeds,
+  domain: Pick<Handover, 'uuid' | 'name'>,
   { target, pool: name, sizeBytes, seal }: Handover['volumes'][number],
   pools: readonly LogicalPool[],
 ): Wanted {
@@ -60,6 +64,9 @@ export function locateWanted(
       hint: 'See limits.virtual_size_max in the configuration.',
     });
   }
+  const place = { pool: pool.name, vg: pool.vg };
+  const verdict = judgePlace(hostPolicy, domain, target, place, sizeBytes);
+  if (verdict?.allowed === false) throw new ProvisionError(verdict.problem);
   const { fillId, target: lv, domainUuid } = seal;
   const volume = { vg: pool.vg, fillId, target: lv, domainUuid };
   return { target, pool, sizeBytes, mark: { ...seal, state: 'receiving' }, volume };

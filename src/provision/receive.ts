@@ -54,7 +54,7 @@ async function setAside(
     throw state(`Domain ${name} (${uuid}) runs on this host.`, 'It can only arrive where it is not.');
   }
   const pools = await needs.pools.list();
-  const wanted = handover.volumes.map((volume) => locateWanted(needs, volume, pools));
+  const wanted = handover.volumes.map((volume) => locateWanted(needs, handover, volume, pools));
   const { volumes } = await needs.volumes.list();
   // From here to the making nothing is waited for.
   refuseEarlierArrival(handover, wanted, volumes);

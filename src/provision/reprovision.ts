@@ -88,6 +88,8 @@ function chooseVolume(
       problem ?? { code: 'DISK_UNSUITABLE', message: `Disk ${target} has no volume.` },
     );
   }
+  // What it holds stays, but nothing else may come in its place.
+  if (disk.policy?.allowed === false) throw new ProvisionError(disk.policy.problem);
   // It is not open here, and nobody here can tell whether it is elsewhere.
   if (needs.sharedGroups.has(disk.location.vg)) {
     const what = `other hosts see ${disk.location.vg} too, and a guest may run on it there`;

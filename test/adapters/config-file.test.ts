@@ -171,6 +171,152 @@ describe('integrity', () => {
   });
 });
 
+describe('policy', () => {
+  const KEY = 'RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3';
+  const policyOf = (rules: string) =>
+    loadConfig({
+      path: write(`${minimal()}integrity: {minisign_keys: [${KEY}]}\npolicy:\n${rules}`),
+      env: {},
+    }).config.hostPolicy;
+
+  test('is absent where nothing is said of it', () => {
+    expect(loadConfig({ path: write(minimal()), env: {} }).config.hostPolicy).toBeUndefined();
+  });
+
+  test('is what the example file says, taken out of its comments', () => {
+    const example = readFileSync(
+      path.resolve(import.meta.dirname, '../../systemd/config.example.yaml'),
+      'utf8',
+    );
+    const [, rules = ''] = /\n# policy:\n((?:# .*\n)+)/.exec(example) ?? [];
+    expect(policyOf(rules.replaceAll(/^# /gm, ''))).toEqual([
+      {
+        name: 'production',
+        domains: ['prod-*'],
+        uuids: ['7d3f0a52-8d0e-4b5e-9a53-0d6d1c1f9f01'],
+        allow: true,
+        pools: ['guests'],
+        volumeGroups: ['vg0'],
+        images: ['images/prod/'],
+        formats: ['qcow2'],
+        compression: ['none'],
+        sizeMaxBytes: 100 * 2 ** 30,
+        require: 'signature',
+      },
+      { name: 'nothing-for-tests', domains: ['test-*'], allow: false },
+      { name: 'everybody-else', allow: true, sizeMaxBytes: 50 * 2 ** 30 },
+    ]);
+  });
+
+  test('keeps the order, and UUIDs in lower case', () => {
+    const rules = '  - {name: b, uuids: [7D3F0A52-8D0E-4B5E-9A53-0D6D1C1F9F01]}\n  - {name: a}\n';
+    expect(policyOf(rules)).toMatchObject([
+      { name: 'b', uuids: ['7d3f0a52-8d0e-4b5e-9a53-0d6d1c1f9f01'] },
+      { name: 'a' },
+    ]);
+  });
+
+  test('refuses what cannot be meant, each with its line', () => {
+    const text = `${minimal()}policy:
+  - name: "no spaces"
+    domains: []
+    uuids: [web1]
+    allow: perhaps
+  - domains: "prod-*"
+    pools: ["", guests]
+    volume_groups: [vg0, vg0]
+    images: [images, /images/]
+    formats: [vmdk]
+    compression: [zip]
+    size_max: 2TB
+    require: trust
+    owners: [alice]
+`;
+    expect(mistakesOf(text)).toMatchInlineSnapshot(`
+      [
+        "7: policy.0.name is "no spaces"; allowed is a name of 1 to 64 letters, digits and . _ -",
+        "8: policy.0.domains is []; allowed is a list of at least one pattern for names, such as "prod-*" or "web?"",
+        "9: policy.0.uuids is ["web1"]; allowed is a list of at least one UUID as virsh domuuid prints it",
+        "10: policy.0.allow is "perhaps"; allowed is true or false",
+        "11: policy.1.name is missing; allowed is a name of 1 to 64 letters, digits and . _ -",
+        "11: policy.1.domains is "prod-*"; allowed is a list of at least one pattern for names, such as "prod-*" or "web?"",
+        "12: policy.1.pools is ["","guests"]; allowed is a list of at least one name of a storage pool",
+        "13: policy.1.volume_groups is ["vg0","vg0"]; allowed is a list of at least one name, each with letters, digits and + _ . -, not beginning with -",
+        "14: policy.1.images is ["images","/images/"]; allowed is a list of at least one beginning of BUCKET/KEY, such as images/prod/",
+        "15: policy.1.formats is ["vmdk"]; allowed is a list of at least one of raw, qcow2",
+        "16: policy.1.compression is ["zip"]; allowed is a list of at least one of none, gzip, zstd, xz",
+        "17: policy.1.size_max is "2TB"; allowed is a size such as 500GiB or 2TiB",
+        "18: policy.1.require is "trust"; allowed is one of digest, signature",
+        "19: policy.1.owners: libvirt keeps no owner of a domain; say which are meant with domains or uuids",
+      ]
+    `);
+  });
+
+  test('refuses rules that contradict themselves or others, or can never count', () => {
+    const text = `${minimal()}policy:
+  - {name: one, domains: [a], allow: false, images: [images/]}
+  - {name: one, domains: [b], volume_groups: [vg0, vg1]}
+  - {name: two, domains: [c], require: signature}
+  - {name: all, domains: ["**"]}
+  - {name: late, domains: [d]}
+`;
+    expect(mistakesOf(text)).toMatchInlineSnapshot(`
+      [
+        "7: policy.0.allow is false; allowed is false only in a rule that allows nothing besides",
+        "8: policy.1.name is "one"; allowed is a name that no other rule has",
+        "8: policy.1.volume_groups is ["vg0","vg1"]; allowed is a list of some of volume_groups: nothing is ever made in others",
+        "9: policy.2.require is "signature"; allowed is signature only together with at least one key in integrity.minisign_keys",
+        "11: policy.4.name is "late"; allowed is no rule behind all, which is for every domain: it would never count",
+      ]
+    `);
+  });
+
+  test.each([
+    ['policy: []', 'a list of at least one rule'],
+    ['policy:', 'a list'],
+    ['policy: {name: a}', 'a list'],
+    ['policy: [web]', 'a mapping of keys to values'],
+    ['policy: [{name: a, domains: [*-web]}]', 'or "*name" if it is a pattern'],
+  ])('refuses %s', (text, said) => {
+    expect(mistakesOf(`${minimal()}${text}\n`)).toEqual([expect.stringContaining(said)]);
+  });
+});
+
+describe('minio.addresses', () => {
+  const withAddresses = (text: string, endpoint = 'https://minio.test:9000') =>
+    minimal().replace('https://minio.test:9000', `${endpoint}\n  addresses: ${text}`);
+
+  test('are addresses and ranges of both kinds', () => {
+    const file = write(withAddresses('[10.1.2.0/24, 10.1.3.4, "fd00:7::/64", "::1"]'));
+    expect(loadConfig({ path: file, env: {} }).config.minio.addresses).toEqual([
+      { address: '10.1.2.0', prefix: 24, family: 'ipv4' },
+      { address: '10.1.3.4', prefix: 32, family: 'ipv4' },
+      { address: 'fd00:7::', prefix: 64, family: 'ipv6' },
+      { address: '::1', prefix: 128, family: 'ipv6' },
+    ]);
+  });
+
+  test.each(['[]', '10.0.0.0/8', '[10.0.0.0/33]', '["::1/129"]', '[minio.test]', '[10.0.0.0/-1]', '[10.1]'])(
+    'refuse %s',
+    (text) => {
+      expect(mistakesOf(withAddresses(text))).toEqual([
+        expect.stringMatching(
+          /^3: minio\.addresses is .*; allowed is a list of at least one address or range, such as 10\.1\.2\.0\/24 or fd00:7::\/64$/,
+        ),
+      ]);
+    },
+  );
+
+  test('hold the endpoint, where that is an address', () => {
+    expect(mistakesOf(withAddresses('[10.1.2.0/24]', 'https://10.1.3.1:9000'))).toEqual([
+      '2: minio.endpoint is "https://10.1.3.1:9000"; allowed is an address within minio.addresses',
+    ]);
+    expect(mistakesOf(withAddresses('["fd00::/8"]', 'https://[::1]:9000'))).toHaveLength(1);
+    expect(mistakesOf(withAddresses('[10.1.2.0/24]', 'https://10.1.2.1:9000'))).toEqual([]);
+    expect(mistakesOf(withAddresses('[10.1.2.0/24]'))).toEqual([]);
+  });
+});
+
 describe('mistakes', () => {
   test('are all reported at once, with line, key, value and what is allowed', () => {
     const text = `minio:
@@ -334,6 +480,15 @@ describe('the environment of the Go provisioner', () => {
     const env = { MINIO_ENDPOINT: 'localhost:9000', MINIO_USE_SSL: 'false' };
     const file = write(minimal().replace('  endpoint: https://minio.test:9000\n', ''));
     expect(loadConfig({ path: file, env }).config.minio.endpoint.href).toBe('http://localhost:9000/');
+  });
+
+  test('MINIO_USE_SSL=false is no leave for plain http to another machine, only minio.allow_http is', () => {
+    const env = { MINIO_ENDPOINT: 'minio.test:9000', MINIO_USE_SSL: 'false' };
+    const text = minimal().replace('  endpoint: https://minio.test:9000\n', '');
+    expect(mistakesOf(text, env)).toEqual([
+      'environment variable MINIO_ENDPOINT: minio.endpoint is "http://minio.test:9000"; allowed is an https URL; plain http only for this machine itself, or with minio.allow_http: true',
+    ]);
+    expect(mistakesOf(text.replace('minio:\n', 'minio:\n  allow_http: true\n'), env)).toEqual([]);
   });
 
   test('does not overrule the file, and says so', () => {

@@ -104,7 +104,7 @@ export class CrowdedHost {
         { concurrentMax: 2, queueMax: 1000, deadlineMs: 3_600_000 },
       ),
       reservations: new Reservations({ volumes, log: silent }),
-      ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>() },
+      ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>(), hostPolicy: undefined },
     };
     this.reconciler = new Reconciler(needs);
     this.verbs = new DomainVerbs({

@@ -118,7 +118,12 @@ export class FakeVerbs implements ControlVerbs {
       name,
       start: { allowed: false, why: 'vda is being filled, 75 % done.' },
       steps: [
-        { target: 'vda', action: 'wait', why: 'its fill 00112233445566aa runs' },
+        {
+          target: 'vda',
+          action: 'wait',
+          why: 'its fill 00112233445566aa runs',
+          policy: 'rule web allows it',
+        },
         { target: 'vdb', action: 'fill', why: 'there is no volume guests/web1-data' },
       ],
     };

@@ -239,6 +239,7 @@ describe('lvp explain, cancel, retry', () => {
         "stdout": "web1 (9d3a4b1c-0000-4000-8000-000000000001)
         start would be refused: vda is being filled, 75 % done.
         vda: wait: its fill 00112233445566aa runs
+          policy: rule web allows it
         vdb: fill: there is no volume guests/web1-data",
       }
     `);

@@ -96,6 +96,8 @@ describe('a wrong attribute of <volume>', () => {
     ['image', 'images/', 'which names a bucket but no object in it.', IMAGE_REMEDY],
     ['image', '/images/x', 'whose bucket is not 3 to 63 lower-case letters', IMAGE_REMEDY],
     ['image', 'Images/x', 'whose bucket is not 3 to 63 lower-case letters', IMAGE_REMEDY],
+    ['image', 'http://evil.test/x', 'whose bucket is not 3 to 63 lower-case letters', IMAGE_REMEDY],
+    ['image', 'evil.test:9000/x', 'whose bucket is not 3 to 63 lower-case letters', IMAGE_REMEDY],
     ['image', 'im_ages/x', 'whose bucket is not 3 to 63 lower-case letters', IMAGE_REMEDY],
     ['image', 'ab/x', 'whose bucket is not 3 to 63 lower-case letters', IMAGE_REMEDY],
     ['image', `${'a'.repeat(64)}/x`, 'whose bucket is not 3 to 63 lower-case letters', IMAGE_REMEDY],

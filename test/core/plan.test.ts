@@ -70,6 +70,7 @@ function decide(input: Partial<PlanInput>) {
     running: new Set(),
     firstStarts: new Map(),
     stoppedPools: new Map(),
+    hostPolicy: undefined,
     nowMs: 1_000,
     ...input,
   });
@@ -381,6 +382,61 @@ describe('plan, for one disk', () => {
       const { planned, disk } = decide(input);
       expect(isStartable(planned)).toBe(disk?.action === 'none');
     }
+  });
+
+  describe('where the policy of the host allows nothing', () => {
+    const hostPolicy = [{ name: 'nothing', allow: false }];
+
+    it.each(cases)('begins nothing and leaves alone what is published: %s', (_name, input) => {
+      const before = decide(input).disk ?? expect.fail('no disk');
+      const { disk } = decide({ ...input, hostPolicy });
+      expect(['fill', 'claim']).not.toContain(disk?.action);
+      if (['none', 'finish', 'restore'].includes(before.action)) {
+        expect({ ...disk, policy: undefined }).toEqual({ ...before, policy: undefined });
+      }
+      if (['fill', 'claim'].includes(before.action)) {
+        expect(['refuse', 'restore']).toContain(disk?.action);
+        // Of a volume aside that cannot have its name back there is more to be said.
+        const code = disk?.aside === undefined ? 'POLICY_REFUSED' : 'VOLUME_STATE';
+        if (disk?.action === 'refuse') expect(disk.problem.code).toBe(code);
+      }
+      expect(disk?.policy?.allowed).toBe(false);
+    });
+
+    it('ends what runs, unless only its name is missing', () => {
+      const running = { fills: [row()], running: new Set([FILL]) };
+      expect(decide({ ...running, hostPolicy }).disk).toMatchObject({ action: 'cancel', fillId: FILL });
+      const sealed = { ...running, volumes: [volume(privateName(FILL), sealOf(US))] };
+      expect(decide({ ...sealed, hostPolicy }).disk).toMatchObject({ action: 'wait', fillId: FILL });
+      const published = { ...running, volumes: [volume('vm1', sealOf(US))] };
+      expect(decide({ ...published, hostPolicy }).disk).toMatchObject({ action: 'wait', fillId: FILL });
+    });
+
+    it('gives back what was put aside for a fill that would be tried again', () => {
+      const failed = row({
+        fillId: NEXT,
+        state: 'failed',
+        problem: passing,
+        retryAtMs: 2_000,
+        replaces: FILL,
+      });
+      const input = { volumes: [asideOf(US)], fills: [failed] };
+      expect(decide(input).disk?.action).toBe('hold');
+      expect(decide({ ...input, hostPolicy }).disk).toMatchObject({ action: 'restore', fillId: FILL });
+    });
+
+    it('says so rather than why an earlier fill failed', () => {
+      const input = { fills: [row({ state: 'failed', problem: lasting })], hostPolicy };
+      expect(decide(input).disk).toMatchObject({ action: 'refuse', problem: { code: 'POLICY_REFUSED' } });
+    });
+  });
+
+  it('judges a volume that is to be taken over by its size, a sealed one not', () => {
+    const hostPolicy = [{ name: 'small', allow: true, sizeMaxBytes: (1 << 30) - 1 }];
+    const judged = (tags?: readonly string[]) =>
+      decide({ volumes: [volume('vm1', tags)], blankness: blank, hostPolicy }).disk;
+    expect(judged()).toMatchObject({ action: 'refuse', problem: { code: 'POLICY_REFUSED' } });
+    expect(judged(sealOf(US))).toMatchObject({ action: 'none', policy: { allowed: true } });
   });
 
   it('reports drift, and keeps the published volume', () => {

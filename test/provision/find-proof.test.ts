@@ -163,3 +163,20 @@ describe('a signature', () => {
     await expect(findProof(new Store(), policy, request())).rejects.toMatchObject({ code: 'DIGEST_MISSING' });
   });
 });
+
+describe('what a rule for the domain wants', () => {
+  it.each([
+    ['digest', 'signature', 'SIGNATURE_MISSING'],
+    ['signature', 'digest', 'SIGNATURE_MISSING'],
+    ['digest', 'digest', 'DIGEST_MISSING'],
+    [undefined, 'signature', 'SIGNATURE_MISSING'],
+    [undefined, 'digest', 'DIGEST_MISSING'],
+  ] as const)('counts beside what one for the image wants: %s and %s', async (require, kind, code) => {
+    const policy: ProofPolicy = {
+      requireDigest: false,
+      rules: require === undefined ? [] : [{ prefix: 'images/', require }],
+      wanted: { kind, rule: 'prod' },
+    };
+    await expect(findProof(new Store(), policy, request())).rejects.toMatchObject({ code });
+  });
+});

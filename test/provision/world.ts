@@ -9,6 +9,7 @@ import { openLedger } from '../../src/adapters/ledger.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
 import type { ErrorCode, Problem } from '../../src/core/errors.ts';
 import type { KeepFree } from '../../src/core/headroom.ts';
+import type { HostPolicy } from '../../src/core/host-policy.ts';
 import type { ImageReference, LogicalPool } from '../../src/core/request.ts';
 import { imageName } from '../../src/core/request.ts';
 import type { ReceivingMark, Seal } from '../../src/core/volume.ts';
@@ -387,6 +388,7 @@ interface WorldOptions {
   readonly keepFree?: ReadonlyMap<string, KeepFree>;
   readonly limits?: Partial<FillLimits>;
   readonly writeBytesPerSecond?: number;
+  readonly hostPolicy?: HostPolicy;
   readonly log?: Log;
 }
 
@@ -410,9 +412,12 @@ export class World {
   damagedLedgers: readonly string[] = [];
 
   readonly #options: WorldOptions;
+  /** As in the configuration, which is read at a restart. */
+  hostPolicy: HostPolicy | undefined;
 
   constructor(options: WorldOptions = {}) {
     this.#options = options;
+    this.hostPolicy = options.hostPolicy;
     this.images.objects.set('images/small.raw', this.image);
     this.images.objects.set(
       'images/small.raw.sha256',
@@ -451,9 +456,10 @@ export class World {
     const { clock, ledger, images, volumes } = this;
     const { requireDigest = true, readBack = false, keepFree, limits, log = silent } = this.#options;
     const { writeBytesPerSecond } = this.#options;
+    const { hostPolicy } = this;
     const reservations = new Reservations({ volumes, log: silent, keepFree });
     const fillNeeds: FillNeeds = {
-      ...{ images, pools, volumes, reservations, devices: volumes, clock },
+      ...{ images, pools, volumes, reservations, devices: volumes, clock, hostPolicy },
       policy: {
         requireDigest,
         virtualSizeMaxBytes: VIRTUAL_SIZE_MAX_BYTES,
@@ -468,7 +474,7 @@ export class World {
       ...limits,
     });
     const needs = {
-      ...{ pools, volumes, reservations, ledger, clock, fills: this.fills, domains, log },
+      ...{ pools, volumes, reservations, ledger, clock, fills: this.fills, domains, log, hostPolicy },
       ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>() },
     };
     this.reconciler = new Reconciler(needs);

@@ -94,10 +94,11 @@ export class Daemon {
       ...{ requireDigest: true, virtualSizeMaxBytes: 2 ** 40 },
       expansion: { ratioMax: 2000, timeMaxMs: 3_600_000 },
     };
+    const hostPolicy = [{ name: 'everything', allow: true }];
     const fillNeeds = {
       ...{ images: host.store.images(life), devices, pools, volumes, reservations, clock, policy },
       ...{ decompressors: NO_DECOMPRESSORS, workshops: openWorkshops(life), shape: SHAPE },
-      ...{ journals: host.journals.of(life), readBack: host.readBack },
+      ...{ journals: host.journals.of(life), readBack: host.readBack, hostPolicy },
     };
     this.fills = new Fills(
       { ledger, clock, log },
@@ -119,6 +120,7 @@ export class Daemon {
       fills: this.fills,
       firstStarts: new Map<string, string>(),
       retiring: new Set<string>(),
+      hostPolicy,
     };
     this.reconciler = new Reconciler(needs);
     this.#poolEvents = new PoolEvents(clock, () => {

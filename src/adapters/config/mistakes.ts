@@ -1,6 +1,6 @@
 /** Mistakes in the configuration, each with file and line, key, the value found, and what is allowed. */
 import type { Document, LineCounter } from 'yaml';
-import { isMap, isNode, isPair, isScalar } from 'yaml';
+import { isMap, isNode, isPair, isScalar, isSeq } from 'yaml';
 import type { z } from 'zod';
 
 export type KeyPath = readonly PropertyKey[];
@@ -14,6 +14,7 @@ const HINTS: Readonly<Record<string, string>> = {
   logging: 'the key is log',
   server: 'this provisioner has no network listener',
   libvirt: 'libvirt is always reached as org.libvirt on the system bus',
+  'policy.owners': 'libvirt keeps no owner of a domain; say which are meant with domains or uuids',
   'cache.max_bytes': 'the key is cache.size_max',
   'cache.enabled': 'the cache is on when cache.size_max is a size',
 };
@@ -32,12 +33,18 @@ export function describeIssue(issue: z.core.$ZodIssue, settings: unknown, origin
     return issue.keys.map((key) => {
       const name = nameOf([...issue.path, key]);
       // The value of an unknown key is never shown: it may be a secret in the wrong place.
-      const hint = HINTS[name] ?? `there is no such key; see config.example.yaml`;
+      const hint =
+        HINTS[name.replaceAll(/\.\d+(?=\.)/g, '')] ?? `there is no such key; see config.example.yaml`;
       return `${placeOf([...issue.path, key], origin)}: ${name}: ${hint}`;
     });
   }
   const name = nameOf(issue.path);
-  const allowed = issue.code === 'invalid_type' ? 'a mapping of keys to values' : issue.message;
+  const allowed =
+    issue.code !== 'invalid_type'
+      ? issue.message
+      : issue.expected === 'array'
+        ? 'a list'
+        : 'a mapping of keys to values';
   const value = valueAt(settings, issue.path);
   const found = value === undefined ? 'is missing' : `is ${shown(issue.path, value)}`;
   return [`${placeOf(issue.path, origin)}: ${name} ${found}; allowed is ${allowed}`];
@@ -63,7 +70,8 @@ function lineOf(path: KeyPath, { document, lines }: Origin): number {
     const pair = isMap(parent)
       ? parent.items.find((item) => isPair(item) && isScalar(item.key) && item.key.value === key)
       : undefined;
-    const offset = isNode(pair?.key) ? pair.key.range?.[0] : undefined;
+    const place: unknown = isSeq(parent) ? parent.items[Number(key)] : pair?.key;
+    const offset = isNode(place) ? place.range?.[0] : undefined;
     if (offset !== undefined) return lines.linePos(offset).line;
   }
   return 1;

@@ -1,83 +1,29 @@
 /**
- * What may stand in the configuration file. Every leaf carries the sentence that says what is allowed, and
- * that sentence is what a mistake is answered with. Defaults are here and nowhere else;
+ * What may stand in the configuration file. Defaults are here and nowhere else;
  * systemd/config.example.yaml shows them, and a test compares the two.
  */
-import { isIP } from 'node:net';
+import { BlockList, isIP } from 'node:net';
 import { z } from 'zod';
-import { parseDuration } from '../../core/duration.ts';
 import type { KeepFree } from '../../core/headroom.ts';
 import { KEEP_NOTHING_FREE } from '../../core/headroom.ts';
 import type { MinisignKey } from '../../core/minisign.ts';
 import { parseMinisignKey } from '../../core/minisign.ts';
 import { parseSize } from '../../core/size.ts';
-
-/** A value that is converted, or refused with the sentence of what is allowed. */
-function leaf<T>(allowed: string, convert: (value: unknown) => T | undefined) {
-  return z.unknown().transform((value, context): T => {
-    const converted = convert(value);
-    if (converted !== undefined) return converted;
-    context.addIssue({ code: 'custom', message: allowed });
-    return z.NEVER;
-  });
-}
-
-function duration(minMs: number, maxMs: number) {
-  return leaf(
-    `a duration such as 500ms, 3s, 5m or 1h, from ${minMs / 1000}s to ${maxMs / 1000}s`,
-    (value) => {
-      const durationMs = parseDuration(String(value)) ?? NaN;
-      return durationMs >= minMs && durationMs <= maxMs ? durationMs : undefined;
-    },
-  );
-}
-
-function size(allowed: string, minBytes = 1, maxBytes = Infinity) {
-  return leaf(allowed, (value) => sizeWithin(value, minBytes, maxBytes));
-}
-
-/** `off` is 0. */
-function sizeOrOff(allowed: string, minBytes = 1) {
-  return leaf(allowed, (value) => (value === 'off' ? 0 : sizeWithin(value, minBytes, Infinity)));
-}
-
-function sizeWithin(value: unknown, minBytes: number, maxBytes: number): number | undefined {
-  const bytes = typeof value === 'string' ? parseSize(value) : undefined;
-  return bytes !== undefined && bytes >= minBytes && bytes <= maxBytes ? bytes : undefined;
-}
-
-function whole(min: number, max: number) {
-  return leaf(`a whole number from ${min} to ${max}`, (value) =>
-    Number.isInteger(value) && Number(value) >= min && Number(value) <= max ? Number(value) : undefined,
-  );
-}
-
-function oneOf<const T extends string>(...words: readonly T[]) {
-  return leaf(`one of ${words.join(', ')}`, (value) => words.find((word) => word === value));
-}
-
-const flag = leaf('true or false', (value) => (typeof value === 'boolean' ? value : undefined));
-
-const path = leaf('an absolute path', (value) =>
-  typeof value === 'string' && /^\/[^\0]*$/.test(value) ? value : undefined,
-);
-
-function names(allowed: string, pattern: RegExp, countMin = 1) {
-  const list = countMin === 0 ? 'a list of names' : 'a list of at least one name';
-  return leaf(`${list}, each with ${allowed}`, (value): readonly string[] | undefined => {
-    const isNames =
-      Array.isArray(value) &&
-      value.length >= countMin &&
-      new Set(value).size === value.length &&
-      value.every((name): name is string => typeof name === 'string' && pattern.test(name));
-    return isNames ? value : undefined;
-  });
-}
-
-function volumeGroups(countMin: number) {
-  const pattern = /^[A-Za-z0-9+_.][A-Za-z0-9+_.-]{0,126}$/;
-  return names('letters, digits and + _ . -, not beginning with -', pattern, countMin);
-}
+import {
+  duration,
+  flag,
+  leaf,
+  listOf,
+  names,
+  oneOf,
+  parsePrefix,
+  path,
+  size,
+  sizeOrOff,
+  volumeGroups,
+  whole,
+} from './leaves.ts';
+import { Policy, policyMistakes } from './policy-schema.ts';
 
 const endpoint = leaf(
   'a URL such as https://minio.example.com:9000, without user, path or query',
@@ -92,6 +38,22 @@ const endpoint = leaf(
   },
 );
 
+/** A range of addresses: those that begin with the first `prefix` bits of `address`. */
+interface Subnet {
+  readonly address: string;
+  readonly prefix: number;
+  readonly family: 'ipv4' | 'ipv6';
+}
+
+function parseSubnet(value: unknown): Subnet | undefined {
+  const [, address = '', bits] = /^([0-9A-Fa-f.:]+)(?:\/(\d{1,3}))?$/.exec(String(value)) ?? [];
+  const version = isIP(address);
+  const bitsMax = version === 4 ? 32 : 128;
+  const prefix = Number(bits ?? bitsMax);
+  if (version === 0 || prefix > bitsMax) return undefined;
+  return { address, prefix, family: version === 4 ? 'ipv4' : 'ipv6' };
+}
+
 const Minio = z
   .strictObject({
     endpoint,
@@ -100,6 +62,9 @@ const Minio = z
       typeof value === 'string' && /^[a-z0-9-]{1,64}$/.test(value) ? value : undefined,
     ).default('us-east-1'),
     buckets: names('3 to 63 of a-z, 0-9, . and -', /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/).optional(),
+    addresses: leaf('a list of at least one address or range, such as 10.1.2.0/24 or fd00:7::/64', (value) =>
+      listOf(value, parseSubnet),
+    ).optional(),
     ca_file: path.optional(),
     access_key_file: path.optional(),
     secret_key_file: path.optional(),
@@ -113,7 +78,11 @@ const Minio = z
   })
   .superRefine((minio, context) => {
     const url: unknown = minio.endpoint;
-    if (!(url instanceof URL) || url.protocol === 'https:' || minio.allow_http || isLoopback(url)) return;
+    if (!(url instanceof URL)) return;
+    if (minio.addresses !== undefined && isOutside(url, minio.addresses)) {
+      context.addIssue({ code: 'custom', path: ['endpoint'], message: 'an address within minio.addresses' });
+    }
+    if (url.protocol === 'https:' || minio.allow_http || isLoopback(url)) return;
     context.addIssue({
       code: 'custom',
       path: ['endpoint'],
@@ -135,11 +104,7 @@ const Integrity = z
     rules: z
       .array(
         z.strictObject({
-          prefix: leaf('the beginning of BUCKET/KEY, such as images/prod/', (value) =>
-            typeof value === 'string' && /^[a-z0-9.-]{3,63}\/[^\p{Cc}]{0,1024}$/u.test(value)
-              ? value
-              : undefined,
-          ),
+          prefix: leaf('the beginning of BUCKET/KEY, such as images/prod/', parsePrefix),
           require: oneOf('digest', 'signature'),
         }),
       )
@@ -172,6 +137,7 @@ export const ConfigFile = z
     minio: Minio,
     volume_groups: volumeGroups(1),
     shared_volume_groups: volumeGroups(0).default([]),
+    policy: Policy.optional(),
     integrity: Integrity.prefault({}),
     verify: z.strictObject({ read_back: flag.default(false) }).prefault({}),
     gate: z.strictObject({ grace: duration(0, 30_000).default(3_000) }).prefault({}),
@@ -208,7 +174,10 @@ export const ConfigFile = z
       })
       .prefault({}),
   })
-  .superRefine(({ pools, volume_groups: groups }, context) => {
+  .superRefine(({ pools, policy, integrity, volume_groups: groups }, context) => {
+    const known = { groups, isSignatureUsable: integrity.minisign_keys.length > 0 };
+    for (const mistake of policyMistakes(policy ?? [], known))
+      context.addIssue({ code: 'custom', ...mistake });
     for (const vg of Object.keys(pools)) {
       if (groups.includes(vg)) continue;
       context.addIssue({
@@ -220,7 +189,21 @@ export const ConfigFile = z
   });
 export type ConfigFile = z.infer<typeof ConfigFile>;
 
+/** A name is looked up, and judged, whenever a connection is made. */
+function isOutside(url: URL, subnets: readonly Subnet[]): boolean {
+  const host = hostOf(url);
+  const version = isIP(host);
+  if (version === 0) return false;
+  const list = new BlockList();
+  for (const { address, prefix, family } of subnets) list.addSubnet(address, prefix, family);
+  return !list.check(host, version === 4 ? 'ipv4' : 'ipv6');
+}
+
+function hostOf({ hostname }: URL): string {
+  return hostname.replace(/^\[|\]$/g, '');
+}
+
 function isLoopback(url: URL): boolean {
-  const host = url.hostname.replace(/^\[|\]$/g, '');
+  const host = hostOf(url);
   return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
 }
