@@ -7,6 +7,7 @@ import https from 'node:https';
 import net from 'node:net';
 import tls from 'node:tls';
 import { z } from 'zod';
+import type { ImageReference } from '../core/request.ts';
 import type { StoreFacts } from '../doctor/host.ts';
 import type { StoreAccess } from './minio-requests.ts';
 import { isSecure, RequestSigner } from './minio-requests.ts';
@@ -25,8 +26,8 @@ export async function probeStore(access: ProbeAccess): Promise<StoreFacts> {
   if (certificate?.mistake !== undefined) {
     return { certificate, answer: undefined, buckets: undefined, writableBuckets: undefined };
   }
-  const listing = await ask(access, '', '');
-  const account = await ask(access, 'minio', 'admin/v3/accountinfo').catch(() => undefined);
+  const listing = await ask(access);
+  const account = await ask(access, { bucket: 'minio', key: 'admin/v3/accountinfo' }).catch(() => undefined);
   return {
     certificate,
     answer: {
@@ -71,10 +72,11 @@ interface Told {
   readonly atMs: number;
 }
 
-async function ask(access: ProbeAccess, bucket: string, key: string): Promise<Told> {
+/** Without a name: for the list of buckets. */
+async function ask(access: ProbeAccess, image?: ImageReference): Promise<Told> {
   const { text, host, port } = await new RequestSigner(access).sign({
     method: 'GET',
-    image: { bucket, key },
+    ...(image === undefined ? {} : { image }),
   });
   const [first = '', ...fields] = text.trimEnd().split('\r\n');
   const headers = Object.fromEntries(

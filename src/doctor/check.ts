@@ -1,6 +1,6 @@
 /** What a check is made of. */
 import type { Severity } from './finding.ts';
-import type { Answer, Host, HostFacts } from './host.ts';
+import type { Answer, ConfigFacts, Host, HostFacts } from './host.ts';
 
 export interface Verdict {
   readonly severity: Severity;
@@ -51,6 +51,13 @@ export function must<T>(answer: Answer<T>, about: string): T {
 /** Undefined if there is no such thing; without an answer the check cannot be made. */
 export function ifThere<T>(answer: Answer<T>, about: string): T | undefined {
   return answer.is === 'absent' ? undefined : must(answer, about);
+}
+
+/** The program's configuration. What is wrong with it is said once, by health.config. */
+export async function configOf(host: HostFacts): Promise<ConfigFacts> {
+  const config = await host.config();
+  if (config.is === 'known') return config.value;
+  throw new CannotTell('the configuration cannot be read: see health.config');
 }
 
 /** The sections of documents that findings refer to; docs/security.md says which documents these are. */

@@ -1,6 +1,6 @@
 /** Checks of owners and modes, and their repair. */
 import type { Check, Verdict } from './check.ts';
-import { CannotTell, fail, ifThere, must, octal, ok } from './check.ts';
+import { CannotTell, configOf, fail, ifThere, octal, ok } from './check.ts';
 import type { FileFacts, Host, HostFacts, Rights } from './host.ts';
 import { USER } from './names.ts';
 import { account } from './settings.ts';
@@ -100,5 +100,5 @@ export function rightsCheck(
 
 /** Below the folder of the ledger, wherever the configuration puts it. */
 export async function stateFolder(host: HostFacts): Promise<string> {
-  return must(await host.config(), 'the configuration').stateDir;
+  return (await configOf(host)).stateDir;
 }

@@ -1,7 +1,7 @@
 /** The keys for the store: where they lie, and what they are. Their values never leave this file. */
 import { dirname, join } from 'node:path/posix';
 import type { Check } from '../check.ts';
-import { CannotTell, fail, ifThere, must, ok, some, SOURCE, warn } from '../check.ts';
+import { CannotTell, configOf, fail, ifThere, must, ok, some, SOURCE, warn } from '../check.ts';
 import type { HostFacts } from '../host.ts';
 import { SERVICE } from '../names.ts';
 import { rightsCheck } from '../rights.ts';
@@ -29,7 +29,7 @@ async function keyFiles(host: HostFacts): Promise<readonly string[]> {
 }
 
 async function keysOf(host: HostFacts): Promise<{ access: string; secret: string }> {
-  const { accessKey, secretKey } = must(await host.config(), 'the configuration').minio;
+  const { accessKey, secretKey } = (await configOf(host)).minio;
   return { access: accessKey.reveal(), secret: secretKey.reveal() };
 }
 

@@ -1,7 +1,7 @@
 /** Owners and modes of what is ours on the host. */
 import { dirname, join } from 'node:path/posix';
 import type { Check } from '../check.ts';
-import { fail, ifThere, info, must, octal, ok, some, SOURCE } from '../check.ts';
+import { configOf, fail, ifThere, info, must, octal, ok, some, SOURCE } from '../check.ts';
 import { LIBRARY, UDEV_RULE, USER } from '../names.ts';
 import { rightsCheck, stateFolder } from '../rights.ts';
 import { account } from '../settings.ts';
@@ -71,7 +71,7 @@ export const FILE_CHECKS: readonly Check[] = [
     source: SOURCE.design('Rights'),
     fix: 'Restart the daemon, which makes it anew.',
     look: async (host) => {
-      const path = join(must(await host.config(), 'the configuration').runtimeDir, 'control.sock');
+      const path = join((await configOf(host)).runtimeDir, 'control.sock');
       const socket = must(await host.stat(path), path);
       const ids = await account(host, '/etc/passwd', USER);
       const said = `${path} ${octal(socket.mode)}, user ${socket.uid}`;

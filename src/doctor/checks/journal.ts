@@ -1,6 +1,6 @@
 /** Whether what has happened can be read afterwards. */
 import type { Check } from '../check.ts';
-import { fail, ifThere, info, must, ok, SOURCE, warn } from '../check.ts';
+import { configOf, fail, ifThere, info, must, ok, SOURCE, warn } from '../check.ts';
 import type { HostFacts } from '../host.ts';
 import { parseSize } from '../../core/size.ts';
 import { readAssignments } from '../settings.ts';
@@ -107,7 +107,7 @@ export const JOURNAL_CHECKS: readonly Check[] = [
     source: SOURCE.guide('Enable Audit Logging'),
     fix: 'Leave log.format out, or set it to json.',
     look: async (host) => {
-      const { format } = must(await host.config(), 'the configuration').log;
+      const { format } = (await configOf(host)).log;
       return format === 'pretty' ? warn('log.format is pretty') : ok(`log.format is ${format}`);
     },
   },
@@ -118,7 +118,7 @@ export const JOURNAL_CHECKS: readonly Check[] = [
     source: `${SOURCE.guide('Enable Audit Logging')}, corrected`,
     fix: 'Set log.level to info.',
     look: async (host) => {
-      const { level } = must(await host.config(), 'the configuration').log;
+      const { level } = (await configOf(host)).log;
       if (level === 'warn' || level === 'error') return warn(`log.level is ${level}`);
       return level === 'info' ? ok('log.level is info') : info(`log.level is ${level}`);
     },

@@ -224,6 +224,7 @@ const GUESTS: readonly Check[] = [
     look: async (host) => {
       const text = ifThere(await host.run('packages-below'), 'apt');
       if (text === undefined) return info('there is no apt to ask; see what the distribution offers');
+      if (!/Installed: (?!\(none\))/.test(text)) return info('none of them is a package of this host');
       const old = outdated(text);
       return old.length === 0
         ? ok('as far as the package lists of this host say')

@@ -1,6 +1,6 @@
 /** Volume groups and their pools, and that the host never takes a guest's disk for its own. */
 import type { Check } from '../check.ts';
-import { fail, ifThere, info, must, ok, some, SOURCE, warn } from '../check.ts';
+import { configOf, fail, ifThere, info, must, ok, some, SOURCE, warn } from '../check.ts';
 import type { HostFacts } from '../host.ts';
 import { headroomOf, KEEP_NOTHING_FREE } from '../../core/headroom.ts';
 import { approximateSize } from '../../core/size.ts';
@@ -28,7 +28,7 @@ async function groups(host: HostFacts): Promise<readonly Group[]> {
 }
 
 async function wantedGroups(host: HostFacts): Promise<readonly string[]> {
-  return must(await host.config(), 'the configuration').volumeGroups;
+  return (await configOf(host)).volumeGroups;
 }
 
 interface Pool {
@@ -159,7 +159,7 @@ const ROOM: readonly Check[] = [
     source: `${SOURCE.guide('Request Validation')}; ${SOURCE.operate('Space')}`,
     fix: 'Remove volumes that nobody needs (lvp gc --dry-run), or vgextend.',
     look: async (host) => {
-      const { keepFree, volumeGroups } = must(await host.config(), 'the configuration');
+      const { keepFree, volumeGroups } = await configOf(host);
       const rooms = (await groups(host)).filter(({ name }) => volumeGroups.includes(name));
       const full = rooms.filter(
         (group) =>

@@ -1,6 +1,6 @@
 /** The image store: that it answers, what the key may do there, and what images must bring along. Only questions are asked. */
 import type { Check } from '../check.ts';
-import { CannotTell, fail, info, must, ok, some, SOURCE, warn } from '../check.ts';
+import { CannotTell, configOf, fail, info, must, ok, some, SOURCE, warn } from '../check.ts';
 import type { HostFacts, StoreFacts } from '../host.ts';
 import { approximateSize } from '../../core/size.ts';
 
@@ -12,6 +12,7 @@ const WRONG_KEYS = ['InvalidAccessKeyId', 'SignatureDoesNotMatch', 'XMinioInvali
 async function answered(
   host: HostFacts,
 ): Promise<StoreFacts & { readonly answer: NonNullable<StoreFacts['answer']> }> {
+  await configOf(host);
   const store = must(await host.store(), 'the store');
   if (store.answer === undefined) throw new CannotTell('it was not asked: its certificate is not accepted');
   return { ...store, answer: store.answer };
@@ -27,7 +28,7 @@ export const STORE_CHECKS: readonly Check[] = [
     source: SOURCE.operate('Problems'),
     fix: 'See that MinIO runs and can be reached from this host at minio.endpoint.',
     look: async (host) => {
-      const { endpoint } = must(await host.config(), 'the configuration').minio;
+      const { endpoint } = (await configOf(host)).minio;
       const store = await host.store();
       if (store.is !== 'known') return fail(store.is === 'absent' ? 'nobody answers' : store.why);
       const status = store.value.answer?.status;
@@ -70,7 +71,7 @@ export const STORE_CHECKS: readonly Check[] = [
     source: SOURCE.guide('Request Validation'),
     fix: 'Set minio.buckets to those that hold images.',
     look: async (host) => {
-      const { buckets } = must(await host.config(), 'the configuration').minio;
+      const { buckets } = (await configOf(host)).minio;
       return buckets === undefined ? warn('minio.buckets is not set') : ok(some(buckets));
     },
   },
@@ -82,7 +83,7 @@ export const STORE_CHECKS: readonly Check[] = [
     fix: 'Give the service account a policy with s3:GetObject and s3:GetObjectVersion on the image buckets alone.',
     look: async (host) => {
       const { buckets: seen } = await answered(host);
-      const { buckets } = must(await host.config(), 'the configuration').minio;
+      const { buckets } = (await configOf(host)).minio;
       if (seen === undefined) return ok('it may not list buckets');
       const others = buckets === undefined ? seen : seen.filter((bucket) => !buckets.includes(bucket));
       if (buckets === undefined)
@@ -113,7 +114,7 @@ export const STORE_CHECKS: readonly Check[] = [
     source: SOURCE.guide('Request Validation'),
     fix: 'Leave integrity.require_digest out, or set it to true.',
     look: async (host) =>
-      must(await host.config(), 'the configuration').integrity.requireDigest
+      (await configOf(host)).integrity.requireDigest
         ? ok('integrity.require_digest is true')
         : warn('integrity.require_digest is false'),
   },
@@ -124,8 +125,6 @@ export const STORE_CHECKS: readonly Check[] = [
     source: SOURCE.usage('Disk image size validation'),
     fix: 'Set limits.virtual_size_max to what the largest guest needs.',
     look: async (host) =>
-      ok(
-        `limits.virtual_size_max is ${approximateSize(must(await host.config(), 'the configuration').limits.virtualSizeMaxBytes)}`,
-      ),
+      ok(`limits.virtual_size_max is ${approximateSize((await configOf(host)).limits.virtualSizeMaxBytes)}`),
   },
 ];

@@ -1,6 +1,6 @@
 /** How bytes come and go: who listens, and how the store is reached. */
 import type { Check } from '../check.ts';
-import { CannotTell, fail, ifThere, info, must, ok, some, SOURCE, warn } from '../check.ts';
+import { CannotTell, configOf, fail, ifThere, info, must, ok, some, SOURCE, warn } from '../check.ts';
 import type { HostFacts, StoreFacts } from '../host.ts';
 import { SERVICE } from '../names.ts';
 import { daemonPid, shownUnit } from '../unit.ts';
@@ -10,6 +10,7 @@ const DAY_MS = 86_400_000;
 const EXPIRES_SOON_MS = 30 * DAY_MS;
 
 async function certificateOf(host: HostFacts): Promise<NonNullable<StoreFacts['certificate']>> {
+  await configOf(host);
   const { certificate } = must(await host.store(), 'the store');
   if (certificate !== undefined) return certificate;
   throw new CannotTell('the store is reached without TLS');
@@ -49,7 +50,7 @@ export const TRANSPORT_CHECKS: readonly Check[] = [
     source: SOURCE.guide('Request Validation'),
     fix: 'Set minio.endpoint to an https URL, and minio.ca_file if its authority is your own.',
     look: async (host) => {
-      const { endpoint } = must(await host.config(), 'the configuration').minio;
+      const { endpoint } = (await configOf(host)).minio;
       if (endpoint.protocol === 'https:') return ok(endpoint.host);
       const isHere = /^(localhost|127\.[\d.]+|\[::1\])$/.test(endpoint.hostname);
       return isHere
