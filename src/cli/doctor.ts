@@ -38,9 +38,10 @@ export const addDoctor: AddVerb = (program, finish) => {
     .addHelpText(
       'after',
       `
-Each finding is ok, info, unknown, warn or fail, and says what, why (and which document asks for it), and how to
-fix it. Without --fix nothing is changed. As root all checks can be made; others say which could not. What is checked,
-and where it comes from: docs/security.md.`,
+Each finding is ok, info, unknown, warn or fail, and says what, why (and which document asks for it), and
+how to fix it. It ends with 8 if a check has failed, with 7 if there are warnings or checks that could not
+be made, else with 0. Without --fix nothing is changed. As root all checks can be made. Which there are and
+where they come from: docs/security.md.`,
     );
   common(command, ['sudo lvp doctor', 'sudo lvp doctor --fix', 'sudo lvp doctor --json']).action(
     async ({ fix = false, config }: DoctorOptions, self: Command) => {

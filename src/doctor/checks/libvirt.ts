@@ -77,8 +77,11 @@ const NETWORK: readonly Check[] = [
     source: RIGHTS,
     fix: 'Set SocketMode=0660 and SocketGroup=libvirt for libvirtd.socket, or auth_unix_rw = "polkit".',
     look: async (host) => {
-      const path = '/run/libvirt/libvirt-sock';
-      const socket = must(await host.stat(path), path);
+      const paths = ['/run/libvirt/libvirt-sock', '/run/libvirt/virtqemud-sock'];
+      const [path = ''] = await Promise.all(paths.map((name) => host.stat(name))).then((found) =>
+        paths.filter((_, index) => found[index]?.is !== 'absent'),
+      );
+      const socket = must(await host.stat(path), 'the socket of libvirt');
       if ((socket.mode & 0o006) === 0) return ok(`${path} ${octal(socket.mode)}`);
       return setting(host, 'libvirtd.conf', 'auth_unix_rw', (value) =>
         value === 'none'
@@ -95,7 +98,9 @@ const NETWORK: readonly Check[] = [
     fix: `gpasswd -d PERSON ${LIBVIRT_GROUP}, for those who are not trusted as root is.`,
     look: async (host) => {
       const members = (await account(host, '/etc/group', LIBVIRT_GROUP))?.members ?? [];
-      return members.length === 0 ? ok('nobody') : info(`as good as root: ${some(members)}`);
+      return members.length === 0
+        ? ok('nobody but the daemon, by its unit')
+        : info(`as good as root, beside the daemon: ${some(members)}`);
     },
   },
   {

@@ -8,7 +8,7 @@ import { readAssignments, readFields } from '../settings.ts';
 
 const BLOCK_DEVICES = SOURCE.notes('2.1.1');
 const WHOLE_DISK =
-  /\sdev=['"](\/dev\/(?:sd[a-z]+|vd[a-z]+|hd[a-z]+|xvd[a-z]+|nvme\d+n\d+|disk\/by-[a-z]+\/(?!.*-part\d)[^'"]*))['"]/g;
+  /\sdev=['"](\/dev\/(?:sd[a-z]+|vd[a-z]+|hd[a-z]+|xvd[a-z]+|nvme\d+n\d+|disk\/by-[a-z]+\/(?!dm-|.*-part\d)[^'"]*))['"]/g;
 
 async function lvmSettings(host: HostFacts): Promise<ReadonlyMap<string, string>> {
   return readAssignments(must(await host.run('lvm-settings'), 'lvmconfig'));
