@@ -96,6 +96,12 @@ describe('the hook', () => {
     await expect(host.stat(join(folder, 'staged'))).resolves.toEqual({ is: 'absent' });
   });
 
+  it('is not taken from where others than root can write', async () => {
+    writeFileSync(join(folder, 'from'), 'anything');
+    chmodSync(join(folder, 'from'), 0o666);
+    await expect(host.installHook()).rejects.toThrow(/can be written by others/);
+  });
+
   it('is left as it is when there is none to install', async () => {
     mkdirSync(join(folder, 'hooks/qemu.d'), { recursive: true });
     writeFileSync(join(folder, 'hooks/qemu.d/50'), 'old');

@@ -254,6 +254,22 @@ const FILES: readonly Breakage[] = [
   breakage(
     'files.config',
     (host) => {
+      host.alter(host.configPath, { uid: 1000 });
+    },
+    'fail',
+    /user 1000/,
+  ),
+  breakage(
+    'files.program',
+    (host) => {
+      host.alter(`${LIBRARY}/hooks/qemu`, { mode: 0o666 });
+    },
+    'fail',
+    /hooks\/qemu/,
+  ),
+  breakage(
+    'files.config',
+    (host) => {
       host.alter(host.configPath, { gid: 100 });
     },
     'fail',

@@ -136,7 +136,7 @@ export class FakeHost implements Host {
     this.file(`${STATE}/ledger.db`, 0o600, service, 'SQLite');
     this.file(HOOK, 0o755, root, '#!/bin/sh\nexit 0\n');
     this.file(HOOK_INSTALLED_FROM, 0o644, root, '#!/bin/sh\nexit 0\n');
-    for (const name of ['', '/bin', '/src', '/src/helper', '/node_modules'])
+    for (const name of ['', '/bin', '/src', '/src/helper', '/hooks', '/node_modules'])
       this.folder(`${LIBRARY}${name}`, 0o755, root);
     for (const name of ['bin/node', 'src/main.ts', 'src/helper/main.ts'])
       this.file(`${LIBRARY}/${name}`, 0o644, root, '');

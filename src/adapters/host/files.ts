@@ -1,6 +1,6 @@
 /** Files of this host, looked at with care: links are not followed when something is changed, and reading ends. */
 import { constants } from 'node:fs';
-import { lstat, mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { lstat, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Answer, FileFacts, Rights } from '../../doctor/host.ts';
 
@@ -77,7 +77,7 @@ export async function setRights(path: string, { mode, uid, gid }: Rights): Promi
 
 /** Not made in its folder: libvirt runs everything that stands there, also what is only half there. */
 export async function placeProgram(from: string, to: string, staged: string): Promise<void> {
-  const content = await readFile(from);
+  const content = await readOfRoot(from);
   await mkdir(dirname(to), { recursive: true, mode: 0o755 });
   await rm(staged, { force: true });
   const file = await open(staged, 'wx', 0o755);
@@ -90,4 +90,16 @@ export async function placeProgram(from: string, to: string, staged: string): Pr
     await file.close();
   }
   await rename(staged, to);
+}
+
+/** Root runs what is placed: nobody else may have been able to write it. */
+async function readOfRoot(path: string): Promise<Buffer> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  try {
+    const { uid, mode } = await file.stat();
+    if ([0, process.getuid?.()].includes(uid) && (mode & 0o022) === 0) return await file.readFile();
+    throw new Error(`${path} can be written by others than root, and was not used`);
+  } finally {
+    await file.close();
+  }
 }

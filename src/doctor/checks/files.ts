@@ -28,11 +28,11 @@ export const FILE_CHECKS: readonly Check[] = [
       title: 'only root may write the configuration, and only the service read it',
       why: 'It says in which volume groups root makes and removes volumes; the helper refuses one that others can write.',
       source: GUIDE,
-      fix: `chmod 0640, chown root:${USER} the configuration.`,
+      fix: `Read it, for somebody else may have written it; then chmod 0640, chown root:${USER}.`,
     },
     {
       paths: (host) => [host.configPath],
-      ...{ kind: 'file', modeMax: 0o640, owners: ['root'], ownerOnRepair: 'root', group: 'service' },
+      ...{ kind: 'file', modeMax: 0o640, owners: ['root'], group: 'service' },
     },
   ),
   rightsCheck(
@@ -100,9 +100,17 @@ export const FILE_CHECKS: readonly Check[] = [
     look: async (host) => {
       const paths = [
         LIBRARY,
-        ...['bin', 'bin/node', 'src', 'src/helper', 'src/helper/main.ts', 'src/main.ts', 'node_modules'].map(
-          (name) => join(LIBRARY, name),
-        ),
+        ...[
+          'bin',
+          'bin/node',
+          'src',
+          'src/helper',
+          'src/helper/main.ts',
+          'src/main.ts',
+          'hooks',
+          'hooks/qemu',
+          'node_modules',
+        ].map((name) => join(LIBRARY, name)),
       ];
       const wrong: string[] = [];
       for (const path of paths) {
