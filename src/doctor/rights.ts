@@ -29,18 +29,23 @@ async function serviceIds(host: HostFacts): Promise<Ids> {
   throw new CannotTell(`there is no user or group ${USER}`);
 }
 
-function mistakesOf(path: string, found: FileFacts, wanted: WantedRights, ids: Ids): readonly string[] {
-  if (found.kind !== wanted.kind) return [`${path} is no ${wanted.kind}`];
+interface Mistake {
+  readonly text: string;
+  readonly repairable: boolean;
+}
+
+function mistakesOf(path: string, found: FileFacts, wanted: WantedRights, ids: Ids): readonly Mistake[] {
+  if (found.kind !== wanted.kind) return [{ text: `${path} is no ${wanted.kind}`, repairable: false }];
   const owners = wanted.owners.map((owner) => (owner === 'root' ? 0 : ids.uid));
   const extra = found.mode & ~wanted.modeMax;
-  const isGroupWrong =
-    wanted.group !== undefined && (found.mode & 0o070) !== 0 && ![0, ids.gid].includes(found.gid);
+  const isGroupOpen = wanted.group !== undefined && (found.mode & 0o070) !== 0;
+  const mode = `${path} has mode ${octal(found.mode)}, allowed is ${octal(wanted.modeMax)}`;
+  const owner = `${path} belongs to user ${found.uid}, not to ${wanted.owners.join(' or ')}`;
+  const group = `${path} belongs to group ${found.gid}, not to ${USER}`;
   return [
-    ...(extra === 0 ? [] : [`${path} has mode ${octal(found.mode)}, allowed is ${octal(wanted.modeMax)}`]),
-    ...(owners.includes(found.uid)
-      ? []
-      : [`${path} belongs to user ${found.uid}, not to ${wanted.owners.join(' or ')}`]),
-    ...(isGroupWrong ? [`${path} belongs to group ${found.gid}, not to ${USER}`] : []),
+    ...(extra === 0 ? [] : [{ text: mode, repairable: true }]),
+    ...(owners.includes(found.uid) ? [] : [{ text: owner, repairable: wanted.ownerOnRepair !== undefined }]),
+    ...(isGroupOpen && ![0, ids.gid].includes(found.gid) ? [{ text: group, repairable: true }] : []),
   ];
 }
 
@@ -57,14 +62,9 @@ export async function lookAtRights(host: HostFacts, wanted: WantedRights): Promi
   const mistakes = found.flatMap(({ path, facts }) => mistakesOf(path, facts, wanted, ids));
   if (mistakes.length === 0)
     return ok(found.map(({ path, facts }) => `${path} ${octal(facts.mode)}`).join(', '));
-  const isOwnerOnly = found.every(
-    ({ facts }) => facts.kind === wanted.kind && (facts.mode & ~wanted.modeMax) === 0,
-  );
-  // A file of another kind, or an owner that nobody says how to set, is for a person.
-  const repairable =
-    found.every(({ facts }) => facts.kind === wanted.kind) &&
-    (!isOwnerOnly || wanted.ownerOnRepair !== undefined);
-  return fail(mistakes.join('; '), { repairable });
+  return fail(mistakes.map(({ text }) => text).join('; '), {
+    repairable: mistakes.some(({ repairable }) => repairable),
+  });
 }
 
 async function repairRights(host: Host, wanted: WantedRights): Promise<string> {
@@ -72,16 +72,20 @@ async function repairRights(host: Host, wanted: WantedRights): Promise<string> {
   const done: string[] = [];
   for (const path of await wanted.paths(host)) {
     const facts = ifThere(await host.stat(path), path);
-    if (facts === undefined || mistakesOf(path, facts, wanted, ids).length === 0) continue;
+    if (facts === undefined) continue;
+    if (!mistakesOf(path, facts, wanted, ids).some(({ repairable }) => repairable)) continue;
+    const owners = wanted.owners.map((owner) => (owner === 'root' ? 0 : ids.uid));
     const rights: Rights = {
       mode: facts.mode & wanted.modeMax,
-      ...(wanted.ownerOnRepair === undefined ? {} : { uid: wanted.ownerOnRepair === 'root' ? 0 : ids.uid }),
+      // One that is allowed stays: the service may need to read it.
+      ...(wanted.ownerOnRepair === undefined || owners.includes(facts.uid)
+        ? {}
+        : { uid: wanted.ownerOnRepair === 'root' ? 0 : ids.uid }),
       ...(wanted.group === undefined ? {} : { gid: ids.gid }),
     };
     await host.setRights(path, rights);
-    done.push(
-      `${path}: mode ${octal(facts.mode)} became ${octal(facts.mode & wanted.modeMax)}, owner ${facts.uid} ${rights.uid ?? facts.uid}`,
-    );
+    const owner = rights.uid === undefined ? '' : `, owner ${facts.uid} became ${rights.uid}`;
+    done.push(`${path}: mode ${octal(facts.mode)} became ${octal(facts.mode & wanted.modeMax)}${owner}`);
   }
   return done.join('; ');
 }

@@ -389,7 +389,6 @@ const CREDENTIALS: readonly Breakage[] = [
     },
     'fail',
     /user 1000/,
-    true,
   ),
   breakage(
     'credentials.files',

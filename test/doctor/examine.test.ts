@@ -9,7 +9,7 @@ import { examine } from '../../src/doctor/examine.ts';
 import type { Finding } from '../../src/doctor/finding.ts';
 import { Report } from '../../src/doctor/finding.ts';
 import { BREAKAGES, withKeys } from './breakages.ts';
-import { ACCESS_KEY, ETC, FakeHost, SECRET_KEY } from './fake-host.ts';
+import { ACCESS_KEY, ETC, FakeHost, SECRET_KEY, SERVICE_UID } from './fake-host.ts';
 
 const look = (host: FakeHost, fix = false) => examine(host, { checks: CHECKS, fix });
 
@@ -89,6 +89,14 @@ describe('--fix', () => {
       'hook.owner',
       'hook.unchanged',
     ]);
+  });
+
+  it('leaves a key to the service that reads it', async () => {
+    const host = new FakeHost();
+    const key = `${ETC}/credentials/minio-secret-key`;
+    host.alter(key, { mode: 0o640, uid: SERVICE_UID });
+    await look(host, true);
+    expect(host.files.get(key)).toMatchObject({ mode: 0o600, uid: SERVICE_UID });
   });
 
   it('says what it could not do, and goes on', async () => {

@@ -47,8 +47,6 @@ async function environments(host: HostFacts): Promise<readonly string[]> {
   return [...unit.words('Environment'), ...texts, ...running.split('\0')];
 }
 
-const KEY_RIGHTS = { paths: keyFiles, kind: 'file', modeMax: 0o600, owners: ['root', 'service'] } as const;
-
 export const CREDENTIAL_CHECKS: readonly Check[] = [
   rightsCheck(
     {
@@ -69,9 +67,10 @@ export const CREDENTIAL_CHECKS: readonly Check[] = [
       title: 'files with keys are readable by their owner alone',
       why: 'Whoever reads them can read, and perhaps write, what the key may.',
       source: SOURCE.guide('File Permissions'),
-      fix: 'chmod 0600 and chown root; if others may have read them, change the keys too.',
+      fix: 'chmod 0600, and chown root (those in credentials/) or the service (those named in the configuration); if others may have read them, change the keys too.',
     },
-    { ...KEY_RIGHTS, ownerOnRepair: 'root' },
+    // Whose they are to be depends on who reads them: systemd for the service, or the service itself.
+    { paths: keyFiles, kind: 'file', modeMax: 0o600, owners: ['root', 'service'] },
   ),
   {
     id: 'credentials.not-default',
