@@ -6,8 +6,9 @@ import { countBySeverity, groupOf, worstOf } from './finding.ts';
 import type { Host, HostFacts } from './host.ts';
 import { remembering } from './remembering.ts';
 
-/** For one check. Every command, request and connection has a shorter one of its own. */
+/** For one check. Commands and connections have shorter ones of their own; the control socket's is longer. */
 const CHECK_TIME_MAX_MS = 15_000;
+const TIME_MIN_MS = 10;
 const WHAT_CHARS_MAX = 600;
 /** For everything, repairs and the second look too. */
 export const DOCTOR_TIME_MAX_MS = 60_000;
@@ -83,7 +84,8 @@ function cannotTell(error: unknown, { isRoot }: HostFacts): Verdict {
 
 /** What takes longer is left alone; it has a time limit of its own and is waited for by nobody. */
 async function within<T>(timeMs: number, work: () => Promise<T>): Promise<T> {
-  if (timeMs <= 0) throw new CannotTell('there was no time left for it');
+  // A timer may ring a moment early: what is left then is nothing.
+  if (timeMs < TIME_MIN_MS) throw new CannotTell('there was no time left for it');
   const late = Promise.withResolvers<never>();
   const timer = setTimeout(() => {
     late.reject(new CannotTell(`no answer within ${Math.round(timeMs / 1000)} s`));
