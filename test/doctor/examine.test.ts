@@ -8,7 +8,8 @@ import { CHECKS } from '../../src/doctor/checks.ts';
 import { examine } from '../../src/doctor/examine.ts';
 import type { Finding } from '../../src/doctor/finding.ts';
 import { Report } from '../../src/doctor/finding.ts';
-import { BREAKAGES, withKeys } from './breakages.ts';
+import { BREAKAGES } from './breakages.ts';
+import { withKeys } from './breakages/breakage.ts';
 import { ACCESS_KEY, ETC, FakeHost, SECRET_KEY, SERVICE_UID } from './fake-host.ts';
 
 const look = (host: FakeHost, fix = false) => examine(host, { checks: CHECKS, fix });

@@ -5,7 +5,8 @@ import type { CommandName } from '../commands.ts';
 import { HELPER, SERVICE } from '../names.ts';
 import { shownUnit } from '../unit.ts';
 import type { Wanted } from './units-wanted.ts';
-import { BOTH, DAEMON, GUIDE, HELPER_ONLY } from './units-wanted.ts';
+import { BOTH, DAEMON, GUIDE } from './units-wanted.ts';
+import { HELPER_ONLY } from './units-wanted-helper.ts';
 
 function toCheck(unitName: 'daemon' | 'helper', command: CommandName) {
   const unit = unitName === 'daemon' ? SERVICE : HELPER;
