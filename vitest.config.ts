@@ -11,7 +11,7 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['test/{core,provision,adapters,cli,helper,docs,replay,packaging}/**/*.test.ts'],
+          include: ['test/{core,provision,adapters,cli,helper,doctor,docs,replay,packaging}/**/*.test.ts'],
           // Far beyond a good day: a busy machine is no failure.
           testTimeout: 60_000,
           hookTimeout: 60_000,

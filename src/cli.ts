@@ -5,6 +5,7 @@ import { Command, CommanderError } from 'commander';
 import { addAnnotate } from './cli/annotate.ts';
 import { addCancel } from './cli/cancel.ts';
 import { addConfig } from './cli/config-check.ts';
+import { addDoctor } from './cli/doctor.ts';
 import { addExplain } from './cli/explain.ts';
 import { addHandover } from './cli/handover.ts';
 import { addGc } from './cli/gc.ts';
@@ -56,6 +57,7 @@ function buildProgram(): Command {
     addImage,
     addConfig,
     addSetup,
+    addDoctor,
   ]) {
     add(program, finish);
   }

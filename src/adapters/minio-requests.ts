@@ -8,6 +8,8 @@ import type { ClientOptions } from 'minio';
 import { Client } from 'minio';
 import type { ImageReference } from '../core/request.ts';
 
+const REGION = 'us-east-1';
+
 export interface StoreAccess {
   readonly endpoint: URL;
   /** Both empty for anonymous access. */
@@ -25,6 +27,9 @@ export interface Ask {
   readonly version?: string | undefined;
   readonly headers?: Readonly<Record<string, string>>;
 }
+
+/** Without an image it is asked of the store itself. */
+export type StoreAsk = Omit<Ask, 'image'> & Partial<Pick<Ask, 'image'>>;
 
 /** A request with its signature, ready to be sent. */
 export interface SignedRequest {
@@ -47,7 +52,7 @@ export function minioClient(access: StoreAccess, transport: ClientOptions['trans
     useSSL: secure,
     accessKey,
     secretKey,
-    region: region ?? 'us-east-1',
+    region: region ?? REGION,
     pathStyle: pathStyle ?? true,
     ...(transport === undefined ? {} : { transport }),
     retryOptions: { disableRetry: true },
@@ -55,11 +60,10 @@ export function minioClient(access: StoreAccess, transport: ClientOptions['trans
 }
 
 /** The client's words for a request. */
-export function clientRequest(ask: Ask): Parameters<Client['makeRequestAsync']>[0] {
+export function clientRequest(ask: StoreAsk): Parameters<Client['makeRequestAsync']>[0] {
   return {
     method: ask.method,
-    bucketName: ask.image.bucket,
-    objectName: ask.image.key,
+    ...(ask.image === undefined ? {} : { bucketName: ask.image.bucket, objectName: ask.image.key }),
     headers: { 'accept-encoding': 'identity', ...ask.headers },
     query: ask.version === undefined ? '' : `versionId=${encodeURIComponent(ask.version)}`,
   };
@@ -77,17 +81,20 @@ class Signed extends Error {
 
 export class RequestSigner {
   readonly #client: Client;
+  readonly #region: string;
 
   constructor(access: StoreAccess) {
     const request = (options: http.RequestOptions): never => {
       throw new Signed(options);
     };
+    this.#region = access.region ?? REGION;
     this.#client = minioClient(access, { request } as unknown as ClientOptions['transport']);
   }
 
-  async sign(ask: Ask): Promise<SignedRequest> {
+  /** The region is said here, too: the client wants a bucket to know its own by. */
+  async sign(ask: StoreAsk): Promise<SignedRequest> {
     try {
-      await this.#client.makeRequestAsync(clientRequest(ask), '', [206]);
+      await this.#client.makeRequestAsync(clientRequest(ask), '', [206], this.#region);
     } catch (error) {
       if (error instanceof Signed) return requestText(error.options);
       throw error;

@@ -10,6 +10,8 @@ export const EXIT = {
   unreachable: 4,
   notReady: 5,
   findings: 6,
+  warnings: 7,
+  unwell: 8,
 } as const;
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
@@ -20,7 +22,9 @@ export const EXIT_HELP = `Exit codes:
   3  there is no such domain or disk
   4  the provisioner cannot be reached
   5  refused; for status: not ready yet, or held, cancelled or refused
-  6  for gc: something is left over that was not repaired`;
+  6  for gc: something is left over that was not repaired
+  7  for doctor: warnings, or checks that could not be made
+  8  for doctor: a check has failed`;
 
 const CODE_OF: Partial<Record<ErrorCode, ExitCode>> = {
   USAGE: EXIT.usage,

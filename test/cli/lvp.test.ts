@@ -468,6 +468,7 @@ describe('help', () => {
     'image write --help',
     'config check --help',
     'setup --help',
+    'doctor --help',
   ])('lvp %s', async (args) => {
     const { stdout, exitCode } = await lvp(args, { COLUMNS: '100' });
     expect(stdout).toMatchSnapshot();

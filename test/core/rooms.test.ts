@@ -33,10 +33,16 @@ const RULES: Readonly<Record<string, Rule>> = {
     imported.kind === 'ours'
       ? inside('core', imported.path) || inside('provision', imported.path)
       : NODE_WITHOUT_IO.includes(imported.name),
+  doctor: (_from, imported) =>
+    imported.kind === 'ours'
+      ? inside('core', imported.path) || inside('doctor', imported.path)
+      : (imported.kind === 'node' ? [...NODE_WITHOUT_IO, 'node:path/posix'] : NPM_IN_CORE).includes(
+          imported.name,
+        ),
   adapters: (from, imported) =>
     imported.kind !== 'ours' ||
     inside('core', imported.path) ||
-    imported.path === 'provision/ports.ts' ||
+    ['provision/ports.ts', 'doctor/host.ts'].includes(imported.path) ||
     (inside('adapters', imported.path) && thingOf(imported.path) === thingOf(from)),
   helper: (_from, imported) =>
     imported.kind !== 'ours' || inside('core', imported.path) || inside('helper', imported.path),
@@ -96,6 +102,10 @@ describe('the rule itself', () => {
     ['adapters/a.ts', "import { fill } from '../provision/fill-volume.ts';"],
     ['adapters/a.ts', "import { x } from '../helper/verbs.ts';"],
     ['helper/a.ts', "import type { X } from '../provision/ports.ts';"],
+    ['doctor/a.ts', "import { readFile } from 'node:fs/promises';"],
+    ['doctor/a.ts', "import { x } from '../adapters/minio-probe.ts';"],
+    ['doctor/checks/a.ts', "import { execa } from 'execa';"],
+    ['adapters/a.ts', "import { x } from '../doctor/checks.ts';"],
     ['helper/a.ts', "import { x } from '../adapters/lvm-helper.ts';"],
     ['main.ts', "import './helper/main.ts';"],
     ['cli.ts', "import './main.ts';"],
@@ -115,6 +125,11 @@ describe('the rule itself', () => {
     ['adapters/minio-images.ts', "import { b } from './minio-errors.ts';"],
     ['adapters/a/x.ts', "import { y } from './y.ts'; import { a } from '../a.ts';"],
     ['helper/a.ts', "import { execa } from 'execa'; import { y } from '../core/y.ts'; import './b.ts';"],
+    [
+      'doctor/checks/a.ts',
+      "import { x } from '../host.ts'; import { y } from '../../core/y.ts'; import 'zod';",
+    ],
+    ['adapters/host/a.ts', "import type { Answer } from '../../doctor/host.ts'; import 'node:fs';"],
     ['main.ts', "import './adapters/a.ts'; import './provision/a.ts'; import './core/a.ts';"],
     ['cli.ts', "import './adapters/gate-socket.ts'; import './cli/explain.ts';"],
   ])('allows in %s: %s', (path, source) => {

@@ -15,8 +15,9 @@ class StoreWithChecksum extends FakeImages {
   }
 }
 
-function resolve(images: StoreWithChecksum, sha256: string) {
+function resolve(images: StoreWithChecksum, sha256: string, buckets?: readonly string[]) {
   const policy = {
+    buckets,
     ...{ requireDigest: true, virtualSizeMaxBytes: 2 ** 40 },
     expansion: { ratioMax: 1000, timeMaxMs: 60_000 },
   };
@@ -39,6 +40,22 @@ describe("the store's own checksum", () => {
     images.storeSha256 = other;
     expect((await resolve(images, other)).proof).toEqual({ sha256: other });
     images.storeSha256 = undefined;
+    await resolve(images, images.sha256());
+  });
+});
+
+describe('the list of buckets', () => {
+  it('refuses an image of another one before the store is asked', async () => {
+    const images = new StoreWithChecksum(Buffer.alloc(100_000, 'image'));
+    images.stat = () => expect.fail('the store was asked');
+    await expect(resolve(images, images.sha256(), ['others'])).rejects.toMatchObject({
+      code: 'POLICY_REFUSED',
+    });
+  });
+
+  it('lets those through that stand in it, and all where there is none', async () => {
+    const images = new StoreWithChecksum(Buffer.alloc(100_000, 'image'));
+    await resolve(images, images.sha256(), ['others', IMAGE.bucket]);
     await resolve(images, images.sha256());
   });
 });
