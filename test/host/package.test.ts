@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CHECKOUT, program } from '../../packaging/runtime-packages.ts';
+import type { Report } from '../../src/doctor/finding.ts';
 import { collectLogsOnFailure, eventually, Host } from './host.ts';
 import {
   define,
@@ -104,6 +105,11 @@ describe('the package', () => {
     await published(host(), 'main');
     expect(await deviceDigest(host(), '/dev/vg0/main')).toBe(await expectedDigest(image, 'raw'));
     await gate('main');
+    const { stdout: report } = await host().sh('lvp doctor --json', { reject: false });
+    const { findings } = JSON.parse(report) as Report;
+    // The one that is refused on purpose is no sign of health.
+    const broken = findings.filter(({ id, severity }) => severity === 'fail' && id !== 'health.volumes');
+    expect(broken).toEqual([]);
     await expect(gate('other')).rejects.toThrow(/VOLUME_NOT_BLANK|not blank/i);
   });
 
