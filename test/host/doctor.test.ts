@@ -75,7 +75,7 @@ describe('the doctor', () => {
        echo 'exit 0' >>${HOOK}; chmod 0644 ${HOOK}
        systemctl disable --quiet ${UNIT}
        mkdir -p /etc/systemd/system/${UNIT}.d
-       printf '[Service]\\nNoNewPrivileges=no\\nRestrictNamespaces=no\\n' >/etc/systemd/system/${UNIT}.d/loose.conf
+       printf '[Service]\\nNoNewPrivileges=no\\nRestrictNamespaces=no\\nPrivateUsers=no\\n' >/etc/systemd/system/${UNIT}.d/loose.conf
        printf '[Journal]\\nStorage=volatile\\n' >/etc/systemd/journald.conf.d/zz-volatile.conf
        systemctl daemon-reload
        systemctl restart ${UNIT}`,
