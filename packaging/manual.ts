@@ -42,7 +42,7 @@ export function lvpPage(edition: Edition): string {
     ...chapter('DESCRIPTION', [
       ...paragraphs(
         `${introduction}\n\nMost verbs ask the daemon, ${NAME}(8), over its control socket. Root may use it, and the members of the ` +
-          `group ${CONTROL_GROUP}. The verbs config check, setup and image write do without it.`,
+          `group ${CONTROL_GROUP}. The verbs config check, setup, image write and completion do without it.`,
       ),
     ]),
     ...chapter(

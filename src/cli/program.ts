@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { addAnnotate } from './annotate.ts';
 import { addCancel } from './cancel.ts';
+import { addCompletion } from './completion.ts';
 import { addConfig } from './config-check.ts';
 import { EXIT_HELP } from './exit-codes.ts';
 import type { ExitCode } from './exit-codes.ts';
@@ -44,6 +45,7 @@ export function buildProgram(finish: (code: ExitCode) => void): Command {
     addImage,
     addConfig,
     addSetup,
+    addCompletion,
   ]) {
     add(program, finish);
   }

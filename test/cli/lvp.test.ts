@@ -466,6 +466,8 @@ describe('help', () => {
     'image gc --help',
     'image write --help',
     'config check --help',
+    'setup --help',
+    'completion --help',
   ])('lvp %s', async (args) => {
     const { stdout, exitCode } = await lvp(args, { COLUMNS: '100' });
     expect(stdout).toMatchSnapshot();

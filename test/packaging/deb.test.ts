@@ -130,6 +130,18 @@ describe('the package', () => {
     }
   });
 
+  it('completes lvp in the three shells', async () => {
+    for (const [shell, place] of [
+      ['bash', 'bash-completion/completions/lvp'],
+      ['zsh', 'zsh/vendor-completions/_lvp'],
+      ['fish', 'fish/vendor_completions.d/lvp.fish'],
+    ] as const) {
+      await execa('cmp', [`src/cli/completion/lvp.${shell}`, join(root, 'usr/share', place)], {
+        cwd: CHECKOUT,
+      });
+    }
+  });
+
   it('says what it is, and what it needs', async () => {
     const text = await readFile(join(control, 'control'), 'utf8');
     expect(text).not.toContain('@VERSION@');

@@ -71,7 +71,8 @@ describe('lvp(1)', () => {
 
   it('has the exit codes, the environment, version and date', () => {
     for (const [code, meaning] of EXIT_MEANINGS) expect(shownPage).toContain(`\n${code}\n${meaning}\n`);
-    for (const name of ['-V, --version', 'LVP_SOCKET', 'NO_COLOR', CONFIG_PATH]) expect(shownPage).toContain(name);
+    for (const name of ['-V, --version', 'LVP_SOCKET', 'NO_COLOR', CONFIG_PATH])
+      expect(shownPage).toContain(name);
     expect(lvp).toContain('.TH LVP 1 "2026-11-22" "libvirt\\-volume\\-provisioner 1.2.3"');
   });
 });
