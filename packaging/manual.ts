@@ -15,6 +15,10 @@ import { sourceDate } from './sbom.ts';
 
 const NAME = 'libvirt-volume-provisioner';
 
+const ABOUT_THE_DAEMON =
+  `Most verbs ask the daemon, ${NAME}(8), over its control socket. Root may use it, and the members of the ` +
+  `group ${CONTROL_GROUP}. The verbs config check, setup, image write and completion do without it.`;
+
 /** What stands at the foot of a page. */
 export interface Edition {
   readonly version: string;
@@ -37,14 +41,11 @@ export function lvpPage(edition: Edition): string {
   return page([
     `.\\" Made by packaging/manual.ts from the verbs and options of lvp.`,
     heading('LVP 1', edition, 'User Commands'),
+    // Between long names, spaces that fill the line would tear the text apart.
+    '.ad l',
     ...chapter('NAME', [`lvp \\- ${text(summary.charAt(0).toLowerCase() + summary.slice(1))}`]),
     ...chapter('SYNOPSIS', verbs.map(usage).join('\n.br\n').split('\n')),
-    ...chapter('DESCRIPTION', [
-      ...paragraphs(
-        `${introduction}\n\nMost verbs ask the daemon, ${NAME}(8), over its control socket. Root may use it, and the members of the ` +
-          `group ${CONTROL_GROUP}. The verbs config check, setup, image write and completion do without it.`,
-      ),
-    ]),
+    ...chapter('DESCRIPTION', paragraphs(`${introduction}\n\n${ABOUT_THE_DAEMON}`)),
     ...chapter(
       'VERBS',
       verbs.flatMap((verb) => sectionOf(verb, shared)),

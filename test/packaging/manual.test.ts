@@ -105,7 +105,7 @@ describe.each([
   ['libvirt-volume-provisioner(8)', daemon],
 ])('the roff of %s', (_name, page) => {
   it('has no instruction but those of man(7)', () => {
-    const known = /^\.(?:\\"|(?:TH|SH|SS|TP|TQ|PP|RS|RE|EX|EE|br|B|I|BR|RI|IR)\b)/;
+    const known = /^\.(?:\\"|(?:TH|SH|SS|TP|TQ|PP|RS|RE|EX|EE|ad|br|B|I|BR|RI|IR)\b)/;
     const lines = page.split('\n').filter((line) => /^[.']/.test(line));
     expect(lines.length).toBeGreaterThan(20);
     expect(lines.filter((line) => !known.test(line))).toEqual([]);
