@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { LineCounter, parseDocument } from 'yaml';
+import { CONFIG_PATH } from '../core/config-path.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { KeepFree } from '../core/headroom.ts';
 import type { HostPolicy } from '../core/host-policy.ts';
@@ -17,8 +18,6 @@ import type { Origin } from './config/mistakes.ts';
 import { describeIssue } from './config/mistakes.ts';
 import { ConfigFile } from './config/schema.ts';
 import type { Secret } from './config/secret.ts';
-
-export const CONFIG_PATH = '/etc/libvirt-volume-provisioner/config.yaml';
 
 export interface Config {
   readonly minio: {

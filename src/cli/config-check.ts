@@ -1,6 +1,6 @@
 /** `lvp config check`: read the configuration as the daemon would, and say everything that is wrong. */
 import type { Command } from 'commander';
-import { CONFIG_PATH, loadConfig } from '../adapters/config-file.ts';
+import { CONFIG_PATH } from '../core/config-path.ts';
 import { EXIT } from './exit-codes.ts';
 import { serviceEnvironment } from './service-environment.ts';
 import type { AddVerb } from './verb.ts';
@@ -13,8 +13,9 @@ export const addConfig: AddVerb = (program, finish) => {
     .description('check the configuration; reports every mistake at once')
     .option('--config <path>', 'the file to check', CONFIG_PATH);
   common(check, ['sudo lvp config check', 'lvp config check --config ./config.yaml']).action(
-    (options: { config: string }, self: Command) => {
+    async (options: { config: string }, self: Command) => {
       const { output } = contextOf(self, finish);
+      const { loadConfig } = await import('../adapters/config-file.ts');
       const env = serviceEnvironment(options.config);
       const { config: loaded, warnings } = loadConfig({ path: options.config, env });
       output.result({ path: options.config, warnings, config: loaded }, () =>

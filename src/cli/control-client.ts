@@ -22,9 +22,11 @@ const ANSWER_BYTES_MAX = 16 * 2 ** 20;
 
 export class ControlClient {
   readonly #socket: string;
+  readonly #deadlineMs: number;
 
-  constructor(socket: string) {
+  constructor(socket: string, deadlineMs = ANSWER_DEADLINE_MS) {
     this.#socket = socket;
+    this.#deadlineMs = deadlineMs;
   }
 
   domains(): Promise<DomainStatus[]> {
@@ -92,7 +94,7 @@ export class ControlClient {
         method,
         path,
         headers: { 'content-type': typeof body === 'string' ? 'application/xml' : 'application/json' },
-        ...(onLine === undefined ? { signal: AbortSignal.timeout(ANSWER_DEADLINE_MS) } : {}),
+        ...(onLine === undefined ? { signal: AbortSignal.timeout(this.#deadlineMs) } : {}),
       },
       (response) => {
         let text = '';
@@ -145,7 +147,7 @@ export class ControlClient {
     const why: Readonly<Record<string, string>> = {
       ENOENT: 'there is no such socket',
       ECONNREFUSED: 'nobody listens there',
-      ABORT_ERR: `no answer within ${ANSWER_DEADLINE_MS / 1000} s`,
+      ABORT_ERR: `no answer within ${this.#deadlineMs / 1000} s`,
     };
     const reason = why[code] ?? (error instanceof Error ? error.message : String(error));
     return new ProvisionError({

@@ -15,16 +15,20 @@ export const EXIT = {
 } as const;
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
-export const EXIT_HELP = `Exit codes:
-  0  done; for status: every volume is ready
-  1  the operation failed; for status: a volume has failed
-  2  the command line is wrong, nothing was done
-  3  there is no such domain or disk
-  4  the provisioner cannot be reached
-  5  refused; for status: not ready yet, or held, cancelled or refused
-  6  for gc: something is left over that was not repaired
-  7  for doctor: warnings, or checks that could not be made
-  8  for doctor: a check has failed`;
+/** In the words of `lvp --help`, and of its manual page. */
+export const EXIT_MEANINGS: readonly (readonly [ExitCode, string])[] = [
+  [EXIT.ok, 'done; for status: every volume is ready'],
+  [EXIT.failed, 'the operation failed; for status: a volume has failed'],
+  [EXIT.usage, 'the command line is wrong, nothing was done'],
+  [EXIT.notFound, 'there is no such domain or disk'],
+  [EXIT.unreachable, 'the provisioner cannot be reached'],
+  [EXIT.notReady, 'refused; for status: not ready yet, or held, cancelled or refused'],
+  [EXIT.findings, 'for gc: something is left over that was not repaired'],
+  [EXIT.warnings, 'for doctor: warnings, or checks that could not be made'],
+  [EXIT.unwell, 'for doctor: a check has failed'],
+];
+
+export const EXIT_HELP = `Exit codes:\n${EXIT_MEANINGS.map(([code, meaning]) => `  ${code}  ${meaning}`).join('\n')}`;
 
 const CODE_OF: Partial<Record<ErrorCode, ExitCode>> = {
   USAGE: EXIT.usage,

@@ -4,7 +4,7 @@
  */
 import type { Command } from 'commander';
 import { Option } from 'commander';
-import { CONFIG_PATH } from '../adapters/config-file.ts';
+import { CONFIG_PATH } from '../core/config-path.ts';
 import { EXIT } from './exit-codes.ts';
 import { approximateSize } from '../core/size.ts';
 import type { ImageOptions } from './checked-request.ts';

@@ -1,15 +1,15 @@
-/** `lvp setup`: from an installed package to a running service; asks, tries everything out, then writes it down. */
+/**
+ * `lvp setup`: from an installed package to a running service; asks, tries everything out, then writes it down.
+ * What it needs for that is loaded when it is called: every other verb would have to wait for it, too.
+ */
 import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
-import { execa } from 'execa';
-import { CONFIG_PATH } from '../adapters/config-file.ts';
-import { openMinio } from '../adapters/minio-images.ts';
 import type { Config } from '../adapters/config-file.ts';
+import { CONFIG_PATH } from '../core/config-path.ts';
 import { ProvisionError } from '../core/errors.ts';
 import { EXIT } from './exit-codes.ts';
 import type { Answers, SetupOptions } from './setup/answers.ts';
 import { gatherAnswers, terminalAsk } from './setup/answers.ts';
-import { stageConfig } from './setup/write-config.ts';
 import type { AddVerb } from './verb.ts';
 import { common, contextOf } from './verb.ts';
 
@@ -43,6 +43,7 @@ export const addSetup: AddVerb = (program, finish) => {
     const { output } = contextOf(self, finish);
     refuseToReplace(options);
     const answers = await gatherAnswers(options, terminalAsk());
+    const { stageConfig } = await import('./setup/write-config.ts');
     const staged = stageConfig(options.config, answers);
     let written: readonly string[];
     let bucket: 'readable' | 'unknown';
@@ -77,6 +78,7 @@ function refuseToReplace({ config, replace = false }: Options): void {
 }
 
 async function checkVolumeGroups({ volumeGroups }: Answers): Promise<void> {
+  const { execa } = await import('execa');
   const asked = ['vgs', ['--noheadings', '--options', 'vg_name']] as const;
   const { stdout, stderr, exitCode } = await execa(...asked, { reject: false, timeout: COMMAND_LIMIT_MS });
   if (exitCode !== 0) {
@@ -98,6 +100,7 @@ async function checkVolumeGroups({ volumeGroups }: Answers): Promise<void> {
 
 /** Throws what is wrong in the words of the store's errors: address, certificate, keys or bucket. */
 async function checkStore({ minio }: Config, bucket: string): Promise<'readable' | 'unknown'> {
+  const { openMinio } = await import('../adapters/minio-images.ts');
   const images = openMinio(minio);
   try {
     return await images.probeBucket(bucket);
@@ -107,6 +110,7 @@ async function checkStore({ minio }: Config, bucket: string): Promise<'readable'
 }
 
 async function startService(): Promise<void> {
+  const { execa } = await import('execa');
   const { exitCode, stderr } = await execa('systemctl', ['restart', SERVICE], {
     reject: false,
     timeout: COMMAND_LIMIT_MS,

@@ -21,8 +21,17 @@ export function contextOf(command: Command, finish: (code: ExitCode) => void): C
   return { client: new ControlClient(path), output: new Output(json), finish };
 }
 
+/** For the manual page: commander keeps what stands under --help as text only. */
+const EXAMPLES = new WeakMap<Command, readonly string[]>();
+
+/** Command lines that show a verb at work. */
+export function examplesOf(command: Command): readonly string[] {
+  return EXAMPLES.get(command) ?? [];
+}
+
 /** Options that every verb takes, and its examples under --help. */
 export function common(command: Command, examples: readonly string[]): Command {
+  EXAMPLES.set(command, examples);
   return command
     .option('--json', 'print JSON, for programs')
     .option('--socket <path>', `the provisioner's control socket (default: ${CONTROL_SOCKET})`)

@@ -469,6 +469,7 @@ describe('help', () => {
     'config check --help',
     'setup --help',
     'doctor --help',
+    'completion --help',
   ])('lvp %s', async (args) => {
     const { stdout, exitCode } = await lvp(args, { COLUMNS: '100' });
     expect(stdout).toMatchSnapshot();

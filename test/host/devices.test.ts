@@ -143,9 +143,11 @@ describe('a disk', () => {
   });
 
   it('whose bad blocks a write makes good is filled all the same', async () => {
-    // Reads of them fail until they have been written to: one in each extent, counted from the disk's beginning.
-    const toBlock = (sector: number) => (ON_DISK + sector) / DUST_SECTORS;
-    const [first, end] = [SECTORS.sound, SECTORS.data].map((sector) => toBlock(sector) + 1);
+    // Reads of them fail until they have been written to: one in the middle of each extent, since LVM reads the
+    // first ones of a volume before it writes there. They are counted from the beginning of the whole disk.
+    const [first, end] = [SECTORS.sound, SECTORS.data].map(
+      (sector) => (ON_DISK + sector + EXTENT_SECTORS / 2) / DUST_SECTORS,
+    );
     const tell = `dmsetup message data ${SECTORS.sound}`;
     const countBad = async () => {
       const { stdout } = await host().sh(`${tell} countbadblocks`);

@@ -75,7 +75,7 @@ describe('the doctor', () => {
        echo 'exit 0' >>${HOOK}; chmod 0644 ${HOOK}
        systemctl disable --quiet ${UNIT}
        mkdir -p /etc/systemd/system/${UNIT}.d
-       printf '[Service]\\nNoNewPrivileges=no\\nRestrictNamespaces=no\\nPrivateUsers=no\\n' >/etc/systemd/system/${UNIT}.d/loose.conf
+       printf '[Service]\\nNoNewPrivileges=no\\nRestrictNamespaces=no\\nCapabilityBoundingSet=CAP_KILL\\n' >/etc/systemd/system/${UNIT}.d/loose.conf
        printf '[Journal]\\nStorage=volatile\\n' >/etc/systemd/journald.conf.d/zz-volatile.conf
        systemctl daemon-reload
        systemctl restart ${UNIT}`,
@@ -85,7 +85,12 @@ describe('the doctor', () => {
       ...['fail files.config-folder', 'fail credentials.files'],
     ];
     const others = [
-      ...['fail units.daemon.process', 'warn units.daemon.own-kind', 'fail units.daemon.no-new-privileges'],
+      ...[
+        'fail units.daemon.process',
+        'fail units.daemon.capabilities',
+        'warn units.daemon.own-kind',
+        'fail units.daemon.no-new-privileges',
+      ],
       'fail journal.persistent',
     ];
     const { report: broken, exitCode } = await examined();

@@ -120,6 +120,28 @@ describe('the package', () => {
     expect(stdout).toBe(program().version);
   });
 
+  it('has a manual page for each of its commands', async () => {
+    const pages = files().filter((path) => path.startsWith('usr/share/man/'));
+    expect(pages).toEqual(['usr/share/man/man1/lvp.1.gz', `usr/share/man/man8/${NAME}.8.gz`]);
+    for (const page of pages) {
+      // Of the moment that the package says it is from.
+      const { stdout } = await execa('zcat', [join(root, page)]);
+      expect(stdout).toMatch(/^\.TH .* "2023-11-14" /m);
+    }
+  });
+
+  it('completes lvp in the three shells', async () => {
+    for (const [shell, place] of [
+      ['bash', 'bash-completion/completions/lvp'],
+      ['zsh', 'zsh/vendor-completions/_lvp'],
+      ['fish', 'fish/vendor_completions.d/lvp.fish'],
+    ] as const) {
+      await execa('cmp', [`src/cli/completion/lvp.${shell}`, join(root, 'usr/share', place)], {
+        cwd: CHECKOUT,
+      });
+    }
+  });
+
   it('says what it is, and what it needs', async () => {
     const text = await readFile(join(control, 'control'), 'utf8');
     expect(text).not.toContain('@VERSION@');

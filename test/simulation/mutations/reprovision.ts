@@ -42,7 +42,8 @@ export const REPROVISION: readonly Mutant[] = [
   },
   {
     name: 'the volume to be made again is given up at once',
-    killedBy: 'names-mean-finished',
+    // Which says that it was removed while it was sealed.
+    killedBy: 'no-defect',
     changes: [
       {
         file: 'provision/reprovision.ts',

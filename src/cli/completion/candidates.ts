@@ -1,0 +1,74 @@
+/** The words that may be completed to: those of the program, and those that the daemon knows. */
+import type { DomainStatus } from '../../core/control-protocol.ts';
+import type { CachedImages } from '../../core/image-protocol.ts';
+import { approximateSize } from '../../core/size.ts';
+import type { Candidate, Wanted } from './wanted.ts';
+
+/** What the daemon is asked; each may fail, which only means that there is less to choose from. */
+export interface Known {
+  readonly domains: () => Promise<readonly DomainStatus[]>;
+  readonly images: () => Promise<CachedImages>;
+}
+
+/** Only words that go on from what is typed; each once. */
+export async function candidatesFor({ place, typed }: Wanted, known: Known): Promise<readonly Candidate[]> {
+  const all = await allFor(place, known);
+  const words = new Set<string>();
+  return all.filter(({ word }) => {
+    if (!word.startsWith(typed) || words.has(word)) return false;
+    if (place.kind !== 'words' && !isName(word)) return false;
+    words.add(word);
+    return true;
+  });
+}
+
+/** Of what others have named: nothing that lvp would take for an option, or a terminal for an instruction. */
+function isName(word: string): boolean {
+  return !/^-|\p{Cc}/u.test(word);
+}
+
+async function allFor(place: Wanted['place'], known: Known): Promise<readonly Candidate[]> {
+  switch (place.kind) {
+    case 'words':
+      return place.candidates;
+    case 'vm':
+      return (await domainsOf(known)).map(({ name, volumes }) => ({ word: name, about: statesOf(volumes) }));
+    case 'disk': {
+      const domains = await domainsOf(known);
+      const domain = domains.find(({ name, uuid }) => name === place.vm || uuid === place.vm);
+      return (domain?.volumes ?? []).map(({ target, state, image }) => ({
+        word: target,
+        about: `${state}, ${image}`,
+      }));
+    }
+    case 'image':
+      return imagesOf(known);
+    case 'file':
+    case 'unknown':
+      return [];
+  }
+}
+
+async function imagesOf(known: Known): Promise<readonly Candidate[]> {
+  const [cached, domains] = await Promise.all([
+    known.images().catch(() => ({ images: [] })),
+    domainsOf(known),
+  ]);
+  return [
+    ...cached.images.map(({ image, sizeBytes }) => ({
+      word: image,
+      about: `${approximateSize(sizeBytes)}, in the cache`,
+    })),
+    ...domains.flatMap(({ name, volumes }) =>
+      volumes.map(({ image }) => ({ word: image, about: `on a disk of ${name}` })),
+    ),
+  ];
+}
+
+function domainsOf(known: Known): Promise<readonly DomainStatus[]> {
+  return known.domains().catch(() => []);
+}
+
+function statesOf(volumes: DomainStatus['volumes']): string {
+  return volumes.length === 0 ? 'refused' : [...new Set(volumes.map(({ state }) => state))].join(', ');
+}

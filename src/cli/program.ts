@@ -1,0 +1,62 @@
+/** The command line of `lvp` as a whole. Building it runs nothing, so that its manual page can be made from it. */
+import { readFileSync } from 'node:fs';
+import { Command } from 'commander';
+import { addAnnotate } from './annotate.ts';
+import { addCancel } from './cancel.ts';
+import { addCompletion } from './completion.ts';
+import { addConfig } from './config-check.ts';
+import { addDoctor } from './doctor.ts';
+import { EXIT_HELP } from './exit-codes.ts';
+import type { ExitCode } from './exit-codes.ts';
+import { addExplain } from './explain.ts';
+import { addGc } from './gc.ts';
+import { addHandover } from './handover.ts';
+import { addImage } from './image.ts';
+import { addList } from './list.ts';
+import { addProvision } from './provision.ts';
+import { addReceive } from './receive.ts';
+import { addReprovision } from './reprovision.ts';
+import { addRetry } from './retry.ts';
+import { addSetup } from './setup.ts';
+import { addStatus } from './status.ts';
+
+const INTRODUCTION = `Fills the LVM volumes of libvirt domains from images in MinIO, before they start.
+
+VM is a domain's name or UUID, DISK the target of one of its disks (vda), IMAGE an object as BUCKET/KEY.`;
+
+/** All verbs with their options; `finish` is told how the one that was called has ended. */
+export function buildProgram(finish: (code: ExitCode) => void): Command {
+  const program = new Command('lvp')
+    .description(INTRODUCTION)
+    .version(versionOf(), '-V, --version')
+    .showHelpAfterError('See: lvp --help')
+    .exitOverride();
+  for (const add of [
+    addList,
+    addStatus,
+    addAnnotate,
+    addExplain,
+    addCancel,
+    addRetry,
+    addReprovision,
+    addProvision,
+    addHandover,
+    addReceive,
+    addGc,
+    addImage,
+    addConfig,
+    addSetup,
+    addDoctor,
+    addCompletion,
+  ]) {
+    add(program, finish);
+  }
+  return program.addHelpText('after', `\n${EXIT_HELP}`);
+}
+
+function versionOf(): string {
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+    version: string;
+  };
+  return version;
+}
