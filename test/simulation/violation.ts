@@ -9,17 +9,19 @@ export class Violation extends Error {
 }
 
 /** The promises, by the names that docs/reliability.md gives them. */
-export type Oracle =
-  | 'exact-bytes'
-  | 'no-write-after-seal'
-  | 'only-sealed-starts'
-  | 'foreign-untouched'
-  | 'incoming-not-filled'
-  | 'names-mean-finished'
-  | 'deleted-on-proof'
-  | 'gate-in-time'
-  | 'in-agreement'
-  | 'nothing-left'
-  | 'stays-stopped'
-  | 'ready-in-the-end'
-  | 'no-defect';
+export const ORACLES = [
+  'exact-bytes',
+  'no-write-after-seal',
+  'only-sealed-starts',
+  'foreign-untouched',
+  'incoming-not-filled',
+  'names-mean-finished',
+  'deleted-on-proof',
+  'gate-in-time',
+  'in-agreement',
+  'nothing-left',
+  'stays-stopped',
+  'ready-in-the-end',
+  'no-defect',
+] as const;
+export type Oracle = (typeof ORACLES)[number];

@@ -10,6 +10,7 @@ export interface Change {
 
 export interface Mutant {
   readonly name: string;
+  /** Which promise it breaks; others may be broken sooner. */
   readonly killedBy: Oracle;
   readonly changes: readonly Change[];
 }

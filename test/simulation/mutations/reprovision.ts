@@ -42,8 +42,7 @@ export const REPROVISION: readonly Mutant[] = [
   },
   {
     name: 'the volume to be made again is given up at once',
-    // Which says that it was removed while it was sealed.
-    killedBy: 'no-defect',
+    killedBy: 'names-mean-finished',
     changes: [
       {
         file: 'provision/reprovision.ts',
