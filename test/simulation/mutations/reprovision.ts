@@ -36,11 +36,6 @@ export const REPROVISION: readonly Mutant[] = [
     ],
   },
   {
-    name: 'a volume that was put aside is filled anew unasked',
-    killedBy: 'nothing-left',
-    changes: [{ file: 'core/plan.ts', from: 'if (aside !== undefined) return aside;', to: '' }],
-  },
-  {
     name: 'the volume to be made again is given up at once',
     killedBy: 'names-mean-finished',
     changes: [
