@@ -159,6 +159,9 @@ export class Judge {
       if (this.#isAsideForNothing(volume, ledger)) {
         throw new Violation('nothing-left', `${volume.lv} stands aside, and nothing is under way`);
       }
+      if (this.#isAside(volume) && this.#hasGuest(volume)) {
+        throw new Violation('in-agreement', `${volume.lv} stands aside, and a guest runs on it`);
+      }
     }
     for (const record of ledger.fills()) {
       const { state, domainName, request, fillId, location } = record;
@@ -214,6 +217,15 @@ export class Judge {
       intent?.replaces === seal.fillId &&
       ledger.fills().some(({ fillId, state }) => fillId === heir.fillId && state === 'ready')
     );
+  }
+
+  #isAside(volume: ModelVolume): boolean {
+    const seal = sealOf(volume);
+    return seal !== undefined && volume.lv === retiredName(seal.fillId);
+  }
+
+  #hasGuest(volume: ModelVolume): boolean {
+    return [...this.#group.bookOf(volume).openers].some(({ what }) => what === 'guest');
   }
 
   /** A volume that was put aside stays so only while somebody else has its name, or its domain is arriving. */
