@@ -16,12 +16,15 @@ const ZEROS = Buffer.alloc(256 * 1024);
 export class Disk {
   readonly bytes: Buffer;
   readonly #stable: Buffer;
+  /** A 1 for each byte that was written and outlasts a power cut. */
+  readonly #kept: Buffer;
   #unsynced: { readonly offsetBytes: number; readonly bytes: Buffer }[] = [];
 
   constructor(sizeBytes: number) {
     this.bytes = Buffer.alloc(sizeBytes, TENANT);
     this.bytes.fill(0, 0, HEAD_BYTES);
     this.#stable = Buffer.from(this.bytes);
+    this.#kept = Buffer.alloc(sizeBytes);
   }
 
   get isBlank(): boolean {
@@ -32,6 +35,11 @@ export class Disk {
 
   get stable(): Buffer {
     return this.#stable;
+  }
+
+  /** Whether all of the first so many bytes were written and outlast a power cut. */
+  isKeptTo(bytes: number): boolean {
+    return !this.#kept.subarray(0, bytes).includes(0);
   }
 
   write(bytes: Uint8Array, offsetBytes: number): void {
@@ -46,16 +54,21 @@ export class Disk {
   }
 
   sync(): void {
-    for (const { offsetBytes, bytes } of this.#unsynced) this.#stable.set(bytes, offsetBytes);
+    for (const { offsetBytes, bytes } of this.#unsynced) this.#keep(offsetBytes, bytes);
     this.#unsynced = [];
   }
 
   losePower(random: Random): void {
     for (const { offsetBytes, bytes } of this.#unsynced) {
-      if (random.chance(0.5)) this.#stable.set(bytes, offsetBytes);
+      if (random.chance(0.5)) this.#keep(offsetBytes, bytes);
     }
     this.#unsynced = [];
     this.bytes.set(this.#stable);
+  }
+
+  #keep(offsetBytes: number, bytes: Buffer): void {
+    this.#stable.set(bytes, offsetBytes);
+    this.#kept.fill(1, offsetBytes, offsetBytes + bytes.length);
   }
 }
 

@@ -4,7 +4,7 @@ import type { Seal } from '../../src/core/volume.ts';
 import type { VolumeRequest } from '../../src/core/request.ts';
 import { imageName } from '../../src/core/request.ts';
 import { doomedVolumes } from '../../src/provision/end-of-volume.ts';
-import type { FillRecord, Ledger } from '../../src/provision/ports.ts';
+import type { FillCheckpoint, FillRecord, Ledger } from '../../src/provision/ports.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';
 import { isImageAndZeros } from './disk.ts';
 import type { DiskSpec, DomainSpec } from './domains.ts';
@@ -109,6 +109,16 @@ export class Judge {
         `${volume.lv} was sealed while it could still be written to`,
       );
     }
+  }
+
+  /** What a journal says is done is not done again: it must be there after a power cut. All images here are raw. */
+  onCheckpoint({ volumeUuid, objectBytes }: FillCheckpoint): void {
+    const volume = this.#group.model.volumes.find(({ uuid }) => uuid === volumeUuid);
+    if (volume === undefined || this.#group.bookOf(volume).disk.isKeptTo(objectBytes)) return;
+    throw new Violation(
+      'exact-bytes',
+      `a journal says that ${volume.lv} has ${objectBytes} bytes, but a power cut now would lose some`,
+    );
   }
 
   onStart(spec: DomainSpec, volumes: readonly ModelVolume[], askedAtMs: number): void {

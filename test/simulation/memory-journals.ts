@@ -6,10 +6,12 @@ import type { Life } from './life.ts';
 
 export class MemoryJournals {
   readonly #faults: Faults;
+  readonly #onWrite: (checkpoint: FillCheckpoint) => void;
   #checkpoints = new Map<string, FillCheckpoint>();
 
-  constructor(faults: Faults) {
+  constructor(faults: Faults, onWrite: (checkpoint: FillCheckpoint) => void) {
     this.#faults = faults;
+    this.#onWrite = onWrite;
   }
 
   lose(): void {
@@ -29,6 +31,7 @@ export class MemoryJournals {
       },
       write: async (fillId, checkpoint) => {
         await step('write');
+        this.#onWrite(checkpoint);
         this.#checkpoints.set(fillId, checkpoint);
         await daemon.step('journal written');
       },

@@ -128,7 +128,11 @@ export class Simulation {
     this.store = new Store(this.faults, nowMs);
     for (const name of IMAGE_NAMES) this.store.put(name, newImage(random), { sidecar: true });
     this.ledger = new MemoryLedger(this.faults, this.census);
-    this.journals = new MemoryJournals(this.faults);
+    this.journals = new MemoryJournals(this.faults, (checkpoint) => {
+      this.#try(() => {
+        this.judge.onCheckpoint(checkpoint);
+      });
+    });
     this.judge = new Judge(this.group, this.store, nowMs);
     const { agenda, faults, group } = this;
     this.libvirt = new Libvirt({ agenda, random: new Random(seed, STREAM.libvirt), faults, group, trace });
