@@ -8,6 +8,7 @@ import { CONFIG_PATH } from '../core/config-path.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { KeepFree } from '../core/headroom.ts';
 import type { HostPolicy } from '../core/host-policy.ts';
+import type { Subnet } from '../core/subnet.ts';
 import type { MinisignKey } from '../core/minisign.ts';
 import type { FillLimits } from '../core/fill-limits.ts';
 import type { SecretResult } from './config/credentials.ts';
@@ -26,9 +27,7 @@ export interface Config {
     /** Only these buckets may be named in annotations; undefined: any. */
     readonly buckets: readonly string[] | undefined;
     /** Only with these is a connection made; undefined: with whatever the endpoint's name stands for. */
-    readonly addresses:
-      | readonly { readonly address: string; readonly prefix: number; readonly family: 'ipv4' | 'ipv6' }[]
-      | undefined;
+    readonly addresses: readonly Subnet[] | undefined;
     /** PEM text of the certificate authority to trust instead of the system's. */
     readonly ca: string | undefined;
     readonly accessKey: Secret;

@@ -4,13 +4,7 @@
  */
 import dns from 'node:dns';
 import net from 'node:net';
-
-/** The addresses that begin with the first `prefix` bits of `address`. */
-export interface Subnet {
-  readonly address: string;
-  readonly prefix: number;
-  readonly family: 'ipv4' | 'ipv6';
-}
+import type { Subnet } from '../core/subnet.ts';
 
 /** The store's name stands for no address that is allowed, or its address is not. Nothing was sent. */
 export class AddressRefused extends Error {

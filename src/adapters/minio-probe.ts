@@ -8,15 +8,19 @@ import net from 'node:net';
 import tls from 'node:tls';
 import { z } from 'zod';
 import type { ImageReference } from '../core/request.ts';
+import type { Subnet } from '../core/subnet.ts';
 import type { StoreFacts } from '../doctor/host.ts';
+import { StoreAddresses } from './minio-addresses.ts';
 import type { StoreAccess } from './minio-requests.ts';
-import { isSecure, RequestSigner } from './minio-requests.ts';
+import { hostOf, isSecure, RequestSigner } from './minio-requests.ts';
 
 const TIME_MAX_MS = 5_000;
 const BODY_BYTES_MAX = 2 ** 20;
 
 export interface ProbeAccess extends StoreAccess {
   readonly ca: string | undefined;
+  /** Connections are made with these alone, as those of fills are. */
+  readonly addresses?: readonly Subnet[] | undefined;
 }
 
 /** Throws if nobody answers. */
@@ -41,11 +45,13 @@ export async function probeStore(access: ProbeAccess): Promise<StoreFacts> {
 }
 
 /** A handshake and nothing else; the certificate is looked at whether it is accepted or not. */
-function shakeHands({ endpoint, ca }: ProbeAccess): Promise<NonNullable<StoreFacts['certificate']>> {
+async function shakeHands(access: ProbeAccess): Promise<NonNullable<StoreFacts['certificate']>> {
+  const { endpoint, ca } = access;
   const { promise, resolve, reject } = Promise.withResolvers<NonNullable<StoreFacts['certificate']>>();
   const host = hostOf(endpoint);
   const socket = tls.connect({
     ...{ host, port: Number(endpoint.port) || 443, minVersion: 'TLSv1.2', rejectUnauthorized: false },
+    ...lookupWithin(access, host),
     ...(net.isIP(host) === 0 ? { servername: host } : {}),
     ...(ca === undefined ? {} : { ca }),
   });
@@ -62,6 +68,14 @@ function shakeHands({ endpoint, ca }: ProbeAccess): Promise<NonNullable<StoreFac
     socket.destroy();
   });
   return promise;
+}
+
+/** For a socket to that host; throws AddressRefused for an address outside. */
+function lookupWithin({ addresses }: ProbeAccess, host: string): { readonly lookup?: net.LookupFunction } {
+  if (addresses === undefined) return {};
+  const allowed = new StoreAddresses(addresses);
+  allowed.check(host);
+  return { lookup: allowed.lookup };
 }
 
 interface Told {
@@ -87,6 +101,7 @@ async function ask(access: ProbeAccess, image?: ImageReference): Promise<Told> {
   const options: https.RequestOptions = {
     ...{ host, port, path: first.split(' ')[1], headers, agent: false, minVersion: 'TLSv1.2' },
     ...(access.ca === undefined ? {} : { ca: access.ca }),
+    ...lookupWithin(access, host),
     signal: AbortSignal.timeout(TIME_MAX_MS),
   };
   const sent = (isSecure(access) ? https : http).request(options, (answer) => {
@@ -131,8 +146,4 @@ function writableBucketsOf(body: string): readonly string[] | undefined {
   } catch {
     return undefined;
   }
-}
-
-function hostOf(endpoint: URL): string {
-  return endpoint.hostname.replace(/^\[|\]$/g, '');
 }

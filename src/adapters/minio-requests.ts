@@ -42,12 +42,17 @@ export function isSecure(access: StoreAccess): boolean {
   return access.endpoint.protocol === 'https:';
 }
 
+/** Without the brackets that a URL puts around an IPv6 address. */
+export function hostOf({ hostname }: URL): string {
+  return hostname.replace(/^\[|\]$/g, '');
+}
+
 /** A client that sends its requests through `transport`. */
 export function minioClient(access: StoreAccess, transport: ClientOptions['transport']): Client {
   const { endpoint, accessKey, secretKey, region, pathStyle } = access;
   const secure = isSecure(access);
   return new Client({
-    endPoint: endpoint.hostname.replace(/^\[|\]$/g, ''),
+    endPoint: hostOf(endpoint),
     port: Number(endpoint.port) || (secure ? 443 : 80),
     useSSL: secure,
     accessKey,

@@ -94,6 +94,16 @@ describe('over TLS', () => {
     expect(asked).toEqual([]);
   });
 
+  it.each(['127.0.0.1', 'localhost'])('goes to no address outside minio.addresses, as %s', async (host) => {
+    asked.length = 0;
+    const outside = new URL(`https://${host}:${endpoint.port}`);
+    const addresses = [{ address: '10.1.2.0', prefix: 24, family: 'ipv4' }] as const;
+    await expect(probeStore({ endpoint: outside, ...KEYS, ca, addresses })).rejects.toThrow(
+      /not within minio\.addresses/,
+    );
+    expect(asked).toEqual([]);
+  });
+
   it('does not wait for who does not answer', async () => {
     await expect(probeStore({ endpoint: new URL('https://127.0.0.1:1'), ...KEYS, ca })).rejects.toThrow(
       /ECONNREFUSED/,

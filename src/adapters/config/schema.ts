@@ -8,6 +8,7 @@ import type { KeepFree } from '../../core/headroom.ts';
 import { KEEP_NOTHING_FREE } from '../../core/headroom.ts';
 import type { MinisignKey } from '../../core/minisign.ts';
 import { parseMinisignKey } from '../../core/minisign.ts';
+import type { Subnet } from '../../core/subnet.ts';
 import { parseSize } from '../../core/size.ts';
 import {
   duration,
@@ -37,13 +38,6 @@ const endpoint = leaf(
     return isEndpoint ? url : undefined;
   },
 );
-
-/** A range of addresses: those that begin with the first `prefix` bits of `address`. */
-interface Subnet {
-  readonly address: string;
-  readonly prefix: number;
-  readonly family: 'ipv4' | 'ipv6';
-}
 
 function parseSubnet(value: unknown): Subnet | undefined {
   const [, address = '', bits] = /^([0-9A-Fa-f.:]+)(?:\/(\d{1,3}))?$/.exec(String(value)) ?? [];
