@@ -1,6 +1,5 @@
 #!/usr/bin/env node
 /** The daemon: the only place that knows all parts. `libvirt-volume-provisioner run` */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { BlockDevices } from './adapters/block-device.ts';
 import { readBootId } from './adapters/boot-id.ts';
@@ -18,6 +17,7 @@ import { libvirtOverDbus } from './adapters/libvirt-dbus.ts';
 import { openLog } from './adapters/log.ts';
 import { LvmHelper } from './adapters/lvm-helper.ts';
 import { openMinio } from './adapters/minio-images.ts';
+import { programVersion } from './adapters/program-version.ts';
 import { keepWatchdogFed, systemdNotify } from './adapters/systemd-notify.ts';
 import { WorkerThreads } from './adapters/threads.ts';
 import { CONFIG_PATH } from './core/config-path.ts';
@@ -206,8 +206,7 @@ async function main(words: readonly string[]): Promise<number> {
     return 0;
   }
   if (words.includes('--version')) {
-    const about = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
-    process.stdout.write(`${(JSON.parse(about) as { version: string }).version}\n`);
+    process.stdout.write(`${programVersion()}\n`);
     return 0;
   }
   const [verb, option, path = CONFIG_PATH, ...rest] = words;

@@ -1,8 +1,8 @@
 /** The work of `lvp doctor`, apart from its options: what it needs takes time to load. */
-import { readFileSync } from 'node:fs';
 import { loadConfig } from '../adapters/config-file.ts';
 import { LocalHost } from '../adapters/host/local-host.ts';
 import { probeStore } from '../adapters/minio-probe.ts';
+import { programVersion } from '../adapters/program-version.ts';
 import { DomainList } from '../core/control-protocol.ts';
 import { ProvisionError } from '../core/errors.ts';
 import { GarbageReport } from '../core/garbage-protocol.ts';
@@ -65,9 +65,4 @@ async function answerOf<T>(ask: () => Promise<T>): Promise<Answer<T>> {
     const hint = error instanceof ProvisionError && error.hint !== undefined ? ` ${error.hint}` : '';
     return { is: 'unknown', why: `${message}${hint}` };
   }
-}
-
-function programVersion(): string {
-  const about = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(about) as { version: string }).version;
 }

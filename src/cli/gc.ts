@@ -1,10 +1,10 @@
 /** `lvp gc`: what is left over on this host, and its repair. */
-import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
 import type { Finding, GarbageRequest } from '../core/garbage-protocol.ts';
 import { GarbageReport } from '../core/garbage-protocol.ts';
 import { ProvisionError } from '../core/errors.ts';
 import { EXIT } from './exit-codes.ts';
+import { askOnTerminal } from './terminal.ts';
 import type { AddVerb, Context } from './verb.ts';
 import { common, contextOf } from './verb.ts';
 
@@ -68,12 +68,8 @@ async function ask({ output }: Context, orphans: readonly Finding[]): Promise<st
     });
   }
   for (const orphan of orphans) output.note(lineOf(orphan, true));
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    return await terminal.question(`These hold data, which is lost then. Type their number to delete them: `);
-  } finally {
-    terminal.close();
-  }
+  const question = 'These hold data, which is lost then. Type their number to delete them: ';
+  return (await askOnTerminal(question)) ?? '';
 }
 
 function textOf(findings: readonly Finding[], isDryRun: boolean): string {

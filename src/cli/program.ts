@@ -1,6 +1,6 @@
 /** The command line of `lvp` as a whole. Building it runs nothing, so that its manual page can be made from it. */
-import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { programVersion } from '../adapters/program-version.ts';
 import { addAnnotate } from './annotate.ts';
 import { addCancel } from './cancel.ts';
 import { addCompletion } from './completion.ts';
@@ -28,7 +28,7 @@ VM is a domain's name or UUID, DISK the target of one of its disks (vda), IMAGE 
 export function buildProgram(finish: (code: ExitCode) => void): Command {
   const program = new Command('lvp')
     .description(INTRODUCTION)
-    .version(versionOf(), '-V, --version')
+    .version(programVersion(), '-V, --version')
     .showHelpAfterError('See: lvp --help')
     .exitOverride();
   for (const add of [
@@ -52,11 +52,4 @@ export function buildProgram(finish: (code: ExitCode) => void): Command {
     add(program, finish);
   }
   return program.addHelpText('after', `\n${EXIT_HELP}`);
-}
-
-function versionOf(): string {
-  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
-    version: string;
-  };
-  return version;
 }

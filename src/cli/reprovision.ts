@@ -1,11 +1,11 @@
 /** `lvp reprovision VM DISK`: have a published volume made again, after saying what is lost by it. */
-import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
 import type { DomainStatus, ReprovisionResult } from '../core/control-protocol.ts';
 import { ProvisionError } from '../core/errors.ts';
 import { approximateSize } from '../core/size.ts';
 import type { ExitCode } from './exit-codes.ts';
 import { EXIT } from './exit-codes.ts';
+import { askOnTerminal } from './terminal.ts';
 import type { AddVerb, Context } from './verb.ts';
 import { common, contextOf } from './verb.ts';
 import { watch } from './watch.ts';
@@ -61,15 +61,8 @@ async function ask({ client, output }: Context, vm: string, disk: string): Promi
   }
   const preview = await client.reprovision(vm, { target: disk, dryRun: true });
   output.note(lossText(preview));
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
   // Without an answer (end of input) it is no.
-  const over = new Promise<string>((resolve) => {
-    terminal.once('close', () => {
-      resolve('');
-    });
-  });
-  const typed = await Promise.race([terminal.question(`Type the domain's name to go on: `), over]);
-  terminal.close();
+  const typed = (await askOnTerminal(`Type the domain's name to go on: `)) ?? '';
   if (typed.trim() === preview.name) return preview.confirm;
   throw new ProvisionError({
     code: 'USAGE',

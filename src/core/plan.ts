@@ -138,6 +138,7 @@ type Decided = readonly [DiskDecision, string];
 
 /** What is there already counts with its size: nobody makes it smaller. What is to arrive is not filled by us. */
 function judgeDisk({ hostPolicy, domain, ...input }: PlanInput, disk: LocatedVolume): Verdict | undefined {
+  if (hostPolicy === undefined) return undefined;
   const { request, location } = disk;
   const found = volumeOf(input, disk);
   const state = found === undefined ? undefined : readMark(found.tags).state;

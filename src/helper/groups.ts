@@ -11,7 +11,6 @@ import { z } from 'zod';
 import { ProvisionError } from '../core/errors.ts';
 import { isVgName } from '../core/lvm-names.ts';
 
-export const CONFIG_PATH = '/etc/libvirt-volume-provisioner/config.yaml';
 const CONFIG_BYTES_MAX = 1024 * 1024;
 const GROUPS_MAX = 64;
 

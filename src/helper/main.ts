@@ -8,7 +8,8 @@ import { describeProblem, ProvisionError, toProblem } from '../core/errors.ts';
 import type { Connections } from './connections.ts';
 import { serveLines } from './connections.ts';
 import { devices } from './devices.ts';
-import { CONFIG_PATH, ConfiguredGroups } from './groups.ts';
+import { CONFIG_PATH } from '../core/config-path.ts';
+import { ConfiguredGroups } from './groups.ts';
 import { lvm } from './lvm.ts';
 import { answer } from './requests.ts';
 

@@ -169,7 +169,7 @@ export class Judge {
       if (this.#isAsideForNothing(volume, ledger)) {
         throw new Violation('nothing-left', `${volume.lv} stands aside, and nothing is under way`);
       }
-      if (this.#isAside(volume) && this.#hasGuest(volume)) {
+      if (asideSealOf(volume) !== undefined && this.#hasGuest(volume)) {
         throw new Violation('in-agreement', `${volume.lv} stands aside, and a guest runs on it`);
       }
     }
@@ -229,19 +229,14 @@ export class Judge {
     );
   }
 
-  #isAside(volume: ModelVolume): boolean {
-    const seal = sealOf(volume);
-    return seal !== undefined && volume.lv === retiredName(seal.fillId);
-  }
-
   #hasGuest(volume: ModelVolume): boolean {
     return [...this.#group.bookOf(volume).openers].some(({ what }) => what === 'guest');
   }
 
   /** A volume that was put aside stays so only while somebody else has its name, or its domain is arriving. */
   #isAsideForNothing(volume: ModelVolume, ledger: Ledger): boolean {
-    const seal = sealOf(volume);
-    if (seal === undefined || volume.lv !== retiredName(seal.fillId)) return false;
+    const seal = asideSealOf(volume);
+    if (seal === undefined) return false;
     if (this.isIncoming(seal.domainUuid)) return false;
     if (this.#group.model.find(seal.target) === undefined) return true;
     // With the ledger lost there is no proof any more.
@@ -251,10 +246,7 @@ export class Judge {
 
   #asideOf(lv: string): Seal | undefined {
     return this.#group.model.volumes
-      .flatMap((volume) => {
-        const seal = sealOf(volume);
-        return seal !== undefined && volume.lv === retiredName(seal.fillId) ? [seal] : [];
-      })
+      .flatMap((volume) => asideSealOf(volume) ?? [])
       .find(({ target }) => target === lv);
   }
 
@@ -355,4 +347,10 @@ export class Judge {
 function sealOf(volume: ModelVolume): Seal | undefined {
   const mark = readMark(volume.tags);
   return mark.state === 'ready' ? mark : undefined;
+}
+
+/** The seal of a volume that was put aside. */
+function asideSealOf(volume: ModelVolume): Seal | undefined {
+  const seal = sealOf(volume);
+  return seal !== undefined && volume.lv === retiredName(seal.fillId) ? seal : undefined;
 }

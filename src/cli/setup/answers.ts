@@ -1,8 +1,7 @@
 /** What `lvp setup` has to know: from its options, or asked for on the terminal. */
 import { readFileSync } from 'node:fs';
-import { createInterface } from 'node:readline/promises';
-import { Writable } from 'node:stream';
 import { ProvisionError } from '../../core/errors.ts';
+import { askOnTerminal } from '../terminal.ts';
 
 export interface SetupOptions {
   readonly endpoint?: string;
@@ -89,26 +88,5 @@ function keyFrom(option: string, path: string | undefined): string | undefined {
 
 /** Undefined where there is no terminal. */
 export function terminalAsk(): Ask | undefined {
-  if (!process.stdin.isTTY || !process.stderr.isTTY) return undefined;
-  return async (question, secret) => {
-    // With a terminal of its own that shows nothing, readline shows nothing of what is typed.
-    const output = secret
-      ? new Writable({
-          write: (_chunk, _encoding, done) => {
-            done();
-          },
-        })
-      : process.stderr;
-    const terminal = createInterface({ input: process.stdin, output, terminal: true });
-    if (secret) process.stderr.write(question);
-    const over = new Promise<undefined>((resolve) => {
-      terminal.once('close', () => {
-        resolve(undefined);
-      });
-    });
-    const answer = await Promise.race([terminal.question(secret ? '' : question), over]);
-    terminal.close();
-    if (secret) process.stderr.write('\n');
-    return answer;
-  };
+  return process.stdin.isTTY && process.stderr.isTTY ? askOnTerminal : undefined;
 }

@@ -112,9 +112,7 @@ export const CREDENTIAL_CHECKS: readonly Check[] = [
       }
       if (agesMs.length === 0) throw new CannotTell('the keys are not in files');
       const days = Math.floor(Math.max(...agesMs) / DAY_MS);
-      return Math.max(...agesMs) > ROTATED_WITHIN_MS
-        ? warn(`written ${days} days ago`)
-        : ok(`written ${days} days ago`);
+      return (Math.max(...agesMs) > ROTATED_WITHIN_MS ? warn : ok)(`written ${days} days ago`);
     },
   },
   {

@@ -67,9 +67,7 @@ export const JOURNAL_CHECKS: readonly Check[] = [
       const text = (await settings(host)).get('SystemMaxUse') ?? '';
       if (text === '') return ok("systemd's default: a tenth of the file system, at most 4G");
       const bytes = /^\d+$/.test(text) ? Number(text) : parseSize(text.replace(/^(\d+)([KMGT])$/, '$1$2iB'));
-      return bytes !== undefined && bytes < SIZE_MIN_BYTES
-        ? warn(`SystemMaxUse=${text}`)
-        : ok(`SystemMaxUse=${text}`);
+      return (bytes !== undefined && bytes < SIZE_MIN_BYTES ? warn : ok)(`SystemMaxUse=${text}`);
     },
   },
   {
@@ -82,9 +80,7 @@ export const JOURNAL_CHECKS: readonly Check[] = [
       const text = (await settings(host)).get('MaxRetentionSec') ?? '';
       const keptS = seconds(text);
       if (text === '' || keptS === 0) return ok('no limit but size');
-      return keptS !== undefined && keptS < RETENTION_MIN_S
-        ? warn(`MaxRetentionSec=${text}`)
-        : ok(`MaxRetentionSec=${text}`);
+      return (keptS !== undefined && keptS < RETENTION_MIN_S ? warn : ok)(`MaxRetentionSec=${text}`);
     },
   },
   {

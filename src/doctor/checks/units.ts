@@ -67,9 +67,7 @@ const RUNNING: readonly Check[] = [
     look: async (host) => {
       const restarts = Number((await shownUnit(host, 'show-daemon')).get('NRestarts'));
       if (Number.isNaN(restarts)) throw new CannotTell('systemd does not count restarts');
-      return restarts < 3
-        ? ok(`started again by itself ${restarts} times`)
-        : warn(`started again by itself ${restarts} times`);
+      return (restarts < 3 ? ok : warn)(`started again by itself ${restarts} times`);
     },
   },
   {

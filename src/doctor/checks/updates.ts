@@ -80,9 +80,9 @@ export const UPDATE_CHECKS: readonly Check[] = [
       const folder = ifThere(await host.stat('/var/lib/apt/lists'), '/var/lib/apt/lists');
       if (folder === undefined) return info('there is no apt');
       const days = Math.floor((host.nowMs() - folder.mtimeMs) / DAY_MS);
-      return host.nowMs() - folder.mtimeMs > LISTS_AGE_MAX_MS
-        ? warn(`package lists are ${days} days old`)
-        : ok(`package lists are ${days} days old`);
+      return (host.nowMs() - folder.mtimeMs > LISTS_AGE_MAX_MS ? warn : ok)(
+        `package lists are ${days} days old`,
+      );
     },
   },
   {
