@@ -189,12 +189,15 @@ export async function soilFreeSpace(host: Host, sizeMiB = 1024, vg = 'vg0'): Pro
   );
 }
 
-/** Slows MinIO down so that a fill takes as long as a test needs; `undefined` takes the brake off. */
+/**
+ * Slows MinIO down so that a fill takes as long as a test needs; `undefined` takes the brake off. One brake takes
+ * the place of another: between taking one off and putting the next one on, a whole image can come.
+ */
 export async function limitRate(host: Host, mibPerSecond: number | undefined): Promise<void> {
-  await host.sh('tc qdisc del dev lo root 2>/dev/null; true');
-  if (mibPerSecond === undefined) return;
   await host.sh(
-    `modprobe sch_tbf && tc qdisc add dev lo root tbf rate ${mibPerSecond * 8}mbit burst 256kb latency 50ms`,
+    mibPerSecond === undefined
+      ? 'tc qdisc del dev lo root 2>/dev/null; true'
+      : `modprobe sch_tbf && tc qdisc replace dev lo root tbf rate ${mibPerSecond * 8}mbit burst 256kb latency 50ms`,
   );
 }
 
