@@ -25,7 +25,7 @@ export const CONTROL_GROUP = 'libvirt-volume-provisioner';
 const text = z.string().max(4096);
 const count = z.number().nonnegative();
 
-const ProblemBody = z.object({ code: text, message: z.string().max(65_536), hint: text.optional() });
+export const ProblemBody = z.object({ code: text, message: z.string().max(65_536), hint: text.optional() });
 
 export const VolumeStatus = z.object({
   /** The disk's `<target dev>`. */

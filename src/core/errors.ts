@@ -46,6 +46,7 @@ export type ErrorCode =
   // The request's life
   | 'DOMAIN_NOT_FOUND'
   | 'DISK_NOT_FOUND'
+  | 'JOB_NOT_FOUND'
   | 'CANCELLED'
   | 'INTERNAL';
 

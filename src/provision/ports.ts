@@ -5,6 +5,7 @@
  * Contract for all of them: a failure is a ProvisionError whose message names the thing acted on; vendor
  * errors are kept as `cause` and go no further. Every call ends within a bounded time of its own accord.
  */
+import type { AuditEvent } from '../core/audit-event.ts';
 import type {
   AnnotateRequest,
   AnnotateResult,
@@ -17,6 +18,7 @@ import type { GarbageReport, GarbageRequest } from '../core/garbage-protocol.ts'
 import type { Problem } from '../core/errors.ts';
 import type { Handover, ReceiveResult } from '../core/handover.ts';
 import type { CachedImages, GcResult, ImageFacts, ImageRequest, ReadImage } from '../core/image-protocol.ts';
+import type { Job, JobFilter, JobRequest, Jobs } from '../core/job-protocol.ts';
 import type { LastEnd, ShutoffReason } from '../core/last-end.ts';
 import type { Blankness } from '../core/plan.ts';
 import type { PlannedFill } from '../core/planned-fill.ts';
@@ -460,4 +462,21 @@ export interface ImageVerbs {
   ): Promise<ReadImage>;
   /** Removes from the cache what is beyond its size, or all that is not in use. */
   gc(all: boolean): Promise<GcResult>;
+}
+
+/** What is asked for without a domain. An unknown job is JOB_NOT_FOUND. */
+export interface JobVerbs {
+  /** Writes the job down and begins it, or says at once why it cannot be begun. */
+  start(request: JobRequest, by: string): Promise<Job>;
+  job(id: string): Promise<Job>;
+  jobs(filter: JobFilter): Promise<Jobs>;
+  /** Ends a job that waits or runs; nothing of it is left when this resolves. VOLUME_STATE if it has ended already. */
+  cancel(id: string): Promise<Job>;
+  /** Begins a failed or cancelled job again, under the same id. */
+  retry(id: string): Promise<Job>;
+}
+
+/** Where it is written down who did what. Must not throw, and not keep its caller waiting. */
+export interface AuditTrail {
+  record(event: Omit<AuditEvent, 'at'>): void;
 }

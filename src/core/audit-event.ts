@@ -1,0 +1,28 @@
+/** Who did what: one event for each request and each effect, kept so that it can be proved later. Never a secret. */
+import { z } from 'zod';
+
+const text = z.string().max(4096);
+
+export const AuditEvent = z.object({
+  /** RFC 3339, with milliseconds. */
+  at: text,
+  /**
+   * `certificate:SUBJECT`, `token:NAME`, `uid:NUMBER` (a local caller), `domain:UUID` (what its annotation asked for),
+   * `daemon` (of its own accord), or `unknown` (whoever could not be told).
+   */
+  who: text,
+  /** The verb: `provision`, `cancel`, `publish`, `gate`, … */
+  what: text,
+  /** `VG/LV`. */
+  volume: text.optional(),
+  /** UUID. */
+  domain: text.optional(),
+  /** `unauthorized`: nobody that this host knows; `denied`: somebody that may not. */
+  decision: z.enum(['allowed', 'denied', 'unauthorized']),
+  outcome: z.enum(['begun', 'done', 'failed', 'refused']),
+  /** One for all that follows from one request; the fill's where there is one. */
+  correlationId: text,
+  /** What went wrong. */
+  problem: z.object({ code: text, message: text }).optional(),
+});
+export type AuditEvent = z.infer<typeof AuditEvent>;
