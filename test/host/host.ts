@@ -37,14 +37,18 @@ export class Host {
   /**
    * Boots a host on fresh disks and waits until all its services run. The first call builds what hosts are made
    * of. With a peer, which must be up, both are on one network and know each other by name. `installed`: with the
-   * provisioner's package in it, which waits for its configuration.
+   * provisioner's package in it, which waits for its configuration. `release`: of that Debian.
    */
-  static async up(name: string, options: { peer?: Host; installed?: boolean } = {}): Promise<Host> {
+  static async up(
+    name: string,
+    options: { peer?: Host; installed?: boolean; release?: string } = {},
+  ): Promise<Host> {
     const host = new Host(name);
-    const { peer, installed = false } = options;
+    const { peer, installed = false, release } = options;
     const words = [
       'up',
       ...(installed ? ['--installed'] : []),
+      ...(release === undefined ? [] : ['--release', release]),
       name,
       ...(peer === undefined ? [] : [peer.name]),
     ];

@@ -10,13 +10,32 @@ minio_path() { echo "$state/minio-$(echo "$minio_version $go_version" | short_ha
 versitygw_version=v1.8.0
 versitygw_go_version=1.26.8
 versitygw_path() { echo "$state/versitygw-$(echo "$versitygw_version $versitygw_go_version" | short_hash)"; }
-tree_path() { echo "$state/tree-$(cat "$here/host-packages" "$here/lib/versions.sh" "$here/lib/tree.sh" | short_hash)"; }
+# tree_path [RELEASE]
+tree_path() {
+  echo "$state/tree-${1:-$debian_release}-$(cat "$here/host-packages" "$here/lib/versions.sh" "$here/lib/tree.sh" | short_hash)"
+}
 
+# build [RELEASE]: what hosts of that release need besides what all need.
 build() {
   need_root
   make_state_folder
   # The usual case comes first: everything is there, and nothing is locked or asked of apt.
   [ -d "$(tree_path)" ] && [ -e "$(versitygw_path)" ] || with_lock build build_all
+  [ -d "$(tree_path "$@")" ] || with_lock build build_other_release "$1"
+}
+
+build_other_release() {
+  local tree
+  tree=$(tree_path "$1")
+  [ ! -d "$tree" ] || return 0
+  build_tree "$1" "$tree.part"
+  finish_tree "$tree"
+}
+
+finish_tree() {
+  cp "$(minio_path)" "$1.part/usr/local/bin/minio"
+  mv "$1.part" "$1"
+  say "ready: $1"
 }
 
 build_all() {
@@ -29,14 +48,10 @@ build_all() {
   # Compiling and unpacking overlap well: the S3 servers take minutes.
   local servers_build=
   build_servers "$minio" "$versitygw" & servers_build=$!
-  [ -d "$tree" ] || build_tree "$tree.part"
+  [ -d "$tree" ] || build_tree "$debian_release" "$tree.part"
   wait "$servers_build" || die "building the S3 servers failed; see $state/logs/*-build.log"
-  if [ ! -d "$tree" ]; then
-    cp "$minio" "$tree.part/usr/local/bin/minio"
-    mv "$tree.part" "$tree"
-    say "ready: $tree"
-  fi
-  forget_old_builds "$minio" "$tree" "$versitygw"
+  [ -d "$tree" ] || finish_tree "$tree"
+  forget_old_builds "$minio" "$versitygw"
 }
 
 # One after the other: each keeps all processors busy.
@@ -68,8 +83,10 @@ build_go_program() {
 
 # Old builds go, but not a tree that a host stands on, be it up or off.
 forget_old_builds() {
-  local old
+  local old current
+  current=$(tree_path)
   for old in "$state"/tree-* "$state"/minio-* "$state"/versitygw-*; do
-    [[ $old = "$1" || $old = "$2"* || $old = "$3" ]] || grep -qsxF "$old" "$state"/run/*/tree || rm -rf --one-file-system "$old"
+    # Trees of all releases end alike, and what was made of them begins with their names.
+    [[ $old = "$1" || $old = "$2" || $old = *"-${current##*-}"* ]] || grep -qsxF "$old" "$state"/run/*/tree || rm -rf --one-file-system "$old"
   done
 }

@@ -15,8 +15,18 @@ make_state_folder() {
 
 need_root() { [ "$(id -u)" = 0 ] || die 'must be run as root: it makes namespaces, mounts and a root tree'; }
 
-# Reads a package list: one name a line, comments from # on.
-packages_of() { sed 's/#.*//' "$1" | xargs; }
+# packages_of LIST [RELEASE]: one name a line, comments from # on, and for which releases in brackets.
+packages_of() {
+  local package only
+  while read -r package only; do
+    case $only in
+      '') ;;
+      '[!'*) [ "$only" != "[!${2:-}]" ] || continue ;;
+      *) [ "$only" = "[${2:-}]" ] || continue ;;
+    esac
+    echo "$package"
+  done < <(sed 's/#.*//; /^ *$/d' "$1") | xargs
+}
 
 # Installs Debian packages on this machine, if they are missing.
 need_packages() {

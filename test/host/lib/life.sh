@@ -18,11 +18,12 @@ need_host() { [ -d "$(run_path "$1")/disks" ] || die "there is no host '$1'; see
 need_alive() { need_host "$1"; is_alive "$1" || die "host '$1' is off; host boot $1"; }
 
 up() {
-  local name=$1 peer=$2 installed=$3 run tree
+  local name=$1 peer=$2 installed=$3 release=$4 run tree
   [[ $name =~ ^[a-z][a-z0-9-]{0,30}$ ]] || die "'$name' cannot be a host name: use a-z, 0-9 and -"
-  build
+  is_release "$release" || die "hosts are made of Debian $debian_release, ${other_releases// /, }; '$release' is none of them"
+  build "$release"
   need_packages e2fsprogs iproute2 openssh-client util-linux
-  tree=$(tree_path)
+  tree=$(tree_path "$release")
   if [ "$installed" = yes ]; then
     build_packaged
     tree=$(packaged_tree_path)
@@ -34,6 +35,8 @@ up() {
   mkdir -p "$run"/{disks,shared,seed}
   # A host keeps the tree that it began with, whatever is built meanwhile.
   echo "$tree" >"$run/tree"
+  # The program that is its kernel comes from the usual one.
+  if [ "$release" = "$debian_release" ]; then echo "$tree"; else tree_path; fi >"$run/kernel"
   [ -z "$peer" ] || echo "$peer" >"$run/peer"
   with_lock address take_address "$name"
   make_disks "$run/disks"
@@ -41,6 +44,8 @@ up() {
   boot "$name"
   [ -z "$peer" ] || introduce "$name" "$peer"
 }
+
+is_release() { [[ " $debian_release $other_releases " = *" $1 "* ]]; }
 
 # Each knows the other by its name: there is no name server.
 introduce() {
@@ -97,7 +102,7 @@ boot() {
   trap "cut_power '$name'" EXIT
   trap 'exit 130' INT TERM
   setsid "${network[@]}" unshare --mount --propagation private --pid --fork --kill-child \
-    "$here/lib/supervise" "$(cat "$run/tree")" "$run" "$checkout" "${LVP_HOST_MEMORY:-5G}" "$joined" \
+    "$here/lib/supervise" "$(cat "$run/kernel")" "$(cat "$run/tree")" "$run" "$checkout" "${LVP_HOST_MEMORY:-5G}" "$joined" \
     <>/dev/null >"$run/console.log" 2>&1 &
   exec {alive}>&-
   wait_until 300 came_up_or_died "$name" || boot_failed "$name" 'no answer after 300 s'

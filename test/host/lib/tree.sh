@@ -1,13 +1,36 @@
-# The root tree of the test hosts: Debian, and a kernel from a newer Debian.
+# The root trees of the test hosts, one for each release of Debian; with the usual one comes a kernel from a newer
+# Debian, which runs all of them.
 # shellcheck shell=bash disable=SC2154  # the files share their variables
 
+# build_tree RELEASE TREE
 build_tree() {
-  local tree=$1 mirror pins=$state/pins
+  local release=$1 tree=$2 log=$state/logs/tree-$1-build.log mirror sources pin=()
   mirror=$(debian_mirror)
-  say "making the Debian $debian_release tree"
+  say "making the Debian $release tree"
   rm -rf --one-file-system "$tree"
-  # From the newer release comes the kernel, and nothing else.
-  cat >"$pins" <<PINS
+  # A mirror may serve a release that is in the making with an expired date, so that is not asked for.
+  sources=("deb [check-valid-until=no] $mirror $release main")
+  if [ "$release" = "$debian_release" ]; then
+    pin=("--setup-hook=install -D -m 644 '$(pin_kernel)' \"\$1/etc/apt/preferences.d/kernel\"")
+    sources+=("deb [check-valid-until=no] $mirror $kernel_release main")
+  fi
+  # The mount namespace of its own makes sure that no mount is left if this is interrupted.
+  unshare --mount --propagation private \
+    mmdebstrap --mode=root --variant=minbase \
+    --include="$(packages_of "$here/host-packages" "$release")" \
+    --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
+    --dpkgopt='path-exclude=/usr/share/locale/*' \
+    "${pin[@]}" "$release" "$tree" "${sources[@]}" \
+    >"$log" 2>&1 ||
+    { tail -n 20 "$log" >&2; die "building the tree failed; see $log"; }
+  [ "$release" = "$debian_release" ] || cp -al "$(tree_path)/usr/lib/uml" "$tree/usr/lib/"
+  shape_tree "$tree"
+  say "the Debian $release tree is made"
+}
+
+# From the newer release comes the kernel, and nothing else.
+pin_kernel() {
+  cat >"$state/pins" <<PINS
 Package: *
 Pin: release n=$kernel_release
 Pin-Priority: -1
@@ -16,20 +39,7 @@ Package: user-mode-linux
 Pin: release n=$kernel_release
 Pin-Priority: 990
 PINS
-  # The mount namespace of its own makes sure that no mount is left if this is interrupted.
-  # A mirror may serve the newer release with an expired date, so that is not asked for there.
-  unshare --mount --propagation private \
-    mmdebstrap --mode=root --variant=minbase \
-    --include="$(packages_of "$here/host-packages")" \
-    --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
-    --dpkgopt='path-exclude=/usr/share/locale/*' \
-    --setup-hook="install -D -m 644 '$pins' \"\$1/etc/apt/preferences.d/kernel\"" \
-    "$debian_release" "$tree" \
-    "deb $mirror $debian_release main" "deb [check-valid-until=no] $mirror $kernel_release main" \
-    >"$state/logs/tree-build.log" 2>&1 ||
-    { tail -n 20 "$state/logs/tree-build.log" >&2; die "building the tree failed; see $state/logs/tree-build.log"; }
-  shape_tree "$tree"
-  say 'the tree is made'
+  echo "$state/pins"
 }
 
 # What packages cannot say: modules where modprobe looks, mount points, and no unit that a test host does not need.
@@ -38,8 +48,8 @@ shape_tree() {
   modules=$(basename "$tree"/usr/lib/uml/modules/*)
   mkdir -p "$tree/usr/lib/modules"
   ln -s "../uml/modules/$modules" "$tree/usr/lib/modules/$modules"
-  chroot "$tree" depmod "$modules"
-  mkdir -p "$tree"/mnt/{seed,disks,disk,root,checkout,shared} "$tree/var/lib/minio"
+  [ -e "$tree/usr/lib/uml/modules/$modules/modules.dep" ] || chroot "$tree" depmod "$modules"
+  mkdir -p "$tree"/mnt/{seed,disks,disk,root,checkout,shared,release} "$tree/var/lib/minio"
   # Every host gets its own machine id and ssh host key.
   rm -f "$tree"/etc/machine-id "$tree"/var/lib/dbus/machine-id "$tree"/etc/ssh/ssh_host_*
   # libvirt-guests would wait minutes at power-off for guests that do not listen to ACPI.

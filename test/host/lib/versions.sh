@@ -2,6 +2,8 @@
 # shellcheck shell=bash disable=SC2034  # read by the other files
 
 debian_release=trixie
+# Hosts can be made of these as well: the oldest and the newest that the package is for.
+other_releases='bookworm forky'
 # Its User-Mode Linux kernel is the first that boots on every processor we met: older ones
 # fix the size of the floating point state when they are compiled.
 kernel_release=forky
