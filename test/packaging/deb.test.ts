@@ -69,9 +69,12 @@ describe('the package', () => {
     ]);
   });
 
-  // A file below /etc would be a conffile: dpkg would ask about it, and leave it behind when it removes the rest.
-  it('keeps to /usr', () => {
-    expect(files().filter((path) => !path.startsWith('usr/'))).toEqual([]);
+  // A file below /etc is a conffile: dpkg asks about it once it was changed, and leaves it behind when it removes the rest.
+  it('keeps to /usr, but for profiles where AppArmor looks for them', async () => {
+    const outside = files().filter((path) => !path.startsWith('usr/'));
+    expect(outside).toEqual([`etc/apparmor.d/${NAME}`, `etc/apparmor.d/${NAME}-helper`]);
+    const conffiles = await readFile(join(control, 'conffiles'), 'utf8');
+    expect(conffiles).toBe(outside.map((path) => `/${path}\n`).join(''));
   });
 
   it('holds no tests, no development tools, no programs for other systems', () => {
@@ -157,7 +160,8 @@ describe('the package', () => {
       'xz-utils',
     ])
       expect(text).toMatch(new RegExp(`^Depends:.* ${needed}[ ,\\n]`, 'm'));
-    expect((await readdir(control)).sort()).toEqual(['control', 'md5sums', 'postinst', 'postrm', 'prerm']);
+    const scripts = ['postinst', 'postrm', 'preinst', 'prerm'];
+    expect((await readdir(control)).sort()).toEqual(['conffiles', 'control', 'md5sums', ...scripts]);
     await execa('md5sum', ['--check', '--quiet', join(control, 'md5sums')], { cwd: root });
   });
 
