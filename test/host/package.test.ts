@@ -27,8 +27,6 @@ const DAEMON = `${NAME}.service`;
 const SOCKET = `${NAME}-helper.socket`;
 const HOOK = `/etc/libvirt/hooks/qemu.d/50-${NAME}`;
 const NEXT = `${program().version}+next`;
-/** A checkout need not be a clone. */
-const ORIGIN = { SOURCE_DATE_EPOCH: '1700000000', LVP_MAINTAINER: 'Somebody <somebody@localhost>' };
 /** A hook that somebody had before us. */
 const FOREIGN_HOOK = '#!/bin/sh\necho "$2/$3" >>/run/foreign-hook\n';
 
@@ -61,8 +59,16 @@ describe('the package', () => {
     await writeFile(large, randomBytes(48 * MIB));
     booted = await Host.up('package');
     for (const version of [program().version, NEXT]) {
-      const options = ['--version', version, '--compression', 'none', '--output', host().sharedDir];
-      await execa(join(CHECKOUT, 'packaging/build'), options, { env: ORIGIN });
+      const options = [
+        '--anonymous',
+        '--version',
+        version,
+        '--compression',
+        'none',
+        '--output',
+        host().sharedDir,
+      ];
+      await execa(join(CHECKOUT, 'packaging/build'), options);
     }
     await host().putImage(image, 'image.raw', { sidecar: true });
     await host().putImage(large, 'large.raw', { sidecar: true });

@@ -22,9 +22,7 @@ build_packaged_tree() {
   rm -rf --one-file-system "$part"
   cp -al "$(tree_path)" "$part"
   rm -rf "$part"/var/log/dpkg.log "$part"/var/log/apt "$part"/var/log/alternatives.log
-  # Neither date nor author matter here, and a checkout need not be a clone.
-  deb=$(SOURCE_DATE_EPOCH=0 LVP_MAINTAINER='Nobody <nobody@localhost>' \
-    "$checkout/packaging/build" --compression none --output "$part/tmp")
+  deb=$("$checkout/packaging/build" --anonymous --compression none --output "$part/tmp")
   # What postinst calls wants to see /proc. Namespaces of its own leave no mount behind.
   # shellcheck disable=SC2016  # the inner shell expands them
   unshare --mount --propagation private --pid --fork bash -c \
