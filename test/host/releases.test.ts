@@ -23,8 +23,6 @@ import {
 
 const MIB = 1 << 20;
 const NAME = 'libvirt-volume-provisioner';
-/** A checkout need not be a clone. */
-const ORIGIN = { SOURCE_DATE_EPOCH: '1700000000', LVP_MAINTAINER: 'Somebody <somebody@localhost>' };
 /** A guest starts in a quarter of a minute here. */
 const GUEST = { timeoutMs: 300_000 };
 
@@ -45,8 +43,8 @@ describe.each([
     await writeFile(raw, Buffer.concat([sector, randomBytes(8 * MIB - sector.length)]));
     await execa('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', raw, image]);
     booted = await Host.up(release, { release });
-    const options = ['--compression', 'none', '--output', host().sharedDir];
-    await execa(join(CHECKOUT, 'packaging/build'), options, { env: ORIGIN });
+    const options = ['--anonymous', '--compression', 'none', '--output', host().sharedDir];
+    await execa(join(CHECKOUT, 'packaging/build'), options);
     await host().putImage(image, 'image.qcow2', { sidecar: true });
   });
   afterAll(async () => {
