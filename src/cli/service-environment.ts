@@ -1,21 +1,30 @@
 /** The environment in which the configuration is read on the command line. */
-import { accessSync, constants } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { CONFIG_PATH } from '../core/config-path.ts';
+
+/** Where systemd shows its credentials to the running service, decrypted; root may look, too. */
+const OF_THE_SERVICE = '/run/credentials/libvirt-volume-provisioner.service';
 
 /**
  * A copy, so that what the daemon would take out of its environment stays in the caller's; and with the
  * folder beside the configuration from which systemd gives the service its credentials, for those who may
- * read it.
+ * read it. Where none lie there, as they are encrypted or come from elsewhere, those of the running service
+ * count, if it is its configuration.
  */
-export function serviceEnvironment(configFile: string): Record<string, string | undefined> {
-  const folder = join(dirname(configFile), 'credentials');
-  return { ...(isReadable(folder) ? { CREDENTIALS_DIRECTORY: folder } : {}), ...process.env };
+export function serviceEnvironment(
+  configFile: string,
+  ofTheService = { configFile: CONFIG_PATH, credentials: OF_THE_SERVICE },
+): Record<string, string | undefined> {
+  const beside = join(dirname(configFile), 'credentials');
+  const folders = [beside, ...(configFile === ofTheService.configFile ? [ofTheService.credentials] : [])];
+  const folder = folders.find(holdsFiles);
+  return { ...(folder === undefined ? {} : { CREDENTIALS_DIRECTORY: folder }), ...process.env };
 }
 
-function isReadable(folder: string): boolean {
+function holdsFiles(folder: string): boolean {
   try {
-    accessSync(folder, constants.R_OK | constants.X_OK);
-    return true;
+    return readdirSync(folder).length > 0;
   } catch {
     return false;
   }

@@ -10,6 +10,7 @@ import type { Finding } from '../../src/doctor/finding.ts';
 import { Report } from '../../src/doctor/finding.ts';
 import { BREAKAGES } from './breakages.ts';
 import { withKeys } from './breakages/breakage.ts';
+import { encryptKeys } from './breakages/credentials.ts';
 import { ACCESS_KEY, ETC, FakeHost, SECRET_KEY, SERVICE_UID } from './fake-host.ts';
 
 const look = (host: FakeHost, fix = false) => examine(host, { checks: CHECKS, fix });
@@ -25,6 +26,21 @@ describe('a host on which all is well', () => {
     expect(odd.map(({ id, severity }) => `${severity} ${id}`)).toEqual(['info updates.backups']);
     expect(report.worst).toBe('info');
     expect(Report.parse(report)).toEqual(report);
+  });
+
+  it.each([
+    [
+      'libvirt is modular',
+      (host: FakeHost): void => {
+        host.becomeModular();
+      },
+    ],
+    ['the keys are encrypted', encryptKeys],
+  ])('is well also where %s', async (_, alter) => {
+    const host = new FakeHost();
+    alter(host);
+    const odd = (await look(host)).findings.filter(({ severity }) => severity !== 'ok');
+    expect(odd.map(({ id, severity }) => `${severity} ${id}`)).toEqual(['info updates.backups']);
   });
 
   it('is not changed by --fix', async () => {

@@ -100,6 +100,7 @@ export class FakeHost implements Host {
       `libvirt:x:${LIBVIRT_GID}:\nlibvirt-volume-provisioner:x:${SERVICE_GID}:\n`,
     );
     this.file(`/proc/${PID}/environ`, 0o400, service, 'PATH=/usr/bin\0LANG=C\0');
+    this.file(`/proc/${PID}/attr/current`, 0o444, service, 'libvirt-volume-provisioner (complain)\n');
     this.status({});
     const policy = readFileSync(
       new URL('../../systemd/libvirt-volume-provisioner.dbus.conf', import.meta.url),
@@ -125,6 +126,19 @@ export class FakeHost implements Host {
     this.file('/sys/module/apparmor/parameters/enabled', 0o444, root, 'Y\n');
     this.folder('/var/log/journal', 0o755, root);
     this.folder('/var/lib/apt/lists', 0o755, root);
+  }
+
+  /** virtqemud in place of libvirtd, with virtproxyd for those who come from elsewhere. */
+  becomeModular(): void {
+    this.libvirt = [
+      { ...LIBVIRTD, LoadState: 'not-found', ActiveState: 'inactive' },
+      { ...LIBVIRTD, Id: 'virtqemud.service' },
+    ];
+    this.socket('/run/libvirt/virtqemud-sock', 0o660, { uid: 0, gid: LIBVIRT_GID });
+    for (const daemon of ['virtproxyd', 'virtqemud'])
+      this.file(`/etc/libvirt/${daemon}.conf`, 0o644, { uid: 0, gid: 0 }, '');
+    // It may still lie there, and nobody reads it.
+    this.append('/etc/libvirt/libvirtd.conf', 'listen_tcp = 1\nauth_unix_rw = "none"\n');
   }
 
   file(path: string, mode: number, owner: { uid: number; gid: number }, text: string): void {
@@ -248,8 +262,12 @@ export class FakeHost implements Host {
     this.changes.push(command);
     if (command === 'enable-daemon') this.units.daemon['UnitFileState'] = 'enabled';
     if (command === 'enable-socket') this.units.socket['UnitFileState'] = 'enabled';
-    if (command === 'reload-libvirtd') {
-      this.libvirt = [{ ...LIBVIRTD, StateChangeTimestamp: 'Mon 2026-11-30 12:00:00.000000 UTC' }];
+    if (command === 'reload-libvirtd' || command === 'reload-virtqemud') {
+      const Id = `${command.replace('reload-', '')}.service`;
+      const StateChangeTimestamp = 'Mon 2026-11-30 12:00:00.000000 UTC';
+      this.libvirt = this.libvirt.map((unit) =>
+        unit['Id'] === Id ? { ...unit, StateChangeTimestamp } : unit,
+      );
     }
     return Promise.resolve();
   }

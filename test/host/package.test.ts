@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CHECKOUT, program } from '../../packaging/runtime-packages.ts';
@@ -119,6 +119,27 @@ describe('the package', () => {
     await expect(gate('other')).rejects.toThrow(/VOLUME_NOT_BLANK|not blank/i);
   });
 
+  // docs/operate.md, "Encrypted keys"
+  it('reads keys that systemd has decrypted for it', async () => {
+    const dropIn = `/etc/systemd/system/${DAEMON}.d/encrypted.conf`;
+    await sh(
+      `cd /etc/${NAME}; install -d -m 700 credentials.encrypted; umask 077
+       for key in minio-access-key minio-secret-key; do
+         systemd-creds encrypt --name=secret_$key credentials/$key credentials.encrypted/$key
+       done
+       mkdir -p ${dirname(dropIn)}
+       printf '[Service]\nLoadCredential=\nLoadCredentialEncrypted=secret:%s\n' $PWD/credentials.encrypted >${dropIn}
+       mv credentials plain; systemctl daemon-reload; systemctl restart ${DAEMON}`,
+    );
+    // From the command line, and by the daemon.
+    await sh('lvp config check');
+    await sh('lvp image inspect images/image.raw');
+    await sh(
+      `cd /etc/${NAME}; mv plain credentials; rm -r credentials.encrypted ${dropIn}; rmdir ${dirname(dropIn)}
+       systemctl daemon-reload; systemctl restart ${DAEMON}`,
+    );
+  });
+
   it('has few rights', async () => {
     // What systemd knows of 100 ways to more; the helper, which is root for LVM, has some of them.
     await sh(`systemd-analyze security --threshold=15 ${DAEMON}`);
@@ -200,7 +221,7 @@ describe('the package', () => {
   it('is purged, and its volumes stay', async () => {
     expect(await apt(`purge ${NAME}`)).toContain('Published volumes are kept');
     expect(await sh(`find /etc /var/lib /var/cache -maxdepth 1 -name '${NAME}*'`)).toBe('');
-    expect(await sh(`find /etc/systemd/system /etc/libvirt -name '*${NAME}*'`)).toBe('');
+    expect(await sh(`find /etc -name '*${NAME}*'`)).toBe('');
     expect(await deviceDigest(host(), '/dev/vg0/main')).toBe(await expectedDigest(image, 'raw'));
     expect(await deviceDigest(host(), '/dev/vg0/during')).toBe(await expectedDigest(large, 'raw'));
     expect(await foreignHook()).toBe(`root 700\n${FOREIGN_HOOK.trimEnd()}`);

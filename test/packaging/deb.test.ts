@@ -70,9 +70,12 @@ describe('the package', () => {
   });
 
   // A file below /etc is a conffile: dpkg asks about it once it was changed, and leaves it behind when it removes the rest.
-  it('keeps to /usr, but for profiles where AppArmor looks for them', async () => {
+  it('keeps to /usr, but for what AppArmor and needrestart look for in /etc', async () => {
     const outside = files().filter((path) => !path.startsWith('usr/'));
-    expect(outside).toEqual([`etc/apparmor.d/${NAME}`, `etc/apparmor.d/${NAME}-helper`]);
+    expect(outside).toEqual([
+      ...[`etc/apparmor.d/${NAME}`, `etc/apparmor.d/${NAME}-helper`],
+      `etc/needrestart/conf.d/${NAME}.conf`,
+    ]);
     const conffiles = await readFile(join(control, 'conffiles'), 'utf8');
     expect(conffiles).toBe(outside.map((path) => `/${path}\n`).join(''));
   });

@@ -18,10 +18,16 @@ const ROTATE =
   'Make a service account in MinIO, write its keys into the two files, restart the daemon, remove the old one.';
 const SECRETS = SOURCE.guide('MinIO Credentials');
 
+/** The usual one, and that of keys which systemd decrypts (docs/operate.md, "Encrypted keys"). */
+function keyFolders(host: HostFacts): readonly string[] {
+  return ['credentials', 'credentials.encrypted'].map((name) => join(dirname(host.configPath), name));
+}
+
 /** Also where the configuration cannot be read because a key file has wrong rights. */
 async function keyFiles(host: HostFacts): Promise<readonly string[]> {
-  const folder = join(dirname(host.configPath), 'credentials');
-  const usual = ['minio-access-key', 'minio-secret-key'].map((name) => join(folder, name));
+  const usual = keyFolders(host).flatMap((folder) =>
+    ['minio-access-key', 'minio-secret-key'].map((name) => join(folder, name)),
+  );
   const text = ifThere(await host.readText(host.configPath), host.configPath) ?? '';
   const settings = text.replaceAll(/^\s*#.*$/gm, '');
   const named = [...settings.matchAll(/(?:access|secret)_key_file['"]?\s*:\s*["']?(\/[^"'\s#,}]+)/g)];
@@ -51,13 +57,13 @@ export const CREDENTIAL_CHECKS: readonly Check[] = [
   rightsCheck(
     {
       id: 'credentials.folder',
-      title: 'only root may look into the folder of keys',
+      title: 'only root may look into the folders of keys',
       why: 'systemd hands the keys to the service; nobody else needs to come to them.',
       source: SOURCE.guide('File Permissions'),
-      fix: 'chmod 0700 and chown root the folder credentials beside the configuration.',
+      fix: 'chmod 0700 and chown root the folders credentials and credentials.encrypted beside the configuration.',
     },
     {
-      paths: (host) => [join(dirname(host.configPath), 'credentials')],
+      paths: keyFolders,
       ...{ kind: 'folder', modeMax: 0o700, owners: ['root'], ownerOnRepair: 'root' },
     },
   ),

@@ -1,7 +1,7 @@
 /** libvirt's own settings, as far as the safety of volumes and guests depends on them. */
 import type { Check, Verdict } from '../check.ts';
 import { CannotTell, fail, ifThere, info, must, octal, ok, some, SOURCE, warn } from '../check.ts';
-import type { HostFacts } from '../host.ts';
+import type { FileFacts, HostFacts } from '../host.ts';
 import { BUS_POLICY, LIBVIRT_GROUP, USER } from '../names.ts';
 import { account, libvirtSettings, readShown } from '../settings.ts';
 import { daemonPid } from '../unit.ts';
@@ -9,12 +9,33 @@ import { daemonPid } from '../unit.ts';
 const MIGRATION = SOURCE.usage('Guest migration network');
 const RIGHTS = SOURCE.usage('review');
 const WILDCARDS = ['0.0.0.0', '::', '[::]'];
-const RELOAD = 'then systemctl restart libvirtd';
+const RELOAD = 'then systemctl restart libvirtd (or virtqemud)';
+
+/** Of libvirt's one daemon, or of that which takes connections from elsewhere for the modular ones. */
+const SOCKET = '/run/libvirt/libvirt-sock';
+/** Of the daemon that has the guests, where libvirt is modular. */
+const MODULAR_SOCKET = '/run/libvirt/virtqemud-sock';
+
+/** Which file holds the settings for whoever comes to which socket. */
+async function socketSettings(host: HostFacts): Promise<readonly { socket: string; file: string }[]> {
+  return (await host.stat(MODULAR_SOCKET)).is === 'absent'
+    ? [{ socket: SOCKET, file: 'libvirtd.conf' }]
+    : [
+        { socket: SOCKET, file: 'virtproxyd.conf' },
+        { socket: MODULAR_SOCKET, file: 'virtqemud.conf' },
+      ];
+}
+
+/** What counts for connections over the network. */
+async function networkSettings(host: HostFacts): Promise<ReadonlyMap<string, string>> {
+  const [first] = await socketSettings(host);
+  return libvirtSettings(host, first?.file ?? '');
+}
 
 /** One setting of libvirt's, judged. */
 async function setting(
   host: HostFacts,
-  file: 'qemu.conf' | 'libvirtd.conf',
+  file: 'qemu.conf',
   key: string,
   judge: (value: string | undefined) => Verdict,
 ): Promise<Verdict> {
@@ -37,16 +58,29 @@ async function listensFor(host: HostFacts, kind: 'tcp' | 'tls', port: number): P
   return found === undefined ? undefined : `something listens at ${found}`;
 }
 
+async function judgeSocket(
+  host: HostFacts,
+  path: string,
+  { mode }: FileFacts,
+  file: string,
+): Promise<Verdict> {
+  if ((mode & 0o006) === 0) return ok(`${path} ${octal(mode)}`);
+  const auth = (await libvirtSettings(host, file)).get('auth_unix_rw');
+  return auth === 'none'
+    ? fail(`${path} is open to all, and auth_unix_rw is none in ${file}`)
+    : ok(`${path} is open to all, judged by ${auth ?? 'polkit'}`);
+}
+
 const NETWORK: readonly Check[] = [
   {
     id: 'libvirt.listen-tcp',
     title: 'libvirt takes no unencrypted connections',
     why: 'Who may write domain XML owns the whole host, and with auth_tcp = "none" that is everybody who reaches the port.',
     source: RIGHTS,
-    fix: 'systemctl disable --now libvirtd-tcp.socket, and no listen_tcp = 1 in libvirtd.conf. Use ssh, or TLS.',
+    fix: 'systemctl disable --now libvirtd-tcp.socket (or virtproxyd-tcp.socket), and no listen_tcp = 1 in libvirtd.conf (or virtproxyd.conf). Use ssh, or TLS.',
     look: async (host) => {
       const listens = await listensFor(host, 'tcp', 16509);
-      const settings = await libvirtSettings(host, 'libvirtd.conf');
+      const settings = await networkSettings(host);
       if (listens !== undefined) return fail(`${listens}; ${shown('auth_tcp', settings.get('auth_tcp'))}`);
       return settings.get('listen_tcp') === '1'
         ? warn('listen_tcp = 1, though nothing listens now')
@@ -58,11 +92,11 @@ const NETWORK: readonly Check[] = [
     title: 'libvirt over TLS checks who comes',
     why: 'Each certificate that the authority has signed may do everything, unless tls_allowed_dn_list says whose.',
     source: `${SOURCE.guide('Mutual TLS')}; ${RIGHTS}`,
-    fix: `Take tls_no_verify_certificate out of libvirtd.conf and set tls_allowed_dn_list, ${RELOAD}.`,
+    fix: 'Take tls_no_verify_certificate out of libvirtd.conf (or virtproxyd.conf) and set tls_allowed_dn_list, then restart that daemon.',
     look: async (host) => {
       const listens = await listensFor(host, 'tls', 16514);
       if (listens === undefined) return ok('nothing listens');
-      const settings = await libvirtSettings(host, 'libvirtd.conf');
+      const settings = await networkSettings(host);
       if (settings.get('tls_no_verify_certificate') === '1')
         return fail(`${listens}, and no certificate is checked`);
       return settings.has('tls_allowed_dn_list') || settings.get('auth_tls') === 'sasl'
@@ -75,19 +109,16 @@ const NETWORK: readonly Check[] = [
     title: 'not every local user may command libvirt',
     why: 'Who may write domain XML owns the whole host.',
     source: RIGHTS,
-    fix: 'Set SocketMode=0660 and SocketGroup=libvirt for libvirtd.socket, or auth_unix_rw = "polkit".',
+    fix: 'Set SocketMode=0660 and SocketGroup=libvirt for libvirtd.socket (or virtqemud.socket and virtproxyd.socket), or auth_unix_rw = "polkit".',
     look: async (host) => {
-      const paths = ['/run/libvirt/libvirt-sock', '/run/libvirt/virtqemud-sock'];
-      const [path = ''] = await Promise.all(paths.map((name) => host.stat(name))).then((found) =>
-        paths.filter((_, index) => found[index]?.is !== 'absent'),
-      );
-      const socket = must(await host.stat(path), 'the socket of libvirt');
-      if ((socket.mode & 0o006) === 0) return ok(`${path} ${octal(socket.mode)}`);
-      return setting(host, 'libvirtd.conf', 'auth_unix_rw', (value) =>
-        value === 'none'
-          ? fail(`${path} is open to all, and auth_unix_rw is none`)
-          : ok(`open to all, judged by ${value ?? 'polkit'}`),
-      );
+      const verdicts: Verdict[] = [];
+      for (const { socket, file } of await socketSettings(host)) {
+        const facts = ifThere(await host.stat(socket), 'the socket of libvirt');
+        if (facts !== undefined) verdicts.push(await judgeSocket(host, socket, facts, file));
+      }
+      const [first] = verdicts;
+      if (first === undefined) throw new CannotTell(`there is no ${SOCKET}`);
+      return verdicts.find(({ severity }) => severity !== 'ok') ?? first;
     },
   },
   {

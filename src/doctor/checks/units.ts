@@ -1,6 +1,6 @@
 /** Our three units as they are loaded, and the daemon as the kernel has it. */
 import type { Check, Verdict } from '../check.ts';
-import { CannotTell, fail, info, must, ok, some, SOURCE, warn } from '../check.ts';
+import { CannotTell, fail, ifThere, info, must, ok, some, SOURCE, warn } from '../check.ts';
 import type { CommandName } from '../commands.ts';
 import type { HostFacts } from '../host.ts';
 import { HELPER_SOCKET, SERVICE, SOCKET, USER } from '../names.ts';
@@ -158,11 +158,30 @@ const PROCESS: Check = {
   },
 };
 
+/** `attr/current` of the kernel's AppArmor: the profile's name, and how it is meant. */
+const APPARMOR: Check = {
+  id: 'units.daemon.apparmor',
+  title: 'where AppArmor is on, the daemon runs under its profile',
+  why: 'A barrier beside that of systemd, and one that a changed unit does not take away.',
+  source: SOURCE.notes('2.1.2'),
+  fix: `apparmor_parser --replace /etc/apparmor.d/${USER}, then systemctl restart ${SERVICE}; see docs/confinement.md.`,
+  look: async (host) => {
+    const enabled = await host.readText('/sys/module/apparmor/parameters/enabled');
+    if (ifThere(enabled, 'AppArmor')?.trim() !== 'Y') return ok('this kernel has it not switched on');
+    const path = `/proc/${await daemonPid(host)}/attr/current`;
+    const [, profile = '', mode = ''] =
+      /^(\S+)(?: \((\w+)\))?/.exec(must(await host.readText(path), path)) ?? [];
+    if (profile !== USER) return warn(`it runs under ${profile === '' ? 'none' : profile}`);
+    return ok(mode === 'enforce' ? 'it enforces' : 'it only complains, as it is installed');
+  },
+};
+
 export const UNIT_CHECKS: readonly Check[] = [
   ...RUNNING,
   ...LOADED('daemon', 'show-daemon'),
   ...LOADED('helper', 'show-helper'),
   ...LOADED('socket', 'show-socket'),
   PROCESS,
+  APPARMOR,
   ...SANDBOX_CHECKS,
 ];

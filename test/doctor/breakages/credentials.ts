@@ -1,10 +1,50 @@
+import type { FakeHost } from '../fake-host.ts';
 import { ACCESS_KEY, DAY_MS, ETC, NOW_MS, SECRET_KEY } from '../fake-host.ts';
 import type { Breakage } from './breakage.ts';
 import { breakage, withKeys } from './breakage.ts';
 
 const KEY_FILE = `${ETC}/credentials/minio-secret-key`;
 
+/** As docs/operate.md has it. */
+export function encryptKeys(host: FakeHost): void {
+  const root = { uid: 0, gid: 0 };
+  host.folder(`${ETC}/credentials.encrypted`, 0o700, root);
+  for (const name of ['minio-access-key', 'minio-secret-key']) {
+    host.files.delete(`${ETC}/credentials/${name}`);
+    host.file(`${ETC}/credentials.encrypted/${name}`, 0o600, root, 'Whxqht+dQJax');
+  }
+}
+
 export const CREDENTIALS: readonly Breakage[] = [
+  breakage(
+    'credentials.folder',
+    (host) => {
+      encryptKeys(host);
+      host.alter(`${ETC}/credentials.encrypted`, { mode: 0o755 });
+    },
+    'fail',
+    /encrypted has mode 0755/,
+    true,
+  ),
+  breakage(
+    'credentials.files',
+    (host) => {
+      encryptKeys(host);
+      host.alter(`${ETC}/credentials.encrypted/minio-secret-key`, { mode: 0o644 });
+    },
+    'fail',
+    /encrypted\/minio-secret-key has mode 0644/,
+    true,
+  ),
+  breakage(
+    'credentials.rotated',
+    (host) => {
+      encryptKeys(host);
+      host.alter(`${ETC}/credentials.encrypted/minio-secret-key`, { mtimeMs: NOW_MS - 200 * DAY_MS });
+    },
+    'warn',
+    /200 days/,
+  ),
   breakage(
     'credentials.folder',
     (host) => {

@@ -67,4 +67,14 @@ export const HOOKS: readonly Breakage[] = [
     /cannot be told/,
     true,
   ),
+  breakage(
+    'hook.known',
+    (host) => {
+      host.becomeModular();
+      host.alter(HOOK, { ctimeMs: NOW_MS - 60_000 });
+    },
+    'warn',
+    /virtqemud\.service was last started/,
+    true,
+  ),
 ];

@@ -59,6 +59,45 @@ export const LIBVIRT: readonly Breakage[] = [
     /open to all/,
   ),
   breakage(
+    'libvirt.listen-tcp',
+    (host) => {
+      host.becomeModular();
+      host.append('/etc/libvirt/virtproxyd.conf', 'listen_tcp = 1\n');
+    },
+    'warn',
+    /listen_tcp = 1/,
+  ),
+  breakage(
+    'libvirt.listen-tls',
+    (host) => {
+      host.becomeModular();
+      host.hostListening.push('tcp 0.0.0.0:16514');
+      host.append('/etc/libvirt/virtproxyd.conf', 'tls_no_verify_certificate = 1\n');
+    },
+    'fail',
+    /no certificate is checked/,
+  ),
+  breakage(
+    'libvirt.socket',
+    (host) => {
+      host.becomeModular();
+      host.alter('/run/libvirt/virtqemud-sock', { mode: 0o666 });
+      host.append('/etc/libvirt/virtqemud.conf', 'auth_unix_rw = "none"\n');
+    },
+    'fail',
+    /virtqemud-sock is open to all, and auth_unix_rw is none in virtqemud.conf/,
+  ),
+  breakage(
+    'libvirt.socket',
+    (host) => {
+      host.becomeModular();
+      host.alter(LIBVIRT_SOCKET, { mode: 0o666 });
+      host.append('/etc/libvirt/virtproxyd.conf', 'auth_unix_rw = "none"\n');
+    },
+    'fail',
+    /libvirt-sock is open to all/,
+  ),
+  breakage(
     'libvirt.group',
     (host) => {
       host.alter('/etc/group', { text: 'libvirt:x:64055:eve,bob\n' });

@@ -19,6 +19,14 @@ function property(
 
 export const UNITS: readonly Breakage[] = [
   breakage(
+    'units.daemon.apparmor',
+    (host) => {
+      host.alter('/proc/4711/attr/current', { text: 'unconfined\n' });
+    },
+    'warn',
+    /runs under unconfined/,
+  ),
+  breakage(
     'units.daemon.running',
     (host) => {
       host.units.daemon['ActiveState'] = 'failed';
