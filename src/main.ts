@@ -1,6 +1,8 @@
 #!/usr/bin/env node
 /** The daemon: the only place that knows all parts. `libvirt-volume-provisioner run` */
 import { join } from 'node:path';
+import { AUDIT_IDENTIFIER, RecordedAudit } from './adapters/audit-trail.ts';
+import { JournalStream } from './adapters/audit/journal-stream.ts';
 import { BlockDevices } from './adapters/block-device.ts';
 import { readBootId } from './adapters/boot-id.ts';
 import { systemClock } from './adapters/clock.ts';
@@ -16,27 +18,43 @@ import { findDamagedLedgers, openLedger } from './adapters/ledger.ts';
 import { libvirtOverDbus } from './adapters/libvirt-dbus.ts';
 import { openLog } from './adapters/log.ts';
 import { LvmHelper } from './adapters/lvm-helper.ts';
+import { Metrics } from './adapters/metrics.ts';
 import { openMinio } from './adapters/minio-images.ts';
 import { programVersion } from './adapters/program-version.ts';
 import { keepWatchdogFed, systemdNotify } from './adapters/systemd-notify.ts';
 import { WorkerThreads } from './adapters/threads.ts';
 import { CONFIG_PATH } from './core/config-path.ts';
+import type { Problem } from './core/errors.ts';
 import { describeProblem, toProblem } from './core/errors.ts';
 import type { AdmitNeeds } from './provision/admit-start.ts';
 import { admitStart } from './provision/admit-start.ts';
+import { auditedFills, auditedPools, auditedVolumes } from './provision/audited-effects.ts';
+import type { CallerVerbs } from './provision/audited-verbs.ts';
+import { auditedGate, auditedVerbs, newCorrelationId } from './provision/audited-verbs.ts';
 import { GarbageCollector } from './provision/collect-garbage.ts';
 import { DomainVerbs } from './provision/control-verbs.ts';
 import { fillVolume } from './provision/fill-volume.ts';
 import { Fills } from './provision/fills.ts';
+import { FindAudit } from './provision/find-audit.ts';
 import { CachedImageVerbs } from './provision/image-verbs.ts';
 import { KnownPools } from './provision/observe.ts';
 import { PoolEvents } from './provision/pool-events.ts';
 import { PoolKeeper } from './provision/pool-keeper.ts';
-import type { LibvirtEvent, Log } from './provision/ports.ts';
+import type {
+  AuditStore,
+  AuditTrail,
+  AuditVerbs,
+  Ledger,
+  LibvirtEvent,
+  Log,
+  Pools,
+  Volumes,
+} from './provision/ports.ts';
 import { Reconciler } from './provision/reconcile.ts';
 import { Reservations } from './provision/reservations.ts';
 import { wishMissedAutostarts } from './provision/start-wishes.ts';
 import { takingTurns } from './provision/taking-turns.ts';
+import { watchedFill } from './provision/watched-fill.ts';
 import { WriteRate } from './provision/write-rate.ts';
 
 /** How long the gate waits for libvirt to name its pools before it goes by what was last known, in ms. */
@@ -52,14 +70,24 @@ Normally started by systemd: systemctl start libvirt-volume-provisioner. See lvp
   --help          print this
 `;
 
+/** Whoever is told what happens. */
+interface Seeing {
+  readonly metrics: Metrics;
+  readonly trail: AuditTrail;
+  readonly log: Log;
+}
+
 /** Wires everything up, begins, and resolves with how to end it. */
-async function run(config: Config, log: Log): Promise<() => Promise<void>> {
+async function run(config: Config, log: Log, metrics: Metrics): Promise<() => Promise<void>> {
   const { ledger, damagedLedgers } = await openLedgerOfThisBoot(config, log);
   const clock = systemClock;
+  const recorded = openAudit(config, ledger.audit, log);
+  const seeing = { metrics, log, trail: metrics.audit.counted(recorded) };
   let isLibvirtReachable = false;
   const libvirt = libvirtOverDbus({
     log,
     onEvent: (event) => {
+      metrics.libvirt.heard(event);
       if (event.kind === 'connected') isLibvirtReachable = true;
       if (event.kind === 'disconnected') isLibvirtReachable = false;
       // The first question to the gate may come when libvirt is slow to answer.
@@ -68,24 +96,19 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
     },
   });
   const { domains } = libvirt;
-  const { volumes, pools: unwatched } = takingTurns(new LvmHelper(), libvirt.pools);
+  const { volumes, pools: unwatched } = openVolumes(libvirt.pools, ledger, seeing);
   const pools = new PoolKeeper({ pools: unwatched, volumes, clock, log });
   const gatePools = new KnownPools(pools, clock, POOLS_LIMIT_MS);
-  const stores = await openStores(config, log);
+  const stores = await openStores(config, log, metrics);
   await stores.journals.keepOnly(new Set(ledger.fills().map(({ fillId }) => fillId)));
-  const { readBack } = config.verify;
-  const { workshops, hostPolicy } = stores;
-  const devices = new BlockDevices({ zero: (...range) => workshops.zero(...range) });
-  const reservations = new Reservations({ volumes, log, keepFree: config.keepFree });
-  const { writeRateMaxBytesPerS } = config;
-  const writeRate = writeRateMaxBytesPerS === 0 ? undefined : new WriteRate(clock, writeRateMaxBytesPerS);
-  const fillNeeds = { ...stores, devices, pools, volumes, reservations, clock, readBack, writeRate };
-
-  const fills = new Fills(
-    { ledger, clock, log },
+  const fillNeeds = fillNeedsOf(config, { ...stores, pools, volumes }, seeing);
+  const { hostPolicy, devices, reservations } = fillNeeds;
+  const recipe = watchedFill(
     (record, task, fill) => fillVolume(fillNeeds, record, task, fill),
-    config.fills,
+    [metrics.fills, auditedFills(seeing.trail)],
   );
+  const fills = new Fills({ ledger, clock, log }, recipe, config.fills);
+  metrics.ask({ ...{ ledger, fills, reservations, cache: stores.cache }, volumeGroups: config.volumeGroups });
   const needs = {
     ...{ ledger, clock, log, volumes, reservations, pools, domains, fills },
     ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>(), hostPolicy },
@@ -96,15 +119,18 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
     reconciler.requestKnown();
   });
   // First, because it notices a daemon that runs already.
-  const control = await serveControl({
-    path: join(config.runtimeDir, 'control.sock'),
-    verbs: new DomainVerbs({ ...needs, ...config.limits, reconciler, devices }),
-    images: new CachedImageVerbs({ ...fillNeeds, log }),
-    garbage: new GarbageCollector({ ...needs, reconciler, cache: stores.cache, damagedLedgers }),
-    log,
-  });
+  const control = await openControl(
+    config,
+    {
+      verbs: new DomainVerbs({ ...needs, ...config.limits, reconciler, devices }),
+      images: new CachedImageVerbs({ ...fillNeeds, log }),
+      garbage: new GarbageCollector({ ...needs, reconciler, cache: stores.cache, damagedLedgers }),
+    },
+    { ...seeing, audit: new FindAudit({ store: recorded, ledger, domains }) },
+  );
+  recordDaemon(seeing.trail, 'start');
   const gate = await openGate(config, {
-    ...{ ...needs, pools: gatePools, reconciler },
+    ...{ ...needs, ...seeing, pools: gatePools, reconciler },
     isLibvirtReachable: () => isLibvirtReachable,
   });
   // The first question to the gate, perhaps an autostart, shall meet a helper that is awake.
@@ -120,19 +146,84 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
     pools.stop();
     await Promise.all([gate.close(), control.close(), reconciler.stop(), fills.stop()]);
     await libvirt.connection.close();
+    recordDaemon(seeing.trail, 'stop');
+    await recorded.close();
     ledger.close();
   };
 }
 
+/** The helper's verbs and libvirt's pools: counted, written down, and taking turns. */
+function openVolumes(
+  pools: Pools,
+  ledger: Ledger,
+  { metrics, trail }: Seeing,
+): ReturnType<typeof takingTurns> {
+  const helper = auditedVolumes(metrics.helper.measured(new LvmHelper()), trail);
+  return takingTurns(helper, auditedPools(pools, trail, ledger));
+}
+
+/** What the recipe of a fill works with, but for what it fills. */
+function fillNeedsOf<Parts extends { readonly workshops: WorkerThreads; readonly volumes: Volumes }>(
+  config: Config,
+  parts: Parts,
+  { metrics, log }: Seeing,
+) {
+  const { workshops, volumes } = parts;
+  const blockDevices = new BlockDevices({ zero: (...range) => workshops.zero(...range) });
+  const { writeRateMaxBytesPerS: rate } = config;
+  return {
+    ...parts,
+    clock: systemClock,
+    readBack: config.verify.readBack,
+    devices: metrics.volumes.measured(blockDevices),
+    reservations: new Reservations({ volumes, log, keepFree: config.keepFree }),
+    writeRate: rate === 0 ? undefined : new WriteRate(systemClock, rate),
+  };
+}
+
+function openControl(
+  { runtimeDir }: Config,
+  callable: CallerVerbs,
+  seeing: Seeing & { readonly audit: AuditVerbs },
+): ReturnType<typeof serveControl> {
+  return serveControl({
+    ...{ ...callable, ...seeing, path: join(runtimeDir, 'control.sock') },
+    audited: (who) => auditedVerbs(callable, seeing.trail, who),
+  });
+}
+
 async function openGate(
   { runtimeDir, gate: { graceMs } }: Config,
-  needs: Omit<AdmitNeeds, 'graceMs'>,
+  needs: Omit<AdmitNeeds, 'graceMs'> & Seeing,
 ): ReturnType<typeof openGateSocket> {
   const admitNeeds = { ...needs, graceMs };
   return openGateSocket({
     ...{ runtimeDir, graceMs, log: needs.log },
-    admit: (operation, xml) => admitStart(admitNeeds, operation, xml),
+    admit: auditedGate(
+      needs.metrics.gate.measured((operation, xml) => admitStart(admitNeeds, operation, xml)),
+      needs.trail,
+    ),
   });
+}
+
+function openAudit({ minio }: Config, store: AuditStore, log: Log): RecordedAudit {
+  const journal = new JournalStream({ identifier: AUDIT_IDENTIFIER, log });
+  const secrets = [minio.accessKey.reveal(), minio.secretKey.reveal()];
+  return new RecordedAudit({ journal, store, clock: systemClock, log, secrets });
+}
+
+function recordDaemon(trail: AuditTrail, what: 'start' | 'stop'): void {
+  const event = { who: 'daemon', what: `daemon ${what}`, correlationId: newCorrelationId() };
+  trail.record({ ...event, decision: 'allowed', outcome: 'done' });
+}
+
+/** Without a configuration there is no ledger: the journal alone is told. */
+async function recordRefusedConfig({ code, message }: Problem, log: Log): Promise<void> {
+  const journal = new JournalStream({ identifier: AUDIT_IDENTIFIER, log });
+  const trail = new RecordedAudit({ journal, clock: systemClock, log });
+  const event = { who: 'daemon', what: 'configuration', correlationId: newCorrelationId() };
+  trail.record({ ...event, decision: 'denied', outcome: 'refused', problem: { code, message } });
+  await trail.close();
 }
 
 async function openLedgerOfThisBoot({ stateDir }: Config, log: Log) {
@@ -149,15 +240,19 @@ async function openLedgerOfThisBoot({ stateDir }: Config, log: Log) {
 }
 
 /** Where images come from, what is kept of them on this host, and what it lets be made of them. */
-async function openStores(config: Config, log: Log) {
+async function openStores(config: Config, log: Log, metrics: Metrics) {
   const {
     stateDir,
     limits,
     cache: { sizeMaxBytes: budgetBytes },
   } = config;
-  const images = openMinio(config.minio);
-  const cache = new ImageFolder({ folder: join(stateDir, 'cache'), store: images, log, budgetBytes });
-  await cache.open();
+  const images = metrics.images.measuredStore(openMinio(config.minio));
+  const folder = new ImageFolder({
+    ...{ folder: join(stateDir, 'cache'), store: images, log, budgetBytes },
+    onEvicted: metrics.images.evicted,
+  });
+  await folder.open();
+  const cache = metrics.images.measuredCache(folder);
   return {
     ...{ images, cache, journals: new JournalFolder(join(stateDir, 'journals')) },
     decompressors: new SystemDecompressors(),
@@ -217,9 +312,10 @@ async function main(words: readonly string[]): Promise<number> {
   const { config, warnings } = loadConfig({ path });
   const log = openLog(config.log.level, config.log.format);
   for (const warning of warnings) log.warn({}, warning);
-  const stop = await run(config, log);
+  const metrics = new Metrics(programVersion());
+  const stop = await run(config, log, metrics);
   const stopWatchdog = keepWatchdogFed(log);
-  const stopWatchingLoop = watchEventLoop(log);
+  const stopWatchingLoop = watchEventLoop(log, undefined, metrics.program.delayed);
   await systemdNotify(log, '--ready');
   log.info({ volumeGroups: config.volumeGroups, endpoint: config.minio.endpoint.href }, 'running');
   const signal = await new Promise<string>((resolve) => {
@@ -244,6 +340,7 @@ main(process.argv.slice(2)).then(
     if (problem.code === 'INTERNAL' && error instanceof Error) process.stderr.write(`${error.stack ?? ''}\n`);
     const log = openLog('silent', 'json');
     await systemdNotify(log, `STATUS=${problem.message.split('\n')[0] ?? ''}`);
+    if (problem.code === 'CONFIG_INVALID') await recordRefusedConfig(problem, log);
     // Whatever has been opened by then must not keep the process alive.
     process.exit(problem.code === 'CONFIG_INVALID' ? 78 : 1);
   },

@@ -20,6 +20,9 @@ import { Handover } from '../core/handover.ts';
 import type { ControlVerbs, GarbageVerbs, ImageVerbs, Log } from '../provision/ports.ts';
 import { readBody, readText, usage } from './control-body.ts';
 import { isImageRead, readImage, routeImages } from './control-images.ts';
+import { peerOf } from './control-peer.ts';
+import type { Seeing } from './control-seeing.ts';
+import { isOfMetrics, routeAudit, sendMetrics } from './control-seeing.ts';
 
 const HEADER_BYTES_MAX = 16_384;
 const CONNECTIONS_MAX = 64;
@@ -54,11 +57,14 @@ export interface ControlSocket {
   close(): Promise<void>;
 }
 
-export interface ControlSocketOptions {
+export interface ControlSocketOptions extends Seeing {
   readonly path: string;
   readonly verbs: ControlVerbs;
   readonly images: ImageVerbs;
   readonly garbage: GarbageVerbs;
+  /** The same for one caller (AuditEvent.who), with what it asks for written down. */
+  readonly audited?:
+    ((who: string) => Pick<ControlSocketOptions, 'verbs' | 'images' | 'garbage'>) | undefined;
   readonly log: Log;
 }
 
@@ -115,10 +121,16 @@ async function listen(server: Server, path: string): Promise<void> {
 async function reply(
   request: IncomingMessage,
   response: ServerResponse,
-  options: ControlSocketOptions,
+  all: ControlSocketOptions,
 ): Promise<void> {
-  const { images, log } = options;
+  const { log } = all;
   try {
+    if (isOfMetrics(request)) {
+      await sendMetrics(response, all);
+      return;
+    }
+    const options = { ...all, ...all.audited?.(peerOf(request.socket)) };
+    const { images } = options;
     if (isImageRead(request)) {
       await readImage(request, response, images);
       return;
@@ -135,9 +147,10 @@ async function reply(
 
 async function route(
   request: IncomingMessage,
-  { verbs, garbage }: Pick<ControlSocketOptions, 'verbs' | 'garbage'>,
+  { verbs, garbage, audit }: Pick<ControlSocketOptions, 'verbs' | 'garbage' | 'audit'>,
 ): Promise<unknown> {
   const { method = '', url = '' } = request;
+  if (/^\/v1\/audit(\?|$)/.test(url)) return routeAudit(request, audit);
   switch (`${method} ${url}`) {
     case 'POST /v1/provision':
       return verbs.provision(await readText(request, XML_BYTES_MAX));

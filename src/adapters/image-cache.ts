@@ -52,6 +52,8 @@ export interface ImageFolderOptions {
   readonly budgetBytes: number;
   readonly store: Images;
   readonly log: Log;
+  /** An image was removed to make room. */
+  readonly onEvicted?: ((image: CachedImage) => void) | undefined;
 }
 
 export class ImageFolder implements ImageCache {
@@ -59,6 +61,7 @@ export class ImageFolder implements ImageCache {
   readonly #folder: string;
   readonly #store: Images;
   readonly #log: Log;
+  readonly #onEvicted: (image: CachedImage) => void;
   readonly #spools = new Map<string, SharedSpool>();
   /** Leases on finished entries, by SHA-256. */
   readonly #inUse = new Map<string, number>();
@@ -72,6 +75,7 @@ export class ImageFolder implements ImageCache {
     this.budgetBytes = options.budgetBytes;
     this.#store = options.store;
     this.#log = options.log;
+    this.#onEvicted = options.onEvicted ?? (() => undefined);
   }
 
   /** Removes what a killed daemon left half done, and what a smaller budget has no room for. */
@@ -138,6 +142,7 @@ export class ImageFolder implements ImageCache {
       await this.#remove(image.sha256);
       keptBytes -= image.sizeBytes;
       evicted.push(image);
+      this.#onEvicted(image);
       this.#log.info({ sha256: image.sha256, image: image.image }, 'evicted from the image cache');
     }
     return evicted;

@@ -14,7 +14,8 @@ import type { LastEnd } from '../core/last-end.ts';
 import type { Problem } from '../core/errors.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { Domain, VolumeLocation, VolumeRequest } from '../core/request.ts';
-import type { Boots, FillRecord, KnownDomain, Ledger, StartWish } from '../provision/ports.ts';
+import type { AuditStore, Boots, FillRecord, KnownDomain, Ledger, StartWish } from '../provision/ports.ts';
+import { AUDIT_TABLE, AuditTable } from './ledger/audit-table.ts';
 import { Remembered } from './ledger/remembered.ts';
 
 /** How each version of the schema comes from the one before; the version is the count of those applied. */
@@ -52,6 +53,7 @@ CREATE TABLE domains (
 ALTER TABLE domains ADD COLUMN last_end TEXT;
 ALTER TABLE domains ADD COLUMN gone_at_ms INTEGER;
 `,
+  AUDIT_TABLE,
 ];
 const SCHEMA_VERSION = MIGRATIONS.length;
 
@@ -87,7 +89,7 @@ const SET_ASIDE = '.damaged-';
 
 /** An opened ledger, and where a damaged predecessor was put if there was one. */
 export interface OpenedLedger {
-  readonly ledger: Ledger & Boots & { close(): void };
+  readonly ledger: Ledger & Boots & { readonly audit: AuditStore; close(): void };
   readonly setAside?: string | undefined;
 }
 
@@ -160,10 +162,12 @@ class SqliteLedger implements Ledger, Boots {
   readonly #write: ReturnType<typeof prepareWrites>;
   readonly #fills: Remembered<FillRecord, 'id' | 'domain' | 'volume'>;
   readonly #domains: Remembered<KnownDomain>;
+  readonly audit: AuditStore;
 
   constructor(database: Database.Database) {
     this.#database = database;
     this.#write = prepareWrites(database);
+    this.audit = new AuditTable(database);
     const fills = database.prepare<[], FillRow>('SELECT * FROM fills').all().map(fillOfRow);
     const domains = database.prepare<[], DomainRow>('SELECT * FROM domains').all().map(domainOfRow);
     this.#fills = new Remembered(fills, {

@@ -2,6 +2,8 @@
 import { readFileSync, statSync } from 'node:fs';
 import { request } from 'node:http';
 import type { z } from 'zod';
+import type { AuditQuery } from '../core/audit-protocol.ts';
+import { AuditEvents } from '../core/audit-protocol.ts';
 import type { AnnotateRequest, ReprovisionRequest } from '../core/control-protocol.ts';
 import {
   AnnotateResult,
@@ -67,6 +69,12 @@ export class ControlClient {
 
   receive(handover: Handover): Promise<ReceiveResult> {
     return this.call(ReceiveResult, 'POST', '/v1/receive', handover);
+  }
+
+  /** Oldest first. */
+  audit(query: Partial<AuditQuery>): Promise<AuditEvents> {
+    const given = Object.entries(query).map(([name, value]): [string, string] => [name, String(value)]);
+    return this.call(AuditEvents, 'GET', `/v1/audit?${new URLSearchParams(given).toString()}`);
   }
 
   async call<T>(schema: z.ZodType<T>, method: string, path: string, body?: object | string): Promise<T> {

@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import { programVersion } from '../adapters/program-version.ts';
 import { addAnnotate } from './annotate.ts';
+import { addAudit } from './audit.ts';
 import { addCancel } from './cancel.ts';
 import { addCompletion } from './completion.ts';
 import { addConfig } from './config-check.ts';
@@ -47,6 +48,7 @@ export function buildProgram(finish: (code: ExitCode) => void): Command {
     addConfig,
     addSetup,
     addDoctor,
+    addAudit,
     addCompletion,
   ]) {
     add(program, finish);

@@ -48,8 +48,6 @@ export async function admitStart(
   return answer;
 }
 
-type Decided = AdmitAnswer & { readonly domainUuid?: string };
-
 /** What only says that we could not look. */
 const CANNOT_TELL: ReadonlySet<ErrorCode> = new Set([
   'LIBVIRT_UNAVAILABLE',
@@ -62,13 +60,13 @@ const CANNOT_TELL: ReadonlySet<ErrorCode> = new Set([
 ]);
 
 /** Where nothing can be judged here the hook still can, by the seals: it is told that we cannot. */
-function refuseOrPassOn(error: unknown): Decided {
+function refuseOrPassOn(error: unknown): AdmitAnswer {
   const problem = toProblem(error);
   if (CANNOT_TELL.has(problem.code)) throw error;
   return { allowed: false, problems: [problem] };
 }
 
-async function decide(needs: AdmitNeeds, operation: GateOperation, xml: string): Promise<Decided> {
+async function decide(needs: AdmitNeeds, operation: GateOperation, xml: string): Promise<AdmitAnswer> {
   const domain = parseDomainXml(xml);
   if (domain.annotation === undefined) return { allowed: true, problems: [], domainUuid: domain.uuid };
   try {
@@ -80,7 +78,7 @@ async function decide(needs: AdmitNeeds, operation: GateOperation, xml: string):
   }
 }
 
-async function decideFor(needs: AdmitNeeds, operation: GateOperation, domain: Domain): Promise<Decided> {
+async function decideFor(needs: AdmitNeeds, operation: GateOperation, domain: Domain): Promise<AdmitAnswer> {
   const domainUuid = domain.uuid;
   const { reconciler } = needs;
   if (operation !== 'prepare') reconciler.incoming.mark(domainUuid, 'admitted');

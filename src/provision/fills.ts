@@ -75,6 +75,14 @@ export class Fills {
     return new Set(this.#entries.keys());
   }
 
+  get queuedCount(): number {
+    return this.#waiting.length;
+  }
+
+  get activeCount(): number {
+    return this.#active;
+  }
+
   /** Counts up whenever a fill that ran has ended: what was read of volumes before may be out of date. */
   get settledCount(): number {
     return this.#settledCount;

@@ -6,6 +6,7 @@
  * errors are kept as `cause` and go no further. Every call ends within a bounded time of its own accord.
  */
 import type { AuditEvent } from '../core/audit-event.ts';
+import type { AuditEvents, AuditQuery } from '../core/audit-protocol.ts';
 import type {
   AnnotateRequest,
   AnnotateResult,
@@ -406,6 +407,8 @@ export type GateOperation = 'prepare' | 'migrate' | 'restore';
 /** The gate's answer to the hook. */
 export interface AdmitAnswer {
   readonly allowed: boolean;
+  /** Of the domain that was asked for, once its XML has been read. */
+  readonly domainUuid?: string | undefined;
   /** Why not, for whoever pressed start. */
   readonly problems: readonly Problem[];
 }
@@ -479,4 +482,32 @@ export interface JobVerbs {
 /** Where it is written down who did what. Must not throw, and not keep its caller waiting. */
 export interface AuditTrail {
   record(event: Omit<AuditEvent, 'at'>): void;
+}
+
+/** Where audit events stay, the oldest of them not for ever. */
+export interface AuditStore {
+  /** All of them or, if it throws, none. */
+  append(events: readonly AuditEvent[]): void;
+  /** `query.domain` is a UUID here. */
+  find(query: AuditQuery): AuditEvents;
+}
+
+/** What the control socket offers to `lvp audit`. */
+export interface AuditVerbs {
+  /** DOMAIN_NOT_FOUND if nobody has heard of a domain of that name. */
+  audit(query: AuditQuery): Promise<AuditEvents>;
+}
+
+/** How a fill that had begun has ended; `stopped` with the daemon, and it goes on with the next one. */
+export type FillEnd =
+  | { readonly how: 'published' | 'stopped' }
+  | { readonly how: 'failed' | 'cancelled'; readonly problem: Problem };
+
+/** Told of every fill that has its turn. Must not throw, and not keep its caller waiting. */
+export interface FillWatch {
+  /** `writes`: it brings bytes, and does not only publish or claim what is there. */
+  begun(record: FillRecord, writes: boolean): void;
+  /** It has entered this phase; `resolving` comes with the beginning. */
+  entered(record: FillRecord, phase: 'filling' | 'verifying' | 'publishing'): void;
+  ended(record: FillRecord, writes: boolean, end: FillEnd): void;
 }

@@ -74,6 +74,15 @@ export class Reservations {
     return this.#headroom(listing, -1, { vg, fillId: '' }, sizeBytes);
   }
 
+  /** What is promised and has not been taken yet, by volume group. */
+  reservedBytes(): ReadonlyMap<string, number> {
+    const reserved = new Map<string, number>();
+    for (const { volume, sizeBytes, endedAt } of this.#promised.values()) {
+      if (endedAt === undefined) reserved.set(volume.vg, (reserved.get(volume.vg) ?? 0) + sizeBytes);
+    }
+    return reserved;
+  }
+
   /** Looks whether those that found too little space would find enough now. */
   lookAgain(): void {
     if (this.#refused.size === 0) return;

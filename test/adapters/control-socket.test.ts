@@ -1,8 +1,10 @@
 /** Goal: the control socket answers only what it should, and bad callers cannot hurt it. */
 import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import type { IncomingMessage } from 'node:http';
 import { request } from 'node:http';
 import { connect } from 'node:net';
 import { once } from 'node:events';
+import { text as textOf } from 'node:stream/consumers';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -48,6 +50,12 @@ async function ask(
   return promise;
 }
 
+async function fetchText(url: string): Promise<{ type: string | undefined; text: string }> {
+  const sent = request({ socketPath, path: url }).end();
+  const [response] = (await once(sent, 'response')) as [IncomingMessage];
+  return { type: response.headers['content-type'], text: await textOf(response) };
+}
+
 const codeOf = (code: string): unknown => ({ error: expect.objectContaining({ code }) as unknown });
 
 describe('rights', () => {
@@ -67,6 +75,56 @@ describe('rights', () => {
       'Another provisioner',
     );
     expect((await ask('GET', '/v1/domains')).status).toBe(200);
+  });
+});
+
+describe('who asks', () => {
+  test('is what the kernel says of the other end, and known to whoever writes it down', async () => {
+    await server.close();
+    const callers: string[] = [];
+    const callable = { verbs, images, garbage };
+    const audited = (who: string) => {
+      callers.push(who);
+      return callable;
+    };
+    server = await serveControl({ path: socketPath, ...callable, audited, log: silent });
+    await ask('POST', '/v1/domains/web1/cancel', '{}');
+    expect(callers).toEqual([`uid:${String(process.getuid?.())}`]);
+  });
+});
+
+describe('looking', () => {
+  const asked: unknown[] = [];
+  const seen = {
+    audit: {
+      audit: (query: unknown) => {
+        asked.push(query);
+        return Promise.resolve({ events: [], more: false });
+      },
+    },
+    metrics: { contentType: 'text/plain; version=0.0.4', render: () => Promise.resolve('up 1\n') },
+  };
+
+  beforeEach(async () => {
+    await server.close();
+    server = await serveControl({ path: socketPath, ...{ verbs, images, garbage }, ...seen, log: silent });
+  });
+
+  test('at the audit trail, within bounds', async () => {
+    const since = '2026-11-30T08:00:00.000Z';
+    expect((await ask('GET', `/v1/audit?since=${since}&who=uid%3A0&limit=5`)).status).toBe(200);
+    expect((await ask('GET', '/v1/audit')).body).toEqual({ events: [], more: false });
+    expect(asked).toEqual([{ since, who: 'uid:0', limit: 5 }, { limit: 1000 }]);
+    for (const wrong of ['limit=5001', 'since=yesterday', 'colour=red', 'who=']) {
+      const { status, body } = await ask('GET', `/v1/audit?${wrong}`);
+      expect([wrong, status, body]).toEqual([wrong, 400, codeOf('USAGE')]);
+    }
+    expect((await ask('POST', '/v1/audit', '{}')).status).toBe(400);
+  });
+
+  test('at the metrics, as Prometheus does', async () => {
+    const answer = await fetchText('/metrics');
+    expect(answer).toEqual({ type: 'text/plain; version=0.0.4', text: 'up 1\n' });
   });
 });
 

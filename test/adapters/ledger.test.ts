@@ -130,7 +130,8 @@ describe('the ledger', () => {
     first.putDomain(known);
     first.close();
     const database = new Database(file);
-    database.exec('ALTER TABLE domains DROP COLUMN last_end; ALTER TABLE domains DROP COLUMN gone_at_ms');
+    database.exec(`DROP TABLE audit;
+       ALTER TABLE domains DROP COLUMN last_end; ALTER TABLE domains DROP COLUMN gone_at_ms`);
     database.pragma('user_version = 3');
     database.close();
     const { ledger } = openLedger(file);
@@ -155,7 +156,7 @@ describe('the ledger', () => {
     ledger.putDomain(known);
     ledger.close();
     const database = new Database(file);
-    database.exec(`ALTER TABLE fills DROP COLUMN replaces; DROP TABLE boot;
+    database.exec(`ALTER TABLE fills DROP COLUMN replaces; DROP TABLE boot; DROP TABLE audit;
        ALTER TABLE domains DROP COLUMN last_end; ALTER TABLE domains DROP COLUMN gone_at_ms`);
     database.pragma('user_version = 1');
     database.close();

@@ -1,0 +1,35 @@
+/** The routes of the control socket by which one sees what goes on: metrics, and who did what. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { AuditQuery } from '../core/audit-protocol.ts';
+import type { AuditVerbs } from '../provision/ports.ts';
+import { checked, usage } from './control-body.ts';
+
+/** All metrics as they are now, in words that Prometheus reads. */
+export interface MetricsText {
+  readonly contentType: string;
+  render(): Promise<string>;
+}
+
+export interface Seeing {
+  readonly audit?: AuditVerbs | undefined;
+  readonly metrics?: MetricsText | undefined;
+}
+
+export function isOfMetrics({ method, url }: IncomingMessage): boolean {
+  return method === 'GET' && url === '/metrics';
+}
+
+export async function sendMetrics(response: ServerResponse, { metrics }: Seeing): Promise<void> {
+  if (metrics === undefined) throw usage('There are no metrics here.');
+  const text = await metrics.render();
+  response.writeHead(200, { 'content-type': metrics.contentType });
+  response.end(text);
+}
+
+export async function routeAudit(request: IncomingMessage, audit: AuditVerbs | undefined): Promise<unknown> {
+  const { method = '', url = '' } = request;
+  if (method !== 'GET' || audit === undefined) throw usage(`There is no ${method} ${url}.`);
+  // The host is not looked at.
+  const { searchParams } = new URL(url, 'http://localhost');
+  return audit.audit(checked(AuditQuery, Object.fromEntries(searchParams)));
+}

@@ -1,0 +1,101 @@
+/** What is done to volumes, written down: ports that leave an event for each effect, whoever caused it. */
+import { fillIdOf, privateName } from '../core/volume.ts';
+import type { AuditEvent } from '../core/audit-event.ts';
+import type { Problem } from '../core/errors.ts';
+import { newCorrelationId, recorded } from './audited-verbs.ts';
+import type { AuditTrail, FillWatch, Ledger, Pools, PrivateVolume, Volumes } from './ports.ts';
+
+type About = Omit<AuditEvent, 'at' | 'decision' | 'outcome' | 'problem'>;
+
+/** An event for each verb of the helper that changes something. */
+export function auditedVolumes(volumes: Volumes, trail: AuditTrail): Volumes {
+  const ofFill = (what: string, { vg, target, fillId, domainUuid }: PrivateVolume): About => ({
+    ...{ who: `domain:${domainUuid}`, what, volume: `${vg}/${target}` },
+    ...{ domain: domainUuid, correlationId: fillId },
+  });
+  const ofPrivate = (what: string, { vg, fillId }: Pick<PrivateVolume, 'vg' | 'fillId'>): About => ({
+    ...{ who: 'daemon', what, volume: `${vg}/${privateName(fillId)}`, correlationId: fillId },
+  });
+  return {
+    list: () => volumes.list(),
+    examine: (vg, lv) => volumes.examine(vg, lv),
+    create: (volume, sizeBytes) =>
+      recorded(trail, ofFill('create', volume), () => volumes.create(volume, sizeBytes)),
+    adopt: (volume) => recorded(trail, ofFill('adopt', volume), () => volumes.adopt(volume)),
+    publish: (volume, seal) =>
+      recorded(trail, ofFill('publish', volume), () => volumes.publish(volume, seal)),
+    claim: (vg, seal, domainUuid) =>
+      recorded(trail, ofFill('claim', { ...seal, vg, domainUuid }), () =>
+        volumes.claim(vg, seal, domainUuid),
+      ),
+    retire: (vg, seal) => recorded(trail, ofFill('retire', { ...seal, vg }), () => volumes.retire(vg, seal)),
+    restore: (vg, seal) =>
+      recorded(trail, ofFill('restore', { ...seal, vg }), () => volumes.restore(vg, seal)),
+    arrive: (vg, seal) => recorded(trail, ofFill('arrive', { ...seal, vg }), () => volumes.arrive(vg, seal)),
+    recall: (vg, fillId) =>
+      recorded(trail, ofPrivate('recall', { vg, fillId }), () => volumes.recall(vg, fillId)),
+    discard: (volume) => recorded(trail, ofPrivate('discard', volume), () => volumes.discard(volume)),
+  };
+}
+
+/** An event for each volume that is deleted; the ledger knows whose a published one is. */
+export function auditedPools(pools: Pools, trail: AuditTrail, ledger: Pick<Ledger, 'fillsAt'>): Pools {
+  let groupOf: ReadonlyMap<string, string> = new Map();
+  return {
+    list: async () => {
+      const found = await pools.list();
+      groupOf = new Map(found.map(({ name, vg }) => [name, vg]));
+      return found;
+    },
+    refresh: (pool) => pools.refresh(pool),
+    start: (pool) => pools.start(pool),
+    deleteVolume: (pool, lv) => {
+      const vg = groupOf.get(pool) ?? pool;
+      const [record] = ledger.fillsAt({ vg, lv });
+      const whose =
+        record === undefined
+          ? { who: 'daemon', correlationId: fillIdOf(lv) ?? newCorrelationId() }
+          : { who: `domain:${record.domainUuid}`, domain: record.domainUuid, correlationId: record.fillId };
+      const about = { ...whose, what: 'delete', volume: `${vg}/${lv}` };
+      return recorded(trail, about, () => pools.deleteVolume(pool, lv));
+    },
+  };
+}
+
+/** Fills begun, published, failed and cancelled. What only publishes or claims is told by the helper's verb. */
+export function auditedFills(trail: AuditTrail): FillWatch {
+  return {
+    begun: (record, writes) => {
+      if (writes) trail.record({ ...aboutFill(record), decision: 'allowed', outcome: 'begun' });
+    },
+    entered: () => undefined,
+    ended: (record, writes, end) => {
+      const about = { ...aboutFill(record), decision: 'allowed' as const };
+      switch (end.how) {
+        case 'stopped':
+          return;
+        case 'published':
+          if (writes) trail.record({ ...about, outcome: 'done' });
+          return;
+        case 'cancelled':
+          trail.record({ ...about, what: 'fill cancelled', outcome: 'done', problem: briefly(end.problem) });
+          return;
+        case 'failed': {
+          const decision = end.problem.code === 'POLICY_REFUSED' ? 'denied' : 'allowed';
+          trail.record({ ...about, decision, outcome: 'failed', problem: briefly(end.problem) });
+        }
+      }
+    },
+  };
+}
+
+function aboutFill({ domainUuid, fillId, location }: Parameters<FillWatch['begun']>[0]): About {
+  return {
+    ...{ who: `domain:${domainUuid}`, what: 'fill', volume: `${location.vg}/${location.lv}` },
+    ...{ domain: domainUuid, correlationId: fillId },
+  };
+}
+
+function briefly({ code, message }: Problem): AuditEvent['problem'] {
+  return { code, message };
+}

@@ -1,0 +1,41 @@
+/** `lvp audit`: what has been written down, for a domain by whatever name it is known. */
+import { ProvisionError } from '../core/errors.ts';
+import type { AuditEvents, AuditQuery } from '../core/audit-protocol.ts';
+import type { AuditStore, AuditVerbs, Domains, Ledger } from './ports.ts';
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+interface FindNeeds {
+  /** Writes what is waiting to be written first. */
+  readonly store: Pick<AuditStore, 'find'>;
+  readonly ledger: Pick<Ledger, 'domains'>;
+  readonly domains: Pick<Domains, 'find'>;
+}
+
+export class FindAudit implements AuditVerbs {
+  readonly #needs: FindNeeds;
+
+  constructor(needs: FindNeeds) {
+    this.#needs = needs;
+  }
+
+  async audit(query: AuditQuery): Promise<AuditEvents> {
+    const { store } = this.#needs;
+    if (query.domain === undefined) return store.find(query);
+    return store.find({ ...query, domain: await this.#uuidOf(query.domain) });
+  }
+
+  /** The ledger first: it knows domains that are gone for a while, and is there when libvirt is not. */
+  async #uuidOf(nameOrUuid: string): Promise<string> {
+    if (UUID.test(nameOrUuid)) return nameOrUuid;
+    const { ledger, domains } = this.#needs;
+    const known = ledger.domains().findLast(({ domain }) => domain.name === nameOrUuid);
+    const uuid = known?.domain.uuid ?? (await domains.find(nameOrUuid))?.uuid;
+    if (uuid !== undefined) return uuid;
+    throw new ProvisionError({
+      code: 'DOMAIN_NOT_FOUND',
+      message: `There is no domain '${nameOrUuid}'.`,
+      hint: 'Of one that is gone, say the UUID; lvp audit without --domain shows it.',
+    });
+  }
+}

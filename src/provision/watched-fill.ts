@@ -1,0 +1,34 @@
+/** The recipe of a fill with others looking on: whoever counts fills, or writes down what became of them. */
+import { toProblem } from '../core/errors.ts';
+import type { FillVolume } from './fills.ts';
+import { FillsStopped } from './fills.ts';
+import type { FillEnd, FillWatch } from './ports.ts';
+
+/** The same recipe; the watches are told in their order. */
+export function watchedFill(fillVolume: FillVolume, watches: readonly FillWatch[]): FillVolume {
+  return async (record, task, run) => {
+    const writes = task.from !== 'finish' && task.from !== 'claim';
+    for (const watch of watches) watch.begun(record, writes);
+    try {
+      const sha256 = await fillVolume(record, task, {
+        ...run,
+        phase: (phase, bytesTotal) => {
+          for (const watch of watches) watch.entered(record, phase);
+          run.phase(phase, bytesTotal);
+        },
+      });
+      for (const watch of watches) watch.ended(record, writes, { how: 'published' });
+      return sha256;
+    } catch (error) {
+      const end = endOf(run.signal.aborted ? run.signal.reason : error);
+      for (const watch of watches) watch.ended(record, writes, end);
+      throw error;
+    }
+  };
+}
+
+function endOf(reason: unknown): FillEnd {
+  if (reason instanceof FillsStopped) return { how: 'stopped' };
+  const problem = toProblem(reason);
+  return { how: problem.code === 'CANCELLED' ? 'cancelled' : 'failed', problem };
+}
