@@ -37,6 +37,7 @@ import { Reconciler } from './provision/reconcile.ts';
 import { Reservations } from './provision/reservations.ts';
 import { wishMissedAutostarts } from './provision/start-wishes.ts';
 import { takingTurns } from './provision/taking-turns.ts';
+import { VolumeJobs } from './provision/volume-jobs.ts';
 import { WriteRate } from './provision/write-rate.ts';
 
 /** How long the gate waits for libvirt to name its pools before it goes by what was last known, in ms. */
@@ -101,6 +102,7 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
     verbs: new DomainVerbs({ ...needs, ...config.limits, reconciler, devices }),
     images: new CachedImageVerbs({ ...fillNeeds, log }),
     garbage: new GarbageCollector({ ...needs, reconciler, cache: stores.cache, damagedLedgers }),
+    jobs: new VolumeJobs({ ...needs, reconciler }),
     log,
   });
   const gate = await openGate(config, {

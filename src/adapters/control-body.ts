@@ -19,7 +19,12 @@ export async function readText(request: IncomingMessage, bytesMax: number): Prom
 }
 
 export async function readBody<T>(request: IncomingMessage, schema: z.ZodType<T>): Promise<T> {
-  const parsed = schema.safeParse(parseJson(await readText(request, BODY_BYTES_MAX)));
+  return checked(parseJson(await readText(request, BODY_BYTES_MAX)), schema);
+}
+
+/** USAGE, with all that is wrong. */
+export function checked<T>(value: unknown, schema: z.ZodType<T>): T {
+  const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const wrong = parsed.error.issues.map(
     ({ path, message }) => `${path.join('.') || 'the request'}: ${message}`,

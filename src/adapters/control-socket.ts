@@ -1,6 +1,6 @@
 /**
  * The control socket: HTTP on a unix socket of mode 0660, for `lvp` and nobody else. Who may open it is
- * decided by its group; there is no other authentication. Routes: core/control-protocol.ts.
+ * decided by its group; there is no other authentication. Routes: core/control-protocol.ts, and what it names.
  */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createServer } from 'node:http';
@@ -17,9 +17,10 @@ import { GarbageRequest } from '../core/garbage-protocol.ts';
 import type { ErrorCode } from '../core/errors.ts';
 import { ProvisionError, toProblem } from '../core/errors.ts';
 import { Handover } from '../core/handover.ts';
-import type { ControlVerbs, GarbageVerbs, ImageVerbs, Log } from '../provision/ports.ts';
+import type { ControlVerbs, GarbageVerbs, ImageVerbs, JobVerbs, Log } from '../provision/ports.ts';
 import { readBody, readText, usage } from './control-body.ts';
 import { isImageRead, readImage, routeImages } from './control-images.ts';
+import { isAboutJobs, routeJobs } from './control-jobs.ts';
 
 const HEADER_BYTES_MAX = 16_384;
 const CONNECTIONS_MAX = 64;
@@ -27,11 +28,15 @@ const REQUEST_DEADLINE_MS = 10_000;
 /** A verb may call libvirt, which may be slow. */
 const VERB_DEADLINE_MS = 60_000;
 
+/** Who calls, see AuditEvent.who: which user it is the socket does not tell. */
+const LOCAL_CALLER = 'uid:unknown';
+
 const STATUS_OF: Partial<Record<ErrorCode, number>> = {
   USAGE: 400,
   ANNOTATION_INVALID: 400,
   DOMAIN_XML_INVALID: 422,
   DOMAIN_NOT_FOUND: 404,
+  JOB_NOT_FOUND: 404,
   DISK_NOT_FOUND: 404,
   DISK_UNSUITABLE: 409,
   POOL_UNSUITABLE: 409,
@@ -44,6 +49,7 @@ const STATUS_OF: Partial<Record<ErrorCode, number>> = {
   VOLUME_STATE: 409,
   VG_FULL: 409,
   CANCELLED: 409,
+  QUEUE_FULL: 503,
   LIBVIRT_UNAVAILABLE: 503,
   HELPER_UNAVAILABLE: 503,
   STORE_UNREACHABLE: 503,
@@ -59,6 +65,7 @@ export interface ControlSocketOptions {
   readonly verbs: ControlVerbs;
   readonly images: ImageVerbs;
   readonly garbage: GarbageVerbs;
+  readonly jobs: JobVerbs;
   readonly log: Log;
 }
 
@@ -117,14 +124,18 @@ async function reply(
   response: ServerResponse,
   options: ControlSocketOptions,
 ): Promise<void> {
-  const { images, log } = options;
+  const { images, jobs, log } = options;
   try {
     if (isImageRead(request)) {
       await readImage(request, response, images);
       return;
     }
     const isOfImages = request.url?.startsWith('/v1/images') === true;
-    const answer = isOfImages ? routeImages(request, response, images) : route(request, options);
+    const answer = isOfImages
+      ? routeImages(request, response, images)
+      : isAboutJobs(request)
+        ? routeJobs(request, jobs, LOCAL_CALLER)
+        : route(request, options);
     send(response, 200, await withinDeadline(answer));
   } catch (error) {
     const problem = toProblem(error);

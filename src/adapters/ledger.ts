@@ -14,7 +14,16 @@ import type { LastEnd } from '../core/last-end.ts';
 import type { Problem } from '../core/errors.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { Domain, VolumeLocation, VolumeRequest } from '../core/request.ts';
-import type { Boots, FillRecord, KnownDomain, Ledger, StartWish } from '../provision/ports.ts';
+import type {
+  Boots,
+  FillRecord,
+  JobQuery,
+  JobRecord,
+  KnownDomain,
+  Ledger,
+  StartWish,
+} from '../provision/ports.ts';
+import { JOBS_TABLE, JobTable } from './ledger/jobs.ts';
 import { Remembered } from './ledger/remembered.ts';
 
 /** How each version of the schema comes from the one before; the version is the count of those applied. */
@@ -52,6 +61,7 @@ CREATE TABLE domains (
 ALTER TABLE domains ADD COLUMN last_end TEXT;
 ALTER TABLE domains ADD COLUMN gone_at_ms INTEGER;
 `,
+  JOBS_TABLE,
 ];
 const SCHEMA_VERSION = MIGRATIONS.length;
 
@@ -152,18 +162,20 @@ function openDatabase(file: string): Database.Database {
 }
 
 /**
- * What is asked is answered from memory: the file is this program's alone, and every plan asks for its rows.
- * Memory follows the file once a write is durable, by what the file then says.
+ * What is asked of fills and domains is answered from memory: the file is this program's alone, and every plan asks
+ * for its rows. Memory follows the file once a write is durable, by what the file then says.
  */
 class SqliteLedger implements Ledger, Boots {
   readonly #database: Database.Database;
   readonly #write: ReturnType<typeof prepareWrites>;
   readonly #fills: Remembered<FillRecord, 'id' | 'domain' | 'volume'>;
   readonly #domains: Remembered<KnownDomain>;
+  readonly #jobs: JobTable;
 
   constructor(database: Database.Database) {
     this.#database = database;
     this.#write = prepareWrites(database);
+    this.#jobs = new JobTable(database);
     const fills = database.prepare<[], FillRow>('SELECT * FROM fills').all().map(fillOfRow);
     const domains = database.prepare<[], DomainRow>('SELECT * FROM domains').all().map(domainOfRow);
     this.#fills = new Remembered(fills, {
@@ -234,6 +246,26 @@ class SqliteLedger implements Ledger, Boots {
     this.#write.removeDomain.run(uuid);
     const removed = this.domainOf(uuid);
     if (removed !== undefined) this.#domains.delete(removed);
+  }
+
+  jobOf(id: string): JobRecord | undefined {
+    return this.#jobs.jobOf(id);
+  }
+
+  jobs(query: JobQuery): readonly JobRecord[] {
+    return this.#jobs.jobs(query);
+  }
+
+  unfinishedJobs(): readonly JobRecord[] {
+    return this.#jobs.unfinishedJobs();
+  }
+
+  putJob(record: JobRecord): void {
+    this.#jobs.putJob(record);
+  }
+
+  removeJob(id: string): void {
+    this.#jobs.removeJob(id);
   }
 
   lastBoot(): string | undefined {

@@ -8,7 +8,7 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { ControlSocket } from '../../src/adapters/control-socket.ts';
 import { serveControl } from '../../src/adapters/control-socket.ts';
-import { FakeGarbageVerbs, FakeImageVerbs, FakeVerbs, silent } from '../cli/fake-verbs.ts';
+import { FakeGarbageVerbs, FakeImageVerbs, FakeJobVerbs, FakeVerbs, silent } from '../cli/fake-verbs.ts';
 
 let folder: string;
 let socketPath: string;
@@ -16,6 +16,7 @@ let server: ControlSocket;
 let verbs: FakeVerbs;
 let images: FakeImageVerbs;
 let garbage: FakeGarbageVerbs;
+let jobs: FakeJobVerbs;
 
 beforeEach(async () => {
   folder = await mkdtemp(path.join(tmpdir(), 'lvp-control-'));
@@ -23,7 +24,8 @@ beforeEach(async () => {
   verbs = new FakeVerbs();
   images = new FakeImageVerbs();
   garbage = new FakeGarbageVerbs();
-  server = await serveControl({ path: socketPath, verbs, images, garbage, log: silent });
+  jobs = new FakeJobVerbs();
+  server = await serveControl({ path: socketPath, verbs, images, garbage, jobs, log: silent });
 });
 
 afterEach(async () => {
@@ -58,14 +60,14 @@ describe('rights', () => {
   test('a socket left behind is replaced', async () => {
     await server.close();
     await writeFile(socketPath, '');
-    server = await serveControl({ path: socketPath, verbs, images, garbage, log: silent });
+    server = await serveControl({ path: socketPath, verbs, images, garbage, jobs, log: silent });
     expect((await ask('GET', '/v1/domains')).status).toBe(200);
   });
 
   test('a socket somebody answers on is left alone', async () => {
-    await expect(serveControl({ path: socketPath, verbs, images, garbage, log: silent })).rejects.toThrow(
-      'Another provisioner',
-    );
+    await expect(
+      serveControl({ path: socketPath, verbs, images, garbage, jobs, log: silent }),
+    ).rejects.toThrow('Another provisioner');
     expect((await ask('GET', '/v1/domains')).status).toBe(200);
   });
 });
@@ -77,6 +79,12 @@ describe('requests', () => {
     ['an unknown verb', 'POST', '/v1/domains/web1/destroy', '{}', 400, 'USAGE'],
     ['the wrong method', 'DELETE', '/v1/domains/web1', undefined, 400, 'USAGE'],
     ['more path than there is', 'GET', '/v1/domains/web1/explain/more', undefined, 400, 'USAGE'],
+    ['an unknown job', 'GET', '/v1/jobs/nobody', undefined, 404, 'JOB_NOT_FOUND'],
+    ['more path than a job has', 'GET', '/v1/jobs/x/cancel/more', undefined, 400, 'USAGE'],
+    ['a job without a volume', 'POST', '/v1/jobs', '{"image":"a/b","format":"raw"}', 400, 'USAGE'],
+    ['jobs in no state that there is', 'GET', '/v1/jobs?state=odd', undefined, 400, 'USAGE'],
+    ['another verb of a job', 'POST', '/v1/jobs/x/destroy', '{}', 400, 'USAGE'],
+    ['a word that begins like jobs', 'GET', '/v1/jobsworth', undefined, 400, 'USAGE'],
     ['bad escapes', 'GET', '/v1/domains/%E0%A4%A', undefined, 400, 'USAGE'],
     ['a body that is not JSON', 'POST', '/v1/domains/web1/cancel', '{', 400, 'USAGE'],
     ['a body with unknown keys', 'POST', '/v1/domains/web1/cancel', '{"force":true}', 400, 'USAGE'],
