@@ -54,6 +54,7 @@ import { Reconciler } from './provision/reconcile.ts';
 import { Reservations } from './provision/reservations.ts';
 import { wishMissedAutostarts } from './provision/start-wishes.ts';
 import { takingTurns } from './provision/taking-turns.ts';
+import { VolumeJobs } from './provision/volume-jobs.ts';
 import { watchedFill } from './provision/watched-fill.ts';
 import { WriteRate } from './provision/write-rate.ts';
 
@@ -125,6 +126,7 @@ async function run(config: Config, log: Log, metrics: Metrics): Promise<() => Pr
       verbs: new DomainVerbs({ ...needs, ...config.limits, reconciler, devices }),
       images: new CachedImageVerbs({ ...fillNeeds, log }),
       garbage: new GarbageCollector({ ...needs, reconciler, cache: stores.cache, damagedLedgers }),
+      jobs: new VolumeJobs({ ...needs, reconciler }),
     },
     { ...seeing, audit: new FindAudit({ store: recorded, ledger, domains }) },
   );

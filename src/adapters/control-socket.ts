@@ -1,6 +1,6 @@
 /**
  * The control socket: HTTP on a unix socket of mode 0660, for `lvp` and nobody else. Who may open it is
- * decided by its group; there is no other authentication. Routes: core/control-protocol.ts.
+ * decided by its group; there is no other authentication. Routes: core/control-protocol.ts, and what it names.
  */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createServer } from 'node:http';
@@ -17,9 +17,10 @@ import { GarbageRequest } from '../core/garbage-protocol.ts';
 import type { ErrorCode } from '../core/errors.ts';
 import { ProvisionError, toProblem } from '../core/errors.ts';
 import { Handover } from '../core/handover.ts';
-import type { ControlVerbs, GarbageVerbs, ImageVerbs, Log } from '../provision/ports.ts';
+import type { ControlVerbs, GarbageVerbs, ImageVerbs, JobVerbs, Log } from '../provision/ports.ts';
 import { readBody, readText, usage } from './control-body.ts';
 import { isImageRead, readImage, routeImages } from './control-images.ts';
+import { isAboutJobs, routeJobs } from './control-jobs.ts';
 import { peerOf } from './control-peer.ts';
 import type { Seeing } from './control-seeing.ts';
 import { isOfMetrics, routeAudit, sendMetrics } from './control-seeing.ts';
@@ -35,6 +36,7 @@ const STATUS_OF: Partial<Record<ErrorCode, number>> = {
   ANNOTATION_INVALID: 400,
   DOMAIN_XML_INVALID: 422,
   DOMAIN_NOT_FOUND: 404,
+  JOB_NOT_FOUND: 404,
   DISK_NOT_FOUND: 404,
   DISK_UNSUITABLE: 409,
   POOL_UNSUITABLE: 409,
@@ -47,6 +49,7 @@ const STATUS_OF: Partial<Record<ErrorCode, number>> = {
   VOLUME_STATE: 409,
   VG_FULL: 409,
   CANCELLED: 409,
+  QUEUE_FULL: 503,
   LIBVIRT_UNAVAILABLE: 503,
   HELPER_UNAVAILABLE: 503,
   STORE_UNREACHABLE: 503,
@@ -62,9 +65,10 @@ export interface ControlSocketOptions extends Seeing {
   readonly verbs: ControlVerbs;
   readonly images: ImageVerbs;
   readonly garbage: GarbageVerbs;
+  readonly jobs: JobVerbs;
   /** The same for one caller (AuditEvent.who), with what it asks for written down. */
   readonly audited?:
-    ((who: string) => Pick<ControlSocketOptions, 'verbs' | 'images' | 'garbage'>) | undefined;
+    ((who: string) => Pick<ControlSocketOptions, 'verbs' | 'images' | 'garbage' | 'jobs'>) | undefined;
   readonly log: Log;
 }
 
@@ -129,14 +133,19 @@ async function reply(
       await sendMetrics(response, all);
       return;
     }
-    const options = { ...all, ...all.audited?.(peerOf(request.socket)) };
-    const { images } = options;
+    const who = peerOf(request.socket);
+    const options = { ...all, ...all.audited?.(who) };
+    const { images, jobs } = options;
     if (isImageRead(request)) {
       await readImage(request, response, images);
       return;
     }
     const isOfImages = request.url?.startsWith('/v1/images') === true;
-    const answer = isOfImages ? routeImages(request, response, images) : route(request, options);
+    const answer = isOfImages
+      ? routeImages(request, response, images)
+      : isAboutJobs(request)
+        ? routeJobs(request, jobs, who)
+        : route(request, options);
     send(response, 200, await withinDeadline(answer));
   } catch (error) {
     const problem = toProblem(error);

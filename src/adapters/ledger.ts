@@ -14,8 +14,18 @@ import type { LastEnd } from '../core/last-end.ts';
 import type { Problem } from '../core/errors.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { Domain, VolumeLocation, VolumeRequest } from '../core/request.ts';
-import type { AuditStore, Boots, FillRecord, KnownDomain, Ledger, StartWish } from '../provision/ports.ts';
+import type {
+  AuditStore,
+  Boots,
+  FillRecord,
+  JobQuery,
+  JobRecord,
+  KnownDomain,
+  Ledger,
+  StartWish,
+} from '../provision/ports.ts';
 import { AUDIT_TABLE, AuditTable } from './ledger/audit-table.ts';
+import { JOBS_TABLE, JobTable } from './ledger/jobs.ts';
 import { Remembered } from './ledger/remembered.ts';
 
 /** How each version of the schema comes from the one before; the version is the count of those applied. */
@@ -54,6 +64,7 @@ ALTER TABLE domains ADD COLUMN last_end TEXT;
 ALTER TABLE domains ADD COLUMN gone_at_ms INTEGER;
 `,
   AUDIT_TABLE,
+  JOBS_TABLE,
 ];
 const SCHEMA_VERSION = MIGRATIONS.length;
 
@@ -154,8 +165,8 @@ function openDatabase(file: string): Database.Database {
 }
 
 /**
- * What is asked is answered from memory: the file is this program's alone, and every plan asks for its rows.
- * Memory follows the file once a write is durable, by what the file then says.
+ * What is asked of fills and domains is answered from memory: the file is this program's alone, and every plan asks
+ * for its rows. Memory follows the file once a write is durable, by what the file then says.
  */
 class SqliteLedger implements Ledger, Boots {
   readonly #database: Database.Database;
@@ -163,11 +174,13 @@ class SqliteLedger implements Ledger, Boots {
   readonly #fills: Remembered<FillRecord, 'id' | 'domain' | 'volume'>;
   readonly #domains: Remembered<KnownDomain>;
   readonly audit: AuditStore;
+  readonly #jobs: JobTable;
 
   constructor(database: Database.Database) {
     this.#database = database;
     this.#write = prepareWrites(database);
     this.audit = new AuditTable(database);
+    this.#jobs = new JobTable(database);
     const fills = database.prepare<[], FillRow>('SELECT * FROM fills').all().map(fillOfRow);
     const domains = database.prepare<[], DomainRow>('SELECT * FROM domains').all().map(domainOfRow);
     this.#fills = new Remembered(fills, {
@@ -238,6 +251,26 @@ class SqliteLedger implements Ledger, Boots {
     this.#write.removeDomain.run(uuid);
     const removed = this.domainOf(uuid);
     if (removed !== undefined) this.#domains.delete(removed);
+  }
+
+  jobOf(id: string): JobRecord | undefined {
+    return this.#jobs.jobOf(id);
+  }
+
+  jobs(query: JobQuery): readonly JobRecord[] {
+    return this.#jobs.jobs(query);
+  }
+
+  unfinishedJobs(): readonly JobRecord[] {
+    return this.#jobs.unfinishedJobs();
+  }
+
+  putJob(record: JobRecord): void {
+    this.#jobs.putJob(record);
+  }
+
+  removeJob(id: string): void {
+    this.#jobs.removeJob(id);
   }
 
   lastBoot(): string | undefined {

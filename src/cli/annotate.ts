@@ -2,10 +2,10 @@
 import type { Command } from 'commander';
 import { Option } from 'commander';
 import { AnnotateRequest } from '../core/control-protocol.ts';
-import { ProvisionError } from '../core/errors.ts';
 import type { ImageFormat, OuterCompression, VolumeFate } from '../core/request.ts';
 import { checkedRequest, describedBy } from './checked-request.ts';
 import { EXIT } from './exit-codes.ts';
+import { kindOf } from './image-kind.ts';
 import type { AddVerb } from './verb.ts';
 import { common, contextOf } from './verb.ts';
 
@@ -63,17 +63,8 @@ export const addAnnotate: AddVerb = (program, finish) => {
     'lvp annotate web1 vdb images/data --format raw --compression zstd --dry-run',
   ]).action(async (vm: string, disk: string, image: string, options: AnnotateOptions, self: Command) => {
     const { client, output } = contextOf(self, finish);
-    const compression = options.compression ?? compressionByEnding(image);
-    const format = options.format ?? formatByEnding(image);
-    const guessed = [
-      ...(options.format === undefined ? [`format ${format}`] : []),
-      ...(options.compression === undefined && compression !== undefined
-        ? [`compression ${compression}`]
-        : []),
-    ].join(', ');
-    if (guessed !== '' && !output.json) {
-      output.note(`${guessed[0]?.toUpperCase() ?? ''}${guessed.slice(1)}, by the end of the image's name.`);
-    }
+    const { format, compression, guessed } = kindOf(image, options);
+    if (guessed !== undefined && !output.json) output.note(guessed);
     const result = await client.annotate(vm, requestOf(disk, image, { ...options, format, compression }));
     output.result(result, () => result.xml);
     if (!output.json) {
@@ -99,23 +90,6 @@ function withFates(command: Command): Command {
         'of the volume here when the guest has moved away (default: keep)',
       ).choices(FATES),
     );
-}
-
-function formatByEnding(image: string): ImageFormat {
-  const name = image.replace(/\.(?:gz|zst|xz)$/i, '');
-  if (/\.qcow2$/i.test(name)) return 'qcow2';
-  if (/\.(?:raw|img)$/i.test(name)) return 'raw';
-  throw new ProvisionError({
-    code: 'USAGE',
-    message: `The name of the image ${image} does not say its format.`,
-    hint: 'Add --format qcow2 or --format raw. Formats are never guessed from the content.',
-  });
-}
-
-function compressionByEnding(image: string): OuterCompression | undefined {
-  if (/\.gz$/i.test(image)) return 'gzip';
-  if (/\.zst$/i.test(image)) return 'zstd';
-  return /\.xz$/i.test(image) ? 'xz' : undefined;
 }
 
 type Stated = Omit<AnnotateOptions, 'format' | 'compression'> & {

@@ -9,6 +9,7 @@ import type { Command } from 'commander';
 import { Argument } from 'commander';
 import { CONTROL_SOCKET } from '../core/control-protocol.ts';
 import { CachedImages } from '../core/image-protocol.ts';
+import { Jobs } from '../core/job-protocol.ts';
 import { candidatesFor } from './completion/candidates.ts';
 import { wantedAt } from './completion/wanted.ts';
 import { ControlClient } from './control-client.ts';
@@ -61,6 +62,7 @@ async function answer(program: Command, words: readonly string[]): Promise<reado
   const candidates = await candidatesFor(wanted, {
     domains: () => client.domains(),
     images: () => client.call(CachedImages, 'GET', '/v1/images'),
+    jobs: () => client.call(Jobs, 'GET', '/v1/jobs'),
   });
   return candidates.map(({ word, about }) => `${wanted.lead}${word}\t${about.replace(/\p{Cc}/gu, ' ')}`);
 }

@@ -17,10 +17,10 @@ export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
 /** In the words of `lvp --help`, and of its manual page. */
 export const EXIT_MEANINGS: readonly (readonly [ExitCode, string])[] = [
-  [EXIT.ok, 'done; for status: every volume is ready'],
-  [EXIT.failed, 'the operation failed; for status: a volume has failed'],
+  [EXIT.ok, 'done; for status: every volume is ready, or the job is completed'],
+  [EXIT.failed, 'the operation failed; for status: a volume, or the job, has failed'],
   [EXIT.usage, 'the command line is wrong, nothing was done'],
-  [EXIT.notFound, 'there is no such domain or disk'],
+  [EXIT.notFound, 'there is no such domain, disk or job'],
   [EXIT.unreachable, 'the provisioner cannot be reached'],
   [EXIT.notReady, 'refused; for status: not ready yet, or held, cancelled or refused'],
   [EXIT.findings, 'for gc: something is left over that was not repaired'],
@@ -35,6 +35,7 @@ const CODE_OF: Partial<Record<ErrorCode, ExitCode>> = {
   ANNOTATION_INVALID: EXIT.usage,
   DOMAIN_NOT_FOUND: EXIT.notFound,
   DISK_NOT_FOUND: EXIT.notFound,
+  JOB_NOT_FOUND: EXIT.notFound,
   DAEMON_UNREACHABLE: EXIT.unreachable,
   DISK_UNSUITABLE: EXIT.notReady,
   POOL_UNSUITABLE: EXIT.notReady,

@@ -6,7 +6,8 @@ import { approximateSize } from '../core/size.ts';
 import { problemOf } from '../core/control-protocol.ts';
 
 const BAR_WIDTH = 24;
-const STATE_STYLE: Readonly<Record<VolumeStatus['state'], 'green' | 'red' | 'yellow' | 'cyan'>> = {
+type Style = 'green' | 'red' | 'yellow' | 'cyan';
+const STATE_STYLE: Readonly<Record<VolumeStatus['state'], Style>> = {
   ready: 'green',
   failed: 'red',
   refused: 'red',
@@ -32,7 +33,12 @@ function volumeRow(domain: DomainStatus, volume: VolumeStatus): string[] {
   return [domain.name, volume.target, volume.state, percentOf(volume), place, volume.image];
 }
 
-export function table(rows: readonly (readonly string[])[], colour: boolean): string {
+/** The third column is a state, and coloured as such. */
+export function table(
+  rows: readonly (readonly string[])[],
+  colour: boolean,
+  styleOf: (state: string) => Style | undefined = styleOfVolume,
+): string {
   const widths = (rows[0] ?? []).map((_, column) =>
     Math.max(...rows.map((row) => (row[column] ?? '').length)),
   );
@@ -41,7 +47,7 @@ export function table(rows: readonly (readonly string[])[], colour: boolean): st
       row
         .map((cell, column) => {
           const padded = column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0);
-          return column === 2 ? paint(padded, cell, colour) : padded;
+          return column === 2 && colour ? paint(padded, styleOf(cell)) : padded;
         })
         .join('  ')
         .trimEnd(),
@@ -78,7 +84,7 @@ function volumeLines(volume: VolumeStatus, colour: boolean): string[] {
 
 /** `vda filling [#####-------] 45 %, 1.2 of 2.7 GiB, 812 MiB/s, 2 s left` */
 export function progressLine(volume: VolumeStatus, colour: boolean): string {
-  const state = paint(volume.state, volume.state, colour);
+  const state = paint(volume.state, colour ? styleOfVolume(volume.state) : undefined);
   const { bytesDone, bytesTotal } = volume;
   // Before the size of the image is known there is no way to be at the end of.
   if (volume.state !== 'filling' || bytesDone === undefined || !bytesTotal) {
@@ -123,7 +129,10 @@ export function duration(seconds: number): string {
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
 
-function paint(text: string, state: string, colour: boolean): string {
-  if (!colour || !(state in STATE_STYLE)) return text;
-  return styleText(STATE_STYLE[state as VolumeStatus['state']], text, { validateStream: false });
+export function paint(text: string, style: Style | undefined): string {
+  return style === undefined ? text : styleText(style, text, { validateStream: false });
+}
+
+function styleOfVolume(state: string): Style | undefined {
+  return state in STATE_STYLE ? STATE_STYLE[state as VolumeStatus['state']] : undefined;
 }

@@ -13,6 +13,7 @@ import { addExplain } from './explain.ts';
 import { addGc } from './gc.ts';
 import { addHandover } from './handover.ts';
 import { addImage } from './image.ts';
+import { addJob } from './job.ts';
 import { addList } from './list.ts';
 import { addProvision } from './provision.ts';
 import { addReceive } from './receive.ts';
@@ -41,6 +42,7 @@ export function buildProgram(finish: (code: ExitCode) => void): Command {
     addRetry,
     addReprovision,
     addProvision,
+    addJob,
     addHandover,
     addReceive,
     addGc,

@@ -14,7 +14,7 @@ export const Finding = z.object({
     'abandoned',
     /** Sealed, and not yet under its final name. */
     'half-published',
-    /** Published for a domain that libvirt does not know. */
+    /** Published for a domain that libvirt does not know, or for a job that is not remembered. */
     'orphan',
     /** The same, and about to be deleted as its annotation says. */
     'ending',

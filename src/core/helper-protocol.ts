@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import type { ErrorCode } from './errors.ts';
 import { isLvName, isVgName, RESERVED_PREFIX, targetNameMistake } from './lvm-names.ts';
-import { FILL_ID_PATTERN } from './volume.ts';
+import { FILL_ID_PATTERN, FORMAT_TAG_PATTERN } from './volume.ts';
 
 /** Longest request line; the largest real one is below 2 KiB. */
 export const REQUEST_BYTES_MAX = 64 * 1024;
@@ -20,10 +20,12 @@ const Vg = z.string().max(127).refine(isVgName, 'is not a legal volume group nam
 const Lv = z.string().max(127).refine(isLvName, 'is not a legal logical volume name');
 const FillId = z.string().regex(FILL_ID_PATTERN);
 const DomainUuid = z.string().regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
+/** A domain or a job (owner.ts). */
+const Owner = z.string().regex(/^(job:)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
 
 /** The final name must be good for a published volume now, not only when the fill is finished. */
 const PrivateVolume = z
-  .strictObject({ vg: Vg, fillId: FillId, target: Lv, domainUuid: DomainUuid })
+  .strictObject({ vg: Vg, fillId: FillId, target: Lv, domainUuid: Owner })
   .refine(
     ({ vg, target }) => targetNameMistake(vg, target) === undefined,
     'cannot be published under that name',
@@ -33,15 +35,20 @@ const PrivateVolume = z
 const SealFields = z.strictObject({
   fillId: FillId,
   target: Lv,
-  domainUuid: DomainUuid,
+  domainUuid: Owner,
   /** As imageTag() makes it: its characters only, and no longer than a tag may be. */
   image: z.string().regex(/^(:sha256:[0-9a-f]{64}|[A-Za-z0-9._/+=#-]{1,118})$/),
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
   generation: z.int().min(1),
+  format: z.string().regex(FORMAT_TAG_PATTERN).optional(),
 });
 
 export const Seal = SealFields.extend({ state: z.literal('ready') });
-const ReceivingMark = SealFields.extend({ state: z.literal('receiving') });
+/** Volumes are set aside for domains alone. */
+const ReceivingMark = SealFields.omit({ format: true }).extend({
+  state: z.literal('receiving'),
+  domainUuid: DomainUuid,
+});
 
 /** That of a volume under its final name: a name of ours is none. */
 export const PublishedSeal = Seal.refine(
@@ -71,6 +78,7 @@ export const HelperRequest = z.discriminatedUnion('verb', [
   }),
   z.strictObject({ verb: z.literal('adopt'), volume: PrivateVolume }),
   Publish,
+  // Nothing ever becomes a job's that way.
   z.strictObject({ verb: z.literal('claim'), vg: Vg, seal: Seal, domainUuid: DomainUuid }),
   z.strictObject({ verb: z.literal('retire'), vg: Vg, seal: PublishedSeal }),
   z.strictObject({ verb: z.literal('restore'), vg: Vg, seal: PublishedSeal }),

@@ -6,6 +6,7 @@
 import type { Problem } from './errors.ts';
 import type { LocatedVolume } from './locate.ts';
 import { fitsPattern } from './name-pattern.ts';
+import { describeOwner, isJob } from './owner.ts';
 import type { ProofKind } from './proof.ts';
 import { quote } from './quote.ts';
 import type { Domain, ImageFormat, OuterCompression, VolumeLocation } from './request.ts';
@@ -101,19 +102,21 @@ function judge(
   objectionsOf: (rule: PolicyRule) => readonly string[],
 ): Verdict | undefined {
   if (policy === undefined) return undefined;
-  const name = quote(domain.name);
+  const isForJob = isJob(domain.uuid);
+  const who = isForJob ? describeOwner(domain.uuid) : `domain ${quote(domain.name)}`;
+  const what = isForJob ? 'it gets no volume' : `its disk ${target} gets no volume`;
   const rule = ruleFor(policy, domain);
   if (rule === undefined) {
     return refused(
       'no rule matches',
-      `No rule of this host's policy matches domain ${name} (${domain.uuid}), so its disk ${target} gets no volume.`,
-      `Give the domain a name that a rule is for, ${OR_ELSE}`,
+      `No rule of this host's policy matches ${who}${isForJob ? '' : ` (${domain.uuid})`}, so ${what}.`,
+      `${isForJob ? 'Ask for it in the annotation of a domain' : 'Give the domain a name'} that a rule is for, ${OR_ELSE}`,
     );
   }
   if (!rule.allow) {
     return refused(
       `rule ${rule.name} allows nothing`,
-      `Rule ${rule.name} of this host's policy allows domain ${name} nothing, so its disk ${target} gets no volume.`,
+      `Rule ${rule.name} of this host's policy allows ${who} nothing, so ${what}.`,
       `Take the disk out of the annotation, ${OR_ELSE}`,
     );
   }
@@ -122,7 +125,7 @@ function judge(
   const why = objections.join('; ');
   return refused(
     `rule ${rule.name} refuses it: ${why}`,
-    `Rule ${rule.name} of this host's policy does not allow this for disk ${target} of domain ${name}: ${why}.`,
+    `Rule ${rule.name} of this host's policy does not allow this for ${isForJob ? who : `disk ${target} of ${who}`}: ${why}.`,
     `Change the annotation or the disk, ${OR_ELSE}`,
   );
 }

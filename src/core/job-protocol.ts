@@ -53,8 +53,11 @@ export const Job = z.object({
   /** Whether the image came from this host's cache; known once it has been read. */
   cacheHit: z.boolean().optional(),
   sha256: text.optional(),
+  /** Why it has failed; of a job that is pending: what has passed or is to pass before it is tried again by itself. */
   problem: ProblemBody.optional(),
   fillId: text.optional(),
+  /** UUID of the domain whose annotation has claimed the volume since. */
+  claimedBy: text.optional(),
   /** RFC 3339. */
   createdAt: text,
   /** RFC 3339. */
@@ -69,7 +72,7 @@ export const JobFilter = z.strictObject({
   /** Of the logical volume. */
   volume: z.string().max(127).optional(),
   limit: z.coerce.number().int().min(1).max(JOBS_PER_PAGE_MAX).default(100),
-  /** The id of the last job seen: what follows are older ones. */
+  /** The id of the last job seen: what follows are older ones; JOB_NOT_FOUND if it was forgotten. */
   after: z.uuid().optional(),
 });
 export type JobFilter = z.infer<typeof JobFilter>;

@@ -10,7 +10,9 @@ import type { Problem } from './errors.ts';
 import { isPassing } from './errors.ts';
 import type { HostPolicy, Verdict } from './host-policy.ts';
 import { judgeFill, judgePlace } from './host-policy.ts';
+import { mayComeToClaim, objectionsToClaim } from './claim.ts';
 import type { LocatedVolume } from './locate.ts';
+import { describeOwner, isJob, jobIdOf } from './owner.ts';
 import type { PlannedFill } from './planned-fill.ts';
 import { goesOn, isUnfinished, sameRequest, volumeKey } from './planned-fill.ts';
 import type { Domain, VolumeRequest } from './request.ts';
@@ -66,7 +68,7 @@ export type DiskDecision =
   | { readonly action: 'cancel'; readonly fillId: string; readonly why: string }
   /** The volume is sealed but still has its private name: only the rename is missing. */
   | { readonly action: 'finish'; readonly fillId: string; readonly seal: Seal }
-  /** Sealed for a first start that was refused; the same guest has come back under another UUID. */
+  /** Sealed for a first start that was refused, and the same guest has come back under another UUID; or for a job. */
   | { readonly action: 'claim'; readonly fillId: string; readonly seal: Seal }
   /** What was put aside to be made again gets its name back: making it again has failed, or nobody wants it. */
   | { readonly action: 'restore'; readonly fillId: string }
@@ -136,14 +138,25 @@ export function isReceivable(planned: Plan): boolean {
 
 type Decided = readonly [DiskDecision, string];
 
-/** What is there already counts with its size: nobody makes it smaller. What is to arrive is not filled by us. */
+/** What a job has filled, and what is known of the disk that asks for it. */
+interface SealedByJob {
+  readonly volume: LogicalVolume;
+  readonly seal: Seal;
+  readonly record: PlannedFill | undefined;
+}
+
+/**
+ * What is there already counts with its size: nobody makes it smaller; and for whoever claims it from a job it is
+ * judged anew. What is to arrive is not filled by us.
+ */
 function judgeDisk({ hostPolicy, domain, ...input }: PlanInput, disk: LocatedVolume): Verdict | undefined {
   if (hostPolicy === undefined) return undefined;
   const { request, location } = disk;
   const found = volumeOf(input, disk);
-  const state = found === undefined ? undefined : readMark(found.tags).state;
-  if (state === 'receiving') return judgePlace(hostPolicy, domain, request.target, location);
-  const foundBytes = found === undefined || state === 'ready' ? 0 : found.sizeBytes;
+  const mark = found === undefined ? undefined : readMark(found.tags);
+  if (mark?.state === 'receiving') return judgePlace(hostPolicy, domain, request.target, location);
+  const isJudgedBefore = mark?.state === 'ready' && !isJob(mark.domainUuid);
+  const foundBytes = found === undefined || isJudgedBefore ? 0 : found.sizeBytes;
   return judgeFill(hostPolicy, domain, disk, Math.max(request.sizeBytes ?? 0, foundBytes));
 }
 
@@ -157,20 +170,7 @@ function volumeOf(
 /** `refusal` is that of this host's policy; what is published, or only lacks its name, is no matter of it. */
 function decideDisk(input: PlanInput, disk: LocatedVolume, refusal: Problem | undefined): Decided {
   const other = fillOfOtherDomain(input, disk);
-  if (
-    other !== undefined &&
-    isEarlierTry(input, other.domainUuid) &&
-    sameRequest(other.request, disk.request)
-  ) {
-    if (refusal !== undefined) return refuseByPolicy(refusal);
-    return [
-      { action: 'wait', fillId: other.fillId },
-      'it is being filled since an earlier try to start this guest',
-    ];
-  }
-  if (other !== undefined) {
-    return refuseOther(disk, `being filled for domain ${other.domainName} (${other.domainUuid})`);
-  }
+  if (other !== undefined) return decideFilledForOther(input, disk, other, refusal);
   const found = volumeOf(input, disk);
   const mark = found === undefined ? undefined : readMark(found.tags);
   if (mark?.state === 'ready' && input.running.has(mark.fillId)) {
@@ -182,7 +182,11 @@ function decideDisk(input: PlanInput, disk: LocatedVolume, refusal: Problem | un
   if (mark?.state === 'ready' && record?.replaces === mark.fillId && input.running.has(record.fillId)) {
     return [{ action: 'wait', fillId: record.fillId }, 'it is being put aside, to be made again'];
   }
-  if (mark?.state === 'ready') return decideSealed(input, disk, mark, refusal);
+  if (found !== undefined && mark?.state === 'ready') {
+    return isSealedByJob(input, mark)
+      ? decideSealedByJob(input, disk, { volume: found, seal: mark, record })
+      : decideSealed(input, disk, mark, refusal);
+  }
   if (mark?.state === 'unclear') return refuseUnclear(disk, mark.why);
   if (mark?.state === 'receiving') return decideReceiving(input, disk, mark, refusal);
   const unfinished = unfinishedVolume(input, disk);
@@ -237,6 +241,61 @@ function fillOfOtherDomain(input: PlanInput, disk: LocatedVolume): PlannedFill |
   );
 }
 
+/** It is waited for by whoever will claim it. */
+function decideFilledForOther(
+  input: PlanInput,
+  disk: LocatedVolume,
+  other: PlannedFill,
+  refusal: Problem | undefined,
+): Decided {
+  const { domainUuid: owner, domainName, fillId } = other;
+  const isFirstTry = isEarlierTry(input, owner) && sameRequest(other.request, disk.request);
+  const isJobs = isJob(owner) && !isJob(input.domain.uuid) && mayComeToClaim(other.request, disk.request);
+  if (!isFirstTry && !isJobs) {
+    return refuseOther(disk, `being filled for ${describeOwner(owner, domainName)}`, owner);
+  }
+  if (refusal !== undefined) return refuseByPolicy(refusal);
+  const since = isJobs ? `by ${describeOwner(owner)}` : 'since an earlier try to start this guest';
+  return [{ action: 'wait', fillId }, `it is being filled ${since}`];
+}
+
+/** No domain has claimed it yet, and it is a domain that asks. */
+function isSealedByJob({ domain }: PlanInput, seal: Seal): boolean {
+  return isJob(seal.domainUuid) && !isJob(domain.uuid);
+}
+
+function decideSealedByJob(
+  input: PlanInput,
+  disk: LocatedVolume,
+  { volume, seal, record }: SealedByJob,
+): Decided {
+  const name = `Volume ${volumeKey(disk.location)} was filled by ${describeOwner(seal.domainUuid)}`;
+  const verdict = judgeDisk(input, disk);
+  // To give it to this domain is as good as filling it for this domain.
+  if (verdict?.allowed === false) return refuseByPolicy(verdict.problem);
+  const objections = objectionsToClaim(seal, disk.request, volume.sizeBytes, verdict?.rule.require);
+  if (objections.length > 0) {
+    return refuse(
+      'VOLUME_OF_OTHER_DOMAIN',
+      `${name} and is not what the annotation asks for: ${objections.join('; ')}.`,
+      'It was left untouched. Change the annotation, give the disk another volume, or delete the volume (virsh vol-delete) to have it filled for this domain.',
+    );
+  }
+  const stopped = input.stoppedPools.get(disk.location.pool);
+  if (stopped !== undefined) {
+    return [{ action: 'hold', problem: stopped }, 'its pool is stopped; it goes on when the pool is started'];
+  }
+  // Somebody had it open who has closed it since.
+  const mayTryAgain = record?.state === 'failed' && record.problem?.code === 'VOLUME_STATE' && !volume.open;
+  const held = mayTryAgain ? undefined : decideHeld(input, disk, record);
+  return (
+    held ?? [
+      { action: 'claim', fillId: seal.fillId, seal },
+      `${describeOwner(seal.domainUuid)} has filled it with what the annotation asks for`,
+    ]
+  );
+}
+
 function decideSealed(
   input: PlanInput,
   disk: LocatedVolume,
@@ -246,7 +305,7 @@ function decideSealed(
   const { request } = disk;
   if (seal.domainUuid !== input.domain.uuid) {
     if (!isEarlierTry(input, seal.domainUuid) || !isSealFor(seal, request)) {
-      return refuseOther(disk, `published for domain ${seal.domainUuid}`);
+      return refuseOther(disk, `published for ${describeOwner(seal.domainUuid)}`, seal.domainUuid);
     }
     // To give it to this domain is as good as filling it for this domain.
     if (refusal !== undefined) return refuseByPolicy(refusal);
@@ -414,7 +473,7 @@ function decideAside(
 
 function decideHalfAdopted(input: PlanInput, disk: LocatedVolume, mark: FillMark): Decided {
   if (mark.domainUuid !== input.domain.uuid)
-    return refuseOther(disk, `being filled for domain ${mark.domainUuid}`);
+    return refuseOther(disk, `being filled for ${describeOwner(mark.domainUuid)}`);
   return [
     { action: 'fill', from: 'adopt', fillId: mark.fillId },
     'taking over the blank volume was interrupted and goes on',
@@ -457,11 +516,14 @@ function refuseGeneration(
   );
 }
 
-function refuseOther(disk: LocatedVolume, how: string): Decided {
+function refuseOther(disk: LocatedVolume, how: string, owner = ''): Decided {
+  const jobId = jobIdOf(owner);
   return refuse(
     'VOLUME_OF_OTHER_DOMAIN',
     `Volume ${volumeKey(disk.location)} is ${how}.`,
-    'One volume belongs to one domain: give this disk another volume, keep the old UUID in the domain XML (virt-install: --metadata uuid=UUID), or delete the volume first.',
+    jobId === undefined
+      ? 'One volume belongs to one domain: give this disk another volume, keep the old UUID in the domain XML (virt-install: --metadata uuid=UUID), or delete the volume first.'
+      : `Use another volume, or end the job (lvp job cancel ${jobId}) or delete what it has filled (virsh vol-delete) first.`,
   );
 }
 

@@ -6,7 +6,8 @@
  * and 128 in lvm(8)'s text; we stay below 128 and escape everything else.
  */
 import { createHash } from 'node:crypto';
-import type { ImageReference } from './request.ts';
+import { isJob } from './owner.ts';
+import type { ImageReference, VolumeRequest } from './request.ts';
 import { imageName } from './request.ts';
 
 /** One row of `lvs`, of a volume group this host's configuration names. */
@@ -73,12 +74,15 @@ export interface Seal {
   readonly state: 'ready';
   readonly fillId: string;
   readonly target: string;
+  /** Or the job that no domain has claimed it from yet (owner.ts). */
   readonly domainUuid: string;
   /** Escaped `BUCKET/KEY`, or its digest when too long: compare with imageTag(). */
   readonly image: string;
   /** Digest of the image object as stored, 64 lower-case hex digits. */
   readonly sha256: string;
   readonly generation: number;
+  /** As what the image was read, see formatTag(): only in the seal of a job's volume, and always there. */
+  readonly format?: string | undefined;
 }
 
 /** A volume that a domain may bring its bytes to by migration; it then carries this seal. */
@@ -118,6 +122,13 @@ export function imageTag(image: ImageReference): string {
   return `:sha256:${createHash('sha256').update(imageName(image)).digest('hex')}`;
 }
 
+/** The tag value for how an image is read: `qcow2`, `raw+zstd`. */
+export function formatTag({ format, compression }: Pick<VolumeRequest, 'format' | 'compression'>): string {
+  return compression === undefined ? format : `${format}+${compression}`;
+}
+
+export const FORMAT_TAG_PATTERN = /^(raw|qcow2)(\+(gzip|zstd|xz))?$/;
+
 /**
  * On an LV that is being adopted and is not yet proven blank under its private name, beside the tags of its
  * fill: it may hold somebody's data, so it is given back and never removed.
@@ -156,6 +167,7 @@ function stateTags(state: 'ready' | 'receiving', seal: Omit<Seal, 'state'>): str
     `${TAG_PREFIX}image:${seal.image}`,
     `${TAG_PREFIX}sha256:${seal.sha256}`,
     `${TAG_PREFIX}generation:${seal.generation}`,
+    ...(seal.format === undefined ? [] : [`${TAG_PREFIX}format:${seal.format}`]),
   ];
 }
 
@@ -193,5 +205,8 @@ export function readMark(tags: readonly string[]): VolumeMark {
   if (!Number.isSafeInteger(generation) || generation < 1) {
     return { state: 'unclear', why: `no valid tag ${TAG_PREFIX}generation` };
   }
-  return { state, ...common, image, sha256, generation };
+  if (!isJob(common.domainUuid)) return { state, ...common, image, sha256, generation };
+  const format = values.get('format') ?? '';
+  if (!FORMAT_TAG_PATTERN.test(format)) return { state: 'unclear', why: `no valid tag ${TAG_PREFIX}format` };
+  return { state, ...common, image, sha256, generation, format };
 }

@@ -1,6 +1,7 @@
 /**
  * Making a sealed volume another domain's. Tools that create and start a domain in one go invent a new UUID
- * at every try: the daemon claims for the second try what was filled for the first, which never started.
+ * at every try: the daemon claims for the second try what was filled for the first, which never started. And what
+ * a job has filled becomes a domain's.
  */
 import type { HelperRequest } from '../core/helper-protocol.ts';
 import { sealTags } from '../core/volume.ts';
@@ -10,11 +11,11 @@ import { readGroup, waitClosed } from './tools.ts';
 
 type Claim = Extract<HelperRequest, { verb: 'claim' }>;
 
-/** Swaps the domain in the seal, in one commit. Can be repeated. */
+/** Swaps the domain in the seal, in one commit; a job's seal becomes that of a domain. Can be repeated. */
 export async function claim(tools: Tools, { vg, seal, domainUuid }: Claim): Promise<null> {
   const row = findNamed(await readGroup(tools, vg), vg, seal.target);
   const before = sealTags(seal);
-  const after = sealTags({ ...seal, domainUuid });
+  const after = sealTags({ ...seal, domainUuid, format: undefined });
   if (carriesExactly(row, after)) return null;
   if (!carriesExactly(row, before))
     throw stateError(vg, row.lv, 'carries another seal than the one to be claimed');

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { ProvisionError, toProblem } from '../core/errors.ts';
 import { HelperRequest } from '../core/helper-protocol.ts';
+import { isJob } from '../core/owner.ts';
 import { adopt } from './adopt.ts';
 import { arrive } from './arrive.ts';
 import { claim } from './claim.ts';
@@ -94,5 +95,6 @@ async function perform(request: HelperRequest, tools: Tools, groups: Groups): Pr
 /** What rests on nobody having the volume open, which can be seen on one host alone. */
 function isOnlyForOneHost(request: HelperRequest): boolean {
   if (request.verb === 'publish') return request.seal.state === 'receiving';
+  if (request.verb === 'claim') return isJob(request.seal.domainUuid);
   return request.verb === 'adopt' || request.verb === 'retire';
 }

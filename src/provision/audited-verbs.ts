@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import type { AuditEvent } from '../core/audit-event.ts';
 import type { ErrorCode } from '../core/errors.ts';
 import { toProblem } from '../core/errors.ts';
+import type { Job } from '../core/job-protocol.ts';
 import type {
   AdmitAnswer,
   AuditTrail,
@@ -10,6 +11,7 @@ import type {
   GarbageVerbs,
   GateOperation,
   ImageVerbs,
+  JobVerbs,
 } from './ports.ts';
 
 type About = Omit<AuditEvent, 'at' | 'decision' | 'outcome' | 'problem'>;
@@ -71,11 +73,12 @@ export interface CallerVerbs {
   readonly verbs: ControlVerbs;
   readonly images: ImageVerbs;
   readonly garbage: GarbageVerbs;
+  readonly jobs: JobVerbs;
 }
 
 /** The same verbs for the caller `who`. Asking and dry runs change nothing and leave no event. */
 export function auditedVerbs(
-  { verbs, images, garbage }: CallerVerbs,
+  { verbs, images, garbage, jobs }: CallerVerbs,
   trail: AuditTrail,
   who: string,
 ): CallerVerbs {
@@ -83,6 +86,8 @@ export function auditedVerbs(
     ...{ who, what, correlationId: newCorrelationId() },
     ...(UUID.test(nameOrUuid) ? { domain: nameOrUuid } : {}),
   });
+  // A job stands where a domain does: its seal names it.
+  const ofJob = ({ id, location }: Job): Partial<About> => ({ domain: id, volume: location });
   const domainOf = ({ uuid }: { readonly uuid: string }): Partial<About> => ({ domain: uuid });
   return {
     verbs: {
@@ -123,6 +128,13 @@ export function auditedVerbs(
         const work = () => garbage.collect(request);
         return request.dryRun === true ? work() : recorded(trail, about('gc'), work);
       },
+    },
+    jobs: {
+      start: (request, by) => recorded(trail, about('job create'), () => jobs.start(request, by), ofJob),
+      job: (id) => jobs.job(id),
+      jobs: (filter) => jobs.jobs(filter),
+      cancel: (id) => recorded(trail, about('job cancel', id), () => jobs.cancel(id), ofJob),
+      retry: (id) => recorded(trail, about('job retry', id), () => jobs.retry(id), ofJob),
     },
   };
 }

@@ -70,7 +70,7 @@ const ACTIONS: Readonly<Record<DiskPlan['action'], string>> = {
   wait: 'wait for the running fill',
   cancel: 'end the running fill',
   finish: 'give the sealed volume its name',
-  claim: 'take over what was filled for an earlier try',
+  claim: 'take over what is filled already',
   restore: 'give what was put aside its name back',
   hold: 'leave as it is',
   refuse: 'refuse',

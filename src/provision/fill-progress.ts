@@ -3,7 +3,7 @@ import { imageName } from '../core/request.ts';
 import { approximateSize } from '../core/size.ts';
 import { formatDuration } from '../core/duration.ts';
 import { ProvisionError } from '../core/errors.ts';
-import type { Clock, FillRecord } from './ports.ts';
+import type { Clock, FillRecord, ImageLease } from './ports.ts';
 
 /**
  * How far a fill is. `bytesTotal` counts bytes of the image object, so that 100 % is the end; while a volume
@@ -16,6 +16,8 @@ export interface FillProgress {
   readonly rateBytesPerSecond: number;
   /** Undefined while nothing can be said about it yet. */
   readonly secondsLeft?: number | undefined;
+  /** Where the image comes from; undefined until it has been pinned. */
+  readonly from?: ImageLease['from'] | undefined;
 }
 
 export class ProgressMeter {
@@ -26,6 +28,7 @@ export class ProgressMeter {
   #streamedSinceMs = 0;
   #streamedFromBytes = 0;
   bytesDone = 0;
+  from: FillProgress['from'];
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -50,7 +53,7 @@ export class ProgressMeter {
     const rateBytesPerSecond =
       isStreaming(phase) && seconds > 0 ? (bytesDone - this.#streamedFromBytes) / seconds : 0;
     return {
-      ...{ phase, bytesDone, bytesTotal, rateBytesPerSecond },
+      ...{ phase, bytesDone, bytesTotal, rateBytesPerSecond, from: this.from },
       ...(rateBytesPerSecond > 0 ? { secondsLeft: (bytesTotal - bytesDone) / rateBytesPerSecond } : {}),
     };
   }

@@ -5,7 +5,8 @@
 import { ProvisionError, toProblem } from '../core/errors.ts';
 import type { HostPolicy } from '../core/host-policy.ts';
 import { judgeFill } from '../core/host-policy.ts';
-import { imageTag, privateName } from '../core/volume.ts';
+import { isJob } from '../core/owner.ts';
+import { formatTag, imageTag, privateName } from '../core/volume.ts';
 import { discardVolume } from './discard-volume.ts';
 import type { ProofPolicy } from './find-proof.ts';
 import type { FillRun, FillTask } from './fills.ts';
@@ -49,12 +50,15 @@ export async function fillVolume(
   const leased = new LeasedImage({ ...needs, policy: { ...needs.policy, wanted } }, request, run);
   try {
     const layout = await leased.use((image) => image.layout);
+    run.from(leased.from);
     const sizeBytes = wantedSizeBytes(request, layout);
     requireAllowed(needs, record, sizeBytes);
     await makePrivateVolume(needs, task, volume, sizeBytes, location.pool);
     run.log.debug({ sizeBytes, from: task.from }, 'private volume made');
     run.signal.throwIfAborted();
     const sha256 = await leased.use((image) => writeImage(needs, volume, image, run));
+    // What came from the cache may have had to be fetched again.
+    run.from(leased.from);
     run.log.debug({ sha256 }, 'written and synced');
     // Nobody wants it any more, or wants it from another image.
     run.signal.throwIfAborted();
@@ -64,6 +68,7 @@ export async function fillVolume(
       ...{ fillId, target: volume.target, domainUuid, sha256 },
       image: imageTag(request.image),
       generation: request.generation,
+      ...(isJob(domainUuid) ? { format: formatTag(request) } : {}),
     };
     await publishVolume(publishing, volume, seal, location.pool);
     await forgetJournal(needs, fillId, run.log);

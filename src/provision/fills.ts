@@ -11,7 +11,7 @@ import { retryPauseMs } from '../core/retry-pause.ts';
 import type { Seal } from '../core/volume.ts';
 import type { FillProgress } from './fill-progress.ts';
 import { afterDeadline, late, ProgressMeter } from './fill-progress.ts';
-import type { Clock, FillRecord, Ledger, Log } from './ports.ts';
+import type { Clock, FillRecord, ImageLease, Ledger, Log } from './ports.ts';
 
 /** What is left to do: write the bytes, or only give a sealed volume its final name. */
 export type FillTask =
@@ -28,6 +28,7 @@ export interface FillRun {
   isImageWanted(): boolean;
   phase(phase: 'filling' | 'verifying' | 'publishing', bytesTotal?: number): void;
   progress(bytesDone: number): void;
+  from(from: ImageLease['from']): void;
 }
 
 /** Does the work; resolves with the image's SHA-256. */
@@ -61,8 +62,8 @@ export class Fills {
   readonly #waiting: string[] = [];
   #active = 0;
   #settledCount = 0;
-  /** Called after each fill has ended and the ledger says how. */
-  onSettled: (domainUuid: string) => void = () => undefined;
+  /** Called after each fill has ended and the ledger says how; with how far it had come. */
+  onSettled: (record: FillRecord, progress: FillProgress) => void = () => undefined;
 
   constructor(needs: FillNeeds, fillVolume: FillVolume, limits: FillLimits) {
     this.#needs = needs;
@@ -134,6 +135,12 @@ export class Fills {
 
   progressOf(fillId: string): FillProgress | undefined {
     return this.#entries.get(fillId)?.meter.read();
+  }
+
+  /** How many others begin before it; undefined unless it waits for its turn. */
+  queuePositionOf(fillId: string): number | undefined {
+    const index = this.#waiting.indexOf(fillId);
+    return index < 0 ? undefined : index;
   }
 
   /** Resolves when none of these fills is queued or running any more. */
@@ -225,6 +232,9 @@ export class Fills {
         progress: (bytesDone) => {
           meter.bytesDone = bytesDone;
         },
+        from: (from) => {
+          meter.from = from;
+        },
       });
       this.#note(entry, { state: 'ready', sha256 }, log);
       log.info({ sha256, tookMs: Math.round(clock.monotonicMs() - startedMs) }, 'published');
@@ -256,7 +266,7 @@ export class Fills {
     }
     this.#entries.delete(entry.record.fillId);
     entry.done.resolve();
-    this.onSettled(entry.record.domainUuid);
+    this.onSettled(entry.record, entry.meter.read());
   }
 
   #logOf({ record: { fillId, domainUuid, request } }: Entry): Log {

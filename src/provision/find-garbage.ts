@@ -3,6 +3,7 @@ import type { Finding } from '../core/garbage-protocol.ts';
 import { readDomainXml } from '../core/domain-xml.ts';
 import { locateVolumes } from '../core/locate.ts';
 import { planFinish, planReclaim } from '../core/left-behind.ts';
+import { isJob, jobIdOf } from '../core/owner.ts';
 import { volumeKey } from '../core/planned-fill.ts';
 import type { LogicalPool } from '../core/request.ts';
 import type { RetiredPlan } from '../core/retired.ts';
@@ -11,7 +12,7 @@ import type { LogicalVolume, Seal, VolumeGroup } from '../core/volume.ts';
 import { fillIdOf, readMark, RETIRED_PREFIX } from '../core/volume.ts';
 import { doomedVolumes, UNPROVEN } from './end-of-volume.ts';
 import { observe } from './observe.ts';
-import type { Domains, FillRecord, ImageCache, KnownDomain } from './ports.ts';
+import type { Domains, FillRecord, ImageCache, JobRecord, KnownDomain } from './ports.ts';
 import type { ReclaimNeeds } from './reclaim.ts';
 import { accountsOf } from './reclaim.ts';
 import type { Reconciler } from './reconcile.ts';
@@ -111,7 +112,7 @@ async function judgeVolume(needs: FindNeeds, reading: Reading, volume: LogicalVo
     return [
       {
         ...todo('half-published', name, 'none'),
-        domain: mark.domainUuid,
+        ...(isJob(mark.domainUuid) ? {} : { domain: mark.domainUuid }),
         why,
         hint: deleteHint(reading, volume),
       },
@@ -156,6 +157,8 @@ async function volumeWithoutRow(
 function orphan({ ledger }: FindNeeds, reading: Reading, volume: LogicalVolume, seal: Seal): Found[] {
   // Its domain may be on another host, and run on it.
   if (reading.groups.find(({ vg }) => vg === volume.vg)?.shared !== false) return [];
+  const jobId = jobIdOf(seal.domainUuid);
+  if (jobId !== undefined) return unclaimed(reading, volume, jobId, ledger.jobOf(jobId));
   const known = ledger.domainOf(seal.domainUuid);
   // Its first start was refused, and is expected to be tried again.
   if (known?.origin === 'gate') return [];
@@ -177,13 +180,26 @@ function orphan({ ledger }: FindNeeds, reading: Reading, volume: LogicalVolume, 
   return [{ ...todo('orphan', volumeKey(volume), 'delete'), ...common, why, hint, record }];
 }
 
+/** What a job has filled waits for its domain for as long as the job is remembered. */
+function unclaimed(
+  reading: Reading,
+  volume: LogicalVolume,
+  jobId: string,
+  job: JobRecord | undefined,
+): Found[] {
+  if (job !== undefined && (job.end === undefined || job.end.state === 'completed')) return [];
+  const end = job?.end === undefined ? 'which is not remembered' : `which was given up (${job.end.state})`;
+  const why = `it was filled by job ${jobId}, ${end}, and no domain has claimed it`;
+  return [{ ...todo('orphan', volumeKey(volume), 'none'), why, hint: deleteHint(reading, volume) }];
+}
+
 function nameOf(known: KnownDomain | undefined): string {
   return known?.domain.name ?? 'it was made for';
 }
 
 function rowWithoutVolume(needs: FindNeeds, { volumes, there }: Reading, record: FillRecord): Found[] {
   const { location, domainUuid, domainName, request, fillId } = record;
-  if (record.state !== 'ready' || needs.fills.running.has(fillId)) return [];
+  if (record.state !== 'ready' || needs.fills.running.has(fillId) || isJob(domainUuid)) return [];
   const volume = volumes.find((one) => volumeKey(one) === volumeKey(location));
   const isThere = there.has(domainUuid);
   // Another one under its name: of a domain that is there, plans speak of it.

@@ -359,8 +359,57 @@ export interface KnownDomain {
   readonly goneAtMs?: number | undefined;
 }
 
+/** A job as it is written down. While it has not ended, how far it is stands in the row of its fill. */
+export interface JobRecord {
+  /** UUID; its volume belongs to ownerOfJob(id). */
+  readonly id: string;
+  readonly request: JobRequest;
+  readonly location: VolumeLocation;
+  /** See AuditEvent.who. */
+  readonly by: string;
+  readonly createdAtMs: number;
+  readonly updatedAtMs: number;
+  readonly end?: JobEnd | undefined;
+}
+
+/** How a job has ended; the row of its fill is gone by then, or is that of the domain that has claimed the volume. */
+export interface JobEnd {
+  readonly state: Extract<Job['state'], 'completed' | 'failed' | 'cancelled'>;
+  readonly fillId?: string | undefined;
+  readonly sha256?: string | undefined;
+  readonly problem?: Problem | undefined;
+  /** Of the image object; 0 where nothing is known any more. */
+  readonly bytesDone: number;
+  readonly bytesTotal?: number | undefined;
+  readonly cacheHit?: boolean | undefined;
+}
+
+export interface JobQuery {
+  /** `none`: those that have not ended. */
+  readonly end?: JobEnd['state'] | 'none' | undefined;
+  /** Of the logical volume. */
+  readonly lv?: string | undefined;
+  /** Only those that are older than this one. */
+  readonly before?: Pick<JobRecord, 'id' | 'createdAtMs'> | undefined;
+  readonly limit: number;
+}
+
+/** Of jobs that have ended, only so many of the newest are remembered. */
+export const ENDED_JOBS_MAX = 10_000;
+
+/** Jobs in the ledger; what is asked takes the same time however many others there are. */
+export interface JobRows {
+  jobOf(id: string): JobRecord | undefined;
+  /** Newest first. */
+  jobs(query: JobQuery): readonly JobRecord[];
+  /** Those that have not ended, oldest first. */
+  unfinishedJobs(): readonly JobRecord[];
+  putJob(record: JobRecord): void;
+  removeJob(id: string): void;
+}
+
 /** The SQLite ledger: intent before effect, and history. Synchronous; every write is durable on return. */
-export interface Ledger {
+export interface Ledger extends JobRows {
   fills(): readonly FillRecord[];
   /** Those of one domain; like the next, the time it takes does not grow with the number of others. */
   fillsOf(domainUuid: string): readonly FillRecord[];

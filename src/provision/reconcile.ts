@@ -8,7 +8,9 @@ import { isDeepStrictEqual } from 'node:util';
 import { mayBeAnnotated } from '../core/domain-xml.ts';
 import type { ErrorCode } from '../core/errors.ts';
 import { describeProblem, toProblem } from '../core/errors.ts';
+import { domainOfJob } from '../core/job.ts';
 import { isUntouched } from '../core/last-end.ts';
+import { isJob, ownerOfJob } from '../core/owner.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
 import { isStartable } from '../core/plan.ts';
 import { goesOn, sameRequest } from '../core/planned-fill.ts';
@@ -20,7 +22,9 @@ import { DomainEnds } from './domain-ends.ts';
 import { DomainNews } from './domain-news.ts';
 import { EndOfVolumes } from './end-of-volume.ts';
 import { forgetDisksNotIn, forgetDomain, forgetEarlierTries, forgetIfOver } from './forget-domain.ts';
+import type { FillProgress } from './fill-progress.ts';
 import { IncomingDomains } from './incoming.ts';
+import { JobEnds } from './job-ends.ts';
 import { LooksLater } from './looks-later.ts';
 import type { Observation } from './observe.ts';
 import { observe } from './observe.ts';
@@ -78,6 +82,9 @@ export class Reconciler {
   readonly #readDomains = new ReadDomains();
   readonly #later: LooksLater;
   readonly #shown: ShownVolumes;
+  readonly #jobs: JobEnds;
+  /** Domains that wait for a fill of somebody else, by whose it is. */
+  readonly #waiters = new Map<string, Set<string>>();
   #working: Promise<void> | undefined;
   #settling: Promise<void> | undefined;
   #lookingAtAll: Promise<void> | undefined;
@@ -94,8 +101,9 @@ export class Reconciler {
     });
     this.ends = new DomainEnds(needs, this.incoming);
     this.#endOfVolumes = new EndOfVolumes(needs, this.ends);
-    needs.fills.onSettled = (uuid) => {
-      this.request(uuid);
+    this.#jobs = new JobEnds(needs);
+    needs.fills.onSettled = (record, progress) => {
+      this.#fillSettled(record, progress);
       needs.reservations.lookAgain();
     };
     needs.reservations.onRoom = (uuid) => {
@@ -126,9 +134,11 @@ export class Reconciler {
     this.#wake();
   }
 
-  /** Looks at all annotated domains again: a pool came, went or changed. */
+  /** Looks at all annotated domains, and jobs, again: a pool came, went or changed. */
   requestKnown(): void {
-    for (const { domain } of this.#needs.ledger.domains()) this.#queue.add(domain.uuid);
+    const { ledger } = this.#needs;
+    for (const { domain } of ledger.domains()) this.#queue.add(domain.uuid);
+    for (const { id } of ledger.unfinishedJobs()) this.#queue.add(ownerOfJob(id));
     this.#wake();
   }
 
@@ -147,6 +157,11 @@ export class Reconciler {
     this.#needs.reservations.lookAgain();
   }
 
+  /** How jobs end. */
+  get jobs(): JobEnds {
+    return this.#jobs;
+  }
+
   get unreadable(): ReadonlySet<string> {
     return this.#unreadable;
   }
@@ -158,6 +173,18 @@ export class Reconciler {
       if (code !== undefined && fill.problem?.code !== code) continue;
       this.#needs.ledger.putFill({ ...fill, retryAtMs: 0 });
     }
+  }
+
+  #fillSettled(record: FillRecord, progress: FillProgress): void {
+    const { domainUuid: owner } = record;
+    try {
+      this.#jobs.settled(record, progress);
+    } catch (error) {
+      this.#needs.log.warn({ problem: toProblem(error), owner }, 'the end of a job is written down later');
+    }
+    this.request(owner);
+    for (const uuid of this.#waiters.get(owner) ?? []) this.request(uuid);
+    this.#waiters.delete(owner);
   }
 
   /** There is room now; where the ledger cannot be told, the pause goes on. */
@@ -194,6 +221,10 @@ export class Reconciler {
   act(planned: Plan, seen: KnownDomain['origin'] | undefined): void {
     const { ledger } = this.#needs;
     const { domain } = planned;
+    if (isJob(domain.uuid)) {
+      this.#actOnDisks(planned, undefined);
+      return;
+    }
     const known = ledger.domainOf(domain.uuid);
     const startWish = startWishAfter(known, planned, seen);
     if (seen === 'libvirt') this.#needs.firstStarts.delete(domain.uuid);
@@ -211,8 +242,13 @@ export class Reconciler {
         lastEnd: known?.lastEnd,
       });
     }
+    this.#actOnDisks(planned, seen);
+  }
+
+  #actOnDisks(planned: Plan, seen: KnownDomain['origin'] | undefined): void {
+    const { domain, disks, problems } = planned;
     forgetDisksNotIn(this.#needs, planned);
-    if (planned.problems.length === 0) for (const disk of planned.disks) this.#actOnDisk(domain, disk, seen);
+    if (problems.length === 0) for (const disk of disks) this.#actOnDisk(domain, disk, seen);
     this.#news.say(planned);
   }
 
@@ -264,10 +300,7 @@ export class Reconciler {
         return;
       case 'claim':
         // Only for a guest that is here: tries that were given up do not compete for the volume.
-        if (seen === undefined) return;
-        // What was filled for the earlier try is this domain's.
-        ledger.removeFill(disk.seal.domainUuid, disk.request.target);
-        if (forgetIfOver(this.#needs, disk.seal.domainUuid)) this.#news.forget(disk.seal.domainUuid);
+        if (seen === undefined || !this.#makeWayFor(domain, disk)) return;
         fills.begin(this.#newRecord(domain, disk, record, disk.fillId), { from: 'claim', seal: disk.seal });
         return;
       case 'cancel':
@@ -284,8 +317,30 @@ export class Reconciler {
         }
         return;
       case 'wait':
+        this.#lookAfterOther(domain, disk);
         return;
     }
+  }
+
+  /** What was filled for an earlier try, or by a job, is this domain's from here on; false if it is not to be. */
+  #makeWayFor(domain: Domain, disk: Extract<DiskPlan, { readonly action: 'claim' }>): boolean {
+    const { domainUuid: owner } = disk.seal;
+    if (isJob(owner)) {
+      const isArriving = this.incoming.has(domain.uuid);
+      if (!isArriving) this.#jobs.claimed(owner, disk.seal);
+      return !isArriving;
+    }
+    this.#needs.ledger.removeFill(owner, disk.request.target);
+    if (forgetIfOver(this.#needs, owner)) this.#news.forget(owner);
+    return true;
+  }
+
+  /** Whoever waits for what is filled for somebody else hears of its end. */
+  #lookAfterOther(domain: Domain, disk: Extract<DiskPlan, { readonly action: 'wait' }>): void {
+    const fill = this.#needs.ledger.fillsAt(disk.location).find(({ fillId }) => fillId === disk.fillId);
+    if (fill === undefined || fill.domainUuid === domain.uuid) return;
+    const waiters = this.#waiters.get(fill.domainUuid) ?? new Set();
+    this.#waiters.set(fill.domainUuid, waiters.add(domain.uuid));
   }
 
   #followSeal(domain: Domain, disk: DiskPlan, seal: Pick<Seal, 'fillId' | 'sha256'>): void {
@@ -373,6 +428,7 @@ export class Reconciler {
 
   /** Undefined if there is nothing to plan: no such domain, none with an annotation, or it cannot be read now. */
   async #readDomain(uuid: string): Promise<Annotated | undefined> {
+    if (isJob(uuid)) return this.#readJob(uuid);
     const { domains } = this.#needs;
     const reading = this.ends.look(uuid);
     try {
@@ -391,6 +447,20 @@ export class Reconciler {
     } catch (error) {
       this.#readLater(uuid, error);
     }
+    return undefined;
+  }
+
+  /** libvirt has never heard of it, so it is not asked. */
+  #readJob(owner: string): Annotated | undefined {
+    const { fills, log } = this.#needs;
+    try {
+      const job = this.#jobs.unfinished(owner);
+      if (job !== undefined) return { domain: domainOfJob(job), found: undefined, reading: {} };
+      this.#jobs.tidy(owner, fills.running);
+    } catch (error) {
+      log.warn({ owner, problem: toProblem(error) }, 'could not read a job');
+    }
+    this.#news.forget(owner);
     return undefined;
   }
 
@@ -435,6 +505,7 @@ export class Reconciler {
     for (const { location } of planned.disks) ours.add(location.pool);
     const untouched = isUntouched(planned, this.#needs.ledger.fillsOf(domain.uuid));
     this.act(planned, found === undefined ? undefined : 'libvirt');
+    if (isJob(domain.uuid)) this.#jobs.planned(planned);
     if (found === undefined) return;
     this.ends.saw(found, reading, untouched);
     if (!isStartable(planned)) return;

@@ -10,7 +10,7 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { ControlSocket } from '../../src/adapters/control-socket.ts';
 import { serveControl } from '../../src/adapters/control-socket.ts';
-import { FakeGarbageVerbs, FakeImageVerbs, FakeVerbs, silent } from '../cli/fake-verbs.ts';
+import { FakeGarbageVerbs, FakeImageVerbs, FakeJobVerbs, FakeVerbs, silent } from '../cli/fake-verbs.ts';
 
 let folder: string;
 let socketPath: string;
@@ -18,6 +18,7 @@ let server: ControlSocket;
 let verbs: FakeVerbs;
 let images: FakeImageVerbs;
 let garbage: FakeGarbageVerbs;
+let jobs: FakeJobVerbs;
 
 beforeEach(async () => {
   folder = await mkdtemp(path.join(tmpdir(), 'lvp-control-'));
@@ -25,7 +26,8 @@ beforeEach(async () => {
   verbs = new FakeVerbs();
   images = new FakeImageVerbs();
   garbage = new FakeGarbageVerbs();
-  server = await serveControl({ path: socketPath, verbs, images, garbage, log: silent });
+  jobs = new FakeJobVerbs();
+  server = await serveControl({ path: socketPath, verbs, images, garbage, jobs, log: silent });
 });
 
 afterEach(async () => {
@@ -66,14 +68,14 @@ describe('rights', () => {
   test('a socket left behind is replaced', async () => {
     await server.close();
     await writeFile(socketPath, '');
-    server = await serveControl({ path: socketPath, verbs, images, garbage, log: silent });
+    server = await serveControl({ path: socketPath, verbs, images, garbage, jobs, log: silent });
     expect((await ask('GET', '/v1/domains')).status).toBe(200);
   });
 
   test('a socket somebody answers on is left alone', async () => {
-    await expect(serveControl({ path: socketPath, verbs, images, garbage, log: silent })).rejects.toThrow(
-      'Another provisioner',
-    );
+    await expect(
+      serveControl({ path: socketPath, verbs, images, garbage, jobs, log: silent }),
+    ).rejects.toThrow('Another provisioner');
     expect((await ask('GET', '/v1/domains')).status).toBe(200);
   });
 });
@@ -82,7 +84,7 @@ describe('who asks', () => {
   test('is what the kernel says of the other end, and known to whoever writes it down', async () => {
     await server.close();
     const callers: string[] = [];
-    const callable = { verbs, images, garbage };
+    const callable = { verbs, images, garbage, jobs };
     const audited = (who: string) => {
       callers.push(who);
       return callable;
@@ -107,7 +109,12 @@ describe('looking', () => {
 
   beforeEach(async () => {
     await server.close();
-    server = await serveControl({ path: socketPath, ...{ verbs, images, garbage }, ...seen, log: silent });
+    server = await serveControl({
+      path: socketPath,
+      ...{ verbs, images, garbage, jobs },
+      ...seen,
+      log: silent,
+    });
   });
 
   test('at the audit trail, within bounds', async () => {
@@ -135,6 +142,12 @@ describe('requests', () => {
     ['an unknown verb', 'POST', '/v1/domains/web1/destroy', '{}', 400, 'USAGE'],
     ['the wrong method', 'DELETE', '/v1/domains/web1', undefined, 400, 'USAGE'],
     ['more path than there is', 'GET', '/v1/domains/web1/explain/more', undefined, 400, 'USAGE'],
+    ['an unknown job', 'GET', '/v1/jobs/nobody', undefined, 404, 'JOB_NOT_FOUND'],
+    ['more path than a job has', 'GET', '/v1/jobs/x/cancel/more', undefined, 400, 'USAGE'],
+    ['a job without a volume', 'POST', '/v1/jobs', '{"image":"a/b","format":"raw"}', 400, 'USAGE'],
+    ['jobs in no state that there is', 'GET', '/v1/jobs?state=odd', undefined, 400, 'USAGE'],
+    ['another verb of a job', 'POST', '/v1/jobs/x/destroy', '{}', 400, 'USAGE'],
+    ['a word that begins like jobs', 'GET', '/v1/jobsworth', undefined, 400, 'USAGE'],
     ['bad escapes', 'GET', '/v1/domains/%E0%A4%A', undefined, 400, 'USAGE'],
     ['a body that is not JSON', 'POST', '/v1/domains/web1/cancel', '{', 400, 'USAGE'],
     ['a body with unknown keys', 'POST', '/v1/domains/web1/cancel', '{"force":true}', 400, 'USAGE'],

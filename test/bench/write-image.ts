@@ -93,6 +93,7 @@ async function fill(request: VolumeRequest, path: string): Promise<ImageLease['f
     isImageWanted: () => !values.apart && [...unfinished].some((other) => other !== fillId),
     phase: () => undefined,
     progress: () => undefined,
+    from: () => undefined,
   };
   const leased = new LeasedImage(needs, request, run);
   try {

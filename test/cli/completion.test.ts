@@ -13,15 +13,27 @@ import type { Known } from '../../src/cli/completion/candidates.ts';
 import { candidatesFor } from '../../src/cli/completion/candidates.ts';
 import { wantedAt } from '../../src/cli/completion/wanted.ts';
 import { buildProgram } from '../../src/cli/program.ts';
-import { BROKEN, DB, FakeGarbageVerbs, FakeImageVerbs, FakeVerbs, silent, WEB } from './fake-verbs.ts';
+import {
+  BROKEN,
+  DB,
+  FAILED_JOB,
+  FakeGarbageVerbs,
+  FakeImageVerbs,
+  FakeJobVerbs,
+  FakeVerbs,
+  JOB,
+  silent,
+  WEB,
+} from './fake-verbs.ts';
 
 const program = buildProgram(() => undefined);
 const VERBS =
-  'list status annotate explain cancel retry reprovision provision handover receive gc image config setup doctor completion';
+  'list status annotate explain cancel retry reprovision provision job handover receive gc image config setup doctor completion';
 
 const NONE: Known = {
   domains: () => Promise.reject(new Error('nobody answers')),
   images: () => Promise.reject(new Error('nobody answers')),
+  jobs: () => Promise.reject(new Error('nobody answers')),
 };
 
 function imageNamed(image: string) {
@@ -31,6 +43,7 @@ function imageNamed(image: string) {
 const KNOWN: Known = {
   domains: () => Promise.resolve([BROKEN, DB, WEB]),
   images: () => Promise.resolve({ sizeMaxBytes: 2 ** 30, images: [imageNamed('images/a.raw')] }),
+  jobs: () => Promise.resolve({ jobs: [JOB, FAILED_JOB] }),
 };
 
 /** The words, and before them the kind of place where that says more. */
@@ -53,6 +66,10 @@ describe('what comes next', () => {
     ['nonsense -', ''],
     ['complete ', ''],
     ['ls ', '--json --socket --help'],
+    ['job ', 'create list status cancel retry help'],
+    ['job cancel ', `${JOB.id} ${FAILED_JOB.id}`],
+    ['job list --after ', `${JOB.id} ${FAILED_JOB.id}`],
+    ['job list --state c', 'completed cancelled'],
     ['image ', 'ls inspect verify prefetch gc write help'],
     ['image help w', 'write'],
     ['image -', '-h --help'],
@@ -172,6 +189,7 @@ describe('with a daemon', () => {
       verbs,
       images,
       garbage: new FakeGarbageVerbs(),
+      jobs: new FakeJobVerbs(),
       log: silent,
     });
     return () => server.close();

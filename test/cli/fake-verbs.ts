@@ -17,7 +17,8 @@ import type {
   ReadImage,
 } from '../../src/core/image-protocol.ts';
 import type { Finding, GarbageReport, GarbageRequest } from '../../src/core/garbage-protocol.ts';
-import type { ControlVerbs, GarbageVerbs, ImageVerbs, Log } from '../../src/provision/ports.ts';
+import type { Job, JobFilter, JobRequest, Jobs } from '../../src/core/job-protocol.ts';
+import type { ControlVerbs, GarbageVerbs, ImageVerbs, JobVerbs, Log } from '../../src/provision/ports.ts';
 
 export const silent: Log = {
   debug: () => undefined,
@@ -296,5 +297,55 @@ export class FakeGarbageVerbs implements GarbageVerbs {
         done: !dryRun && (one.action === 'remove' || deleteOrphans.includes(one.name)),
       })),
     });
+  }
+}
+
+export const JOB: Job = {
+  ...{ id: '9d3a4b1c-0000-4000-8000-00000000000a', state: 'running', location: 'vg0/web2-root' },
+  request: { image: 'images/debian-13.qcow2', format: 'qcow2', volume: 'web2-root' },
+  ...{ by: 'uid:0', bytesDone: 2 ** 29, bytesTotal: 2 ** 30, phase: 'filling' },
+  ...{ createdAt: '2026-11-22T08:00:00.000Z', updatedAt: '2026-11-22T08:00:01.000Z' },
+};
+
+export const FAILED_JOB: Job = {
+  ...JOB,
+  ...{ id: '9d3a4b1c-0000-4000-8000-00000000000b', state: 'failed', location: 'vg0/web3-root', bytesDone: 0 },
+  problem: {
+    code: 'IMAGE_NOT_FOUND',
+    message: 'There is no image images/debian-13.qcow2.',
+    hint: 'Upload it.',
+  },
+};
+
+/** One that runs and one that has failed. */
+export class FakeJobVerbs implements JobVerbs {
+  readonly calls: unknown[] = [];
+  /** What `job(JOB.id)` answers next, one after the other; then JOB again. */
+  progress: Job[] = [];
+
+  start(request: JobRequest, by: string): Promise<Job> {
+    this.calls.push(['start', request, by]);
+    return Promise.resolve(JOB);
+  }
+
+  job(id: string): Promise<Job> {
+    const found = [this.progress.shift() ?? JOB, FAILED_JOB].find((job) => job.id === id);
+    if (found !== undefined) return Promise.resolve(found);
+    return Promise.reject(new ProvisionError({ code: 'JOB_NOT_FOUND', message: `There is no job ${id}.` }));
+  }
+
+  jobs(filter: JobFilter): Promise<Jobs> {
+    this.calls.push(['jobs', filter]);
+    return Promise.resolve({ jobs: [JOB, FAILED_JOB] });
+  }
+
+  cancel(id: string): Promise<Job> {
+    this.calls.push(['cancel', id]);
+    return this.job(id);
+  }
+
+  retry(id: string): Promise<Job> {
+    this.calls.push(['retry', id]);
+    return this.job(id);
   }
 }

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { serveControl } from '../../src/adapters/control-socket.ts';
-import { FakeGarbageVerbs, FakeImageVerbs, FakeVerbs, silent } from './fake-verbs.ts';
+import { FakeGarbageVerbs, FakeImageVerbs, FakeJobVerbs, FakeVerbs, silent } from './fake-verbs.ts';
 
 const cli = path.resolve(import.meta.dirname, '../../src/cli.ts');
 let folder: string;
@@ -25,7 +25,7 @@ beforeAll(async () => {
 
 beforeEach(async () => {
   garbage = new FakeGarbageVerbs();
-  const verbs = { verbs: new FakeVerbs(), images: new FakeImageVerbs(), garbage };
+  const verbs = { verbs: new FakeVerbs(), images: new FakeImageVerbs(), garbage, jobs: new FakeJobVerbs() };
   const server = await serveControl({ path: socket, ...verbs, log: silent });
   return () => server.close();
 });

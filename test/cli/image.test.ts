@@ -9,7 +9,7 @@ import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ControlSocket } from '../../src/adapters/control-socket.ts';
 import { serveControl } from '../../src/adapters/control-socket.ts';
-import { FakeGarbageVerbs, FakeImageVerbs, FakeVerbs, silent } from './fake-verbs.ts';
+import { FakeGarbageVerbs, FakeImageVerbs, FakeJobVerbs, FakeVerbs, silent } from './fake-verbs.ts';
 
 const cli = path.resolve(import.meta.dirname, '../../src/cli.ts');
 let folder: string;
@@ -34,6 +34,7 @@ beforeAll(async () => {
     verbs: new FakeVerbs(),
     images,
     garbage: new FakeGarbageVerbs(),
+    jobs: new FakeJobVerbs(),
     log: silent,
   });
 });

@@ -9,7 +9,17 @@ import { execa } from 'execa';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { ControlSocket } from '../../src/adapters/control-socket.ts';
 import { serveControl } from '../../src/adapters/control-socket.ts';
-import { FakeGarbageVerbs, FakeImageVerbs, FakeVerbs, SEAL, silent, WEB } from './fake-verbs.ts';
+import {
+  FakeGarbageVerbs,
+  FakeImageVerbs,
+  FakeJobVerbs,
+  FakeVerbs,
+  FAILED_JOB,
+  JOB,
+  SEAL,
+  silent,
+  WEB,
+} from './fake-verbs.ts';
 
 const cli = path.resolve(import.meta.dirname, '../../src/cli.ts');
 let folder: string;
@@ -18,6 +28,7 @@ let server: ControlSocket;
 let verbs: FakeVerbs;
 let images: FakeImageVerbs;
 let garbage: FakeGarbageVerbs;
+let jobs: FakeJobVerbs;
 
 async function lvp(args: string, env: Record<string, string> = {}) {
   const { stdout, stderr, exitCode } = await execa(process.execPath, [cli, ...args.split(' ')], {
@@ -52,7 +63,8 @@ beforeEach(async () => {
   verbs = new FakeVerbs();
   images = new FakeImageVerbs();
   garbage = new FakeGarbageVerbs();
-  server = await serveControl({ path: socket, verbs, images, garbage, log: silent });
+  jobs = new FakeJobVerbs();
+  server = await serveControl({ path: socket, verbs, images, garbage, jobs, log: silent });
   return () => server.close();
 });
 
@@ -77,6 +89,66 @@ describe('lvp list', () => {
     const { stdout, exitCode } = await lvp('list --json');
     expect(JSON.parse(stdout)).toEqual(await verbs.domains());
     expect(exitCode).toBe(0);
+  });
+});
+
+describe('lvp job', () => {
+  test('create asks for a volume, and tells what was taken from the name of the image', async () => {
+    const { stdout, stderr, exitCode } = await lvp(
+      'job create web2-root images/debian-13.qcow2.zst --size 20GiB --pool guests --correlation-id mine',
+    );
+    expect([exitCode, stderr]).toEqual([
+      0,
+      "Format qcow2, compression zstd, by the end of the image's name.",
+    ]);
+    expect(stdout).toContain(`${JOB.id} running [############------------] 50 %`);
+    const asked = {
+      image: 'images/debian-13.qcow2.zst',
+      format: 'qcow2',
+      compression: 'zstd',
+      size: '20GiB',
+    };
+    const request = { ...asked, volume: 'web2-root', pool: 'guests', correlationId: 'mine' };
+    expect(jobs.calls).toEqual([['start', request, 'uid:unknown']]);
+  });
+
+  test('create --watch stays until it has ended, with a line for each piece of news', async () => {
+    const done = { ...JOB, state: 'completed' as const, phase: undefined, sha256: 'ab'.repeat(32) };
+    jobs.progress = [{ ...JOB, state: 'pending', queuePosition: 2, phase: undefined }, JOB, JOB, done];
+    const { stdout, exitCode } = await lvp('job create web2-root images/debian-13.qcow2 --watch');
+    expect(stdout.split('\n')).toEqual([
+      'vg0/web2-root pending, 2 before it',
+      'vg0/web2-root running [############------------] 50 %, 512 MiB of 1.0 GiB',
+      `${JOB.id} completed`,
+      '    vg0/web2-root from images/debian-13.qcow2 (qcow2), asked for by uid:0',
+      `    sha256 ${'ab'.repeat(32)}`,
+    ]);
+    expect(exitCode).toBe(0);
+  });
+
+  test('list shows a row for each job, and passes on what is asked for', async () => {
+    expect((await lvp('job list --state failed --limit 7')).stdout).toMatchInlineSnapshot(`
+      "JOB                                   VOLUME         STATE    DONE  IMAGE
+      9d3a4b1c-0000-4000-8000-00000000000a  vg0/web2-root  running  50 %  images/debian-13.qcow2
+      9d3a4b1c-0000-4000-8000-00000000000b  vg0/web3-root  failed   0 %   images/debian-13.qcow2"
+    `);
+    expect(jobs.calls).toEqual([['jobs', { state: 'failed', limit: 7 }]]);
+  });
+
+  test('status of one that has failed says why, and 1', async () => {
+    const { stdout, exitCode } = await lvp(`job status ${FAILED_JOB.id}`);
+    expect(stdout).toContain('problem: There is no image images/debian-13.qcow2. Upload it.');
+    expect(exitCode).toBe(1);
+    expect(JSON.parse((await lvp(`job status ${FAILED_JOB.id} --json`)).stdout)).toEqual(FAILED_JOB);
+  });
+
+  test.each(['cancel', 'retry'])('%s', async (verb) => {
+    expect((await lvp(`job ${verb} ${JOB.id}`)).exitCode).toBe(0);
+    expect(jobs.calls).toEqual([[verb, JOB.id]]);
+    expect(await lvp(`job ${verb} nobody`)).toMatchObject({
+      exitCode: 3,
+      stderr: 'lvp: There is no job nobody.',
+    });
   });
 });
 

@@ -10,7 +10,17 @@ import { FillsStopped } from '../../src/provision/fills.ts';
 import type { FillRecord, KnownDomain, Pools, Volumes } from '../../src/provision/ports.ts';
 import { watchedFill } from '../../src/provision/watched-fill.ts';
 import { AuditQuery } from '../../src/core/audit-protocol.ts';
-import { DB, FakeGarbageVerbs, FakeImageVerbs, FakeVerbs, SEAL, silent, WEB } from '../cli/fake-verbs.ts';
+import {
+  DB,
+  FakeGarbageVerbs,
+  FakeImageVerbs,
+  FakeJobVerbs,
+  FakeVerbs,
+  JOB,
+  SEAL,
+  silent,
+  WEB,
+} from '../cli/fake-verbs.ts';
 
 const FILL = '00112233445566aa';
 
@@ -34,18 +44,20 @@ describe('what callers ask for', () => {
       verbs: new FakeVerbs(),
       images: new FakeImageVerbs(),
       garbage: new FakeGarbageVerbs(),
+      jobs: new FakeJobVerbs(),
     };
     return { ...written, callable, ...auditedVerbs(callable, written.trail, 'uid:0') };
   }
 
   it('leaves an event for each verb that changes something, and none for those that look', async () => {
-    const { verbs, images, garbage, lines, events } = called();
+    const { verbs, images, garbage, jobs, lines, events } = called();
     const annotation = { target: 'vda', image: 'images/a', format: 'raw' } as const;
     await Promise.all([verbs.domains(), verbs.domain('web1'), verbs.explain('web1'), verbs.handover('web1')]);
     await verbs.annotate('web1', { ...annotation, dryRun: true });
     await verbs.reprovision('web1', { target: 'vda', dryRun: true });
     await garbage.collect({ dryRun: true });
     await images.images();
+    await Promise.all([jobs.job(JOB.id), jobs.jobs({ limit: 1 })]);
     expect(lines()).toEqual([]);
     await verbs.annotate('web1', annotation);
     await verbs.cancel('web1');
@@ -55,6 +67,9 @@ describe('what callers ask for', () => {
     await verbs.receive({ uuid: DB.uuid, name: 'db1', volumes: [] });
     await images.gc(true);
     await garbage.collect({});
+    await jobs.start(JOB.request, 'uid:0');
+    await jobs.cancel(JOB.id);
+    await jobs.retry(JOB.id);
     expect(lines()).toEqual([
       'uid:0 annotate - allowed done',
       'uid:0 cancel - allowed done',
@@ -64,6 +79,9 @@ describe('what callers ask for', () => {
       'uid:0 receive - allowed done',
       'uid:0 image gc - allowed done',
       'uid:0 gc - allowed done',
+      'uid:0 job create vg0/web2-root allowed done',
+      'uid:0 job cancel vg0/web2-root allowed done',
+      'uid:0 job retry vg0/web2-root allowed done',
     ]);
     expect(events[1]?.domain).toBe(WEB.uuid);
     expect(new Set(events.map(({ correlationId }) => correlationId)).size).toBe(events.length);
@@ -182,7 +200,7 @@ describe('fills', () => {
     if (reason !== undefined) abort.abort(reason);
     const run: FillRun = {
       ...{ signal: abort.signal, log: silent, isImageWanted: () => false },
-      ...{ phase: () => undefined, progress: () => undefined },
+      ...{ phase: () => undefined, progress: () => undefined, from: () => undefined },
     };
     await watchedFill(end, [auditedFills(trail)])(record, task, run).catch(() => undefined);
     return lines().map((line) => line.replace(`domain:${DB.uuid} `, ''));

@@ -71,6 +71,7 @@ async function fill(images: FakeImages, device: FakeDevice, options: Options = {
     ...{ signal, log: silent, isImageWanted: () => false },
     phase: (phase, bytesTotal) => phases.push(`${phase} ${bytesTotal ?? ''}`),
     progress: () => undefined,
+    from: () => undefined,
   };
   // Without journals nobody asks for volumes.
   const volumes = {} as Volumes;

@@ -37,6 +37,7 @@ import type {
 } from '../../src/provision/ports.ts';
 import { PoolKeeper } from '../../src/provision/pool-keeper.ts';
 import { Reconciler } from '../../src/provision/reconcile.ts';
+import { VolumeJobs } from '../../src/provision/volume-jobs.ts';
 import { Reservations } from '../../src/provision/reservations.ts';
 import { WriteRate } from '../../src/provision/write-rate.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';
@@ -408,6 +409,7 @@ export class World {
   verbs!: DomainVerbs;
   poolKeeper!: PoolKeeper;
   garbage!: GarbageCollector;
+  jobs!: VolumeJobs;
   readonly strays = new Set<string>();
   damagedLedgers: readonly string[] = [];
 
@@ -482,6 +484,7 @@ export class World {
       ...{ ...needs, reconciler: this.reconciler, devices: volumes },
       ...{ sharedGroups: this.sharedGroups, virtualSizeMaxBytes: VIRTUAL_SIZE_MAX_BYTES },
     });
+    this.jobs = new VolumeJobs({ ...needs, reconciler: this.reconciler });
     this.garbage = new GarbageCollector({
       ...{ ...needs, reconciler: this.reconciler },
       cache: {

@@ -2,7 +2,7 @@
  * The ledger without SQLite: every write is durable at once, or fails. Rows pass through JSON, as in the real
  * one, and a fill id stands in one row only.
  */
-import type { FillRecord, KnownDomain, Ledger } from '../../src/provision/ports.ts';
+import type { FillRecord, JobRecord, KnownDomain, Ledger } from '../../src/provision/ports.ts';
 import type { Census } from './census.ts';
 import type { Faults } from './faults.ts';
 import type { Life } from './life.ts';
@@ -12,6 +12,7 @@ export class MemoryLedger {
   readonly #census: Census;
   #fills = new Map<string, FillRecord>();
   #domains = new Map<string, KnownDomain>();
+  #jobs = new Map<string, JobRecord>();
   /** Told about each row that is written. */
   onFill: (record: FillRecord) => void = () => undefined;
   /** So many writes from now the daemon is killed, before or after that write. */
@@ -25,6 +26,7 @@ export class MemoryLedger {
   lose(): void {
     this.#fills = new Map();
     this.#domains = new Map();
+    this.#jobs = new Map();
   }
 
   /** As one life of the daemon has it: once that is over, nothing it does reaches the disk. */
@@ -70,6 +72,17 @@ export class MemoryLedger {
       },
       removeDomain: (uuid) => {
         write('no domain', () => this.#domains.delete(uuid));
+      },
+      jobOf: (id) => this.#jobs.get(id),
+      jobs: ({ limit }) => [...this.#jobs.values()].reverse().slice(0, limit),
+      unfinishedJobs: () => [...this.#jobs.values()].filter(({ end }) => end === undefined),
+      putJob: (record) => {
+        write(`${record.end?.state ?? 'unfinished'} job`, () =>
+          this.#jobs.set(record.id, JSON.parse(JSON.stringify(record)) as JobRecord),
+        );
+      },
+      removeJob: (id) => {
+        write('no job', () => this.#jobs.delete(id));
       },
     };
   }

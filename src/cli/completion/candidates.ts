@@ -1,6 +1,7 @@
 /** The words that may be completed to: those of the program, and those that the daemon knows. */
 import type { DomainStatus } from '../../core/control-protocol.ts';
 import type { CachedImages } from '../../core/image-protocol.ts';
+import type { Jobs } from '../../core/job-protocol.ts';
 import { approximateSize } from '../../core/size.ts';
 import type { Candidate, Wanted } from './wanted.ts';
 
@@ -8,6 +9,7 @@ import type { Candidate, Wanted } from './wanted.ts';
 export interface Known {
   readonly domains: () => Promise<readonly DomainStatus[]>;
   readonly images: () => Promise<CachedImages>;
+  readonly jobs: () => Promise<Jobs>;
 }
 
 /** Only words that go on from what is typed; each once. */
@@ -43,6 +45,10 @@ async function allFor(place: Wanted['place'], known: Known): Promise<readonly Ca
     }
     case 'image':
       return imagesOf(known);
+    case 'job': {
+      const { jobs } = await known.jobs().catch(() => ({ jobs: [] }));
+      return jobs.map(({ id, location, state }) => ({ word: id, about: `${location}, ${state}` }));
+    }
     case 'file':
     case 'unknown':
       return [];

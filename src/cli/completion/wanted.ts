@@ -10,7 +10,7 @@ export interface Candidate {
 /** The place of the word that is being typed. */
 export type Place =
   | { readonly kind: 'words'; readonly candidates: readonly Candidate[] }
-  | { readonly kind: 'vm' | 'image' | 'file' | 'unknown' }
+  | { readonly kind: 'vm' | 'image' | 'job' | 'file' | 'unknown' }
   | { readonly kind: 'disk'; readonly vm: string };
 
 export interface Wanted {
@@ -146,6 +146,7 @@ function placeOf(line: Line, name: string, choices: Argument['argChoices']): Pla
   switch (name) {
     case 'vm':
     case 'image':
+    case 'job':
       return { kind: name };
     case 'disk': {
       const at = line.command.registeredArguments.findIndex((argument) => argument.name() === 'vm');

@@ -1,0 +1,42 @@
+/** What kind of image is meant: as the options say, else as the end of its name does. */
+import { ProvisionError } from '../core/errors.ts';
+import type { ImageFormat, OuterCompression } from '../core/request.ts';
+
+export interface ImageKind {
+  readonly format: ImageFormat;
+  readonly compression: OuterCompression | undefined;
+  /** What was taken from the name, as a sentence for people. */
+  readonly guessed: string | undefined;
+}
+
+/** USAGE where neither says the format. */
+export function kindOf(
+  image: string,
+  stated: { readonly format?: ImageFormat; readonly compression?: OuterCompression },
+): ImageKind {
+  const compression = stated.compression ?? compressionByEnding(image);
+  const format = stated.format ?? formatByEnding(image);
+  const guessed = [
+    ...(stated.format === undefined ? [`format ${format}`] : []),
+    ...(stated.compression === undefined && compression !== undefined ? [`compression ${compression}`] : []),
+  ].join(', ');
+  const sentence = `${guessed[0]?.toUpperCase() ?? ''}${guessed.slice(1)}, by the end of the image's name.`;
+  return { format, compression, guessed: guessed === '' ? undefined : sentence };
+}
+
+function formatByEnding(image: string): ImageFormat {
+  const name = image.replace(/\.(?:gz|zst|xz)$/i, '');
+  if (/\.qcow2$/i.test(name)) return 'qcow2';
+  if (/\.(?:raw|img)$/i.test(name)) return 'raw';
+  throw new ProvisionError({
+    code: 'USAGE',
+    message: `The name of the image ${image} does not say its format.`,
+    hint: 'Add --format qcow2 or --format raw. Formats are never guessed from the content.',
+  });
+}
+
+function compressionByEnding(image: string): OuterCompression | undefined {
+  if (/\.gz$/i.test(image)) return 'gzip';
+  if (/\.zst$/i.test(image)) return 'zstd';
+  return /\.xz$/i.test(image) ? 'xz' : undefined;
+}

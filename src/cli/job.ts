@@ -1,0 +1,151 @@
+/** `lvp job`: volumes that are asked for without a domain. */
+import type { Command } from 'commander';
+import { Option } from 'commander';
+import { Job, JobFilter, JobRequest, Jobs, JobState } from '../core/job-protocol.ts';
+import type { ImageFormat, OuterCompression } from '../core/request.ts';
+import type { ImageOptions } from './checked-request.ts';
+import { checkedRequest, describedBy } from './checked-request.ts';
+import { EXIT } from './exit-codes.ts';
+import { kindOf } from './image-kind.ts';
+import { exitCodeOfJob, jobsTable, jobText } from './job-text.ts';
+import { pathOfJob, watchJob } from './job-watch.ts';
+import type { AddVerb } from './verb.ts';
+import { common, contextOf } from './verb.ts';
+
+export const addJob: AddVerb = (program, finish) => {
+  const job = program
+    .command('job')
+    .description(
+      'volumes that are filled before any domain asks for them, and claimed by an annotation later',
+    );
+  addCreate(job, finish);
+  addJobList(job, finish);
+  addJobStatus(job, finish);
+  addChange(job, finish, 'cancel', 'end a job; everything of it is given back', 'lvp job cancel 0f8e…');
+  addChange(job, finish, 'retry', 'begin a failed or cancelled job again', 'lvp job retry 0f8e…');
+};
+
+type CreateOptions = ImageOptions & {
+  readonly format?: ImageFormat;
+  readonly compression?: OuterCompression;
+  readonly pool?: string;
+  readonly size?: string;
+  readonly correlationId?: string;
+  readonly watch?: boolean;
+};
+
+const addCreate: AddVerb = (job, finish) => {
+  const command = job
+    .command('create')
+    .argument('<volume>', 'the name that the volume is to have')
+    .argument('<image>', 'the image, as BUCKET/KEY')
+    .option('--pool <pool>', 'the libvirt pool; needed where there are several')
+    .addOption(
+      new Option(
+        '--format <format>',
+        'format of the image; without it, what .qcow2, .raw or .img at the end says',
+      ).choices(['qcow2', 'raw']),
+    )
+    .addOption(
+      new Option(
+        '--compression <name>',
+        'what the whole object is compressed with; without it, what .gz, .zst or .xz at the end says',
+      ).choices(['gzip', 'zstd', 'xz']),
+    )
+    .option('--sha256 <digest>', 'digest of the object; without one, that beside it, such as KEY.sha256')
+    .option('--sha512 <digest>', 'another digest of the object')
+    .option('--image-version <id>', 'S3 version id of the image; without it, the newest')
+    .option('--size <size>', 'size of the volume if larger than the image, such as 20GiB')
+    .option('--correlation-id <text>', "the caller's own name for it")
+    .option('-w, --watch', 'stay until it has ended, and show progress')
+    .description('make a volume from an image');
+  common(command, [
+    'lvp job create web2-root images/debian-13.qcow2 --watch',
+    'lvp job create web2-root images/debian-13.qcow2 --pool guests --size 40GiB',
+    'lvp job create web2-root images/debian-13.qcow2 --json | jq -r .id',
+  ]).action(async (volume: string, image: string, options: CreateOptions, self: Command) => {
+    const context = contextOf(self, finish);
+    const { client, output } = context;
+    const { format, compression, guessed } = kindOf(image, options);
+    if (guessed !== undefined && !output.json) output.note(guessed);
+    const { pool, size, correlationId } = options;
+    const asked = {
+      ...{ volume, image, ...describedBy({ ...options, format, compression }) },
+      ...{ pool, size, correlationId },
+    };
+    const begun = await client.call(Job, 'POST', '/v1/jobs', checkedRequest(JobRequest, asked, 'job create'));
+    if (options.watch === true) {
+      finish(exitCodeOfJob(await watchJob(context, begun.id)));
+      return;
+    }
+    output.result(begun, () => jobText(begun, output.colour));
+    finish(EXIT.ok);
+  });
+};
+
+const addJobList: AddVerb = (job, finish) => {
+  const command = job
+    .command('list')
+    .alias('ls')
+    .addOption(new Option('--state <state>', 'only those in this state').choices(JobState.options))
+    .option('--volume <volume>', 'only those for a volume of this name')
+    .option('--limit <number>', 'at most so many (default: 100)')
+    .option('--after <job>', 'only those that are older than this one')
+    .description('show jobs, the newest first');
+  common(command, [
+    'lvp job list',
+    'lvp job list --state failed',
+    "lvp job list --json | jq -r '.jobs[].location'",
+  ]).action(
+    async (options: { state?: string; volume?: string; limit?: string; after?: string }, self: Command) => {
+      const { client, output } = contextOf(self, finish);
+      const { state, volume, limit, after } = options;
+      const asked = Object.entries({ state, volume, limit, after }).filter(
+        ([, value]) => value !== undefined,
+      );
+      const filter = checkedRequest(JobFilter, Object.fromEntries(asked), 'job list');
+      const query = new URLSearchParams();
+      for (const [name, value] of Object.entries(filter)) query.set(name, String(value));
+      const jobs = await client.call(Jobs, 'GET', `/v1/jobs?${query.toString()}`);
+      output.result(jobs, () => (jobs.jobs.length === 0 ? 'No jobs.' : jobsTable(jobs.jobs, output.colour)));
+      finish(EXIT.ok);
+    },
+  );
+};
+
+const addJobStatus: AddVerb = (job, finish) => {
+  const command = job
+    .command('status')
+    .argument('<job>', 'id of the job')
+    .option('-w, --watch', 'stay until it has ended, and show progress')
+    .description('show a job; the exit code says whether it is completed');
+  common(command, ['lvp job status 0f8e…', 'lvp job status 0f8e… --watch']).action(
+    async (id: string, options: { watch?: boolean }, self: Command) => {
+      const context = contextOf(self, finish);
+      const { client, output } = context;
+      if (options.watch === true) {
+        finish(exitCodeOfJob(await watchJob(context, id)));
+        return;
+      }
+      const found = await client.call(Job, 'GET', pathOfJob(id));
+      output.result(found, () => jobText(found, output.colour));
+      finish(exitCodeOfJob(found));
+    },
+  );
+};
+
+function addChange(
+  job: Command,
+  finish: Parameters<AddVerb>[1],
+  verb: 'cancel' | 'retry',
+  description: string,
+  example: string,
+): void {
+  const command = job.command(verb).argument('<job>', 'id of the job').description(description);
+  common(command, [example]).action(async (id: string, _options: object, self: Command) => {
+    const { client, output } = contextOf(self, finish);
+    const changed = await client.call(Job, 'POST', pathOfJob(id, verb), {});
+    output.result(changed, () => jobText(changed, output.colour));
+    finish(EXIT.ok);
+  });
+}
