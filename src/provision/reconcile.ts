@@ -224,7 +224,8 @@ export class Reconciler {
     const { ledger } = this.#needs;
     const { domain } = planned;
     if (isJob(domain.uuid)) {
-      this.#actOnDisks(planned, undefined);
+      // It may have been cancelled since it was read.
+      if (this.#jobs.unfinished(domain.uuid) !== undefined) this.#actOnDisks(planned, undefined);
       return;
     }
     const known = ledger.domainOf(domain.uuid);

@@ -40,4 +40,15 @@ export const JOBS: readonly Mutant[] = [
       },
     ],
   },
+  {
+    name: 'a job that was cancelled while everything was read is begun again',
+    killedBy: 'in-agreement',
+    changes: [
+      {
+        file: 'provision/reconcile.ts',
+        from: 'if (this.#jobs.unfinished(domain.uuid) !== undefined) this.#actOnDisks(planned, undefined);',
+        to: 'this.#actOnDisks(planned, undefined);',
+      },
+    ],
+  },
 ];
