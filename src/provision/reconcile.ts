@@ -139,6 +139,8 @@ export class Reconciler {
     const { ledger } = this.#needs;
     for (const { domain } of ledger.domains()) this.#queue.add(domain.uuid);
     for (const { id } of ledger.unfinishedJobs()) this.#queue.add(ownerOfJob(id));
+    // Also those that have ended, and whose row a crash has kept.
+    for (const { domainUuid } of ledger.fills()) if (isJob(domainUuid)) this.#queue.add(domainUuid);
     this.#wake();
   }
 
@@ -222,7 +224,8 @@ export class Reconciler {
     const { ledger } = this.#needs;
     const { domain } = planned;
     if (isJob(domain.uuid)) {
-      this.#actOnDisks(planned, undefined);
+      // It may have been cancelled since it was read.
+      if (this.#jobs.unfinished(domain.uuid) !== undefined) this.#actOnDisks(planned, undefined);
       return;
     }
     const known = ledger.domainOf(domain.uuid);
@@ -300,7 +303,10 @@ export class Reconciler {
         return;
       case 'claim':
         // Only for a guest that is here: tries that were given up do not compete for the volume.
-        if (seen === undefined || !this.#makeWayFor(domain, disk)) return;
+        if (seen === undefined || !this.#makeWayFor(domain, disk)) {
+          this.#dropIfCutOff(record);
+          return;
+        }
         fills.begin(this.#newRecord(domain, disk, record, disk.fillId), { from: 'claim', seal: disk.seal });
         return;
       case 'cancel':
@@ -312,14 +318,18 @@ export class Reconciler {
       case 'refuse':
         if (disk.sealed !== undefined) this.#followSeal(domain, disk, disk.sealed);
         // What was cut off, by a crash or else, is not gone on with: its space comes back, and nobody else waits for it.
-        else if (record !== undefined && goesOn(record) && !fills.running.has(record.fillId)) {
-          ledger.removeFill(domain.uuid, disk.request.target);
-        }
+        else this.#dropIfCutOff(record);
         return;
       case 'wait':
         this.#lookAfterOther(domain, disk);
         return;
     }
+  }
+
+  #dropIfCutOff(record: FillRecord | undefined): void {
+    const { fills, ledger } = this.#needs;
+    if (record === undefined || !goesOn(record) || fills.running.has(record.fillId)) return;
+    ledger.removeFill(record.domainUuid, record.request.target);
   }
 
   /** What was filled for an earlier try, or by a job, is this domain's from here on; false if it is not to be. */

@@ -5,7 +5,8 @@ import Database from 'better-sqlite3';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openLedger } from '../../src/adapters/ledger.ts';
-import type { FillRecord, KnownDomain, Ledger } from '../../src/provision/ports.ts';
+import type { FillRecord, JobRecord, KnownDomain, Ledger } from '../../src/provision/ports.ts';
+import { ENDED_JOBS_MAX } from '../../src/provision/ports.ts';
 
 let folder: string;
 let file: string;
@@ -130,7 +131,7 @@ describe('the ledger', () => {
     first.putDomain(known);
     first.close();
     const database = new Database(file);
-    database.exec(`DROP TABLE audit;
+    database.exec(`DROP TABLE jobs; DROP TABLE audit;
        ALTER TABLE domains DROP COLUMN last_end; ALTER TABLE domains DROP COLUMN gone_at_ms`);
     database.pragma('user_version = 3');
     database.close();
@@ -156,7 +157,7 @@ describe('the ledger', () => {
     ledger.putDomain(known);
     ledger.close();
     const database = new Database(file);
-    database.exec(`ALTER TABLE fills DROP COLUMN replaces; DROP TABLE boot; DROP TABLE audit;
+    database.exec(`ALTER TABLE fills DROP COLUMN replaces; DROP TABLE boot; DROP TABLE jobs; DROP TABLE audit;
        ALTER TABLE domains DROP COLUMN last_end; ALTER TABLE domains DROP COLUMN gone_at_ms`);
     database.pragma('user_version = 1');
     database.close();
@@ -173,5 +174,65 @@ describe('the ledger', () => {
 
   it('in a folder that is missing says so', () => {
     expect(() => openLedger(join(folder, 'missing', 'ledger.db'))).toThrow(/cannot be opened/);
+  });
+});
+
+describe('jobs', () => {
+  const job = (number: number, end?: JobRecord['end']): JobRecord => ({
+    id: `9d3a4b1c-0000-4000-8000-${number.toString().padStart(12, '0')}`,
+    request: { image: 'images/a', format: 'raw', volume: `vm${number % 2}` },
+    location: { pool: 'guests', vg: 'vg0', lv: `vm${number % 2}` },
+    ...{ by: 'uid:0', createdAtMs: 1000 + Math.floor(number / 2), updatedAtMs: 2000 },
+    ...(end === undefined ? {} : { end }),
+  });
+  const failed = { state: 'failed', bytesDone: 3, problem: { code: 'VG_FULL', message: 'full' } } as const;
+  const done = { state: 'completed', bytesDone: 4, bytesTotal: 4, cacheHit: true } as const;
+  const jobs = [job(0, done), job(1), job(2, failed), job(3), job(4, done)];
+
+  it('are kept over a restart, and found by what is asked of them, the newest first', () => {
+    const first = openLedger(file).ledger;
+    for (const one of jobs) first.putJob(one);
+    first.close();
+    const { ledger } = openLedger(file);
+    const [oldest, , third, fourth, newest] = jobs;
+    expect(ledger.jobOf(jobs[2]?.id ?? '')).toEqual(jobs[2]);
+    expect(ledger.jobs({ limit: 10 })).toEqual(jobs.toReversed());
+    expect(ledger.jobs({ limit: 2, before: fourth })).toEqual([third, jobs[1]]);
+    expect(ledger.jobs({ limit: 10, end: 'completed' })).toEqual([newest, oldest]);
+    expect(ledger.jobs({ limit: 10, end: 'none', lv: 'vm1' })).toEqual([fourth, jobs[1]]);
+    expect(ledger.jobs({ limit: 1, lv: 'vm0' })).toEqual([newest]);
+    expect(ledger.unfinishedJobs()).toEqual([jobs[1], fourth]);
+    ledger.removeJob(newest?.id ?? '');
+    expect(ledger.jobs({ limit: 1 })).toEqual([fourth]);
+    ledger.close();
+  });
+
+  it('that have ended are forgotten when there are too many, and those that have not are kept', () => {
+    const { ledger } = openLedger(':memory:');
+    ledger.putJob(job(0));
+    for (let number = 1; number <= ENDED_JOBS_MAX + 2; number++) ledger.putJob(job(number, done));
+    expect(ledger.jobs({ limit: 20_000 })).toHaveLength(ENDED_JOBS_MAX + 1);
+    expect(ledger.jobOf(job(2).id)).toBeUndefined();
+    expect(ledger.jobOf(job(3).id)).toEqual(job(3, done));
+    expect(ledger.unfinishedJobs()).toEqual([job(0)]);
+    ledger.close();
+  });
+
+  it('are looked up by an index, whatever is asked of them', () => {
+    openLedger(file).ledger.close();
+    const database = new Database(file);
+    const plans = ['id = 1', 'state IS NULL', "state = 'x'", "lv = 'x'", '(created_at_ms, id) < (1, 2)'].map(
+      (condition) =>
+        database
+          .prepare<[], { detail: string }>(
+            `EXPLAIN QUERY PLAN SELECT * FROM jobs WHERE ${condition} ORDER BY created_at_ms DESC, id DESC`,
+          )
+          .all()
+          .map(({ detail }) => detail)
+          .join('; '),
+    );
+    for (const plan of plans) expect(plan).toMatch(/USING INDEX/);
+    expect(plans.slice(1).join()).not.toContain('TEMP B-TREE');
+    database.close();
   });
 });

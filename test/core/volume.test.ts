@@ -66,6 +66,16 @@ describe('tags', () => {
 });
 
 describe('readMark', () => {
+  it('knows what a job has filled by its seal alone, and as what the image was read', () => {
+    const ofJob = { ...seal, domainUuid: 'job:11111111-2222-3333-4444-555555555555', format: 'raw+zstd' };
+    const tags = sealTags(ofJob);
+    expect(tags.every((tag) => LEGAL_TAG.test(tag))).toBe(true);
+    expect(readMark(tags)).toEqual({ state: 'ready', ...ofJob });
+    const unclear = { state: 'unclear', why: 'no valid tag lvp:format' };
+    expect(readMark(sealTags({ ...ofJob, format: undefined }))).toEqual(unclear);
+    expect(readMark(sealTags({ ...ofJob, format: 'vmdk' }))).toEqual(unclear);
+  });
+
   it.each([[[]], [['backup']], [['LVP:ready', 'lvpready']]])('finds no mark of ours in %j', (tags) => {
     expect(readMark(tags)).toEqual({ state: 'unmarked' });
   });

@@ -28,8 +28,12 @@ const good = {
   setAside: { verb: 'publish', volume, seal: { ...seal, state: 'receiving' } },
   arrive: { verb: 'arrive', vg: 'vg0', seal },
   recall: { verb: 'recall', vg: 'vg0', fillId: volume.fillId },
+  claim: { verb: 'claim', vg: 'vg0', seal, domainUuid: '22222222-2222-3333-4444-555555555555' },
   discard: { verb: 'discard', vg: 'vg0', fillId: volume.fillId },
 };
+const job = `job:${volume.domainUuid}`;
+const sealOfJob = { ...seal, domainUuid: job, format: 'qcow2+zstd' };
+const claimFromJob = { verb: 'claim', vg: 'vg0', seal: sealOfJob, domainUuid: volume.domainUuid };
 
 async function ask(
   line: string,
@@ -216,5 +220,60 @@ describe('a group that other hosts see too', () => {
       expect(response).toMatchObject({ ok: true });
     }
     expect(model.find(volume.target)?.tags.toSorted()).toEqual(sealTags(seal).toSorted());
+  });
+});
+
+describe('a volume of a job', () => {
+  it('is made and published, and its seal says as what the image was read', async () => {
+    const model = new MemoryLvm();
+    const ofJob = { ...volume, domainUuid: job };
+    for (const request of [
+      { ...good.create, volume: ofJob },
+      { verb: 'publish', volume: ofJob, seal: sealOfJob },
+    ]) {
+      expect(await ask(JSON.stringify(request), model)).toMatchObject({ ok: true });
+    }
+    expect(model.find(volume.target)?.tags.toSorted()).toEqual(sealTags(sealOfJob).toSorted());
+  });
+
+  it('becomes that of a domain, with the seal of any other, and of no further one', async () => {
+    const model = new MemoryLvm();
+    model.add(volume.target, { tags: ['backup', ...sealTags(sealOfJob)] });
+    // Twice, as when the answer was lost.
+    for (let times = 0; times < 2; times++) {
+      expect(await ask(JSON.stringify(claimFromJob), model)).toMatchObject({ ok: true });
+    }
+    const tags = model.find(volume.target)?.tags.toSorted();
+    expect(tags).toEqual(['backup', ...sealTags(seal)].toSorted());
+    const another = { ...claimFromJob, domainUuid: '22222222-2222-3333-4444-555555555555' };
+    expect(await ask(JSON.stringify(another), model)).toMatchObject({ problem: { code: 'VOLUME_STATE' } });
+    expect(model.find(volume.target)?.tags.toSorted()).toEqual(tags);
+  });
+
+  it('is claimed only by who knows its seal to the last word', async () => {
+    const model = new MemoryLvm();
+    model.add(volume.target, { tags: sealTags(sealOfJob) });
+    for (const wrong of [{ sha256: 'cd'.repeat(32) }, { image: 'images/other' }, { format: 'raw' }]) {
+      const line = JSON.stringify({ ...claimFromJob, seal: { ...sealOfJob, ...wrong } });
+      expect(await ask(line, model)).toMatchObject({ problem: { code: 'VOLUME_STATE' } });
+    }
+    expect(model.find(volume.target)?.tags.toSorted()).toEqual(sealTags(sealOfJob).toSorted());
+  });
+
+  it('never comes from a domain, and is never set aside for an arrival', () => {
+    const toJob = { ...good.claim, domainUuid: job };
+    const aside = { verb: 'publish', volume: { ...volume, domainUuid: job } };
+    const receiving = { ...seal, state: 'receiving', domainUuid: job };
+    for (const request of [toJob, { ...aside, seal: receiving }]) {
+      expect(HelperRequest.safeParse(request).success).toBe(false);
+    }
+  });
+
+  it('cannot be claimed where other hosts see it too: a second one might', async () => {
+    const model = new MemoryLvm();
+    model.add(volume.target, { tags: sealTags(sealOfJob) });
+    const response = await ask(JSON.stringify(claimFromJob), model, { shared: ['vg0'] });
+    expect(response).toMatchObject({ ok: false, problem: { code: 'POOL_UNSUITABLE' } });
+    expect(model.steps).toEqual([]);
   });
 });

@@ -21,6 +21,7 @@ import { PoolKeeper } from '../../src/provision/pool-keeper.ts';
 import { Reconciler } from '../../src/provision/reconcile.ts';
 import { Reservations } from '../../src/provision/reservations.ts';
 import { takingTurns } from '../../src/provision/taking-turns.ts';
+import { VolumeJobs } from '../../src/provision/volume-jobs.ts';
 import { InThreadWorkshop } from '../../src/provision/in-thread-workshop.ts';
 import type { StreamShape } from '../../src/provision/stream-shape.ts';
 import type { Census } from './census.ts';
@@ -74,6 +75,7 @@ export class Daemon {
   readonly reconciler: Reconciler;
   readonly fills: Fills;
   readonly verbs: DomainVerbs;
+  readonly jobs: VolumeJobs;
   readonly admit: AdmitNeeds;
   readonly #libvirt: Libvirt;
   readonly #poolEvents: PoolEvents;
@@ -130,6 +132,7 @@ export class Daemon {
       ...{ ...needs, reconciler: this.reconciler, devices: fillNeeds.devices },
       ...{ sharedGroups: new Set(), virtualSizeMaxBytes: policy.virtualSizeMaxBytes },
     });
+    this.jobs = new VolumeJobs({ ...needs, reconciler: this.reconciler });
     this.admit = {
       ...{ ...needs, reconciler: this.reconciler, graceMs: GRACE_MS, sharedGroups: new Set([VG]) },
       pools: new KnownPools(pools, clock, POOLS_LIMIT_MS),

@@ -17,6 +17,7 @@ import {
   toggleStore,
   useVerb,
 } from './host-deeds.ts';
+import { cancelJob, createJob, retryJob } from './job-deeds.ts';
 import { deleteVolume, letGuestsWrite, makeForeign, openForeign } from './volume-deeds.ts';
 
 /** Each as often as it stands here. */
@@ -25,6 +26,7 @@ export const DEEDS: readonly Deed[] = [
   ...[start, start, start, start, stop, stop, install, install, arrive],
   ...[makeForeign, makeForeign, openForeign, deleteVolume, deleteVolume, useVerb, useVerb],
   ...[reprovision, reprovision, reprovision],
+  ...[createJob, createJob, createJob, createJob, cancelJob, cancelJob, retryJob],
   ...[
     togglePool,
     failRefresh,

@@ -2,6 +2,7 @@
  * The volume group: the model of LVM that the helper's own tests use, and for each volume its bytes, who made
  * it and who has it open. It watches every change, whoever makes it, and knows which of them break a promise.
  */
+import { isJob } from '../../src/core/owner.ts';
 import { ADOPTING_TAG, fillIdOf, readMark, retiredName } from '../../src/core/volume.ts';
 import type { Seal, VolumeMark } from '../../src/core/volume.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';
@@ -44,6 +45,8 @@ export class Group {
   onDelete: (volume: ModelVolume, seal: Seal) => void = () => undefined;
   /** Judges the moment in which a volume is sealed. */
   onSeal: (volume: ModelVolume, book: Book) => void = () => undefined;
+  /** Judges the moment in which a domain gets what a job has filled; with the job's seal. */
+  onClaim: (volume: ModelVolume, seal: Seal) => void = () => undefined;
 
   constructor(nowMs: () => number) {
     this.#nowMs = nowMs;
@@ -117,7 +120,10 @@ export class Group {
     }
     if (mark.state === 'ready' && before?.state !== 'ready') this.onSeal(volume, book);
     if (mark.state === 'ready' && before?.state === 'ready' && mark.domainUuid !== before.domainUuid) {
-      if (book.hasStarted)
+      if (isJob(mark.domainUuid)) throw new Violation('exact-bytes', `${lv} was given to a job`);
+      if (isJob(before.domainUuid)) this.onClaim(volume, before);
+      // A guest without an annotation may use what a job has filled: docs/operate.md says so.
+      else if (book.hasStarted)
         throw new Violation('exact-bytes', `${lv} was given to another domain after a start`);
     }
     this.#judgeTakeover(volume, book, mark);

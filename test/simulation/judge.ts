@@ -1,4 +1,5 @@
 /** The promises, as questions that are asked at the moments that matter and once more at the end. */
+import { isJob } from '../../src/core/owner.ts';
 import { ADOPTING_TAG, fillIdOf, imageTag, readMark, retiredName } from '../../src/core/volume.ts';
 import type { Seal } from '../../src/core/volume.ts';
 import type { VolumeRequest } from '../../src/core/request.ts';
@@ -31,6 +32,8 @@ export class Judge {
   readonly #nowMs: () => number;
   /** What each fill was begun for. */
   readonly #intents = new Map<string, Intent>();
+  /** What domains have asked for, by the fill: also of one that a job had begun. */
+  readonly #claims = new Map<string, FillRecord>();
   readonly #incoming = new Map<string, number>();
   /** When the volume that had replaced another one was removed, by the fill of that other one. */
   readonly #heirLostAtMs = new Map<string, number>();
@@ -59,7 +62,9 @@ export class Judge {
   }
 
   onFill(record: FillRecord): void {
-    if (this.#intents.has(record.fillId)) return;
+    const before = this.#intents.get(record.fillId)?.record;
+    if (!isJob(record.domainUuid)) this.#claims.set(record.fillId, record);
+    if (before !== undefined) return;
     // A row for a volume that is sealed already is no fill.
     if (record.state === 'waiting' && this.isIncoming(record.domainUuid)) {
       const isSealed = this.#group.model.volumes.some((volume) => sealOf(volume)?.fillId === record.fillId);
@@ -108,6 +113,22 @@ export class Judge {
         'no-write-after-seal',
         `${volume.lv} was sealed while it could still be written to`,
       );
+    }
+  }
+
+  /** A domain gets what a job has filled: that must be what its annotation asks for. */
+  onClaim(volume: ModelVolume, { fillId, image, sha256, generation }: Seal): void {
+    const claim = this.#claims.get(fillId);
+    const { request } = claim ?? {};
+    const isAsked =
+      request !== undefined &&
+      imageTag(request.image) === image &&
+      (request.sha256 ?? sha256) === sha256 &&
+      request.generation === generation &&
+      (request.sizeBytes ?? 0) <= volume.sizeBytes;
+    if (!isAsked) {
+      const who = claim?.domainName ?? 'a domain that nobody knows';
+      throw new Violation('exact-bytes', `${volume.lv} was claimed by ${who}, which asks for something else`);
     }
   }
 
@@ -173,6 +194,8 @@ export class Judge {
         throw new Violation('in-agreement', `${volume.lv} stands aside, and a guest runs on it`);
       }
     }
+    for (const { location } of ledger.unfinishedJobs())
+      throw new Violation('ready-in-the-end', `a job for ${location.lv} does not end`);
     for (const record of ledger.fills()) {
       const { state, domainName, request, fillId, location } = record;
       const what = `the ledger's row of ${domainName} ${request.target} (${state})`;
@@ -190,6 +213,7 @@ export class Judge {
       if (state === 'ready' && isTheirs && seal.fillId !== fillId && domains.has(record.domainUuid)) {
         throw new Violation('in-agreement', `${what} names another fill than the seal of ${location.lv}`);
       }
+      if (isJob(record.domainUuid)) throw new Violation('in-agreement', `${what} is of a job that has ended`);
       const known = ledger.domainOf(record.domainUuid);
       if (known === undefined)
         throw new Violation('in-agreement', `${what} is of a domain the ledger does not know`);
@@ -252,6 +276,8 @@ export class Judge {
 
   /** True if the program can and must make this disk ready by itself, or by one `lvp retry`. */
   isSatisfiable(uuid: string, disk: DiskSpec): boolean {
+    const claimable = this.#sealedByJob(disk.lv);
+    if (claimable !== undefined) return this.#agrees(disk, claimable);
     const digest = this.#store.digestOf(disk.image);
     if (digest === undefined || (disk.sha256 ?? this.#store.sidecarOf(disk.image)) !== digest) return false;
     const imageBytes = this.#store.sizeOf(disk.image);
@@ -267,6 +293,25 @@ export class Judge {
     const book = this.#group.bookOf(volume);
     const isRoomy = volume.sizeBytes >= (disk.sizeBytes ?? imageBytes);
     return mark.state === 'unmarked' && book.disk.isBlank && book.openers.size === 0 && isRoomy;
+  }
+
+  /** A volume that no domain has claimed yet. */
+  #sealedByJob(lv: string): ModelVolume | undefined {
+    const volume = this.#group.model.find(lv);
+    return isJob((volume && sealOf(volume))?.domainUuid ?? '') ? volume : undefined;
+  }
+
+  /** Whether a domain with this disk gets what a job has filled: as long as somebody has it open, it does not. */
+  #agrees(disk: DiskSpec, volume: ModelVolume): boolean {
+    const seal = sealOf(volume);
+    return (
+      seal?.image === disk.image &&
+      (disk.sha256 ?? seal.sha256) === seal.sha256 &&
+      disk.generation === 1 &&
+      (disk.sizeBytes ?? 0) <= volume.sizeBytes &&
+      !this.#group.isOpen(volume) &&
+      this.#asideOf(disk.lv) === undefined
+    );
   }
 
   isSealedFor(uuid: string, disk: DiskSpec): boolean {

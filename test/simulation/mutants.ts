@@ -11,6 +11,7 @@ import { parseArgs } from 'node:util';
 import { AGREEMENT } from './mutations/agreement.ts';
 import { BYTES } from './mutations/bytes.ts';
 import { DELETION } from './mutations/deletion.ts';
+import { JOBS } from './mutations/jobs.ts';
 import type { Change, Mutant } from './mutations/mutant.ts';
 import { POOLS } from './mutations/pools.ts';
 import { REPROVISION } from './mutations/reprovision.ts';
@@ -22,7 +23,16 @@ const ROOT = join(import.meta.dirname, '../..');
 /** Runs a mutant has to survive to be called a survivor. */
 const SEEDS = 3000;
 
-const MUTANTS = [...BYTES, ...VOLUMES, ...STARTS, ...AGREEMENT, ...REPROVISION, ...DELETION, ...POOLS];
+const MUTANTS = [
+  ...BYTES,
+  ...VOLUMES,
+  ...STARTS,
+  ...AGREEMENT,
+  ...REPROVISION,
+  ...DELETION,
+  ...POOLS,
+  ...JOBS,
+];
 
 function main(): number {
   const { values } = parseArgs({

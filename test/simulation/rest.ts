@@ -1,6 +1,7 @@
 /** The end of a run: the faults stop, time passes, and everything must be as promised. */
 import { isPassing, ProvisionError } from '../../src/core/errors.ts';
 import type { Problem } from '../../src/core/errors.ts';
+import { isJob } from '../../src/core/owner.ts';
 import { IMAGE_NAMES } from './deed.ts';
 import type { DomainSpec } from './domains.ts';
 import type { Simulation } from './simulation.ts';
@@ -35,7 +36,8 @@ export class Rest {
     // Time for everybody to look at everything.
     await this.#run.runFor(this.#run.host.intervalMs + 30_000);
     const isTidy = (): boolean => this.#run.judge.isTidy(this.#run.ledger.of(this.#run.daemon.life));
-    const isDone = (): boolean => this.#unready().length === 0 && isTidy() && this.#isIdle();
+    const isDone = (): boolean =>
+      this.#unready().length === 0 && isTidy() && this.#isIdle() && this.#hasNoJobs();
     await this.#run.runFor(READY_WITHIN_MS, isDone);
     if (this.#run.violation === undefined) await this.#retryWhatIsHeld();
     await this.#run.runFor(READY_WITHIN_MS, isDone);
@@ -45,6 +47,10 @@ export class Rest {
     // What was asked for again, in vain, may have gone on meanwhile.
     await this.#run.runFor(READY_WITHIN_MS, isDone);
     this.#run.judge.atRest(this.#run.libvirt.domains, this.#run.ledger.of(this.#run.daemon.life));
+  }
+
+  #hasNoJobs(): boolean {
+    return this.#run.ledger.of(this.#run.daemon.life).unfinishedJobs().length === 0;
   }
 
   #isIdle(): boolean {
@@ -88,6 +94,7 @@ export class Rest {
     for (const fill of this.#run.ledger.of(this.#run.daemon.life).fills()) {
       const { domainUuid, domainName, problem, state } = fill;
       if (problem === undefined || isPassing(problem) || this.#run.libvirt.domains.has(domainUuid)) continue;
+      if (isJob(domainUuid)) continue;
       // Of a volume that is kept though its annotation may want it deleted.
       if (state === 'ready') continue;
       this.#run.say(`lvp retry ${domainName}: ${problem.code}`);

@@ -3,6 +3,7 @@
  * time passes, and everything must be as promised.
  */
 import type { AdmitAnswer, GateOperation } from '../../src/provision/ports.ts';
+import { jobIdOf } from '../../src/core/owner.ts';
 import { readMark } from '../../src/core/volume.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';
 import { Agenda } from './agenda.ts';
@@ -159,6 +160,9 @@ export class Simulation {
       this.judge.onSeal(volume, book);
       this.#requireWanted(volume);
     };
+    this.group.onClaim = (volume, seal) => {
+      this.judge.onClaim(volume, seal);
+    };
     this.group.isReplaced = (seal) => this.judge.isReplaced(seal, this.ledger.of(this.daemon.life));
     this.group.onDelete = (volume, seal) => {
       this.#try(() => {
@@ -306,6 +310,9 @@ export class Simulation {
   #requireWanted({ lv, tags }: ModelVolume): void {
     const mark = readMark(tags);
     if (mark.state !== 'ready') return;
+    const job = this.ledger.of(this.daemon.life).jobOf(jobIdOf(mark.domainUuid) ?? '');
+    if (job?.end?.state === 'cancelled')
+      throw new Violation('in-agreement', `${lv} was filled for a cancelled job`);
     const isFirstStart = this.ledger.of(this.daemon.life).domainOf(mark.domainUuid)?.origin === 'gate';
     const goneForMs = Math.min(
       this.libvirt.goneForMs(mark.domainUuid),

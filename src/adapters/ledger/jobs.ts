@@ -50,6 +50,8 @@ export class JobTable implements JobRows {
   readonly #put: Database.Statement<[JobRow]>;
   readonly #remove: Database.Statement<[string]>;
   readonly #trim: Database.Statement<[number]>;
+  /** How many have ended, or fewer: one may have been counted twice. */
+  #endedAtMost: number;
   /** By their conditions. */
   readonly #queries = new Map<string, Database.Statement<[object], JobRow>>();
 
@@ -61,6 +63,10 @@ export class JobTable implements JobRows {
          (id, state, lv, request, location, asked_by, job_end, created_at_ms, updated_at_ms)
        VALUES (@id, @state, @lv, @request, @location, @asked_by, @job_end, @created_at_ms, @updated_at_ms)`,
     );
+    this.#endedAtMost = database
+      .prepare<[], number>('SELECT count(*) FROM jobs WHERE state IS NOT NULL')
+      .pluck()
+      .get() as number;
     this.#remove = database.prepare('DELETE FROM jobs WHERE id = ?');
     this.#trim = database.prepare(
       `DELETE FROM jobs WHERE id IN (
@@ -94,7 +100,9 @@ export class JobTable implements JobRows {
     const row = rowOfJob(record);
     this.#database.transaction(() => {
       this.#put.run(row);
-      if (row.state !== null) this.#trim.run(ENDED_JOBS_MAX);
+      if (row.state === null || ++this.#endedAtMost <= ENDED_JOBS_MAX) return;
+      this.#trim.run(ENDED_JOBS_MAX);
+      this.#endedAtMost = ENDED_JOBS_MAX;
     })();
   }
 

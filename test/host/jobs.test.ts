@@ -1,0 +1,136 @@
+/**
+ * A volume that is asked for without a domain is filled like any other, also over a restart; a domain that asks for
+ * the same gets it, and nobody else; a job that is cancelled leaves nothing.
+ */
+import { join } from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import type { Job } from '../../src/core/job-protocol.ts';
+import { CONTROL_SOCKET } from '../../src/core/control-protocol.ts';
+import { eventually } from './host.ts';
+import {
+  define,
+  deviceDigest,
+  expectedDigest,
+  limitRate,
+  privateVolumes,
+  published,
+  putRandomImages,
+  SLOW_IMAGE_BYTES,
+  soilFreeSpace,
+  useProvisionedHost,
+} from './provisioned-host.ts';
+
+/** `small` ends in the middle of an extent. */
+const SIZES_MIB = { 'small.raw': 5, 'slow.raw': SLOW_IMAGE_BYTES >> 20 };
+
+describe('a job', () => {
+  const { host, folder } = useProvisionedHost('jobs');
+
+  beforeAll(async () => {
+    await putRandomImages(host(), folder(), SIZES_MIB);
+    await soilFreeSpace(host(), 128);
+  });
+
+  async function create(volume: string, image: string): Promise<Job> {
+    const { stdout } = await host().sh(`lvp job create ${volume} images/${image} --json`);
+    return JSON.parse(stdout) as Job;
+  }
+
+  /** As the daemon says it: see statusOf(). */
+  async function jobOf(id: string): Promise<Job> {
+    const { stdout } = await host().sh(
+      `curl --silent --fail --unix-socket ${CONTROL_SOCKET} http://daemon/v1/jobs/${id}`,
+    );
+    return JSON.parse(stdout) as Job;
+  }
+
+  async function beginSlowJob(volume: string): Promise<Job> {
+    await limitRate(host(), 2);
+    const { id } = await create(volume, 'slow.raw');
+    const job = await eventually('bytes flow', async () => {
+      const found = await jobOf(id);
+      return found.bytesDone > 0 ? found : undefined;
+    });
+    await limitRate(host(), 0.125);
+    return job;
+  }
+
+  async function tagsOf(lv: string): Promise<string> {
+    return (await host().sh(`lvs --noheadings -o lv_tags vg0/${lv}`)).stdout.trim();
+  }
+
+  it('makes a volume, which a domain that asks for the same claims with the daemon, and not without it', async () => {
+    const watched = await host().sh('lvp job create early images/small.raw --watch', { reject: false });
+    expect(watched.exitCode).toBe(0);
+    expect(watched.stdout).toContain('completed');
+    const digest = await expectedDigest(join(folder(), 'small.raw'), 'raw');
+    expect(await deviceDigest(host(), '/dev/vg0/early')).toBe(digest);
+    expect(await tagsOf('early')).toContain('lvp:domain:job:');
+    expect((await host().sh('virsh vol-list guests')).stdout).toContain('early');
+    await host().sh('systemctl stop libvirt-volume-provisioner');
+    await define(host(), { name: 'early', image: 'small.raw' });
+    const refused = await host().sh('virsh start early', { reject: false });
+    expect(refused.exitCode).not.toBe(0);
+    expect(refused.stderr).toContain('no seal that proves it finished for this domain');
+    await host().sh('systemctl start libvirt-volume-provisioner');
+    await published(host(), 'early');
+    const uuid = (await host().sh('virsh domuuid early')).stdout.trim();
+    const tags = await tagsOf('early');
+    expect(tags).toContain(`lvp:domain:${uuid}`);
+    expect(tags).not.toMatch(/job|lvp:format/);
+    await host().sh('virsh start early');
+    await host().sh('virsh destroy early');
+    expect(await deviceDigest(host(), '/dev/vg0/early')).toBe(digest);
+    const { stdout } = await host().sh('lvp job list --volume early --json');
+    const { jobs } = JSON.parse(stdout) as { readonly jobs: readonly Job[] };
+    expect(jobs).toMatchObject([{ state: 'completed', claimedBy: uuid }]);
+  });
+
+  it('is refused to a domain that asks for something else, and named', async () => {
+    const { id } = await create('other', 'small.raw');
+    await eventually('it is completed', async () =>
+      (await jobOf(id)).state === 'completed' ? true : undefined,
+    );
+    const before = await tagsOf('other');
+    await define(host(), { name: 'other', image: 'small.raw', attributes: `sha256="${'0'.repeat(64)}"` });
+    const refused = await host().sh('virsh start other', { reject: false });
+    expect(refused.exitCode).not.toBe(0);
+    expect(refused.stderr).toContain(`was filled by job ${id}`);
+    expect(await tagsOf('other')).toBe(before);
+  });
+
+  it('goes on after a restart in the middle, with the fill that it had', async () => {
+    const { id, fillId } = await beginSlowJob('slow');
+    await host().sh('systemctl restart libvirt-volume-provisioner');
+    expect(['pending', 'running']).toContain((await jobOf(id)).state);
+    await limitRate(host(), undefined);
+    const job = await eventually(
+      'it is completed',
+      async () => {
+        const found = await jobOf(id);
+        expect(found.state).not.toBe('failed');
+        return found.state === 'completed' ? found : undefined;
+      },
+      { timeoutMs: 120_000, intervalMs: 500 },
+    );
+    expect(job.fillId).toBe(fillId);
+    expect(await deviceDigest(host(), '/dev/vg0/slow')).toBe(
+      await expectedDigest(join(folder(), 'slow.raw'), 'raw'),
+    );
+    expect(await privateVolumes(host())).toEqual([]);
+  });
+
+  it('that is cancelled leaves nothing, and one that is completed cannot be', async () => {
+    const { id } = await beginSlowJob('gone');
+    expect(await privateVolumes(host())).toHaveLength(1);
+    await host().sh(`lvp job cancel ${id}`);
+    expect(await privateVolumes(host())).toEqual([]);
+    expect((await jobOf(id)).state).toBe('cancelled');
+    await limitRate(host(), undefined);
+    const retried = await host().sh(`lvp job retry ${id} && lvp job status ${id} --watch`, { reject: false });
+    expect(retried.exitCode).toBe(0);
+    const refused = await host().sh(`lvp job cancel ${id}`, { reject: false });
+    expect(refused.exitCode).toBe(5);
+    expect((await host().sh('lvp gc --dry-run', { reject: false })).exitCode).toBe(0);
+  });
+});
