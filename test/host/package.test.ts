@@ -133,7 +133,7 @@ describe('the package', () => {
     );
     // From the command line, and by the daemon.
     await sh('lvp config check');
-    await sh('lvp image inspect images/image.raw');
+    await sh('lvp image inspect images/image.raw --format raw');
     await sh(
       `cd /etc/${NAME}; mv plain credentials; rm -r credentials.encrypted ${dropIn}; rmdir ${dirname(dropIn)}
        systemctl daemon-reload; systemctl restart ${DAEMON}`,
