@@ -11,6 +11,9 @@ import { serveControl } from './adapters/control-socket.ts';
 import { watchEventLoop } from './adapters/event-loop-delay.ts';
 import { JournalFolder } from './adapters/fill-journals.ts';
 import { openGateSocket } from './adapters/gate-socket.ts';
+import type { HttpApi } from './adapters/http-api.ts';
+import { openHttpApi } from './adapters/http-api.ts';
+import type { HttpApiOptions } from './adapters/http-api/routes.ts';
 import { ImageFolder } from './adapters/image-cache.ts';
 import { findDamagedLedgers, openLedger } from './adapters/ledger.ts';
 import { libvirtOverDbus } from './adapters/libvirt-dbus.ts';
@@ -21,7 +24,7 @@ import { programVersion } from './adapters/program-version.ts';
 import { keepWatchdogFed, systemdNotify } from './adapters/systemd-notify.ts';
 import { WorkerThreads } from './adapters/threads.ts';
 import { CONFIG_PATH } from './core/config-path.ts';
-import { describeProblem, toProblem } from './core/errors.ts';
+import { describeProblem, ProvisionError, toProblem } from './core/errors.ts';
 import type { AdmitNeeds } from './provision/admit-start.ts';
 import { admitStart } from './provision/admit-start.ts';
 import { GarbageCollector } from './provision/collect-garbage.ts';
@@ -32,7 +35,7 @@ import { CachedImageVerbs } from './provision/image-verbs.ts';
 import { KnownPools } from './provision/observe.ts';
 import { PoolEvents } from './provision/pool-events.ts';
 import { PoolKeeper } from './provision/pool-keeper.ts';
-import type { LibvirtEvent, Log } from './provision/ports.ts';
+import type { AuditTrail, JobVerbs, LibvirtEvent, Log } from './provision/ports.ts';
 import { Reconciler } from './provision/reconcile.ts';
 import { Reservations } from './provision/reservations.ts';
 import { wishMissedAutostarts } from './provision/start-wishes.ts';
@@ -95,11 +98,12 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
   const poolEvents = new PoolEvents(clock, () => {
     reconciler.requestKnown();
   });
+  const verbs = new DomainVerbs({ ...needs, ...config.limits, reconciler, devices });
+  const images = new CachedImageVerbs({ ...fillNeeds, log });
   // First, because it notices a daemon that runs already.
   const control = await serveControl({
     path: join(config.runtimeDir, 'control.sock'),
-    verbs: new DomainVerbs({ ...needs, ...config.limits, reconciler, devices }),
-    images: new CachedImageVerbs({ ...fillNeeds, log }),
+    ...{ verbs, images },
     garbage: new GarbageCollector({ ...needs, reconciler, cache: stores.cache, damagedLedgers }),
     log,
   });
@@ -107,6 +111,8 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
     ...{ ...needs, pools: gatePools, reconciler },
     isLibvirtReachable: () => isLibvirtReachable,
   });
+  const http = await openHttp(config, { jobs: noJobs, domains: verbs, images, clock, log });
+  process.on('SIGHUP', () => http?.reload());
   // The first question to the gate, perhaps an autostart, shall meet a helper that is awake.
   volumes.list().catch((error: unknown) => {
     log.warn({ problem: toProblem(error) }, 'the helper does not answer yet');
@@ -118,11 +124,36 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
   return async () => {
     clearInterval(timer);
     pools.stop();
+    await http?.close();
     await Promise.all([gate.close(), control.close(), reconciler.stop(), fills.stop()]);
     await libvirt.connection.close();
     ledger.close();
   };
 }
+
+/** Undefined where the configuration has none. */
+async function openHttp(
+  { http: settings, minio: { endpoint } }: Config,
+  needs: Pick<HttpApiOptions, 'jobs' | 'domains' | 'images' | 'clock' | 'log'>,
+): Promise<HttpApi | undefined> {
+  if (settings === undefined) return undefined;
+  const audit: AuditTrail = {
+    record: (event) => {
+      needs.log.info({ audit: event }, 'a request to the HTTP API');
+    },
+  };
+  return openHttpApi({ ...needs, settings, endpoint, audit, version: programVersion() });
+}
+
+const noJob = () =>
+  Promise.reject(
+    new ProvisionError({ code: 'JOB_NOT_FOUND', message: 'This host makes volumes for domains only.' }),
+  );
+/** What is asked for without a domain is not made by this daemon. */
+const noJobs: JobVerbs = {
+  ...{ start: noJob, job: noJob, cancel: noJob, retry: noJob },
+  jobs: () => Promise.resolve({ jobs: [] }),
+};
 
 async function openGate(
   { runtimeDir, gate: { graceMs } }: Config,
