@@ -17,7 +17,7 @@ const NAME = 'libvirt-volume-provisioner';
 
 const ABOUT_THE_DAEMON =
   `Most verbs ask the daemon, ${NAME}(8), over its control socket. Root may use it, and the members of the ` +
-  `group ${CONTROL_GROUP}. The verbs config check, setup, image write and completion do without it.`;
+  `group ${CONTROL_GROUP}. The verbs token, config check, setup, image write and completion do without it.`;
 
 /** What stands at the foot of a page. */
 export interface Edition {

@@ -13,6 +13,8 @@ import { serveControl } from './adapters/control-socket.ts';
 import { watchEventLoop } from './adapters/event-loop-delay.ts';
 import { JournalFolder } from './adapters/fill-journals.ts';
 import { openGateSocket } from './adapters/gate-socket.ts';
+import type { HttpApi } from './adapters/http-api.ts';
+import { openHttpApi } from './adapters/http-api.ts';
 import { ImageFolder } from './adapters/image-cache.ts';
 import { findDamagedLedgers, openLedger } from './adapters/ledger.ts';
 import { libvirtOverDbus } from './adapters/libvirt-dbus.ts';
@@ -120,21 +122,23 @@ async function run(config: Config, log: Log, metrics: Metrics): Promise<() => Pr
     reconciler.requestKnown();
   });
   // First, because it notices a daemon that runs already.
-  const control = await openControl(
-    config,
-    {
-      verbs: new DomainVerbs({ ...needs, ...config.limits, reconciler, devices }),
-      images: new CachedImageVerbs({ ...fillNeeds, log }),
-      garbage: new GarbageCollector({ ...needs, reconciler, cache: stores.cache, damagedLedgers }),
-      jobs: new VolumeJobs({ ...needs, reconciler }),
-    },
-    { ...seeing, audit: new FindAudit({ store: recorded, ledger, domains }) },
-  );
+  const callable = {
+    verbs: new DomainVerbs({ ...needs, ...config.limits, reconciler, devices }),
+    images: new CachedImageVerbs({ ...fillNeeds, log }),
+    garbage: new GarbageCollector({ ...needs, reconciler, cache: stores.cache, damagedLedgers }),
+    jobs: new VolumeJobs({ ...needs, reconciler }),
+  };
+  const control = await openControl(config, callable, {
+    ...seeing,
+    audit: new FindAudit({ store: recorded, ledger, domains }),
+  });
   recordDaemon(seeing.trail, 'start');
   const gate = await openGate(config, {
     ...{ ...needs, ...seeing, pools: gatePools, reconciler },
     isLibvirtReachable: () => isLibvirtReachable,
   });
+  const http = await openHttp(config, callable, seeing);
+  process.on('SIGHUP', () => http?.reload());
   // The first question to the gate, perhaps an autostart, shall meet a helper that is awake.
   volumes.list().catch((error: unknown) => {
     log.warn({ problem: toProblem(error) }, 'the helper does not answer yet');
@@ -146,6 +150,7 @@ async function run(config: Config, log: Log, metrics: Metrics): Promise<() => Pr
   return async () => {
     clearInterval(timer);
     pools.stop();
+    await http?.close();
     await Promise.all([gate.close(), control.close(), reconciler.stop(), fills.stop()]);
     await libvirt.connection.close();
     recordDaemon(seeing.trail, 'stop');
@@ -191,6 +196,22 @@ function openControl(
   return serveControl({
     ...{ ...callable, ...seeing, path: join(runtimeDir, 'control.sock') },
     audited: (who) => auditedVerbs(callable, seeing.trail, who),
+  });
+}
+
+/** Undefined where the configuration has none. It writes down by itself who asked for what. */
+async function openHttp(
+  { http: settings, minio: { endpoint } }: Config,
+  { jobs, verbs: domains, images }: CallerVerbs,
+  { metrics, trail: audit, log }: Seeing,
+): Promise<HttpApi | undefined> {
+  if (settings === undefined) return undefined;
+  return openHttpApi({
+    ...{ settings, endpoint, jobs, domains, images, audit, metrics, log },
+    ...{ clock: systemClock, version: programVersion() },
+    onRequest: (...request) => {
+      metrics.http.onRequest(...request);
+    },
   });
 }
 

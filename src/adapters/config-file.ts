@@ -8,6 +8,7 @@ import { CONFIG_PATH } from '../core/config-path.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { KeepFree } from '../core/headroom.ts';
 import type { HostPolicy } from '../core/host-policy.ts';
+import type { HttpSettings } from '../core/http-settings.ts';
 import type { Subnet } from '../core/subnet.ts';
 import type { MinisignKey } from '../core/minisign.ts';
 import type { FillLimits } from '../core/fill-limits.ts';
@@ -16,6 +17,7 @@ import { codeOf, readSecret } from './config/credentials.ts';
 import type { FromEnvironment } from './config/environment.ts';
 import { readEnvironment } from './config/environment.ts';
 import type { Origin } from './config/mistakes.ts';
+import { toHttpSettings } from './config/http-schema.ts';
 import { describeIssue } from './config/mistakes.ts';
 import { ConfigFile } from './config/schema.ts';
 import type { Secret } from './config/secret.ts';
@@ -63,6 +65,8 @@ export interface Config {
     readonly expansionMax: number;
     readonly decompressionTimeMaxMs: number;
   };
+  /** Undefined: there is no HTTP API. */
+  readonly http: HttpSettings | undefined;
   readonly reconcile: { readonly intervalMs: number };
   readonly stateDir: string;
   readonly runtimeDir: string;
@@ -252,6 +256,7 @@ function toConfig(file: ConfigFile, accessKey: Secret, secretKey: Secret, ca: st
       expansionMax: file.limits.expansion_max,
       decompressionTimeMaxMs: file.limits.decompression_time_max,
     },
+    http: file.http && toHttpSettings(file.http),
     reconcile: { intervalMs: file.reconcile.interval },
     stateDir: file.state_dir,
     runtimeDir: file.runtime_dir,

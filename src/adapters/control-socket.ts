@@ -14,9 +14,9 @@ import {
   XML_BYTES_MAX,
 } from '../core/control-protocol.ts';
 import { GarbageRequest } from '../core/garbage-protocol.ts';
-import type { ErrorCode } from '../core/errors.ts';
 import { ProvisionError, toProblem } from '../core/errors.ts';
 import { Handover } from '../core/handover.ts';
+import { statusOf } from '../core/problem-status.ts';
 import type { ControlVerbs, GarbageVerbs, ImageVerbs, JobVerbs, Log } from '../provision/ports.ts';
 import { readBody, readText, usage } from './control-body.ts';
 import { isImageRead, readImage, routeImages } from './control-images.ts';
@@ -30,31 +30,6 @@ const CONNECTIONS_MAX = 64;
 const REQUEST_DEADLINE_MS = 10_000;
 /** A verb may call libvirt, which may be slow. */
 const VERB_DEADLINE_MS = 60_000;
-
-const STATUS_OF: Partial<Record<ErrorCode, number>> = {
-  USAGE: 400,
-  ANNOTATION_INVALID: 400,
-  DOMAIN_XML_INVALID: 422,
-  DOMAIN_NOT_FOUND: 404,
-  JOB_NOT_FOUND: 404,
-  DISK_NOT_FOUND: 404,
-  DISK_UNSUITABLE: 409,
-  POOL_UNSUITABLE: 409,
-  POOL_INACTIVE: 409,
-  POLICY_REFUSED: 409,
-  VOLUME_NOT_BLANK: 409,
-  VOLUME_OF_OTHER_DOMAIN: 409,
-  VOLUME_GENERATION: 409,
-  VOLUME_MISSING: 409,
-  VOLUME_STATE: 409,
-  VG_FULL: 409,
-  CANCELLED: 409,
-  QUEUE_FULL: 503,
-  LIBVIRT_UNAVAILABLE: 503,
-  HELPER_UNAVAILABLE: 503,
-  STORE_UNREACHABLE: 503,
-  TIMEOUT: 504,
-};
 
 export interface ControlSocket {
   close(): Promise<void>;
@@ -150,7 +125,7 @@ async function reply(
   } catch (error) {
     const problem = toProblem(error);
     if (problem.code === 'INTERNAL') log.error({ err: error, url: request.url }, 'a control request failed');
-    send(response, STATUS_OF[problem.code] ?? 500, { error: problem });
+    send(response, statusOf(problem.code), { error: problem });
   }
 }
 

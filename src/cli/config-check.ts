@@ -16,8 +16,11 @@ export const addConfig: AddVerb = (program, finish) => {
     async (options: { config: string }, self: Command) => {
       const { output } = contextOf(self, finish);
       const { loadConfig } = await import('../adapters/config-file.ts');
+      const { readKeyFiles } = await import('../adapters/http-api/key-files.ts');
       const env = serviceEnvironment(options.config);
-      const { config: loaded, warnings } = loadConfig({ path: options.config, env });
+      const { config: loaded, warnings: loadWarnings } = loadConfig({ path: options.config, env });
+      const files = loaded.http && readKeyFiles(loaded.http, Date.now());
+      const warnings = [...loadWarnings, ...(files?.warnings ?? [])];
       output.result({ path: options.config, warnings, config: loaded }, () =>
         [`${options.config} is in order.`, ...warnings.map((warning) => `Warning: ${warning}`)].join('\n'),
       );

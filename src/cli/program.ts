@@ -21,6 +21,7 @@ import { addReprovision } from './reprovision.ts';
 import { addRetry } from './retry.ts';
 import { addSetup } from './setup.ts';
 import { addStatus } from './status.ts';
+import { addToken } from './token.ts';
 
 const INTRODUCTION = `Fills the LVM volumes of libvirt domains from images in MinIO, before they start.
 
@@ -47,6 +48,7 @@ export function buildProgram(finish: (code: ExitCode) => void): Command {
     addReceive,
     addGc,
     addImage,
+    addToken,
     addConfig,
     addSetup,
     addDoctor,

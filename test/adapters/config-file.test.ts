@@ -469,7 +469,7 @@ describe('the environment of the Go provisioner', () => {
       [
         "The environment variable MINIO_ACCESS_KEY holds a secret. Processes and the journal can see environments: use a systemd credential or a file of mode 0600 (minio.access_key_file, minio.secret_key_file).",
         "The environment variable MINIO_SECRET_KEY holds a secret. Processes and the journal can see environments: use a systemd credential or a file of mode 0600 (minio.access_key_file, minio.secret_key_file).",
-        "The environment variable PORT is ignored: this provisioner has no network listener.",
+        "The environment variable PORT is ignored: the HTTP API is set up under http in the configuration file, see docs/migrating.md.",
         "The environment variable CACHE_MAX_AGE is ignored: the image cache is set by cache.size_max in the configuration file.",
         "DB_PATH names the folder of the new ledger; the old job database is not read.",
       ]
@@ -504,5 +504,87 @@ describe('the environment of the Go provisioner', () => {
     expect(mistake).toBe(
       'environment variable LOG_LEVEL: log.level is "loud"; allowed is one of trace, debug, info, warn, error',
     );
+  });
+});
+
+describe('http', () => {
+  const http = (text: string) => `${minimal()}http:\n${text.replace(/^/gm, '  ')}\n`;
+  const tls = 'tls: {cert_file: /c, key_file: /k}\n';
+  const sound = `listen: 0.0.0.0:8080\n${tls}tokens_file: /t\nidentities: [{token: ci, verbs: [read]}]`;
+
+  test('left out, nothing listens', () => {
+    expect(loadConfig({ path: write(minimal()), env: {} }).config.http).toBeUndefined();
+  });
+
+  test('says who may do what, and the rest has defaults', () => {
+    expect(loadConfig({ path: write(http(sound)), env: {} }).config.http).toEqual({
+      ...{ host: '0.0.0.0', port: 8080, tokensFile: '/t', pool: undefined, imageHosts: [] },
+      tls: { certFile: '/c', keyFile: '/k', clientCaFile: undefined },
+      identities: [{ token: 'ci', verbs: ['read'], volumePrefixes: [] }],
+      ...{
+        metricsOpenTo: 'loopback',
+        requestsPerSecondMax: 2_000,
+        failuresPerMinuteMax: 30,
+        connectionsMax: 256,
+      },
+    });
+  });
+
+  test('the example in the example file is sound', () => {
+    const example = readFileSync(
+      path.resolve(import.meta.dirname, '../../systemd/config.example.yaml'),
+      'utf8',
+    );
+    const [section = ''] = /^# http:\n(#.*\n)+/m.exec(example) ?? [];
+    expect(mistakesOf(`${minimal()}${section.replaceAll(/^# /gm, '')}`)).toEqual([]);
+  });
+
+  const identities = 'identities: [{token: ci, verbs: [read]}]';
+  test.each([
+    [
+      'a port that only root may open',
+      sound.replace('8080', '443'),
+      'the service user may not open lower ones',
+    ],
+    ['a name instead of an address', sound.replace('0.0.0.0', 'host1'), 'an address of this host'],
+    ['no TLS', sound.replace(tls, ''), 'without TLS only a loopback address'],
+    [
+      'no TLS, asked for on all addresses',
+      `${sound.replace(tls, '')}\nallow_plain_loopback: true`,
+      'without TLS only a loopback',
+    ],
+    [
+      'no TLS on loopback, not asked for',
+      `listen: 127.0.0.1:8080\ntokens_file: /t\n${identities}`,
+      'without TLS',
+    ],
+    ['no authentication', `listen: 0.0.0.0:8080\n${tls}${identities}`, 'a file of tokens'],
+    ['nobody', sound.replace(/identities.*/, 'identities: []'), 'at least one identity'],
+    [
+      'an identity of two kinds',
+      sound.replace('{token', '{certificate: ci, token'),
+      'either certificate or token',
+    ],
+    [
+      'an identity by a certificate that nobody checks',
+      sound.replace('{token', '{certificate'),
+      'only with http.tls.client_ca_file',
+    ],
+    ['a verb that there is not', sound.replace('[read]', '[write]'), 'at least one of read, provision'],
+    [
+      'a beginning of no name',
+      sound.replace('[read]', '[read], volume_prefixes: ["-"]'),
+      'beginning of names',
+    ],
+  ])('refuses %s', (_what, text, why) => {
+    expect(mistakesOf(http(text)).join('\n')).toContain(why);
+  });
+
+  test('without TLS listens on loopback when asked for', () => {
+    const text = `listen: "[::1]:8080"\nallow_plain_loopback: true\ntokens_file: /t\n${identities}`;
+    expect(loadConfig({ path: write(http(text)), env: {} }).config.http).toMatchObject({
+      host: '::1',
+      tls: undefined,
+    });
   });
 });

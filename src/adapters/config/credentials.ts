@@ -52,7 +52,7 @@ function wrongRights(found: Stats): string | undefined {
 }
 
 /** So that root's `lvp config check` judges as the service will. */
-function serviceUserId(): number | undefined {
+export function serviceUserId(): number | undefined {
   try {
     const line = readFileSync('/etc/passwd', 'utf8')
       .split('\n')

@@ -28,7 +28,7 @@ const SETTINGS: Readonly<Record<string, Setting>> = {
 const WITHOUT_MEANING: readonly (readonly [RegExp, string])[] = [
   [
     /^(PORT|HOST|LISTEN_ADDR|TLS_CERT_FILE|TLS_KEY_FILE|SERVER_CERT|SERVER_KEY|CLIENT_CA_CERT|API_TOKENS_FILE)$/,
-    'this provisioner has no network listener',
+    'the HTTP API is set up under http in the configuration file, see docs/migrating.md',
   ],
   [/^(MINIO|LVM)_RETRY_/, 'failures that pass are tried again by themselves'],
   [/^CACHE_(?!DIRECTORY$)/, 'the image cache is set by cache.size_max in the configuration file'],

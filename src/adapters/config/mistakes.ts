@@ -12,7 +12,7 @@ const HINTS: Readonly<Record<string, string>> = {
   'minio.ca_cert': 'the key is minio.ca_file',
   lvm: 'the volume groups are listed under volume_groups',
   logging: 'the key is log',
-  server: 'this provisioner has no network listener',
+  server: 'the key is http',
   libvirt: 'libvirt is always reached as org.libvirt on the system bus',
   'policy.owners': 'libvirt keeps no owner of a domain; say which are meant with domains or uuids',
   'cache.max_bytes': 'the key is cache.size_max',

@@ -24,6 +24,7 @@ import {
   volumeGroups,
   whole,
 } from './leaves.ts';
+import { Http } from './http-schema.ts';
 import { Policy, policyMistakes } from './policy-schema.ts';
 
 const endpoint = leaf(
@@ -158,6 +159,7 @@ export const ConfigFile = z
         decompression_time_max: duration(1_000, 86_400_000).default(3_600_000),
       })
       .prefault({}),
+    http: Http.optional(),
     reconcile: z.strictObject({ interval: duration(5_000, 3_600_000).default(60_000) }).prefault({}),
     state_dir: path.default('/var/lib/libvirt-volume-provisioner'),
     runtime_dir: path.default('/run/libvirt-volume-provisioner'),

@@ -1,0 +1,120 @@
+/** What every request passes before its route: how often, who, and whether they may. */
+import { isIPv6 } from 'node:net';
+import type { FastifyRequest } from 'fastify';
+import type { HttpSettings } from '../../core/http-settings.ts';
+import type { Caller, Callers } from './callers.ts';
+import { requireRight } from './callers.ts';
+import type { Api } from './fastify-types.ts';
+import { Refusal } from './refusal.ts';
+import type { TokenCheck } from './token-check.ts';
+
+const SECOND_MS = 1_000;
+const MINUTE_MS = 60_000;
+
+export interface Admission {
+  readonly settings: HttpSettings;
+  readonly callers: Callers;
+  readonly tokens: TokenCheck;
+}
+
+/** Whether one more may come; counts it. */
+type Brake = (request: FastifyRequest) => Promise<void>;
+
+/** Needs @fastify/rate-limit. */
+export function admitRequests(app: Api, { settings, callers, tokens }: Admission): void {
+  const told = app.createRateLimit({ max: 1, timeWindow: MINUTE_MS, keyGenerator: keyOf });
+  const brake = (
+    max: number,
+    timeWindow: number,
+    of: (request: FastifyRequest) => string,
+    what: string,
+  ): Brake => {
+    const limit = app.createRateLimit({ max, timeWindow, keyGenerator: of });
+    return async (request) => {
+      const found = await limit(request);
+      if (found.isAllowed || !found.isExceeded) return;
+      const first = await told(request);
+      throw new Refusal({
+        ...{
+          status: 429,
+          code: 'RATE_LIMITED',
+          message: `Too many ${what}: ${max} in ${timeWindow / 1_000} s.`,
+        },
+        ...{ retryAfterS: found.ttlInSeconds, isQuiet: !first.isAllowed && first.isExceeded },
+      });
+    };
+  };
+  const requests = brake(settings.requestsPerSecondMax, SECOND_MS, keyOf, 'requests');
+  const failures = brake(settings.failuresPerMinuteMax, MINUTE_MS, addressOf, 'failed authentications');
+
+  app.addHook('onRequest', async (request) => {
+    const { rights, isOpenTo } = request.routeOptions.config;
+    if (rights !== undefined && isOpenTo?.(request.ip) !== true) {
+      request.caller = await whoCalls(request, { callers, tokens }, failures);
+      await requests(request);
+      requireRight(request.caller, rights);
+    } else await requests(request);
+  });
+}
+
+async function whoCalls(
+  request: FastifyRequest,
+  { callers, tokens }: Pick<Admission, 'callers' | 'tokens'>,
+  failures: Brake,
+): Promise<Caller> {
+  const token = tokenIn(request);
+  const known = token === undefined ? undefined : tokens.recall(token);
+  if (known !== undefined) return callers.ofToken(known);
+  if (token === undefined) {
+    const caller = await orElse(failures, request, () => callers.ofConnection(request.socket));
+    if (caller !== undefined) return caller;
+  }
+  // Before the hash is worked out, which costs more than all else.
+  await failures(request);
+  const verdict = token === undefined ? 'unknown' : await tokens.check(token);
+  if (verdict === 'busy') {
+    throw new Refusal({
+      ...{ status: 503, code: 'BUSY', message: 'Too many unknown tokens are waiting to be checked.' },
+      ...{ hint: 'Try again.', retryAfterS: 1 },
+    });
+  }
+  if (verdict !== 'unknown') return callers.ofToken(verdict.name);
+  throw new Refusal({
+    status: 401,
+    code: 'UNAUTHORIZED',
+    message:
+      token === undefined
+        ? 'Neither a token nor a client certificate came with the request.'
+        : 'The token is not one of this host.',
+    hint: 'Send a token as X-API-Token or as Authorization: Bearer, or call with a client certificate.',
+  });
+}
+
+async function orElse<T>(failures: Brake, request: FastifyRequest, find: () => T): Promise<T> {
+  try {
+    return find();
+  } catch (error) {
+    await failures(request);
+    throw error;
+  }
+}
+
+function tokenIn({ headers }: FastifyRequest): string | undefined {
+  const [, bearer] = /^Bearer +(.+)$/i.exec(headers.authorization ?? '') ?? [];
+  const own = headers['x-api-token'];
+  return bearer ?? (typeof own === 'string' && own !== '' ? own : undefined);
+}
+
+function keyOf(request: FastifyRequest): string {
+  return request.caller?.who ?? addressOf(request);
+}
+
+/** One household, as the network sees it: an IPv6 customer has 2^64 addresses. */
+function addressOf({ ip }: FastifyRequest): string {
+  const plain = ip.replace(/^::ffff:(?=\d+\.)/, '');
+  if (!isIPv6(plain)) return plain;
+  const [head = '', tail] = plain.split('::');
+  const groups = head === '' ? [] : head.split(':');
+  const missing = tail === undefined ? 0 : 8 - groups.length - (tail === '' ? 0 : tail.split(':').length);
+  return [...groups, ...Array<string>(missing).fill('0')].slice(0, 4).join(':');
+}

@@ -1,0 +1,34 @@
+/** /metrics, for Prometheus. */
+import { z } from 'zod';
+import type { HttpSettings } from '../../core/http-settings.ts';
+import type { Api } from './fastify-types.ts';
+import type { Metrics } from './routes.ts';
+import { OR_PROBLEM } from './routes.ts';
+
+export function addMetricsRoute(app: Api, metrics: Metrics, { metricsOpenTo }: HttpSettings): void {
+  const isOpenTo = (address: string) =>
+    metricsOpenTo === 'everybody' || (metricsOpenTo === 'loopback' && isLoopback(address));
+  app.get(
+    '/metrics',
+    {
+      config: { rights: ['metrics', 'read'], isOpenTo },
+      schema: {
+        summary: 'Counters and gauges for Prometheus',
+        tags: ['Health'],
+        response: {
+          200: { description: 'Metrics', content: { [metrics.contentType]: { schema: z.string() } } },
+          ...OR_PROBLEM,
+        },
+      },
+    },
+    async (_request, reply) =>
+      reply
+        .type(metrics.contentType)
+        .serializer((text: string) => text)
+        .send(await metrics.render()),
+  );
+}
+
+function isLoopback(address: string): boolean {
+  return address === '::1' || address.replace(/^::ffff:/, '').startsWith('127.');
+}

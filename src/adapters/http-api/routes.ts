@@ -1,0 +1,69 @@
+/** What the routes of the HTTP API are made of. */
+import { z } from 'zod';
+import type { HttpSettings } from '../../core/http-settings.ts';
+import type { AuditTrail, Clock, ControlVerbs, ImageVerbs, JobVerbs, Log } from '../../provision/ports.ts';
+import type { IdempotentRequests } from './idempotency.ts';
+import { CompatibleError, PROBLEM_TYPE, ProblemDetails } from './refusal.ts';
+
+export interface Metrics {
+  readonly contentType: string;
+  render(): Promise<string>;
+}
+
+export interface HttpApiOptions {
+  readonly settings: HttpSettings;
+  /** Of the store, for requests that name images by URL. */
+  readonly endpoint: URL;
+  readonly version: string;
+  readonly jobs: JobVerbs;
+  readonly domains: Pick<ControlVerbs, 'domains' | 'domain' | 'explain' | 'retry' | 'reprovision'>;
+  readonly images: Pick<ImageVerbs, 'images'>;
+  readonly audit: AuditTrail;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Absent: there is no /metrics. */
+  readonly metrics?: Metrics | undefined;
+  /** Called once for each request that was answered; `route` is the pattern, so there are few of them. */
+  readonly onRequest?:
+    ((method: string, route: string, status: number, durationS: number) => void) | undefined;
+  /** How often certificates and tokens are looked at, in ms. */
+  readonly lookMs?: number | undefined;
+}
+
+/** What the routes work with. */
+export interface RouteNeeds extends HttpApiOptions {
+  readonly idempotent: IdempotentRequests;
+  /** Aborted when whatever goes on must end: the daemon stops, or who may call has changed. */
+  readonly untilChanged: () => AbortSignal;
+}
+
+const problem = {
+  description: 'Not done; why, and what to do next',
+  content: { [PROBLEM_TYPE]: { schema: ProblemDetails } },
+};
+
+/** What any route may answer instead, by RFC 9457. */
+export const OR_PROBLEM = { '4xx': problem, '5xx': problem };
+
+const compatibleError = {
+  description: 'Not done; why',
+  content: { 'application/json': { schema: CompatibleError } },
+};
+
+/** The same in the words of the Go provisioner. */
+export const OR_COMPATIBLE_ERROR = { '4xx': compatibleError, '5xx': compatibleError };
+
+export const IdempotencyHeader = z.object({
+  'idempotency-key': z
+    .string()
+    .optional()
+    .meta({ description: 'The same key and request within 24 hours give the same answer, done once' }),
+});
+
+/** The pool for callers that name none. */
+export function inPool<T extends { readonly pool?: string | undefined }>(
+  request: T,
+  { pool }: HttpSettings,
+): T {
+  return request.pool === undefined && pool !== undefined ? { ...request, pool } : request;
+}
