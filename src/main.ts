@@ -4,8 +4,10 @@ import { join } from 'node:path';
 import { BlockDevices } from './adapters/block-device.ts';
 import { readBootId } from './adapters/boot-id.ts';
 import { systemClock } from './adapters/clock.ts';
-import type { Config } from './adapters/config-file.ts';
+import { ConfigReload } from './adapters/config-reload.ts';
+import type { Config, LoadedConfig } from './adapters/config-file.ts';
 import { loadConfig } from './adapters/config-file.ts';
+import { Secret } from './adapters/config/secret.ts';
 import { SystemDecompressors } from './adapters/decompressors.ts';
 import { serveControl } from './adapters/control-socket.ts';
 import { watchEventLoop } from './adapters/event-loop-delay.ts';
@@ -16,8 +18,8 @@ import { findDamagedLedgers, openLedger } from './adapters/ledger.ts';
 import { libvirtOverDbus } from './adapters/libvirt-dbus.ts';
 import { openLog } from './adapters/log.ts';
 import { LvmHelper } from './adapters/lvm-helper.ts';
-import { openMinio } from './adapters/minio-images.ts';
 import { programVersion } from './adapters/program-version.ts';
+import { RotatingImages } from './adapters/minio-rotation.ts';
 import { keepWatchdogFed, systemdNotify } from './adapters/systemd-notify.ts';
 import { WorkerThreads } from './adapters/threads.ts';
 import { CONFIG_PATH } from './core/config-path.ts';
@@ -53,7 +55,8 @@ Normally started by systemd: systemctl start libvirt-volume-provisioner. See lvp
 `;
 
 /** Wires everything up, begins, and resolves with how to end it. */
-async function run(config: Config, log: Log): Promise<() => Promise<void>> {
+async function run(path: string, loaded: LoadedConfig, log: Log): Promise<() => Promise<void>> {
+  const { config } = loaded;
   const { ledger, damagedLedgers } = await openLedgerOfThisBoot(config, log);
   const clock = systemClock;
   let isLibvirtReachable = false;
@@ -95,6 +98,7 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
   const poolEvents = new PoolEvents(clock, () => {
     reconciler.requestKnown();
   });
+  const reload = openReload(path, loaded, { ...stores, reconciler, log });
   // First, because it notices a daemon that runs already.
   const control = await serveControl({
     path: join(config.runtimeDir, 'control.sock'),
@@ -103,10 +107,9 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
     garbage: new GarbageCollector({ ...needs, reconciler, cache: stores.cache, damagedLedgers }),
     log,
   });
-  const gate = await openGate(config, {
-    ...{ ...needs, pools: gatePools, reconciler },
-    isLibvirtReachable: () => isLibvirtReachable,
-  });
+  const isReachable = { isLibvirtReachable: () => isLibvirtReachable };
+  const gate = await openGate(config, { ...needs, ...isReachable, pools: gatePools, reconciler }, reload);
+  const stopReload = reload.start();
   // The first question to the gate, perhaps an autostart, shall meet a helper that is awake.
   volumes.list().catch((error: unknown) => {
     log.warn({ problem: toProblem(error) }, 'the helper does not answer yet');
@@ -117,6 +120,7 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
   }, config.reconcile.intervalMs);
   return async () => {
     clearInterval(timer);
+    stopReload();
     pools.stop();
     await Promise.all([gate.close(), control.close(), reconciler.stop(), fills.stop()]);
     await libvirt.connection.close();
@@ -124,14 +128,31 @@ async function run(config: Config, log: Log): Promise<() => Promise<void>> {
   };
 }
 
+function openReload(
+  path: string,
+  running: LoadedConfig,
+  { images, reconciler, log }: { images: RotatingImages; reconciler: Reconciler; log: Log },
+): ConfigReload {
+  return new ConfigReload({
+    ...{ running, images, log },
+    load: (handed) => loadConfig({ path, handed, fromEnvironment: running.fromEnvironment }),
+    onReplaced: () => {
+      reconciler.tryDeniedAgain();
+    },
+  });
+}
+
 async function openGate(
   { runtimeDir, gate: { graceMs } }: Config,
   needs: Omit<AdmitNeeds, 'graceMs'>,
+  reload: ConfigReload,
 ): ReturnType<typeof openGateSocket> {
   const admitNeeds = { ...needs, graceMs };
   return openGateSocket({
     ...{ runtimeDir, graceMs, log: needs.log },
     admit: (operation, xml) => admitStart(admitNeeds, operation, xml),
+    reload: ({ keys }) =>
+      reload.reload(keys && { accessKey: new Secret(keys.accessKey), secretKey: new Secret(keys.secretKey) }),
   });
 }
 
@@ -155,7 +176,7 @@ async function openStores(config: Config, log: Log) {
     limits,
     cache: { sizeMaxBytes: budgetBytes },
   } = config;
-  const images = openMinio(config.minio);
+  const images = new RotatingImages(config.minio);
   const cache = new ImageFolder({ folder: join(stateDir, 'cache'), store: images, log, budgetBytes });
   await cache.open();
   return {
@@ -214,10 +235,11 @@ async function main(words: readonly string[]): Promise<number> {
     process.stderr.write(USAGE);
     return 2;
   }
-  const { config, warnings } = loadConfig({ path });
+  const loaded = loadConfig({ path });
+  const { config, warnings } = loaded;
   const log = openLog(config.log.level, config.log.format);
   for (const warning of warnings) log.warn({}, warning);
-  const stop = await run(config, log);
+  const stop = await run(path, loaded, log);
   const stopWatchdog = keepWatchdogFed(log);
   const stopWatchingLoop = watchEventLoop(log);
   await systemdNotify(log, '--ready');

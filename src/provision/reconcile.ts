@@ -160,6 +160,14 @@ export class Reconciler {
     }
   }
 
+  /** The store has new keys: what it refused to the old ones is tried again. */
+  tryDeniedAgain(): void {
+    for (const { domain } of this.#needs.ledger.domains()) {
+      this.endPauses(domain.uuid, 'STORE_ACCESS_DENIED');
+      this.request(domain.uuid);
+    }
+  }
+
   /** There is room now; where the ledger cannot be told, the pause goes on. */
   #tryAgain(uuid: string): void {
     try {

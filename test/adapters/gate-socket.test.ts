@@ -40,6 +40,7 @@ async function serve(answer: AdmitAnswer | Error): Promise<void> {
       asked.push([operation, xml]);
       return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer);
     },
+    reload: () => Promise.resolve({ replaced: [], needsRestart: [] }),
   });
 }
 
