@@ -11,6 +11,7 @@ import { Secret } from './adapters/config/secret.ts';
 import { SystemDecompressors } from './adapters/decompressors.ts';
 import { serveControl } from './adapters/control-socket.ts';
 import { watchEventLoop } from './adapters/event-loop-delay.ts';
+import { FreezeFile } from './adapters/freeze-file.ts';
 import { JournalFolder } from './adapters/fill-journals.ts';
 import { openGateSocket } from './adapters/gate-socket.ts';
 import { ImageFolder } from './adapters/image-cache.ts';
@@ -39,6 +40,7 @@ import { Reconciler } from './provision/reconcile.ts';
 import { Reservations } from './provision/reservations.ts';
 import { wishMissedAutostarts } from './provision/start-wishes.ts';
 import { takingTurns } from './provision/taking-turns.ts';
+import { refusingWhileFrozen } from './provision/while-frozen.ts';
 import { WriteRate } from './provision/write-rate.ts';
 
 /** How long the gate waits for libvirt to name its pools before it goes by what was last known, in ms. */
@@ -71,7 +73,9 @@ async function run(path: string, loaded: LoadedConfig, log: Log): Promise<() => 
     },
   });
   const { domains } = libvirt;
-  const { volumes, pools: unwatched } = takingTurns(new LvmHelper(), libvirt.pools);
+  const freeze = new FreezeFile(path);
+  const turns = takingTurns(new LvmHelper(), libvirt.pools);
+  const { volumes, pools: unwatched } = refusingWhileFrozen(freeze, turns);
   const pools = new PoolKeeper({ pools: unwatched, volumes, clock, log });
   const gatePools = new KnownPools(pools, clock, POOLS_LIMIT_MS);
   const stores = await openStores(config, log);
@@ -85,12 +89,12 @@ async function run(path: string, loaded: LoadedConfig, log: Log): Promise<() => 
   const fillNeeds = { ...stores, devices, pools, volumes, reservations, clock, readBack, writeRate };
 
   const fills = new Fills(
-    { ledger, clock, log },
+    { freeze, ledger, clock, log },
     (record, task, fill) => fillVolume(fillNeeds, record, task, fill),
     config.fills,
   );
   const needs = {
-    ...{ ledger, clock, log, volumes, reservations, pools, domains, fills },
+    ...{ freeze, ledger, clock, log, volumes, reservations, pools, domains, fills },
     ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>(), hostPolicy },
     sharedGroups: new Set(config.sharedVolumeGroups),
   };

@@ -42,6 +42,7 @@ const STATUS_OF: Partial<Record<ErrorCode, number>> = {
   VOLUME_GENERATION: 409,
   VOLUME_MISSING: 409,
   VOLUME_STATE: 409,
+  FROZEN: 409,
   VG_FULL: 409,
   CANCELLED: 409,
   LIBVIRT_UNAVAILABLE: 503,
@@ -143,6 +144,8 @@ async function route(
       return verbs.provision(await readText(request, XML_BYTES_MAX));
     case 'POST /v1/receive':
       return verbs.receive(await readBody(request, Handover));
+    case 'POST /v1/look':
+      return verbs.look();
     case 'POST /v1/gc':
       return garbage.collect(await readBody(request, GarbageRequest));
     default:

@@ -12,6 +12,7 @@ import { addExplain } from './explain.ts';
 import { addGc } from './gc.ts';
 import { addHandover } from './handover.ts';
 import { addImage } from './image.ts';
+import { addIncident } from './incident.ts';
 import { addList } from './list.ts';
 import { addProvision } from './provision.ts';
 import { addReceive } from './receive.ts';
@@ -47,6 +48,7 @@ export function buildProgram(finish: (code: ExitCode) => void): Command {
     addConfig,
     addSetup,
     addDoctor,
+    addIncident,
     addCompletion,
   ]) {
     add(program, finish);

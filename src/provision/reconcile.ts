@@ -141,6 +141,7 @@ export class Reconciler {
   }
 
   async #requestAll(): Promise<void> {
+    this.#needs.fills.stopIfFrozen();
     for (const uuid of await this.#needs.domains.list()) this.#queue.add(uuid);
     this.requestKnown();
     for (const uuid of await reclaim(this.#needs, this.arrivals)) this.request(uuid);
