@@ -1,38 +1,22 @@
 #!/usr/bin/env node
-/** The daemon: the only place that knows all parts. `libvirt-volume-provisioner run` */
-import { join } from 'node:path';
-import { AUDIT_IDENTIFIER, RecordedAudit } from './adapters/audit-trail.ts';
-import { JournalStream } from './adapters/audit/journal-stream.ts';
-import { BlockDevices } from './adapters/block-device.ts';
-import { readBootId } from './adapters/boot-id.ts';
+/** The daemon: the only place that knows all parts, with those of main/. `libvirt-volume-provisioner run` */
 import { systemClock } from './adapters/clock.ts';
-import type { Config } from './adapters/config-file.ts';
+import type { LoadedConfig } from './adapters/config-file.ts';
 import { loadConfig } from './adapters/config-file.ts';
-import { SystemDecompressors } from './adapters/decompressors.ts';
-import { serveControl } from './adapters/control-socket.ts';
 import { watchEventLoop } from './adapters/event-loop-delay.ts';
-import { JournalFolder } from './adapters/fill-journals.ts';
-import { openGateSocket } from './adapters/gate-socket.ts';
-import type { HttpApi } from './adapters/http-api.ts';
-import { openHttpApi } from './adapters/http-api.ts';
-import { ImageFolder } from './adapters/image-cache.ts';
-import { findDamagedLedgers, openLedger } from './adapters/ledger.ts';
+import { FreezeFile } from './adapters/freeze-file.ts';
 import { libvirtOverDbus } from './adapters/libvirt-dbus.ts';
 import { openLog } from './adapters/log.ts';
-import { LvmHelper } from './adapters/lvm-helper.ts';
 import { Metrics } from './adapters/metrics.ts';
-import { openMinio } from './adapters/minio-images.ts';
 import { programVersion } from './adapters/program-version.ts';
 import { keepWatchdogFed, systemdNotify } from './adapters/systemd-notify.ts';
-import { WorkerThreads } from './adapters/threads.ts';
 import { CONFIG_PATH } from './core/config-path.ts';
-import type { Problem } from './core/errors.ts';
 import { describeProblem, toProblem } from './core/errors.ts';
-import type { AdmitNeeds } from './provision/admit-start.ts';
-import { admitStart } from './provision/admit-start.ts';
-import { auditedFills, auditedPools, auditedVolumes } from './provision/audited-effects.ts';
-import type { CallerVerbs } from './provision/audited-verbs.ts';
-import { auditedGate, auditedVerbs, newCorrelationId } from './provision/audited-verbs.ts';
+import type { Seeing } from './main/seeing.ts';
+import { openAudit, recordDaemon, recordRefusedConfig } from './main/seeing.ts';
+import { openControl, openGate, openHttp, openReload } from './main/sockets.ts';
+import { fillNeedsOf, openLedgerOfThisBoot, openStores, openVolumes } from './main/stores.ts';
+import { auditedFills } from './provision/audited-effects.ts';
 import { GarbageCollector } from './provision/collect-garbage.ts';
 import { DomainVerbs } from './provision/control-verbs.ts';
 import { fillVolume } from './provision/fill-volume.ts';
@@ -42,23 +26,10 @@ import { CachedImageVerbs } from './provision/image-verbs.ts';
 import { KnownPools } from './provision/observe.ts';
 import { PoolEvents } from './provision/pool-events.ts';
 import { PoolKeeper } from './provision/pool-keeper.ts';
-import type {
-  AuditStore,
-  AuditTrail,
-  AuditVerbs,
-  Ledger,
-  LibvirtEvent,
-  Log,
-  Pools,
-  Volumes,
-} from './provision/ports.ts';
+import type { LibvirtEvent, Log, Volumes } from './provision/ports.ts';
 import { Reconciler } from './provision/reconcile.ts';
-import { Reservations } from './provision/reservations.ts';
-import { wishMissedAutostarts } from './provision/start-wishes.ts';
-import { takingTurns } from './provision/taking-turns.ts';
 import { VolumeJobs } from './provision/volume-jobs.ts';
 import { watchedFill } from './provision/watched-fill.ts';
-import { WriteRate } from './provision/write-rate.ts';
 
 /** How long the gate waits for libvirt to name its pools before it goes by what was last known, in ms. */
 const POOLS_LIMIT_MS = 1_000;
@@ -73,19 +44,21 @@ Normally started by systemd: systemctl start libvirt-volume-provisioner. See lvp
   --help          print this
 `;
 
-/** Whoever is told what happens. */
-interface Seeing {
-  readonly metrics: Metrics;
-  readonly trail: AuditTrail;
+interface Running {
+  readonly path: string;
+  readonly loaded: LoadedConfig;
   readonly log: Log;
+  readonly metrics: Metrics;
 }
 
 /** Wires everything up, begins, and resolves with how to end it. */
-async function run(config: Config, log: Log, metrics: Metrics): Promise<() => Promise<void>> {
+async function run({ path, loaded, log, metrics }: Running): Promise<() => Promise<void>> {
+  const { config } = loaded;
   const { ledger, damagedLedgers } = await openLedgerOfThisBoot(config, log);
-  const clock = systemClock;
   const recorded = openAudit(config, ledger.audit, log);
-  const seeing = { metrics, log, trail: metrics.audit.counted(recorded) };
+  const seeing: Seeing = { metrics, log, trail: metrics.audit.counted(recorded) };
+  const clock = systemClock;
+  const freeze = new FreezeFile(path);
   let isLibvirtReachable = false;
   const libvirt = libvirtOverDbus({
     log,
@@ -98,8 +71,7 @@ async function run(config: Config, log: Log, metrics: Metrics): Promise<() => Pr
       onLibvirtEvent(event, reconciler, poolEvents, log);
     },
   });
-  const { domains } = libvirt;
-  const { volumes, pools: unwatched } = openVolumes(libvirt.pools, ledger, seeing);
+  const { volumes, pools: unwatched } = openVolumes(libvirt.pools, { ledger, freeze }, seeing);
   const pools = new PoolKeeper({ pools: unwatched, volumes, clock, log });
   const gatePools = new KnownPools(pools, clock, POOLS_LIMIT_MS);
   const stores = await openStores(config, log, metrics);
@@ -110,45 +82,39 @@ async function run(config: Config, log: Log, metrics: Metrics): Promise<() => Pr
     (record, task, fill) => fillVolume(fillNeeds, record, task, fill),
     [metrics.fills, auditedFills(seeing.trail)],
   );
-  const fills = new Fills({ ledger, clock, log }, recipe, config.fills);
+  const fills = new Fills({ freeze, ledger, clock, log }, recipe, config.fills);
   metrics.ask({ ...{ ledger, fills, reservations, cache: stores.cache }, volumeGroups: config.volumeGroups });
   const needs = {
-    ...{ ledger, clock, log, volumes, reservations, pools, domains, fills },
+    ...{ freeze, ledger, clock, log, volumes, reservations, pools, fills },
+    domains: libvirt.domains,
     ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>(), hostPolicy },
     sharedGroups: new Set(config.sharedVolumeGroups),
   };
   const reconciler = new Reconciler(needs);
-  const poolEvents = new PoolEvents(clock, () => {
-    reconciler.requestKnown();
-  });
-  // First, because it notices a daemon that runs already.
+  const poolEvents = poolEventsFor(reconciler);
   const callable = {
     verbs: new DomainVerbs({ ...needs, ...config.limits, reconciler, devices }),
     images: new CachedImageVerbs({ ...fillNeeds, log }),
     garbage: new GarbageCollector({ ...needs, reconciler, cache: stores.cache, damagedLedgers }),
     jobs: new VolumeJobs({ ...needs, reconciler }),
   };
-  const control = await openControl(config, callable, {
-    ...seeing,
-    audit: new FindAudit({ store: recorded, ledger, domains }),
-  });
+  const audit = new FindAudit({ ...needs, store: recorded });
+  // First, because it notices a daemon that runs already.
+  const control = await openControl(config, callable, { ...seeing, audit });
   recordDaemon(seeing.trail, 'start');
-  const gate = await openGate(config, {
-    ...{ ...needs, ...seeing, pools: gatePools, reconciler },
-    isLibvirtReachable: () => isLibvirtReachable,
-  });
   const http = await openHttp(config, callable, seeing);
-  process.on('SIGHUP', () => http?.reload());
-  // The first question to the gate, perhaps an autostart, shall meet a helper that is awake.
-  volumes.list().catch((error: unknown) => {
-    log.warn({ problem: toProblem(error) }, 'the helper does not answer yet');
-  });
+  const reload = openReload(path, loaded, { images: stores.rotating, reconciler, log });
+  const seen = { pools: gatePools, isLibvirtReachable: () => isLibvirtReachable };
+  const gate = await openGate(config, { ...needs, ...seeing, ...seen, reconciler }, { reload, http });
+  const stopReload = reload.start();
+  wakeHelper(volumes, log);
   libvirt.connection.start();
   const timer = setInterval(() => {
     if (isLibvirtReachable) lookAtEverything(reconciler, log);
   }, config.reconcile.intervalMs);
   return async () => {
     clearInterval(timer);
+    stopReload();
     pools.stop();
     await http?.close();
     await Promise.all([gate.close(), control.close(), reconciler.stop(), fills.stop()]);
@@ -159,135 +125,17 @@ async function run(config: Config, log: Log, metrics: Metrics): Promise<() => Pr
   };
 }
 
-/** The helper's verbs and libvirt's pools: counted, written down, and taking turns. */
-function openVolumes(
-  pools: Pools,
-  ledger: Ledger,
-  { metrics, trail }: Seeing,
-): ReturnType<typeof takingTurns> {
-  const helper = auditedVolumes(metrics.helper.measured(new LvmHelper()), trail);
-  return takingTurns(helper, auditedPools(pools, trail, ledger));
-}
-
-/** What the recipe of a fill works with, but for what it fills. */
-function fillNeedsOf<Parts extends { readonly workshops: WorkerThreads; readonly volumes: Volumes }>(
-  config: Config,
-  parts: Parts,
-  { metrics, log }: Seeing,
-) {
-  const { workshops, volumes } = parts;
-  const blockDevices = new BlockDevices({ zero: (...range) => workshops.zero(...range) });
-  const { writeRateMaxBytesPerS: rate } = config;
-  return {
-    ...parts,
-    clock: systemClock,
-    readBack: config.verify.readBack,
-    devices: metrics.volumes.measured(blockDevices),
-    reservations: new Reservations({ volumes, log, keepFree: config.keepFree }),
-    writeRate: rate === 0 ? undefined : new WriteRate(systemClock, rate),
-  };
-}
-
-function openControl(
-  { runtimeDir }: Config,
-  callable: CallerVerbs,
-  seeing: Seeing & { readonly audit: AuditVerbs },
-): ReturnType<typeof serveControl> {
-  return serveControl({
-    ...{ ...callable, ...seeing, path: join(runtimeDir, 'control.sock') },
-    audited: (who) => auditedVerbs(callable, seeing.trail, who),
+function poolEventsFor(reconciler: Reconciler): PoolEvents {
+  return new PoolEvents(systemClock, () => {
+    reconciler.requestKnown();
   });
 }
 
-/** Undefined where the configuration has none. It writes down by itself who asked for what. */
-async function openHttp(
-  { http: settings, minio: { endpoint } }: Config,
-  { jobs, verbs: domains, images }: CallerVerbs,
-  { metrics, trail: audit, log }: Seeing,
-): Promise<HttpApi | undefined> {
-  if (settings === undefined) return undefined;
-  return openHttpApi({
-    ...{ settings, endpoint, jobs, domains, images, audit, metrics, log },
-    ...{ clock: systemClock, version: programVersion() },
-    onRequest: (...request) => {
-      metrics.http.onRequest(...request);
-    },
+/** The first question to the gate, perhaps an autostart, shall meet a helper that is awake. */
+function wakeHelper(volumes: Volumes, log: Log): void {
+  volumes.list().catch((error: unknown) => {
+    log.warn({ problem: toProblem(error) }, 'the helper does not answer yet');
   });
-}
-
-async function openGate(
-  { runtimeDir, gate: { graceMs } }: Config,
-  needs: Omit<AdmitNeeds, 'graceMs'> & Seeing,
-): ReturnType<typeof openGateSocket> {
-  const admitNeeds = { ...needs, graceMs };
-  return openGateSocket({
-    ...{ runtimeDir, graceMs, log: needs.log },
-    admit: auditedGate(
-      needs.metrics.gate.measured((operation, xml) => admitStart(admitNeeds, operation, xml)),
-      needs.trail,
-    ),
-  });
-}
-
-function openAudit({ minio }: Config, store: AuditStore, log: Log): RecordedAudit {
-  const journal = new JournalStream({ identifier: AUDIT_IDENTIFIER, log });
-  const secrets = [minio.accessKey.reveal(), minio.secretKey.reveal()];
-  return new RecordedAudit({ journal, store, clock: systemClock, log, secrets });
-}
-
-function recordDaemon(trail: AuditTrail, what: 'start' | 'stop'): void {
-  const event = { who: 'daemon', what: `daemon ${what}`, correlationId: newCorrelationId() };
-  trail.record({ ...event, decision: 'allowed', outcome: 'done' });
-}
-
-/** Without a configuration there is no ledger: the journal alone is told. */
-async function recordRefusedConfig({ code, message }: Problem, log: Log): Promise<void> {
-  const journal = new JournalStream({ identifier: AUDIT_IDENTIFIER, log });
-  const trail = new RecordedAudit({ journal, clock: systemClock, log });
-  const event = { who: 'daemon', what: 'configuration', correlationId: newCorrelationId() };
-  trail.record({ ...event, decision: 'denied', outcome: 'refused', problem: { code, message } });
-  await trail.close();
-}
-
-async function openLedgerOfThisBoot({ stateDir }: Config, log: Log) {
-  const file = join(stateDir, 'ledger.db');
-  const { ledger, setAside } = openLedger(file);
-  if (setAside !== undefined)
-    log.error({ setAside }, 'the ledger was damaged and begun anew; tags say what volumes hold');
-  try {
-    wishMissedAutostarts({ boots: ledger, ledger }, await readBootId());
-  } catch (error) {
-    log.warn({ problem: toProblem(error) }, 'autostarts that were refused at boot are not made good');
-  }
-  return { ledger, damagedLedgers: () => findDamagedLedgers(file) };
-}
-
-/** Where images come from, what is kept of them on this host, and what it lets be made of them. */
-async function openStores(config: Config, log: Log, metrics: Metrics) {
-  const {
-    stateDir,
-    limits,
-    cache: { sizeMaxBytes: budgetBytes },
-  } = config;
-  const images = metrics.images.measuredStore(openMinio(config.minio));
-  const folder = new ImageFolder({
-    ...{ folder: join(stateDir, 'cache'), store: images, log, budgetBytes },
-    onEvicted: metrics.images.evicted,
-  });
-  await folder.open();
-  const cache = metrics.images.measuredCache(folder);
-  return {
-    ...{ images, cache, journals: new JournalFolder(join(stateDir, 'journals')) },
-    decompressors: new SystemDecompressors(),
-    workshops: new WorkerThreads(),
-    hostPolicy: config.hostPolicy,
-    policy: {
-      ...config.integrity,
-      buckets: config.minio.buckets,
-      virtualSizeMaxBytes: limits.virtualSizeMaxBytes,
-      expansion: { ratioMax: limits.expansionMax, timeMaxMs: limits.decompressionTimeMaxMs },
-    },
-  };
 }
 
 /** Events are hints: they only say where to look again, and how a guest has ended. */
@@ -332,11 +180,12 @@ async function main(words: readonly string[]): Promise<number> {
     process.stderr.write(USAGE);
     return 2;
   }
-  const { config, warnings } = loadConfig({ path });
+  const loaded = loadConfig({ path });
+  const { config, warnings } = loaded;
   const log = openLog(config.log.level, config.log.format);
   for (const warning of warnings) log.warn({}, warning);
   const metrics = new Metrics(programVersion());
-  const stop = await run(config, log, metrics);
+  const stop = await run({ path, loaded, log, metrics });
   const stopWatchdog = keepWatchdogFed(log);
   const stopWatchingLoop = watchEventLoop(log, undefined, metrics.program.delayed);
   await systemdNotify(log, '--ready');

@@ -80,16 +80,39 @@ export interface LoadOptions {
   readonly path?: string | undefined;
   /** Secrets found in it are removed from it. */
   readonly env?: Record<string, string | undefined> | undefined;
+  /** Newer than systemd's credentials, which stay as they were when the service started. */
+  readonly handed?: Keys | undefined;
+  /** What an earlier call took out of the environment. */
+  readonly fromEnvironment?: KeysThere | undefined;
 }
+
+export interface Keys {
+  readonly accessKey: Secret;
+  readonly secretKey: Secret;
+}
+
+/** Those that were there. */
+export type KeysThere = { readonly [Name in keyof Keys]: Keys[Name] | undefined };
 
 export interface LoadedConfig {
   readonly config: Config;
   readonly warnings: readonly string[];
+  /** As the file and the environment have them. */
+  readonly settings: ConfigFile;
+  /** Files that hold keys or the certificate authority, as far as the configuration names them. */
+  readonly secretFiles: readonly string[];
+  /** Keys that came out of the environment, and are not there any more. */
+  readonly fromEnvironment: KeysThere;
 }
 
 /** Throws one CONFIG_INVALID that lists every mistake. */
-export function loadConfig({ path = CONFIG_PATH, env = process.env }: LoadOptions = {}): LoadedConfig {
+export function loadConfig(options: LoadOptions = {}): LoadedConfig {
+  const { path = CONFIG_PATH, env = process.env, handed } = options;
   const environment = readEnvironment(env);
+  const fromEnvironment = {
+    accessKey: environment.accessKey ?? options.fromEnvironment?.accessKey,
+    secretKey: environment.secretKey ?? options.fromEnvironment?.secretKey,
+  };
   const file = readConfigFile(path);
   if (file.mistakes.length > 0) throw invalid(path, file.mistakes);
   const { settings, variables, warnings } = withEnvironment(file.settings, environment);
@@ -103,13 +126,15 @@ export function loadConfig({ path = CONFIG_PATH, env = process.env }: LoadOption
   const directory = env['CREDENTIALS_DIRECTORY'];
   const accessKey = pick(
     'minio.access_key_file',
-    readSecret('minio.access_key_file', minio.access_key_file, 'minio-access-key', directory),
-    environment.accessKey,
+    keyOf(minio.access_key_file, handed?.accessKey) ??
+      readSecret('minio.access_key_file', minio.access_key_file, 'minio-access-key', directory),
+    fromEnvironment.accessKey,
   );
   const secretKey = pick(
     'minio.secret_key_file',
-    readSecret('minio.secret_key_file', minio.secret_key_file, 'minio-secret-key', directory),
-    environment.secretKey,
+    keyOf(minio.secret_key_file, handed?.secretKey) ??
+      readSecret('minio.secret_key_file', minio.secret_key_file, 'minio-secret-key', directory),
+    fromEnvironment.secretKey,
   );
   const ca = readCa(minio.ca_file);
   const mistakes = [accessKey, secretKey, ca].flatMap((part) => ('mistake' in part ? [part.mistake] : []));
@@ -117,7 +142,17 @@ export function loadConfig({ path = CONFIG_PATH, env = process.env }: LoadOption
   return {
     config: toConfig(parsed.data, accessKey.secret, secretKey.secret, ca.ca),
     warnings: [...environment.warnings, ...warnings],
+    settings: parsed.data,
+    secretFiles: [minio.access_key_file, minio.secret_key_file, minio.ca_file].filter(
+      (file) => file !== undefined,
+    ),
+    fromEnvironment,
   };
+}
+
+/** A file that the configuration names comes before all others. */
+function keyOf(file: string | undefined, handed: Secret | undefined): SecretResult | undefined {
+  return file === undefined && handed !== undefined ? { secret: handed } : undefined;
 }
 
 function readConfigFile(path: string) {

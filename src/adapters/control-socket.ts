@@ -140,6 +140,8 @@ async function route(
       return verbs.provision(await readText(request, XML_BYTES_MAX));
     case 'POST /v1/receive':
       return verbs.receive(await readBody(request, Handover));
+    case 'POST /v1/look':
+      return verbs.look();
     case 'POST /v1/gc':
       return garbage.collect(await readBody(request, GarbageRequest));
     default:

@@ -1,8 +1,10 @@
 /**
  * The gate's unix socket: the qemu hook posts a domain's XML and learns whether it may start. HTTP, because
- * curl speaks it from a shell script and node:http brings the limits.
+ * curl speaks it from a shell script and node:http brings the limits. As nobody but root may open it, keys that
+ * root has changed are handed over here as well.
  *
  *   POST /admit/{prepare|migrate|restore}   204 allowed | 403 refused | 503 cannot tell, with the reason as text
+ *   POST /reload                            ReloadRequest → ReloadResult, or {"error": Problem} with status 409
  *
  * After any other answer than 204 and 403 the hook decides by the seals alone, as if nobody were there.
  */
@@ -13,6 +15,8 @@ import { join } from 'node:path';
 import { XML_BYTES_MAX } from '../core/control-protocol.ts';
 import type { Problem } from '../core/errors.ts';
 import { describeProblem, toProblem } from '../core/errors.ts';
+import { ReloadRequest } from '../core/reload-protocol.ts';
+import type { ReloadResult } from '../core/reload-protocol.ts';
 import type { AdmitAnswer, GateOperation, Log } from '../provision/ports.ts';
 
 /** More starts at once than libvirt has worker threads for. */
@@ -32,6 +36,7 @@ export async function openGateSocket(options: {
   readonly runtimeDir: string;
   readonly graceMs: number;
   readonly admit: (operation: GateOperation, xml: string) => Promise<AdmitAnswer>;
+  readonly reload: (request: ReloadRequest) => Promise<ReloadResult>;
   readonly log: Log;
 }): Promise<GateSocket> {
   const path = join(options.runtimeDir, 'gate.sock');
@@ -77,6 +82,10 @@ async function answer(
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
+  if (request.method === 'POST' && request.url === '/reload') {
+    await answerReload(options.reload, request, response);
+    return;
+  }
   const operation = /^\/admit\/(prepare|migrate|restore)$/.exec(request.url ?? '')?.[1] as
     GateOperation | undefined;
   if (request.method !== 'POST' || operation === undefined) {
@@ -91,6 +100,21 @@ async function answer(
   const { allowed, problems } = await options.admit(operation, xml);
   if (allowed) response.writeHead(204).end();
   else endWithText(response, 403, problems);
+}
+
+async function answerReload(
+  reload: (request: ReloadRequest) => Promise<ReloadResult>,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const end = (status: number, body: object) => {
+    response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+  };
+  try {
+    end(200, await reload(ReloadRequest.parse(JSON.parse((await readBody(request)) ?? ''))));
+  } catch (error) {
+    end(409, { error: toProblem(error) });
+  }
 }
 
 function endWithText(response: ServerResponse, status: number, problems: readonly Problem[]): void {

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { CONFIG_PATH } from '../core/config-path.ts';
 import { EXIT } from './exit-codes.ts';
 import { serviceEnvironment } from './service-environment.ts';
+import { addReload } from './config-reload.ts';
 import type { AddVerb } from './verb.ts';
 import { common, contextOf } from './verb.ts';
 
@@ -27,4 +28,5 @@ export const addConfig: AddVerb = (program, finish) => {
       finish(EXIT.ok);
     },
   );
+  addReload(config, finish);
 };

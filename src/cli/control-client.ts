@@ -12,6 +12,7 @@ import {
   DomainStatus,
   ErrorBody,
   Explanation,
+  LookResult,
   problemOf,
   ReprovisionResult,
 } from '../core/control-protocol.ts';
@@ -57,6 +58,10 @@ export class ControlClient {
 
   reprovision(name: string, body: ReprovisionRequest): Promise<ReprovisionResult> {
     return this.call(ReprovisionResult, 'POST', pathOf(name, 'reprovision'), body);
+  }
+
+  look(): Promise<LookResult> {
+    return this.call(LookResult, 'POST', '/v1/look', {});
   }
 
   provision(xml: string): Promise<DomainStatus> {

@@ -46,6 +46,7 @@ const CODE_OF: Partial<Record<ErrorCode, ExitCode>> = {
   VOLUME_GENERATION: EXIT.notReady,
   VOLUME_MISSING: EXIT.notReady,
   VOLUME_STATE: EXIT.notReady,
+  FROZEN: EXIT.notReady,
 };
 
 export function exitCodeOf(problem: Problem): ExitCode {
@@ -61,5 +62,6 @@ export function exitCodeOfStatus(domain: DomainStatus): ExitCode {
 
 /** Whether the state of a volume changes without anybody doing anything. */
 export function isUnderWay(domain: DomainStatus): boolean {
+  if (domain.problems.some(({ code }) => code === 'FROZEN')) return false;
   return domain.volumes.some(({ state }) => ['planned', 'waiting', 'filling', 'publishing'].includes(state));
 }

@@ -1,5 +1,6 @@
 /** `lvp list`: every annotated domain. */
 import type { Command } from 'commander';
+import type { DomainStatus } from '../core/control-protocol.ts';
 import { EXIT } from './exit-codes.ts';
 import { listTable } from './format.ts';
 import type { AddVerb } from './verb.ts';
@@ -15,8 +16,17 @@ export const addList: AddVerb = (program, finish) => {
     output.result(domains, () =>
       domains.length === 0
         ? 'No domain asks for a volume. Annotate one with: lvp annotate VM DISK IMAGE'
-        : listTable(domains, output.colour),
+        : [...frozenLines(domains), listTable(domains, output.colour)].join('\n'),
     );
     finish(EXIT.ok);
   });
 };
+
+/** Said of each of them, and here once. */
+function frozenLines(domains: readonly DomainStatus[]): readonly string[] {
+  const problems = domains.flatMap((domain) => domain.problems);
+  return problems
+    .filter(({ code }) => code === 'FROZEN')
+    .slice(0, 1)
+    .map(({ message }) => message);
+}

@@ -13,6 +13,7 @@ import { addExplain } from './explain.ts';
 import { addGc } from './gc.ts';
 import { addHandover } from './handover.ts';
 import { addImage } from './image.ts';
+import { addIncident } from './incident.ts';
 import { addJob } from './job.ts';
 import { addList } from './list.ts';
 import { addProvision } from './provision.ts';
@@ -53,6 +54,7 @@ export function buildProgram(finish: (code: ExitCode) => void): Command {
     addSetup,
     addDoctor,
     addAudit,
+    addIncident,
     addCompletion,
   ]) {
     add(program, finish);

@@ -12,6 +12,7 @@
  *   POST /v1/domains/{nameOrUuid}/retry    TargetRequest → DomainStatus
  *   POST /v1/domains/{nameOrUuid}/reprovision  ReprovisionRequest → ReprovisionResult
  *   POST /v1/provision                     the XML of a domain → DomainStatus
+ *   POST /v1/look                          {} → LookResult
  *
  * A failure is `{"error": Problem}` with a fitting HTTP status.
  */
@@ -155,6 +156,14 @@ export const ReprovisionResult = z.object({
   confirm: text,
 });
 export type ReprovisionResult = z.infer<typeof ReprovisionResult>;
+
+export const LookResult = z.object({
+  /** Why nothing starts and nothing is filled; absent if the host is not frozen. */
+  frozen: ProblemBody.optional(),
+  /** Fills that are running or waiting for their turn. */
+  fills: count,
+});
+export type LookResult = z.infer<typeof LookResult>;
 
 /** libvirt's own limit for XML over RPC is 4 MiB; a domain's XML is a few KiB. */
 export const XML_BYTES_MAX = 4 << 20;

@@ -43,6 +43,8 @@ export type ErrorCode =
   | 'VOLUME_GENERATION'
   | 'VOLUME_MISSING'
   | 'VOLUME_STATE'
+  // The host
+  | 'FROZEN'
   // The request's life
   | 'DOMAIN_NOT_FOUND'
   | 'DISK_NOT_FOUND'
@@ -68,6 +70,7 @@ const PASSING: ReadonlySet<ErrorCode> = new Set([
   'IMAGE_NOT_FOUND',
   'POOL_UNSUITABLE',
   'POOL_INACTIVE',
+  'FROZEN',
 ]);
 
 /** A failure as it is stored in the ledger and sent over sockets. */

@@ -53,7 +53,7 @@ export function goesOn({ state, problem }: PlannedFill): boolean {
   return isUnfinished(state);
 }
 
-/** The store is away, its time was up, or it did not get its turn. */
+/** The store is away, its time was up, it did not get its turn, or the host was frozen. */
 export function keepsVolume({ code }: Problem): boolean {
-  return code === 'STORE_UNREACHABLE' || code === 'FILL_DEADLINE' || code === 'QUEUE_FULL';
+  return ['STORE_UNREACHABLE', 'FILL_DEADLINE', 'QUEUE_FULL', 'FROZEN'].includes(code);
 }

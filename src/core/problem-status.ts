@@ -18,6 +18,7 @@ const STATUS_OF: Partial<Record<ErrorCode, number>> = {
   VOLUME_GENERATION: 409,
   VOLUME_MISSING: 409,
   VOLUME_STATE: 409,
+  FROZEN: 409,
   VG_FULL: 409,
   CANCELLED: 409,
   QUEUE_FULL: 503,

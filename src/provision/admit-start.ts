@@ -6,6 +6,7 @@
 import { parseDomainXml } from '../core/domain-xml.ts';
 import type { ErrorCode, Problem } from '../core/errors.ts';
 import { ProvisionError, toProblem } from '../core/errors.ts';
+import { frozenProblem } from '../core/frozen.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
 import { isReceivable, isStartable } from '../core/plan.ts';
 import type { Domain } from '../core/request.ts';
@@ -69,6 +70,12 @@ function refuseOrPassOn(error: unknown): AdmitAnswer {
 async function decide(needs: AdmitNeeds, operation: GateOperation, xml: string): Promise<AdmitAnswer> {
   const domain = parseDomainXml(xml);
   if (domain.annotation === undefined) return { allowed: true, problems: [], domainUuid: domain.uuid };
+  // However it comes: what arrives or is restored brings bytes and memory along that nobody here has judged, and
+  // neither is lost by a refusal. The guest goes on where it is, the saved memory stays saved.
+  const frozen = needs.freeze.frozen();
+  if (frozen !== undefined) {
+    return { allowed: false, problems: [frozenProblem(frozen)], domainUuid: domain.uuid };
+  }
   try {
     return await decideFor(needs, operation, domain);
   } catch (error) {

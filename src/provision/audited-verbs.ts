@@ -95,6 +95,7 @@ export function auditedVerbs(
       domain: (name) => verbs.domain(name),
       explain: (name) => verbs.explain(name),
       handover: (name) => verbs.handover(name),
+      look: () => verbs.look(),
       annotate: (name, request) => {
         const work = () => verbs.annotate(name, request);
         return request.dryRun === true ? work() : recorded(trail, about('annotate', name), work);

@@ -10,6 +10,7 @@ import type { FindNeeds, Found } from './find-garbage.ts';
 import { findGarbage } from './find-garbage.ts';
 import type { FillRecord, GarbageVerbs } from './ports.ts';
 import { reclaim } from './reclaim.ts';
+import { requireThawed } from './while-frozen.ts';
 
 /** The daemon goes on by itself with what takes longer, as when libvirt is away. */
 const REBUILT_WITHIN_MS = 10_000;
@@ -22,6 +23,7 @@ export class GarbageCollector implements GarbageVerbs {
   }
 
   async collect({ dryRun = false, deleteOrphans = [] }: GarbageRequest): Promise<GarbageReport> {
+    if (!dryRun) requireThawed(this.#needs.freeze);
     const found = await findGarbage(this.#needs);
     if (dryRun) return { findings: found.map((one) => plain(one)) };
     const whyNot = await this.#repair(found, deleteOrphans);

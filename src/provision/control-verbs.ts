@@ -6,9 +6,11 @@ import type {
   AnnotateResult,
   DomainStatus,
   Explanation,
+  LookResult,
   ReprovisionRequest,
   ReprovisionResult,
 } from '../core/control-protocol.ts';
+import { frozenProblem } from '../core/frozen.ts';
 import { readDomainXml } from '../core/domain-xml.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { Handover, ReceiveResult } from '../core/handover.ts';
@@ -27,6 +29,7 @@ import { receive } from './receive.ts';
 import { reclaim } from './reclaim.ts';
 import type { ReprovisionNeeds } from './reprovision.ts';
 import { reprovision } from './reprovision.ts';
+import { requireThawed } from './while-frozen.ts';
 
 export interface ControlNeeds extends ReprovisionNeeds {
   readonly devices: VolumeDevices;
@@ -134,6 +137,7 @@ export class DomainVerbs implements ControlVerbs {
   }
 
   async retry(nameOrUuid: string, target?: string): Promise<DomainStatus> {
+    requireThawed(this.#needs.freeze);
     const found = await this.#find(nameOrUuid);
     const { fills, ledger, reconciler } = this.#needs;
     for (const record of this.#records(found.domain, target)) {
@@ -150,14 +154,26 @@ export class DomainVerbs implements ControlVerbs {
   }
 
   async reprovision(nameOrUuid: string, request: ReprovisionRequest): Promise<ReprovisionResult> {
+    if (request.dryRun !== true) requireThawed(this.#needs.freeze);
     const found = await this.#needs.domains.find(nameOrUuid);
     if (found === undefined) throw noSuchDomain(nameOrUuid);
     return reprovision(this.#needs, found, request);
   }
 
   async provision(xml: string): Promise<DomainStatus> {
+    requireThawed(this.#needs.freeze);
     const { uuid } = await provisionAhead(this.#needs, xml);
     return this.domain(uuid);
+  }
+
+  async look(): Promise<LookResult> {
+    const { fills, freeze, reconciler } = this.#needs;
+    await reconciler.requestAll();
+    const frozen = freeze.frozen();
+    return {
+      ...(frozen === undefined ? {} : { frozen: frozenProblem(frozen) }),
+      fills: fills.running.size,
+    };
   }
 
   async handover(nameOrUuid: string): Promise<Handover> {
@@ -168,7 +184,8 @@ export class DomainVerbs implements ControlVerbs {
     return handover;
   }
 
-  receive(handover: Handover): Promise<ReceiveResult> {
+  async receive(handover: Handover): Promise<ReceiveResult> {
+    requireThawed(this.#needs.freeze);
     return receive({ ...this.#needs, arrivals: this.#needs.reconciler.arrivals }, handover);
   }
 

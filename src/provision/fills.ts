@@ -11,7 +11,7 @@ import { retryPauseMs } from '../core/retry-pause.ts';
 import type { Seal } from '../core/volume.ts';
 import type { FillProgress } from './fill-progress.ts';
 import { afterDeadline, late, ProgressMeter } from './fill-progress.ts';
-import type { Clock, FillRecord, ImageLease, Ledger, Log } from './ports.ts';
+import type { Clock, FillRecord, Freeze, ImageLease, Ledger, Log } from './ports.ts';
 
 /** What is left to do: write the bytes, or only give a sealed volume its final name. */
 export type FillTask =
@@ -49,6 +49,7 @@ interface Entry {
 }
 
 interface FillNeeds {
+  readonly freeze: Freeze;
   readonly ledger: Ledger;
   readonly clock: Clock;
   readonly log: Log;
@@ -158,8 +159,17 @@ export class Fills {
   /** Ends all fills without a verdict: their rows stay unfinished and are taken up at the next start. */
   async stop(): Promise<void> {
     const entries = [...this.#entries.values()];
-    for (const { abort } of entries) abort.abort(new FillsStopped());
+    this.#interrupt();
     await Promise.all(entries.map((entry) => entry.done.promise));
+  }
+
+  /** If the host is frozen by now: all fills end as they do with the daemon, and are gone on with when it is thawed. */
+  stopIfFrozen(): void {
+    if (this.#entries.size > 0 && this.#needs.freeze.frozen() !== undefined) this.#interrupt();
+  }
+
+  #interrupt(): void {
+    for (const { abort } of this.#entries.values()) abort.abort(new FillsStopped());
   }
 
   #isImageWanted({ record }: Entry): boolean {
@@ -218,6 +228,7 @@ export class Fills {
     const stopClock = this.#mustWriteBytes(entry) ? this.#limitTime(entry) : () => undefined;
     let failure: { readonly error: unknown } | undefined;
     try {
+      this.stopIfFrozen();
       abort.signal.throwIfAborted();
       this.#note(entry, { state: 'filling' }, log);
       meter.enter('resolving');
@@ -226,11 +237,14 @@ export class Fills {
         log,
         isImageWanted: () => this.#isImageWanted(entry),
         phase: (phase, bytesTotal) => {
+          this.stopIfFrozen();
+          abort.signal.throwIfAborted();
           meter.enter(phase, bytesTotal);
           if (phase === 'publishing') this.#note(entry, { state: 'publishing' }, log);
         },
         progress: (bytesDone) => {
           meter.bytesDone = bytesDone;
+          this.stopIfFrozen();
         },
         from: (from) => {
           meter.from = from;
@@ -311,7 +325,7 @@ export class Fills {
   }
 }
 
-/** Why a fill ends when the daemon does: neither a failure nor a cancellation; it is taken up again later. */
+/** Why a fill ends when the daemon does, or the host is frozen: neither a failure nor a cancellation; it is taken up again later. */
 export class FillsStopped extends Error {}
 
 function queueFull(queueMax: number): ProvisionError {

@@ -4,6 +4,7 @@
  */
 import type { Problem } from '../core/errors.ts';
 import { ProvisionError, toProblem } from '../core/errors.ts';
+import { frozenProblem } from '../core/frozen.ts';
 import type { HostPolicy } from '../core/host-policy.ts';
 import { locateVolumes } from '../core/locate.ts';
 import type { LocatedVolume } from '../core/locate.ts';
@@ -14,7 +15,7 @@ import type { Domain, LogicalPool, VolumeLocation } from '../core/request.ts';
 import type { LogicalVolume, VolumeGroup } from '../core/volume.ts';
 import { readMark } from '../core/volume.ts';
 import type { Fills } from './fills.ts';
-import type { Clock, FillRecord, Ledger, Pools, Volumes } from './ports.ts';
+import type { Clock, FillRecord, Freeze, Ledger, Pools, Volumes } from './ports.ts';
 import type { VolumeIndex } from './volume-index.ts';
 import { indexVolumes } from './volume-index.ts';
 
@@ -28,6 +29,7 @@ export interface ObserveNeeds {
   readonly retiring: ReadonlySet<string>;
   /** Domains whose first start was refused, never to be admitted since; see PlanInput. */
   readonly firstStarts: ReadonlyMap<string, string>;
+  readonly freeze: Freeze;
   /** Undefined: whatever is asked for is filled. */
   readonly hostPolicy: HostPolicy | undefined;
 }
@@ -71,9 +73,11 @@ export async function observe(needs: ObserveNeeds, domains: readonly Domain[]): 
       isFresh: () => needs.fills.settledCount === settledBefore,
       plan: (domain) => {
         const locations = locateVolumes(domain, pools);
+        const frozen = needs.freeze.frozen();
         const places = locations.located.map(({ location }) => location);
         return plan({
           ...locations,
+          problems: [...(frozen === undefined ? [] : [frozenProblem(frozen)]), ...locations.problems],
           domain,
           volumes: [...new Set(places.flatMap((place) => index.concerning(place)))],
           blankness: examined,

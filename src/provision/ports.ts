@@ -12,11 +12,13 @@ import type {
   AnnotateResult,
   DomainStatus,
   Explanation,
+  LookResult,
   ReprovisionRequest,
   ReprovisionResult,
 } from '../core/control-protocol.ts';
 import type { GarbageReport, GarbageRequest } from '../core/garbage-protocol.ts';
 import type { Problem } from '../core/errors.ts';
+import type { Frozen } from '../core/frozen.ts';
 import type { Handover, ReceiveResult } from '../core/handover.ts';
 import type { CachedImages, GcResult, ImageFacts, ImageRequest, ReadImage } from '../core/image-protocol.ts';
 import type { Job, JobFilter, JobRequest, Jobs } from '../core/job-protocol.ts';
@@ -432,6 +434,11 @@ export interface Boots {
   putBoot(id: string): void;
 }
 
+/** Whether this host is frozen for an incident; asked for each decision, and never remembered. */
+export interface Freeze {
+  frozen(): Frozen | undefined;
+}
+
 /** Time, so that tests can own it. */
 export interface Clock {
   /** Unix time in ms, for records. */
@@ -484,6 +491,8 @@ export interface ControlVerbs {
   provision(xml: string): Promise<DomainStatus>;
   /** What another host has to know before the domain can be migrated there with its storage. */
   handover(nameOrUuid: string): Promise<Handover>;
+  /** Looks at everything again now, as the timer does; says whether the host is frozen. */
+  look(): Promise<LookResult>;
   /** Sets volumes aside here for what another host hands over. */
   receive(handover: Handover): Promise<ReceiveResult>;
 }

@@ -25,6 +25,8 @@ export interface ReclaimNeeds extends ObserveNeeds {
  * that volumes are set aside for.
  */
 export async function reclaim(needs: ReclaimNeeds, arrivals: Arrivals): Promise<readonly string[]> {
+  // What an incident has left behind is looked at before it is tidied up.
+  if (needs.freeze.frozen() !== undefined) return [];
   const observation = await observe(needs, []);
   const { volumes } = observation;
   const accounts = accountsOf(needs, arrivals, volumes);

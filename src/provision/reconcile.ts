@@ -153,6 +153,7 @@ export class Reconciler {
   }
 
   async #requestAll(): Promise<void> {
+    this.#needs.fills.stopIfFrozen();
     for (const uuid of await this.#needs.domains.list()) this.#queue.add(uuid);
     this.requestKnown();
     for (const uuid of await reclaim(this.#needs, this.arrivals)) this.request(uuid);
@@ -187,6 +188,14 @@ export class Reconciler {
     this.request(owner);
     for (const uuid of this.#waiters.get(owner) ?? []) this.request(uuid);
     this.#waiters.delete(owner);
+  }
+
+  /** The store has new keys: what it refused to the old ones is tried again. */
+  tryDeniedAgain(): void {
+    for (const { domain } of this.#needs.ledger.domains()) {
+      this.endPauses(domain.uuid, 'STORE_ACCESS_DENIED');
+      this.request(domain.uuid);
+    }
   }
 
   /** There is room now; where the ledger cannot be told, the pause goes on. */

@@ -2,16 +2,18 @@
  * The real hook, run by a real shell with a real curl, against the real socket. What it does without the
  * daemon needs LVM and is tested on the host.
  */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { FreezeFile } from '../../src/adapters/freeze-file.ts';
 import type { GateSocket } from '../../src/adapters/gate-socket.ts';
 import { openGateSocket } from '../../src/adapters/gate-socket.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
+import { formatFrozen } from '../../src/core/frozen.ts';
 import type { AdmitAnswer, GateOperation } from '../../src/provision/ports.ts';
 import { domainXml, silent } from '../provision/world.ts';
 
@@ -40,6 +42,7 @@ async function serve(answer: AdmitAnswer | Error): Promise<void> {
       asked.push([operation, xml]);
       return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer);
     },
+    reload: () => Promise.resolve({ replaced: [], needsRestart: [] }),
   });
 }
 
@@ -47,7 +50,7 @@ async function runHook(words: readonly string[], xml: string, program = hook) {
   const { exitCode, stdout, stderr } = await execa(program, words, {
     input: xml,
     reject: false,
-    env: { LVP_RUNTIME_DIR: runtimeDir },
+    env: { LVP_RUNTIME_DIR: runtimeDir, LVP_CONFIG_DIR: runtimeDir },
   });
   expect(stdout).toBe('');
   return { exitCode, stderr };
@@ -99,6 +102,65 @@ describe('the qemu hook', () => {
     expect(await runHook(['vm1', 'prepare', 'begin', '-'], annotated)).toEqual({
       exitCode: 1,
       stderr: 'libvirt-volume-provisioner: domain vm1 is not started: 43 % done. Wait.',
+    });
+  });
+
+  describe('on a frozen host', () => {
+    const frozenText = 'libvirt-volume-provisioner: domain vm1 is not started: this host is frozen';
+
+    it.each(['prepare', 'migrate', 'restore'])(
+      'refuses at %s whatever the daemon would say',
+      async (operation) => {
+        await serve({ allowed: true, problems: [] });
+        writeFileSync(
+          join(runtimeDir, 'frozen'),
+          formatFrozen({ since: '2026-11-30', by: 'eve', reason: 'why\n%s' }),
+        );
+        expect(await runHook(['vm1', operation, 'begin', '-'], annotated)).toEqual({
+          exitCode: 1,
+          stderr: `${frozenText} since 2026-11-30, by eve (why %s). When the incident is over: sudo lvp incident thaw`,
+        });
+        expect(asked).toEqual([]);
+        rmSync(join(runtimeDir, 'frozen'));
+        expect((await runHook(['vm1', operation, 'begin', '-'], annotated)).exitCode).toBe(0);
+      },
+    );
+
+    it.each([
+      [
+        'an empty file',
+        () => {
+          writeFileSync(join(runtimeDir, 'frozen'), '');
+        },
+      ],
+      [
+        'what is no file',
+        () => {
+          mkdirSync(join(runtimeDir, 'frozen'));
+        },
+      ],
+      [
+        'a link that leads nowhere',
+        () => {
+          symlinkSync('/nowhere', join(runtimeDir, 'frozen'));
+        },
+      ],
+    ])('%s freezes as well, without the daemon too', async (_, freeze) => {
+      freeze();
+      const { exitCode, stderr } = await runHook(['vm1', 'prepare', 'begin', '-'], annotated);
+      expect([exitCode, stderr]).toEqual([
+        1,
+        `${frozenText}. When the incident is over: sudo lvp incident thaw`,
+      ]);
+      expect(new FreezeFile(join(runtimeDir, 'config.yaml')).frozen()).toBeDefined();
+    });
+
+    it('lets everything else pass', async () => {
+      writeFileSync(join(runtimeDir, 'frozen'), '');
+      for (const operation of ['start', 'started', 'stopped', 'release', 'reconnect']) {
+        expect((await runHook(['vm1', operation, 'begin', '-'], annotated)).exitCode).toBe(0);
+      }
+      expect((await runHook(['plain', 'prepare', 'begin', '-'], plain)).exitCode).toBe(0);
     });
   });
 

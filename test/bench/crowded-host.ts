@@ -96,10 +96,19 @@ export class CrowdedHost {
     const clock = systemClock;
     const volumes = new LvmHelper(socket);
     const pools = new PoolKeeper({ pools: new LibvirtPools(call), volumes, clock, log: silent });
+    const freeze = { frozen: () => undefined };
     const needs = {
-      ...{ ledger: this.ledger, clock, log: silent, volumes, pools, domains: new LibvirtDomains(call) },
+      ...{
+        freeze,
+        ledger: this.ledger,
+        clock,
+        log: silent,
+        volumes,
+        pools,
+        domains: new LibvirtDomains(call),
+      },
       fills: new Fills(
-        { ledger: this.ledger, clock, log: silent },
+        { freeze, ledger: this.ledger, clock, log: silent },
         () => Promise.reject(new Error('nothing is filled here')),
         { concurrentMax: 2, queueMax: 1000, deadlineMs: 3_600_000 },
       ),

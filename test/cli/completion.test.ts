@@ -73,7 +73,7 @@ describe('what comes next', () => {
     ['image ', 'ls inspect verify prefetch gc write help'],
     ['image help w', 'write'],
     ['image -', '-h --help'],
-    ['config ', 'check help'],
+    ['config ', 'check reload help'],
     ['completion ', 'bash zsh fish'],
     ['completion f', 'fish'],
     // Domains and their disks.

@@ -4,9 +4,11 @@ import type {
   AnnotateResult,
   DomainStatus,
   Explanation,
+  LookResult,
   ReprovisionRequest,
   ReprovisionResult,
 } from '../../src/core/control-protocol.ts';
+import type { Problem } from '../../src/core/errors.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
 import type { Handover, ReceiveResult } from '../../src/core/handover.ts';
 import type {
@@ -110,6 +112,14 @@ export class FakeVerbs implements ControlVerbs {
   domain(nameOrUuid: string): Promise<DomainStatus> {
     const next = nameOrUuid === 'web1' ? this.progress.shift() : undefined;
     return next === undefined ? this.#find(nameOrUuid) : Promise.resolve(next);
+  }
+
+  /** Why the host is frozen. */
+  frozen: Problem | undefined;
+
+  look(): Promise<LookResult> {
+    this.calls.push(['look']);
+    return Promise.resolve({ ...(this.frozen && { frozen: this.frozen }), fills: 2 });
   }
 
   async explain(nameOrUuid: string): Promise<Explanation> {

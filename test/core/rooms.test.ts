@@ -47,7 +47,7 @@ const RULES: Readonly<Record<string, Rule>> = {
   helper: (_from, imported) =>
     imported.kind !== 'ours' || inside('core', imported.path) || inside('helper', imported.path),
   // The two programs wire everything up; the root helper is a program of its own.
-  main: (_from, imported) => imported.kind !== 'ours' || !/^(helper\/|cli|main)/.test(imported.path),
+  main: (_from, imported) => imported.kind !== 'ours' || !/^(helper\/|cli|main\.ts)/.test(imported.path),
   cli: (_from, imported) => imported.kind !== 'ours' || !/^(helper\/|main)/.test(imported.path),
 };
 
@@ -108,6 +108,7 @@ describe('the rule itself', () => {
     ['adapters/a.ts', "import { x } from '../doctor/checks.ts';"],
     ['helper/a.ts', "import { x } from '../adapters/lvm-helper.ts';"],
     ['main.ts', "import './helper/main.ts';"],
+    ['main/a.ts', "import '../main.ts';"],
     ['cli.ts', "import './main.ts';"],
     ['utils/a.ts', ''],
     ['other.ts', ''],
@@ -130,7 +131,11 @@ describe('the rule itself', () => {
       "import { x } from '../host.ts'; import { y } from '../../core/y.ts'; import 'zod';",
     ],
     ['adapters/host/a.ts', "import type { Answer } from '../../doctor/host.ts'; import 'node:fs';"],
-    ['main.ts', "import './adapters/a.ts'; import './provision/a.ts'; import './core/a.ts';"],
+    ['main/a.ts', "import './b.ts'; import '../adapters/a.ts';"],
+    [
+      'main.ts',
+      "import './main/a.ts'; import './adapters/a.ts'; import './provision/a.ts'; import './core/a.ts';",
+    ],
     ['cli.ts', "import './adapters/gate-socket.ts'; import './cli/explain.ts';"],
   ])('allows in %s: %s', (path, source) => {
     expect(forbiddenImports(path, source)).toEqual([]);

@@ -237,7 +237,7 @@ describe('the deadline of a fill', () => {
     const ends: Record<string, PromiseWithResolvers<string>> = {};
     const runs: Record<string, FillRun> = {};
     const fills = new Fills(
-      { ledger, clock, log: silent },
+      { freeze: { frozen: () => undefined }, ledger, clock, log: silent },
       ({ fillId }, _task, run) => {
         runs[fillId] = run;
         return (ends[fillId] = Promise.withResolvers<string>()).promise;

@@ -8,6 +8,7 @@ import { SystemDecompressors } from '../../src/adapters/decompressors.ts';
 import { openLedger } from '../../src/adapters/ledger.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
 import type { ErrorCode, Problem } from '../../src/core/errors.ts';
+import type { Frozen } from '../../src/core/frozen.ts';
 import type { KeepFree } from '../../src/core/headroom.ts';
 import type { HostPolicy } from '../../src/core/host-policy.ts';
 import type { ImageReference, LogicalPool } from '../../src/core/request.ts';
@@ -39,6 +40,7 @@ import { PoolKeeper } from '../../src/provision/pool-keeper.ts';
 import { Reconciler } from '../../src/provision/reconcile.ts';
 import { VolumeJobs } from '../../src/provision/volume-jobs.ts';
 import { Reservations } from '../../src/provision/reservations.ts';
+import { refusingWhileFrozen } from '../../src/provision/while-frozen.ts';
 import { WriteRate } from '../../src/provision/write-rate.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';
 import { MemoryLvm } from '../helper/memory-lvm.ts';
@@ -416,6 +418,8 @@ export class World {
   readonly #options: WorldOptions;
   /** As in the configuration, which is read at a restart. */
   hostPolicy: HostPolicy | undefined;
+  /** An incident. */
+  frozen: Frozen | undefined;
 
   constructor(options: WorldOptions = {}) {
     this.#options = options;
@@ -436,7 +440,9 @@ export class World {
       start: (name) => libvirt.startPool(name),
       deleteVolume: (name, lv) => libvirt.deleteVolume(name, lv),
     };
-    const pools = new PoolKeeper({ pools: bare, volumes: this.volumes, clock: this.clock, log: silent });
+    const freeze = { frozen: () => this.frozen };
+    const { volumes, pools: unwatched } = refusingWhileFrozen(freeze, { volumes: this.volumes, pools: bare });
+    const pools = new PoolKeeper({ pools: unwatched, volumes, clock: this.clock, log: silent });
     this.poolKeeper = pools;
     const domains: Domains = {
       list: async () => {
@@ -455,13 +461,13 @@ export class World {
       hasManagedSave: (uuid) => Promise.resolve(this.libvirt.saved.has(uuid)),
       writeAnnotation: () => Promise.resolve(),
     };
-    const { clock, ledger, images, volumes } = this;
+    const { clock, ledger, images, volumes: devices } = this;
     const { requireDigest = true, readBack = false, keepFree, limits, log = silent } = this.#options;
     const { writeBytesPerSecond } = this.#options;
     const { hostPolicy } = this;
     const reservations = new Reservations({ volumes, log: silent, keepFree });
     const fillNeeds: FillNeeds = {
-      ...{ images, pools, volumes, reservations, devices: volumes, clock, hostPolicy },
+      ...{ images, pools, volumes, reservations, devices, clock, hostPolicy },
       policy: {
         requireDigest,
         virtualSizeMaxBytes: VIRTUAL_SIZE_MAX_BYTES,
@@ -471,17 +477,21 @@ export class World {
       readBack,
       writeRate: writeBytesPerSecond === undefined ? undefined : new WriteRate(clock, writeBytesPerSecond),
     };
-    this.fills = new Fills({ ledger, clock, log: silent }, (...fill) => fillVolume(fillNeeds, ...fill), {
-      ...{ concurrentMax: 2, queueMax: 1000, deadlineMs: 6 * 3_600_000 },
-      ...limits,
-    });
+    this.fills = new Fills(
+      { freeze, ledger, clock, log: silent },
+      (...fill) => fillVolume(fillNeeds, ...fill),
+      {
+        ...{ concurrentMax: 2, queueMax: 1000, deadlineMs: 6 * 3_600_000 },
+        ...limits,
+      },
+    );
     const needs = {
-      ...{ pools, volumes, reservations, ledger, clock, fills: this.fills, domains, log, hostPolicy },
+      ...{ freeze, pools, volumes, reservations, ledger, clock, fills: this.fills, domains, log, hostPolicy },
       ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>() },
     };
     this.reconciler = new Reconciler(needs);
     this.verbs = new DomainVerbs({
-      ...{ ...needs, reconciler: this.reconciler, devices: volumes },
+      ...{ ...needs, reconciler: this.reconciler, devices },
       ...{ sharedGroups: this.sharedGroups, virtualSizeMaxBytes: VIRTUAL_SIZE_MAX_BYTES },
     });
     this.jobs = new VolumeJobs({ ...needs, reconciler: this.reconciler });

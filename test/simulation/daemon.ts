@@ -102,8 +102,9 @@ export class Daemon {
       ...{ decompressors: NO_DECOMPRESSORS, workshops: openWorkshops(life), shape: SHAPE },
       ...{ journals: host.journals.of(life), readBack: host.readBack, hostPolicy },
     };
+    const freeze = { frozen: () => undefined };
     this.fills = new Fills(
-      { ledger, clock, log },
+      { freeze, ledger, clock, log },
       async (...fill) => {
         const sha256 = await fillVolume(fillNeeds, ...fill);
         census.count(`published from ${fill[1].from}`);
@@ -123,6 +124,7 @@ export class Daemon {
       firstStarts: new Map<string, string>(),
       retiring: new Set<string>(),
       hostPolicy,
+      freeze,
     };
     this.reconciler = new Reconciler(needs);
     this.#poolEvents = new PoolEvents(clock, () => {

@@ -15,7 +15,7 @@ const LENGTH_MIN = 32;
 const FROM_GO = /^"?(MINIO_ACCESS_KEY|MINIO_ACCESS_KEY_ID|MINIO_SECRET_KEY|MINIO_SECRET_ACCESS_KEY)=/;
 
 const ROTATE =
-  'Make a service account in MinIO, write its keys into the two files, restart the daemon, remove the old one.';
+  'Make a service account in MinIO, write its keys into the two files, sudo lvp config reload, remove the old one.';
 const SECRETS = SOURCE.guide('MinIO Credentials');
 
 /** The usual one, and that of keys which systemd decrypts (docs/operate.md, "Encrypted keys"). */

@@ -1,4 +1,6 @@
 /** Whether the program itself is well. */
+import { dirname, join } from 'node:path/posix';
+import { frozenProblem, FROZEN_NAME, parseFrozen } from '../../core/frozen.ts';
 import type { Check } from '../check.ts';
 import { fail, ifThere, info, must, ok, some, SOURCE, warn } from '../check.ts';
 
@@ -33,6 +35,18 @@ export const HEALTH_CHECKS: readonly Check[] = [
       // Others than root may simply not be allowed to ask.
       if (domains.is === 'unknown' && host.isRoot) return fail(domains.why);
       return ok(`${must(domains, 'the control socket').length} annotated domains`);
+    },
+  },
+  {
+    id: 'health.frozen',
+    title: 'the host is not frozen',
+    why: 'While it is, no annotated domain starts and nothing is filled.',
+    source: SOURCE.operate('When something is wrong'),
+    fix: 'When the incident is over: lvp incident thaw.',
+    look: async (host) => {
+      const path = join(dirname(host.configPath), FROZEN_NAME);
+      const text = ifThere(await host.readText(path), path);
+      return text === undefined ? ok('no') : warn(frozenProblem(parseFrozen(text)).message);
     },
   },
   {

@@ -42,7 +42,7 @@ export const STORE_CHECKS: readonly Check[] = [
     title: 'the store accepts the keys',
     why: 'Otherwise every image is STORE_ACCESS_DENIED.',
     source: SOURCE.operate('Problems'),
-    fix: 'Write the right keys into credentials/, restart the daemon.',
+    fix: 'Write the right keys into credentials/, then: lvp config reload',
     look: async (host) => {
       const { status, code = '' } = (await answered(host)).answer;
       if (WRONG_KEYS.includes(code)) return fail(`refused: ${code}`);

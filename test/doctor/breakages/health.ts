@@ -35,6 +35,15 @@ export const HEALTH: readonly Breakage[] = [
     /nobody listens/,
   ),
   breakage(
+    'health.frozen',
+    (host) => {
+      const path = host.configPath.replace('config.yaml', 'frozen');
+      host.file(path, 0o644, { uid: 0, gid: 0 }, '2026-11-30T12:00:00Z\nroot\nkeys leaked\n');
+    },
+    'warn',
+    /since 2026-11-30T12:00:00Z, by root \(keys leaked\)/,
+  ),
+  breakage(
     'health.volumes',
     (host) => {
       host.annotated = [

@@ -1,0 +1,30 @@
+/** The file that freezes this host, looked at anew for each decision. */
+import { lstatSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { Frozen } from '../core/frozen.ts';
+import { FROZEN_NAME, parseFrozen } from '../core/frozen.ts';
+import type { Freeze } from '../provision/ports.ts';
+
+export class FreezeFile implements Freeze {
+  readonly path: string;
+
+  constructor(configPath: string) {
+    this.path = join(dirname(configPath), FROZEN_NAME);
+  }
+
+  /** Whatever cannot be read may have been put there to freeze it. */
+  frozen(): Frozen | undefined {
+    try {
+      return parseFrozen(readFileSync(this.path, 'utf8'));
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
+      if (code === 'ENOTDIR' || (code === 'ENOENT' && !isLink(this.path))) return undefined;
+      return { reason: `${this.path} cannot be read: ${code}` };
+    }
+  }
+}
+
+/** One that leads nowhere freezes too, as it does for the hook. */
+function isLink(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true;
+}

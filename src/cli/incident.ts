@@ -1,0 +1,72 @@
+/** `lvp incident`: what is done when something is wrong (docs/operate.md, "When something is wrong"). */
+import type { Command } from 'commander';
+import { CONFIG_PATH } from '../core/config-path.ts';
+import { frozenProblem } from '../core/frozen.ts';
+import { EXIT } from './exit-codes.ts';
+import type { ExitCode } from './exit-codes.ts';
+import { freezeHost, thawHost } from './incident/freeze.ts';
+import type { AddVerb, Context } from './verb.ts';
+import { common, contextOf } from './verb.ts';
+
+const NOBODY_TO_TELL =
+  'The daemon was not told, as it does not answer: the hook refuses all starts by itself, and the daemon asks when it comes back.';
+
+export const addIncident: AddVerb = (program, finish) => {
+  const incident = program.command('incident').description('when something is wrong: freeze, thaw');
+  addFreeze(incident, finish);
+  addThaw(incident, finish);
+};
+
+function addFreeze(incident: Command, finish: (code: ExitCode) => void): void {
+  const freeze = incident
+    .command('freeze')
+    .option('--reason <text>', 'shown to whoever is refused because of it')
+    .option('--config <path>', 'the configuration; the host is frozen by a file beside it', CONFIG_PATH)
+    .description('let no annotated domain start and fill nothing, until thawed; running guests go on');
+  common(freeze, ['sudo lvp incident freeze --reason "keys leaked, ticket 4711"']).action(
+    async (options: { reason?: string; config: string }, self: Command) => {
+      const context = contextOf(self, finish);
+      const { frozen, before } = freezeHost(options.config, options.reason);
+      const told = await tellDaemon(context);
+      const { message } = frozenProblem(frozen);
+      context.output.result({ frozen, alreadyFrozen: before, daemonTold: told }, () =>
+        [
+          before ? `It was frozen already, and stays so. ${message}` : message,
+          told
+            ? 'Fills have been stopped; what they have written is kept, and they go on when it is thawed.'
+            : NOBODY_TO_TELL,
+          'Next: sudo lvp incident report --output FILE.tar.gz',
+        ].join('\n'),
+      );
+      finish(EXIT.ok);
+    },
+  );
+}
+
+function addThaw(incident: Command, finish: (code: ExitCode) => void): void {
+  const thaw = incident
+    .command('thaw')
+    .option('--config <path>', 'the configuration', CONFIG_PATH)
+    .description('end what freeze began: fills go on, domains may start');
+  common(thaw, ['sudo lvp incident thaw']).action(async (options: { config: string }, self: Command) => {
+    const context = contextOf(self, finish);
+    const wasFrozen = thawHost(options.config);
+    const told = wasFrozen && (await tellDaemon(context));
+    context.output.result({ wasFrozen, daemonTold: told }, () =>
+      !wasFrozen
+        ? 'It was not frozen.'
+        : `Thawed: fills go on, and domains may start again. None is started by that.${told ? '' : ` ${NOBODY_TO_TELL}`}`,
+    );
+    finish(EXIT.ok);
+  });
+}
+
+/** It would find out by itself, but not at once. */
+async function tellDaemon({ client }: Context): Promise<boolean> {
+  try {
+    await client.look();
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,35 @@
+/** Whoever is told what happens: log, metrics, and the audit trail in the journal and the ledger. */
+import { AUDIT_IDENTIFIER, RecordedAudit } from '../adapters/audit-trail.ts';
+import { JournalStream } from '../adapters/audit/journal-stream.ts';
+import { systemClock } from '../adapters/clock.ts';
+import type { Config } from '../adapters/config-file.ts';
+import type { Metrics } from '../adapters/metrics.ts';
+import type { Problem } from '../core/errors.ts';
+import { newCorrelationId } from '../provision/audited-verbs.ts';
+import type { AuditStore, AuditTrail, Log } from '../provision/ports.ts';
+
+export interface Seeing {
+  readonly metrics: Metrics;
+  readonly trail: AuditTrail;
+  readonly log: Log;
+}
+
+export function openAudit({ minio }: Config, store: AuditStore, log: Log): RecordedAudit {
+  const journal = new JournalStream({ identifier: AUDIT_IDENTIFIER, log });
+  const secrets = [minio.accessKey.reveal(), minio.secretKey.reveal()];
+  return new RecordedAudit({ journal, store, clock: systemClock, log, secrets });
+}
+
+export function recordDaemon(trail: AuditTrail, what: 'start' | 'stop'): void {
+  const event = { who: 'daemon', what: `daemon ${what}`, correlationId: newCorrelationId() };
+  trail.record({ ...event, decision: 'allowed', outcome: 'done' });
+}
+
+/** Without a configuration there is no ledger: the journal alone is told. */
+export async function recordRefusedConfig({ code, message }: Problem, log: Log): Promise<void> {
+  const journal = new JournalStream({ identifier: AUDIT_IDENTIFIER, log });
+  const trail = new RecordedAudit({ journal, clock: systemClock, log });
+  const event = { who: 'daemon', what: 'configuration', correlationId: newCorrelationId() };
+  trail.record({ ...event, decision: 'denied', outcome: 'refused', problem: { code, message } });
+  await trail.close();
+}

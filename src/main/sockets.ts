@@ -1,0 +1,83 @@
+/** Where others ask: people on the control socket, the hook on the gate's, and the network on the HTTP API. */
+import { join } from 'node:path';
+import { systemClock } from '../adapters/clock.ts';
+import type { Config, LoadedConfig } from '../adapters/config-file.ts';
+import { loadConfig } from '../adapters/config-file.ts';
+import { ConfigReload } from '../adapters/config-reload.ts';
+import { Secret } from '../adapters/config/secret.ts';
+import { serveControl } from '../adapters/control-socket.ts';
+import { openGateSocket } from '../adapters/gate-socket.ts';
+import type { HttpApi } from '../adapters/http-api.ts';
+import { openHttpApi } from '../adapters/http-api.ts';
+import type { RotatingImages } from '../adapters/minio-rotation.ts';
+import { programVersion } from '../adapters/program-version.ts';
+import type { AdmitNeeds } from '../provision/admit-start.ts';
+import { admitStart } from '../provision/admit-start.ts';
+import type { CallerVerbs } from '../provision/audited-verbs.ts';
+import { auditedGate, auditedVerbs } from '../provision/audited-verbs.ts';
+import type { AuditVerbs, Log } from '../provision/ports.ts';
+import type { Reconciler } from '../provision/reconcile.ts';
+import type { Seeing } from './seeing.ts';
+
+export function openControl(
+  { runtimeDir }: Config,
+  callable: CallerVerbs,
+  seeing: Seeing & { readonly audit: AuditVerbs },
+): ReturnType<typeof serveControl> {
+  return serveControl({
+    ...{ ...callable, ...seeing, path: join(runtimeDir, 'control.sock') },
+    audited: (who) => auditedVerbs(callable, seeing.trail, who),
+  });
+}
+
+/** Undefined where the configuration has none. It writes down by itself who asked for what. */
+export async function openHttp(
+  { http: settings, minio: { endpoint } }: Config,
+  { jobs, verbs: domains, images }: CallerVerbs,
+  { metrics, trail: audit, log }: Seeing,
+): Promise<HttpApi | undefined> {
+  if (settings === undefined) return undefined;
+  return openHttpApi({
+    ...{ settings, endpoint, jobs, domains, images, audit, metrics, log },
+    ...{ clock: systemClock, version: programVersion() },
+    onRequest: (...request) => {
+      metrics.http.onRequest(...request);
+    },
+  });
+}
+
+/** Root hands the store's keys over on the gate's socket when they were changed; with them all other keys are read. */
+export async function openGate(
+  { runtimeDir, gate: { graceMs } }: Config,
+  needs: Omit<AdmitNeeds, 'graceMs'> & Seeing,
+  { reload, http }: { readonly reload: ConfigReload; readonly http: HttpApi | undefined },
+): ReturnType<typeof openGateSocket> {
+  const admitNeeds = { ...needs, graceMs };
+  return openGateSocket({
+    ...{ runtimeDir, graceMs, log: needs.log },
+    admit: auditedGate(
+      needs.metrics.gate.measured((operation, xml) => admitStart(admitNeeds, operation, xml)),
+      needs.trail,
+    ),
+    reload: ({ keys }) => {
+      http?.reload();
+      return reload.reload(
+        keys && { accessKey: new Secret(keys.accessKey), secretKey: new Secret(keys.secretKey) },
+      );
+    },
+  });
+}
+
+export function openReload(
+  path: string,
+  running: LoadedConfig,
+  { images, reconciler, log }: { images: RotatingImages; reconciler: Reconciler; log: Log },
+): ConfigReload {
+  return new ConfigReload({
+    ...{ running, images, log },
+    load: (handed) => loadConfig({ path, handed, fromEnvironment: running.fromEnvironment }),
+    onReplaced: () => {
+      reconciler.tryDeniedAgain();
+    },
+  });
+}

@@ -1,0 +1,94 @@
+/** What is there before anything is done: the ledger, images, and what fills work with. */
+import { join } from 'node:path';
+import { BlockDevices } from '../adapters/block-device.ts';
+import { readBootId } from '../adapters/boot-id.ts';
+import { systemClock } from '../adapters/clock.ts';
+import type { Config } from '../adapters/config-file.ts';
+import { SystemDecompressors } from '../adapters/decompressors.ts';
+import { JournalFolder } from '../adapters/fill-journals.ts';
+import { ImageFolder } from '../adapters/image-cache.ts';
+import { findDamagedLedgers, openLedger } from '../adapters/ledger.ts';
+import { LvmHelper } from '../adapters/lvm-helper.ts';
+import type { Metrics } from '../adapters/metrics.ts';
+import { RotatingImages } from '../adapters/minio-rotation.ts';
+import { WorkerThreads } from '../adapters/threads.ts';
+import { toProblem } from '../core/errors.ts';
+import { auditedPools, auditedVolumes } from '../provision/audited-effects.ts';
+import type { Freeze, Ledger, Log, Pools, Volumes } from '../provision/ports.ts';
+import { Reservations } from '../provision/reservations.ts';
+import { wishMissedAutostarts } from '../provision/start-wishes.ts';
+import { takingTurns } from '../provision/taking-turns.ts';
+import { refusingWhileFrozen } from '../provision/while-frozen.ts';
+import { WriteRate } from '../provision/write-rate.ts';
+import type { Seeing } from './seeing.ts';
+
+export async function openLedgerOfThisBoot({ stateDir }: Config, log: Log) {
+  const file = join(stateDir, 'ledger.db');
+  const { ledger, setAside } = openLedger(file);
+  if (setAside !== undefined)
+    log.error({ setAside }, 'the ledger was damaged and begun anew; tags say what volumes hold');
+  try {
+    wishMissedAutostarts({ boots: ledger, ledger }, await readBootId());
+  } catch (error) {
+    log.warn({ problem: toProblem(error) }, 'autostarts that were refused at boot are not made good');
+  }
+  return { ledger, damagedLedgers: () => findDamagedLedgers(file) };
+}
+
+/** Where images come from, what is kept of them on this host, and what it lets be made of them. */
+export async function openStores(config: Config, log: Log, metrics: Metrics) {
+  const {
+    stateDir,
+    limits,
+    cache: { sizeMaxBytes: budgetBytes },
+  } = config;
+  const rotating = new RotatingImages(config.minio);
+  const images = metrics.images.measuredStore(rotating);
+  const folder = new ImageFolder({
+    ...{ folder: join(stateDir, 'cache'), store: images, log, budgetBytes },
+    onEvicted: metrics.images.evicted,
+  });
+  await folder.open();
+  const cache = metrics.images.measuredCache(folder);
+  return {
+    ...{ rotating, images, cache, journals: new JournalFolder(join(stateDir, 'journals')) },
+    decompressors: new SystemDecompressors(),
+    workshops: new WorkerThreads(),
+    hostPolicy: config.hostPolicy,
+    policy: {
+      ...config.integrity,
+      buckets: config.minio.buckets,
+      virtualSizeMaxBytes: limits.virtualSizeMaxBytes,
+      expansion: { ratioMax: limits.expansionMax, timeMaxMs: limits.decompressionTimeMaxMs },
+    },
+  };
+}
+
+/** The helper's verbs and libvirt's pools: counted, written down, taking turns, and still while the host is frozen. */
+export function openVolumes(
+  libvirtPools: Pools,
+  { ledger, freeze }: { readonly ledger: Ledger; readonly freeze: Freeze },
+  { metrics, trail }: Seeing,
+): ReturnType<typeof takingTurns> {
+  const helper = auditedVolumes(metrics.helper.measured(new LvmHelper()), trail);
+  return refusingWhileFrozen(freeze, takingTurns(helper, auditedPools(libvirtPools, trail, ledger)));
+}
+
+/** What the recipe of a fill works with, but for what it fills. */
+export function fillNeedsOf<Parts extends { readonly workshops: WorkerThreads; readonly volumes: Volumes }>(
+  config: Config,
+  parts: Parts,
+  { metrics, log }: Seeing,
+) {
+  const { workshops, volumes } = parts;
+  const blockDevices = new BlockDevices({ zero: (...range) => workshops.zero(...range) });
+  const { writeRateMaxBytesPerS: rate } = config;
+  return {
+    ...parts,
+    clock: systemClock,
+    readBack: config.verify.readBack,
+    devices: metrics.volumes.measured(blockDevices),
+    reservations: new Reservations({ volumes, log, keepFree: config.keepFree }),
+    writeRate: rate === 0 ? undefined : new WriteRate(systemClock, rate),
+  };
+}

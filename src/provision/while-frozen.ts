@@ -1,0 +1,46 @@
+/**
+ * While the host is frozen nothing of ours makes, names, seals or deletes a volume. Plans say so already; this is
+ * for what was decided just before.
+ */
+import { ProvisionError } from '../core/errors.ts';
+import { frozenProblem } from '../core/frozen.ts';
+import type { Freeze, Pools, Volumes } from './ports.ts';
+
+/** FROZEN while it is. */
+export function requireThawed(freeze: Freeze): void {
+  const frozen = freeze.frozen();
+  if (frozen !== undefined) throw new ProvisionError(frozenProblem(frozen));
+}
+
+/** The same ports, but for what changes volumes. */
+export function refusingWhileFrozen(
+  freeze: Freeze,
+  { volumes, pools }: { readonly volumes: Volumes; readonly pools: Pools },
+): { readonly volumes: Volumes; readonly pools: Pools } {
+  const thawed = async <T>(change: () => Promise<T>): Promise<T> => {
+    requireThawed(freeze);
+    return change();
+  };
+  return {
+    volumes: {
+      list: () => volumes.list(),
+      examine: (vg, lv) => volumes.examine(vg, lv),
+      create: (volume, sizeBytes) => thawed(() => volumes.create(volume, sizeBytes)),
+      adopt: (volume) => thawed(() => volumes.adopt(volume)),
+      publish: (volume, seal) => thawed(() => volumes.publish(volume, seal)),
+      claim: (vg, seal, domainUuid) => thawed(() => volumes.claim(vg, seal, domainUuid)),
+      retire: (vg, seal) => thawed(() => volumes.retire(vg, seal)),
+      restore: (vg, seal) => thawed(() => volumes.restore(vg, seal)),
+      // Says of a guest that runs here already whose volume it is.
+      arrive: (vg, seal) => volumes.arrive(vg, seal),
+      recall: (vg, fillId) => thawed(() => volumes.recall(vg, fillId)),
+      discard: (volume) => thawed(() => volumes.discard(volume)),
+    },
+    pools: {
+      list: () => pools.list(),
+      refresh: (pool) => pools.refresh(pool),
+      start: (pool) => pools.start(pool),
+      deleteVolume: (pool, lv) => thawed(() => pools.deleteVolume(pool, lv)),
+    },
+  };
+}

@@ -1,0 +1,75 @@
+/** Goal: freezing works with and without a daemon, says so, and ends with thaw. */
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { ControlSocket } from '../../src/adapters/control-socket.ts';
+import { serveControl } from '../../src/adapters/control-socket.ts';
+import { FakeGarbageVerbs, FakeImageVerbs, FakeJobVerbs, FakeVerbs, silent } from './fake-verbs.ts';
+
+const lvpPath = new URL('../../src/cli.ts', import.meta.url).pathname;
+
+let folder: string;
+let verbs: FakeVerbs;
+let control: ControlSocket | undefined;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'lvp-incident-'));
+  verbs = new FakeVerbs();
+});
+afterEach(async () => {
+  await control?.close();
+  control = undefined;
+  rmSync(folder, { recursive: true });
+});
+
+async function serve(): Promise<void> {
+  control = await serveControl({
+    ...{ path: join(folder, 'control.sock'), log: silent, verbs },
+    ...{ images: new FakeImageVerbs(), garbage: new FakeGarbageVerbs(), jobs: new FakeJobVerbs() },
+  });
+}
+
+function incident(...words: string[]) {
+  const where = ['--config', join(folder, 'config.yaml'), '--socket', join(folder, 'control.sock')];
+  return execa(process.execPath, [lvpPath, 'incident', ...words, ...where], {
+    env: { SUDO_USER: 'eve' },
+    reject: false,
+  });
+}
+
+describe('lvp incident', () => {
+  it('freezes with a file that the daemon only reads, tells the daemon, and thaws', async () => {
+    await serve();
+    const { stdout, exitCode } = await incident('freeze', '--reason', 'keys\u001b[31m leaked\nticket 4711');
+    expect(exitCode).toBe(0);
+    expect(stdout).toContain('Fills have been stopped');
+    const path = join(folder, 'frozen');
+    const [since, by, reason] = readFileSync(path, 'utf8').split('\n');
+    expect(since).toMatch(/^\d{4}-\d\d-\d\dT/);
+    expect([by, reason]).toEqual(['eve', 'keys [31m leaked ticket 4711']);
+    expect(statSync(path).mode & 0o777).toBe(0o644);
+    const again = await incident('freeze', '--reason', 'another');
+    expect(again.stdout).toContain('frozen already');
+    expect(readFileSync(path, 'utf8')).toContain('4711');
+    expect((await incident('thaw')).stdout).toContain('Thawed');
+    expect(existsSync(path)).toBe(false);
+    expect((await incident('thaw')).stdout).toBe('It was not frozen.');
+    expect(verbs.calls).toEqual([['look'], ['look'], ['look']]);
+  });
+
+  it('freezes without a daemon, and says who refuses then', async () => {
+    const { stdout, exitCode } = await incident('freeze');
+    expect(exitCode).toBe(0);
+    expect(stdout).toContain('the hook refuses all starts by itself');
+    expect(existsSync(join(folder, 'frozen'))).toBe(true);
+  });
+
+  it('says that it could not', async () => {
+    rmSync(folder, { recursive: true });
+    const { stderr, exitCode } = await incident('freeze');
+    expect([exitCode, stderr]).toEqual([2, expect.stringContaining('Nothing was changed')]);
+    folder = mkdtempSync(join(tmpdir(), 'lvp-incident-'));
+  });
+});
