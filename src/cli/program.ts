@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import { programVersion } from '../adapters/program-version.ts';
 import { addAnnotate } from './annotate.ts';
+import { addBackup, addRestore } from './backup.ts';
 import { addCancel } from './cancel.ts';
 import { addCompletion } from './completion.ts';
 import { addConfig } from './config-check.ts';
@@ -49,6 +50,8 @@ export function buildProgram(finish: (code: ExitCode) => void): Command {
     addSetup,
     addDoctor,
     addIncident,
+    addBackup,
+    addRestore,
     addCompletion,
   ]) {
     add(program, finish);

@@ -17,7 +17,7 @@ import { BROKEN, DB, FakeGarbageVerbs, FakeImageVerbs, FakeVerbs, silent, WEB } 
 
 const program = buildProgram(() => undefined);
 const VERBS =
-  'list status annotate explain cancel retry reprovision provision handover receive gc image config setup doctor completion';
+  'list status annotate explain cancel retry reprovision provision handover receive gc image config setup doctor incident backup restore completion';
 
 const NONE: Known = {
   domains: () => Promise.reject(new Error('nobody answers')),
@@ -43,11 +43,11 @@ async function offered(line: string, known = KNOWN): Promise<string> {
 describe('what comes next', () => {
   test.each([
     ['', `${VERBS} help`],
-    ['re', 'retry reprovision receive'],
+    ['re', 'retry reprovision receive restore'],
     ['-', '-V --version -h --help'],
     ['--v', '--version'],
     ['help ', VERBS],
-    ['help i', 'image'],
+    ['help i', 'image incident'],
     ['help image ', ''],
     ['nonsense ', ''],
     ['nonsense -', ''],
