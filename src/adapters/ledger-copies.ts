@@ -15,8 +15,7 @@ export async function copyLedger(from: string, to: string): Promise<void> {
 export function dumpLedger(file: string, rowsMax: number): Readonly<Record<string, readonly unknown[]>> {
   const database = new Database(file, { readonly: true, fileMustExist: true });
   try {
-    const rowsOf = (table: string) =>
-      database.prepare(`SELECT * FROM "${table}" LIMIT ?`).all(rowsMax);
+    const rowsOf = (table: string) => database.prepare(`SELECT * FROM "${table}" LIMIT ?`).all(rowsMax);
     return Object.fromEntries(tablesOf(database).map((table) => [table, rowsOf(table)]));
   } finally {
     database.close();

@@ -162,7 +162,9 @@ async function within(ask: () => Promise<string> | string): Promise<string> {
 function secretsOf(configPath: string): readonly string[] {
   try {
     const settings: unknown = parse(readFileSync(configPath, 'utf8'));
-    const files = namedFiles(settings).filter((file) => !/\.(pem|crt|cer)$/.test(file) || file.includes('key'));
+    const files = namedFiles(settings).filter(
+      (file) => !/\.(pem|crt|cer)$/.test(file) || file.includes('key'),
+    );
     return knownSecrets(configPath, files);
   } catch {
     return knownSecrets(configPath, []);
