@@ -12,8 +12,9 @@ const NOBODY_TO_TELL =
   'The daemon was not told, as it does not answer: the hook refuses all starts by itself, and the daemon asks when it comes back.';
 
 export const addIncident: AddVerb = (program, finish) => {
-  const incident = program.command('incident').description('when something is wrong: freeze, thaw');
+  const incident = program.command('incident').description('when something is wrong: freeze, report, thaw');
   addFreeze(incident, finish);
+  addReport(incident, finish);
   addThaw(incident, finish);
 };
 
@@ -59,6 +60,33 @@ function addThaw(incident: Command, finish: (code: ExitCode) => void): void {
     );
     finish(EXIT.ok);
   });
+}
+
+function addReport(incident: Command, finish: (code: ExitCode) => void): void {
+  const report = incident
+    .command('report')
+    .requiredOption('--output <file>', 'the archive to make (.tar.gz), of mode 0600')
+    .option('--config <path>', 'the configuration', CONFIG_PATH)
+    .description('state, ledger, volumes, journal and versions of this host in one archive, without secrets');
+  common(report, ['sudo lvp incident report --output /root/incident.tar.gz']).action(
+    async (options: { output: string; config: string }, self: Command) => {
+      const { client, output } = contextOf(self, finish);
+      const { makeReport } = await import('./incident/report.ts');
+      const index = await makeReport({ configPath: options.config, output: options.output }, client);
+      const missing = index.parts.flatMap(({ name, missing: why }) =>
+        why === undefined ? [] : [`  ${name}: ${why}`],
+      );
+      output.result(index, () =>
+        [
+          `${options.output} holds ${index.parts.length - missing.length} of ${index.parts.length} parts. Known secrets are taken out; read it before you pass it on.`,
+          ...(missing.length === 0 ? [] : ['Not to be had, which it says itself (index.json):', ...missing]),
+        ].join('\n'),
+      );
+      finish(EXIT.ok);
+      // A program that hangs was left alone, and would keep this one from ending.
+      setTimeout(() => process.exit(), 500).unref();
+    },
+  );
 }
 
 /** It would find out by itself, but not at once. */

@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import { programVersion } from '../adapters/program-version.ts';
 import { addAnnotate } from './annotate.ts';
 import { addAudit } from './audit.ts';
+import { addBackup, addRestore } from './backup.ts';
 import { addCancel } from './cancel.ts';
 import { addCompletion } from './completion.ts';
 import { addConfig } from './config-check.ts';
@@ -55,6 +56,8 @@ export function buildProgram(finish: (code: ExitCode) => void): Command {
     addDoctor,
     addAudit,
     addIncident,
+    addBackup,
+    addRestore,
     addCompletion,
   ]) {
     add(program, finish);

@@ -28,7 +28,7 @@ import {
 
 const program = buildProgram(() => undefined);
 const VERBS =
-  'list status annotate explain cancel retry reprovision provision job handover receive gc image token config setup doctor audit completion';
+  'list status annotate explain cancel retry reprovision provision job handover receive gc image token config setup doctor audit incident backup restore completion';
 
 const NONE: Known = {
   domains: () => Promise.reject(new Error('nobody answers')),
@@ -56,11 +56,11 @@ async function offered(line: string, known = KNOWN): Promise<string> {
 describe('what comes next', () => {
   test.each([
     ['', `${VERBS} help`],
-    ['re', 'retry reprovision receive'],
+    ['re', 'retry reprovision receive restore'],
     ['-', '-V --version -h --help'],
     ['--v', '--version'],
     ['help ', VERBS],
-    ['help i', 'image'],
+    ['help i', 'image incident'],
     ['help image ', ''],
     ['nonsense ', ''],
     ['nonsense -', ''],

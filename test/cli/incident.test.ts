@@ -1,11 +1,21 @@
 /** Goal: freezing works with and without a daemon, says so, and ends with thaw. */
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ControlSocket } from '../../src/adapters/control-socket.ts';
 import { serveControl } from '../../src/adapters/control-socket.ts';
+import { openLedger } from '../../src/adapters/ledger.ts';
 import { FakeGarbageVerbs, FakeImageVerbs, FakeJobVerbs, FakeVerbs, silent } from './fake-verbs.ts';
 
 const lvpPath = new URL('../../src/cli.ts', import.meta.url).pathname;
@@ -64,6 +74,39 @@ describe('lvp incident', () => {
     expect(exitCode).toBe(0);
     expect(stdout).toContain('the hook refuses all starts by itself');
     expect(existsSync(join(folder, 'frozen'))).toBe(true);
+  });
+
+  it('reports what can be had and says what cannot, without any key', async () => {
+    await serve();
+    mkdirSync(join(folder, 'credentials'));
+    writeFileSync(join(folder, 'credentials', 'minio-access-key'), 'AKIA-ROTATE-ME\n');
+    writeFileSync(join(folder, 'credentials', 'minio-secret-key'), 'sEcReT/of+this=host\n');
+    writeFileSync(join(folder, 'named-key'), 'another-secret');
+    const named = `secret_key_file: ${folder}/named-key`;
+    writeFileSync(
+      join(folder, 'config.yaml'),
+      `minio: { endpoint: 'https://minio.test', ${named} } # sEcReT/of+this=host\n` +
+        `extra: { password: 'hunter22', webhook: 'https://x/?t=another-secret' }\nvolume_groups: [vg0]\nstate_dir: ${folder}\n`,
+    );
+    const { ledger } = openLedger(join(folder, 'ledger.db'));
+    ledger.putBoot('AKIA-ROTATE-ME');
+    ledger.close();
+    const output = join(folder, 'report.tar.gz');
+    const { stdout, exitCode } = await incident('report', '--output', output);
+    expect([exitCode, stdout]).toEqual([0, expect.stringContaining('frozen.txt: ENOENT')]);
+    expect(statSync(output).mode & 0o777).toBe(0o600);
+    const inside = join(folder, 'inside');
+    mkdirSync(inside);
+    await execa('tar', ['-C', inside, '-xzf', output]);
+    const texts = readdirSync(inside).map((name) => readFileSync(join(inside, name), 'utf8'));
+    for (const secret of ['AKIA-ROTATE-ME', 'sEcReT/of', 'another-secret', 'hunter22']) {
+      expect(texts.filter((text) => text.includes(secret))).toEqual([]);
+    }
+    expect(readFileSync(join(inside, 'domains.json'), 'utf8')).toContain('web1');
+    expect(readFileSync(join(inside, 'plans.json'), 'utf8')).toContain('is being filled');
+    expect(readFileSync(join(inside, 'config.yaml'), 'utf8')).toContain(`${folder}/named-key`);
+    expect(JSON.parse(readFileSync(join(inside, 'ledger.json'), 'utf8'))).toMatchObject({ fills: [] });
+    expect(readFileSync(join(inside, 'index.json'), 'utf8')).toContain('frozen.txt');
   });
 
   it('says that it could not', async () => {
