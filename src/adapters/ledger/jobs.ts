@@ -63,10 +63,11 @@ export class JobTable implements JobRows {
          (id, state, lv, request, location, asked_by, job_end, created_at_ms, updated_at_ms)
        VALUES (@id, @state, @lv, @request, @location, @asked_by, @job_end, @created_at_ms, @updated_at_ms)`,
     );
-    this.#endedAtMost = database
+    const ended = database
       .prepare<[], number>('SELECT count(*) FROM jobs WHERE state IS NOT NULL')
       .pluck()
-      .get() as number;
+      .get();
+    this.#endedAtMost = ended ?? 0;
     this.#remove = database.prepare('DELETE FROM jobs WHERE id = ?');
     this.#trim = database.prepare(
       `DELETE FROM jobs WHERE id IN (
