@@ -26,6 +26,8 @@ interface Revealing {
 
 /** What the doctor looks at of the program's configuration. */
 export interface ConfigFacts {
+  /** Absent: there is no HTTP API. */
+  readonly http?: { readonly port: number; readonly tls?: object | undefined } | undefined;
   readonly minio: {
     readonly endpoint: URL;
     readonly buckets: readonly string[] | undefined;

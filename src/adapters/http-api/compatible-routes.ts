@@ -9,7 +9,7 @@ import * as compatible from './compatible-schemas.ts';
 import type { Api, CompatibleTitles } from './fastify-types.ts';
 import { Refusal } from './refusal.ts';
 import type { RouteNeeds } from './routes.ts';
-import { IdempotencyHeader, inPool, OR_COMPATIBLE_ERROR } from './routes.ts';
+import { IdempotencyHeader, inPool, OPEN, OR_COMPATIBLE_ERROR } from './routes.ts';
 
 /** From so many jobs on the Go provisioner calls itself degraded. */
 const JOBS_DEGRADED = 3;
@@ -124,7 +124,7 @@ export function addHealthRoutes(app: Api, { jobs, clock, version }: RouteNeeds):
         config: { compatible: { failed: 'unhealthy' } },
         schema: {
           summary: 'Whether the provisioner answers',
-          tags: ['Health'],
+          ...{ tags: ['Health'], ...OPEN },
           response: { 200: compatible.CompatibleHealth, ...OR_COMPATIBLE_ERROR },
         },
       },

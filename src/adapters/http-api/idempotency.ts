@@ -7,7 +7,6 @@ import type { FastifyRequest } from 'fastify';
 import { Refusal } from './refusal.ts';
 
 const KEYS_MAX = 1_000;
-const KEY_LENGTH_MAX = 255;
 const KEPT_MS = 24 * 3_600_000;
 
 interface Kept {
@@ -28,10 +27,6 @@ export class IdempotentRequests {
   once<T>(request: FastifyRequest, work: () => Promise<T>): Promise<T> {
     const sent = request.headers['idempotency-key'];
     if (sent === undefined) return work();
-    if (typeof sent !== 'string' || sent === '' || sent.length > KEY_LENGTH_MAX) {
-      const message = `The Idempotency-Key must have 1 to ${KEY_LENGTH_MAX} characters.`;
-      throw new Refusal({ status: 400, code: 'USAGE', message });
-    }
     const key = JSON.stringify([request.caller?.who, request.method, request.url, sent]);
     const fingerprint = createHash('sha256')
       .update(JSON.stringify(request.body ?? null))
@@ -56,7 +51,9 @@ export class IdempotentRequests {
 
   #keep<T>(key: string, fingerprint: string, answer: Promise<T>): Promise<T> {
     this.#kept.set(key, { fingerprint, answer, sinceMs: this.#nowMs() });
-    answer.catch(() => this.#kept.delete(key));
+    answer.catch(() => {
+      if (this.#kept.get(key)?.answer === answer) this.#kept.delete(key);
+    });
     const [oldest] = this.#kept.keys();
     if (this.#kept.size > KEYS_MAX && oldest !== undefined) this.#kept.delete(oldest);
     return answer;

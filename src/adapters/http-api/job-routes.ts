@@ -12,6 +12,8 @@ import { IdempotencyHeader, inPool, OR_PROBLEM } from './routes.ts';
 
 const Id = z.object({ id: z.uuid() });
 const tags = ['Jobs'];
+/** One event of the stream. */
+const JobEvent = z.object({ event: z.string().optional(), data: z.string().optional() });
 
 export function addJobRoutes(app: Api, needs: RouteNeeds): void {
   const { jobs, settings, idempotent } = needs;
@@ -100,7 +102,7 @@ function addEvents(app: Api, needs: RouteNeeds): void {
         response: {
           200: {
             description: 'Events named job, each with a job as JSON; the last one has ended',
-            content: { 'text/event-stream': { schema: z.string() } },
+            content: { 'text/event-stream': { schema: JobEvent } },
           },
           ...OR_PROBLEM,
         },

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { HttpSettings } from '../../core/http-settings.ts';
 import type { Api } from './fastify-types.ts';
 import type { Metrics } from './routes.ts';
-import { OR_PROBLEM } from './routes.ts';
+import { OPEN, OR_PROBLEM } from './routes.ts';
 
 export function addMetricsRoute(app: Api, metrics: Metrics, { metricsOpenTo }: HttpSettings): void {
   const isOpenTo = (address: string) =>
@@ -14,7 +14,7 @@ export function addMetricsRoute(app: Api, metrics: Metrics, { metricsOpenTo }: H
       config: { rights: ['metrics', 'read'], isOpenTo },
       schema: {
         summary: 'Counters and gauges for Prometheus',
-        tags: ['Health'],
+        ...{ tags: ['Health'], ...(metricsOpenTo === 'everybody' ? OPEN : {}) },
         response: {
           200: { description: 'Metrics', content: { [metrics.contentType]: { schema: z.string() } } },
           ...OR_PROBLEM,

@@ -2,8 +2,6 @@
 import type { Api } from './fastify-types.ts';
 import { Refusal } from './refusal.ts';
 
-const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE'] as const;
-
 /** For all routes that `addRoutes` adds. */
 export function withOtherMethodsRefused(app: Api, addRoutes: () => void): void {
   const methodsOf = new Map<string, string[]>();
@@ -17,15 +15,15 @@ export function withOtherMethodsRefused(app: Api, addRoutes: () => void): void {
     const allowed = methods.join(', ');
     app.route({
       url,
-      method: METHODS.filter((method) => !methods.includes(method)),
+      method: app.supportedMethods.filter((method) => !methods.includes(method)),
       schema: { hide: true },
-      handler: (request, reply) => {
+      // Before anybody looks for a body.
+      onRequest: (request, reply, done) => {
         void reply.header('allow', allowed);
-        throw new Refusal({
-          ...{ status: 405, code: 'METHOD_NOT_ALLOWED', hint: 'See: /openapi.json' },
-          message: `There is no ${request.method} here, but ${allowed}.`,
-        });
+        const message = `There is no ${request.method} here, but ${allowed}.`;
+        done(new Refusal({ status: 405, code: 'METHOD_NOT_ALLOWED', message, hint: 'See: /openapi.json' }));
       },
+      handler: () => undefined,
     });
   }
 }

@@ -53,12 +53,17 @@ const compatibleError = {
 /** The same in the words of the Go provisioner. */
 export const OR_COMPATIBLE_ERROR = { '4xx': compatibleError, '5xx': compatibleError };
 
-export const IdempotencyHeader = z.object({
+export const IdempotencyHeader = z.looseObject({
   'idempotency-key': z
     .string()
+    .min(1)
+    .max(255)
     .optional()
     .meta({ description: 'The same key and request within 24 hours give the same answer, done once' }),
 });
+
+/** For routes that anybody may call. */
+export const OPEN = { security: [] };
 
 /** The pool for callers that name none. */
 export function inPool<T extends { readonly pool?: string | undefined }>(

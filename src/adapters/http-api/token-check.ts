@@ -34,8 +34,7 @@ export class TokenCheck {
 
   async check(token: string): Promise<TokenVerdict> {
     const name = nameInToken(token);
-    const tokens = this.#tokens;
-    const hash = name === undefined ? undefined : tokens.get(name);
+    const hash = name === undefined ? undefined : this.#tokens.get(name);
     if (name === undefined || hash === undefined) return 'unknown';
     if (this.#waiting >= WAITING_MAX) return 'busy';
     this.#waiting += 1;
@@ -46,8 +45,8 @@ export class TokenCheck {
     } finally {
       this.#waiting -= 1;
     }
-    // Revoked, or made anew, while its turn had not come.
-    if (this.#tokens !== tokens) return 'busy';
+    // Revoked, or made anew, before its turn came.
+    if (this.#tokens.get(name)?.hash.equals(hash.hash) !== true) return 'busy';
     if (this.#known.size < TOKENS_MAX) this.#known.set(this.#digest(token), name);
     return { name };
   }

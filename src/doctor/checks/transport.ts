@@ -9,6 +9,11 @@ const DAY_MS = 86_400_000;
 /** A month is how often the guide has expiry looked at. */
 const EXPIRES_SOON_MS = 30 * DAY_MS;
 
+/** `tcp 0.0.0.0:8080` */
+function isPort(listener: string, port: number): boolean {
+  return listener.startsWith('tcp ') && listener.endsWith(`:${port}`);
+}
+
 async function certificateOf(host: HostFacts): Promise<NonNullable<StoreFacts['certificate']>> {
   await configOf(host);
   const { certificate } = must(await host.store(), 'the store');
@@ -19,13 +24,19 @@ async function certificateOf(host: HostFacts): Promise<NonNullable<StoreFacts['c
 export const TRANSPORT_CHECKS: readonly Check[] = [
   {
     id: 'transport.no-listener',
-    title: 'the daemon takes no connections from the network',
-    why: 'With no port there is nobody to authenticate: mutual TLS, tokens and their rotation are not needed. lvp comes over a unix socket whose group decides.',
+    title: 'the daemon takes connections from the network only for the HTTP API, if that is set up',
+    why: 'With no port there is nobody to authenticate: lvp comes over a unix socket whose group decides. The HTTP API wants TLS, and tokens or client certificates, before it listens.',
     source: SOURCE.guide('Authentication & Authorization'),
-    fix: `This program opens no port: see what runs under its unit (systemctl status ${SERVICE}).`,
+    fix: `This program opens no port but http.listen: see what runs under its unit (systemctl status ${SERVICE}).`,
     look: async (host) => {
       const found = must(await host.listeners(await daemonPid(host)), 'its sockets');
-      return found.length === 0 ? ok('no TCP or UDP socket listens') : fail(`it listens at ${some(found)}`);
+      if (found.length === 0) return ok('no TCP or UDP socket listens');
+      const { http } = await configOf(host);
+      const others = found.filter((one) => http === undefined || !isPort(one, http.port));
+      if (others.length > 0) return fail(`it listens at ${some(others)}`);
+      return http?.tls === undefined
+        ? info(`the HTTP API listens at ${some(found)}, without TLS`)
+        : ok(`the HTTP API listens at ${some(found)}, over TLS`);
     },
   },
   {

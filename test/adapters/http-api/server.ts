@@ -99,7 +99,8 @@ export class TestServer {
       ...{ endpoint: new URL('https://minio.test:9000'), version: '1.2.3' },
       ...{ jobs: this.jobs, domains: this.domains, images: new FakeImageVerbs() },
       audit: { record: (event) => this.audited.push(event) },
-      ...{ clock, log: silent, ...options },
+      // Files are looked at when a test says so.
+      ...{ clock, log: silent, lookMs: 3_600_000, ...options },
     });
     return this.#api;
   }

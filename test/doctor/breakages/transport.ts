@@ -12,6 +12,24 @@ export const TRANSPORT: readonly Breakage[] = [
     /0\.0\.0\.0:8080/,
   ),
   breakage(
+    'transport.no-listener',
+    (host) => {
+      host.listening = ['tcp 0.0.0.0:8080', 'tcp 0.0.0.0:8081'];
+      host.configured = { ...host.configured, http: { port: 8080, tls: {} } };
+    },
+    'fail',
+    /^[^,]*0\.0\.0\.0:8081$/,
+  ),
+  breakage(
+    'transport.no-listener',
+    (host) => {
+      host.listening = ['tcp 127.0.0.1:8080'];
+      host.configured = { ...host.configured, http: { port: 8080 } };
+    },
+    'info',
+    /without TLS/,
+  ),
+  breakage(
     'transport.firewall',
     (host) => {
       host.says('firewall-chains', 'chain input { type filter hook input priority 0; policy accept; }');
