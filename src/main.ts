@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The daemon: the only place that knows all parts. `libvirt-volume-provisioner run` */
 import { join } from 'node:path';
-import { AUDIT_IDENTIFIER, RecordedAudit } from './adapters/audit-trail.ts';
+import { RecordedAudit } from './adapters/audit-trail.ts';
 import { JournalStream } from './adapters/audit/journal-stream.ts';
 import { BlockDevices } from './adapters/block-device.ts';
 import { readBootId } from './adapters/boot-id.ts';
@@ -23,6 +23,7 @@ import { openMinio } from './adapters/minio-images.ts';
 import { programVersion } from './adapters/program-version.ts';
 import { keepWatchdogFed, systemdNotify } from './adapters/systemd-notify.ts';
 import { WorkerThreads } from './adapters/threads.ts';
+import { AUDIT_IDENTIFIER } from './core/audit-event.ts';
 import { CONFIG_PATH } from './core/config-path.ts';
 import type { Problem } from './core/errors.ts';
 import { describeProblem, toProblem } from './core/errors.ts';

@@ -14,6 +14,8 @@ import { addGc } from './gc.ts';
 import { addHandover } from './handover.ts';
 import { addImage } from './image.ts';
 import { addList } from './list.ts';
+import { addLogs } from './logs.ts';
+import { addMetrics } from './metrics.ts';
 import { addProvision } from './provision.ts';
 import { addReceive } from './receive.ts';
 import { addReprovision } from './reprovision.ts';
@@ -49,6 +51,8 @@ export function buildProgram(finish: (code: ExitCode) => void): Command {
     addSetup,
     addDoctor,
     addAudit,
+    addLogs,
+    addMetrics,
     addCompletion,
   ]) {
     add(program, finish);

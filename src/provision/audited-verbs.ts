@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import type { AuditEvent } from '../core/audit-event.ts';
 import type { ErrorCode } from '../core/errors.ts';
 import { toProblem } from '../core/errors.ts';
+import { isUuid } from '../core/uuid.ts';
 import type {
   AdmitAnswer,
   AuditTrail,
@@ -32,8 +33,6 @@ const REFUSALS: ReadonlySet<ErrorCode> = new Set([
   'DISK_NOT_FOUND',
   'JOB_NOT_FOUND',
 ]);
-
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** An id for all that follows from one request. */
 export function newCorrelationId(): string {
@@ -81,7 +80,7 @@ export function auditedVerbs(
 ): CallerVerbs {
   const about = (what: string, nameOrUuid = ''): About => ({
     ...{ who, what, correlationId: newCorrelationId() },
-    ...(UUID.test(nameOrUuid) ? { domain: nameOrUuid } : {}),
+    ...(isUuid(nameOrUuid) ? { domain: nameOrUuid } : {}),
   });
   const domainOf = ({ uuid }: { readonly uuid: string }): Partial<About> => ({ domain: uuid });
   return {

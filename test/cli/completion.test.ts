@@ -17,7 +17,7 @@ import { BROKEN, DB, FakeGarbageVerbs, FakeImageVerbs, FakeVerbs, silent, WEB } 
 
 const program = buildProgram(() => undefined);
 const VERBS =
-  'list status annotate explain cancel retry reprovision provision handover receive gc image config setup doctor completion';
+  'list status annotate explain cancel retry reprovision provision handover receive gc image config setup doctor audit logs metrics completion';
 
 const NONE: Known = {
   domains: () => Promise.reject(new Error('nobody answers')),
