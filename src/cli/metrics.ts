@@ -7,7 +7,7 @@ import { common, contextOf } from './verb.ts';
 export const addMetrics: AddVerb = (program, finish) => {
   const command = program
     .command('metrics')
-    .description("print the provisioner's metrics in Prometheus's text format; --json puts them into `text`");
+    .description('print what Prometheus is told of the provisioner, in its text format');
   common(command, ['lvp metrics', "lvp metrics | grep '^lvp_fills'"]).action(
     async (_options: object, self: Command) => {
       const { client, output } = contextOf(self, finish);

@@ -68,13 +68,13 @@ describe('the metrics', () => {
 describe('the alerts', () => {
   it('are rules that fire when they should, and only then', async () => {
     await promtool('check', 'rules', 'rules.yaml');
-    const { all } = await promtool('test', 'rules', 'rules.test.yaml');
+    const { all } = await promtool('test', 'rules', 'rules-tests.yaml');
     expect(all).toContain('SUCCESS');
   });
 
   it('go by metrics that there are, and each has a test', () => {
     const rules = readFileSync(join(FOLDER, 'rules.yaml'), 'utf8');
-    const tests = readFileSync(join(FOLDER, 'rules.test.yaml'), 'utf8');
+    const tests = readFileSync(join(FOLDER, 'rules-tests.yaml'), 'utf8');
     for (const name of namesIn(rules)) expect(names).toContain(name);
     const alerts = [...rules.matchAll(/- alert: (\w+)/g)].map(([, name = '']) => name);
     expect(alerts.length).toBeGreaterThan(10);
