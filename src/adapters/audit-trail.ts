@@ -8,8 +8,6 @@ import type { AuditEvents, AuditQuery } from '../core/audit-protocol.ts';
 import type { AuditStore, AuditTrail, Clock, Log } from '../provision/ports.ts';
 import type { JournalStream } from './audit/journal-stream.ts';
 
-export const AUDIT_IDENTIFIER = 'libvirt-volume-provisioner-audit';
-
 /** Every write to the ledger waits for the disk, so what comes together is written together, in ms. */
 const TOGETHER_MS = 200;
 const AGAIN_MS = 5000;

@@ -82,6 +82,14 @@ export class ControlClient {
     return this.call(AuditEvents, 'GET', `/v1/audit?${new URLSearchParams(given).toString()}`);
   }
 
+  /** In Prometheus's text format. */
+  async metrics(): Promise<string> {
+    const text = await this.#exchange('GET', '/metrics', undefined);
+    const failed = ErrorBody.safeParse(parseJson(text));
+    if (failed.success) throw new ProvisionError(problemOf(failed.data));
+    return text;
+  }
+
   async call<T>(schema: z.ZodType<T>, method: string, path: string, body?: object | string): Promise<T> {
     return understood(schema, await this.#exchange(method, path, body));
   }

@@ -17,6 +17,8 @@ import { addImage } from './image.ts';
 import { addIncident } from './incident.ts';
 import { addJob } from './job.ts';
 import { addList } from './list.ts';
+import { addLogs } from './logs.ts';
+import { addMetrics } from './metrics.ts';
 import { addProvision } from './provision.ts';
 import { addReceive } from './receive.ts';
 import { addReprovision } from './reprovision.ts';
@@ -55,6 +57,8 @@ export function buildProgram(finish: (code: ExitCode) => void): Command {
     addSetup,
     addDoctor,
     addAudit,
+    addLogs,
+    addMetrics,
     addIncident,
     addBackup,
     addRestore,

@@ -1,6 +1,9 @@
 /** Who did what: one event for each request and each effect, kept so that it can be proved later. Never a secret. */
 import { z } from 'zod';
 
+/** Under which the journal has them. */
+export const AUDIT_IDENTIFIER = 'libvirt-volume-provisioner-audit';
+
 const text = z.string().max(4096);
 
 export const AuditEvent = z.object({

@@ -1,9 +1,10 @@
 /** Whoever is told what happens: log, metrics, and the audit trail in the journal and the ledger. */
-import { AUDIT_IDENTIFIER, RecordedAudit } from '../adapters/audit-trail.ts';
+import { RecordedAudit } from '../adapters/audit-trail.ts';
 import { JournalStream } from '../adapters/audit/journal-stream.ts';
 import { systemClock } from '../adapters/clock.ts';
 import type { Config } from '../adapters/config-file.ts';
 import type { Metrics } from '../adapters/metrics.ts';
+import { AUDIT_IDENTIFIER } from '../core/audit-event.ts';
 import type { Problem } from '../core/errors.ts';
 import { newCorrelationId } from '../provision/audited-verbs.ts';
 import type { AuditStore, AuditTrail, Log } from '../provision/ports.ts';

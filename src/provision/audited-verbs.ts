@@ -4,6 +4,7 @@ import type { AuditEvent } from '../core/audit-event.ts';
 import type { ErrorCode } from '../core/errors.ts';
 import { toProblem } from '../core/errors.ts';
 import type { Job } from '../core/job-protocol.ts';
+import { isUuid } from '../core/uuid.ts';
 import type {
   AdmitAnswer,
   AuditTrail,
@@ -34,8 +35,6 @@ const REFUSALS: ReadonlySet<ErrorCode> = new Set([
   'DISK_NOT_FOUND',
   'JOB_NOT_FOUND',
 ]);
-
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** An id for all that follows from one request. */
 export function newCorrelationId(): string {
@@ -84,7 +83,7 @@ export function auditedVerbs(
 ): CallerVerbs {
   const about = (what: string, nameOrUuid = ''): About => ({
     ...{ who, what, correlationId: newCorrelationId() },
-    ...(UUID.test(nameOrUuid) ? { domain: nameOrUuid } : {}),
+    ...(isUuid(nameOrUuid) ? { domain: nameOrUuid } : {}),
   });
   // A job stands where a domain does: its seal names it.
   const ofJob = ({ id, location }: Job): Partial<About> => ({ domain: id, volume: location });

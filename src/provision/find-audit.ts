@@ -1,9 +1,8 @@
 /** `lvp audit`: what has been written down, for a domain by whatever name it is known. */
 import { ProvisionError } from '../core/errors.ts';
+import { isUuid } from '../core/uuid.ts';
 import type { AuditEvents, AuditQuery } from '../core/audit-protocol.ts';
 import type { AuditStore, AuditVerbs, Domains, Ledger } from './ports.ts';
-
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 interface FindNeeds {
   /** Writes what is waiting to be written first. */
@@ -27,7 +26,7 @@ export class FindAudit implements AuditVerbs {
 
   /** The ledger first: it knows domains that are gone for a while, and is there when libvirt is not. */
   async #uuidOf(nameOrUuid: string): Promise<string> {
-    if (UUID.test(nameOrUuid)) return nameOrUuid;
+    if (isUuid(nameOrUuid)) return nameOrUuid;
     const { ledger, domains } = this.#needs;
     const known = ledger.domains().findLast(({ domain }) => domain.name === nameOrUuid);
     const uuid = known?.domain.uuid ?? (await domains.find(nameOrUuid))?.uuid;

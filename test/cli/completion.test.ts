@@ -28,7 +28,7 @@ import {
 
 const program = buildProgram(() => undefined);
 const VERBS =
-  'list status annotate explain cancel retry reprovision provision job handover receive gc image token config setup doctor audit incident backup restore completion';
+  'list status annotate explain cancel retry reprovision provision job handover receive gc image token config setup doctor audit logs metrics incident backup restore completion';
 
 const NONE: Known = {
   domains: () => Promise.reject(new Error('nobody answers')),

@@ -78,6 +78,30 @@ describe('an annotated domain that is defined', () => {
     );
   });
 
+  it('is told of: in the audit trail, in the journal, in the metrics and in its own log', async () => {
+    const image = await makeImage('told.qcow2');
+    await host().putImage(image, 'told.qcow2', { sidecar: true });
+    await define(host(), { name: 'told', image: 'told.qcow2', format: 'qcow2' });
+    await published(host(), 'told');
+    await host().sh('lvp cancel told');
+    const { stdout: audit } = await host().sh('lvp audit --domain told');
+    expect(audit).toMatch(/allowed begun fill vg0\/told by domain:/);
+    expect(audit).toMatch(/allowed done publish vg0\/told by domain:/);
+    expect(audit).toMatch(/allowed done cancel domain:\S+ by uid:0/);
+    await eventually('the journal has it too', async () => {
+      const { stdout } = await host().sh('journalctl -o cat -t libvirt-volume-provisioner-audit');
+      return /"what":"publish","volume":"vg0\/told".*"outcome":"done"/.test(stdout) ? true : undefined;
+    });
+    const { stdout: unit } = await host().sh(
+      'journalctl -o cat -u libvirt-volume-provisioner -t libvirt-volume-provisioner-audit | tail -n 1',
+    );
+    expect(JSON.parse(unit)).toMatchObject({ decision: 'allowed' });
+    expect((await host().sh('lvp logs told vda')).stdout).toMatch(/ info {2}vda [0-9a-f]{16} published/);
+    expect((await host().sh('lvp metrics')).stdout).toMatch(
+      /^lvp_volume_group_free_bytes\{vg="vg0"\} [1-9]/m,
+    );
+  });
+
   it('boots from it', async () => {
     const { stdout: sector } = await execa(join(import.meta.dirname, 'boot-sector'), { encoding: 'buffer' });
     const image = join(folder(), 'boot.raw');

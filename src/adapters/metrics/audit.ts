@@ -13,6 +13,8 @@ export class AuditMetrics {
       labelNames: ['decision', 'outcome'],
       registers: [registry],
     });
+    // So that the first one is an increase.
+    this.#events.inc({ decision: 'unauthorized', outcome: 'refused' }, 0);
   }
 
   counted(trail: AuditTrail): AuditTrail {

@@ -1,0 +1,19 @@
+/** `lvp metrics`: what Prometheus is told. */
+import type { Command } from 'commander';
+import { EXIT } from './exit-codes.ts';
+import type { AddVerb } from './verb.ts';
+import { common, contextOf } from './verb.ts';
+
+export const addMetrics: AddVerb = (program, finish) => {
+  const command = program
+    .command('metrics')
+    .description('print what Prometheus is told of the provisioner, in its text format');
+  common(command, ['lvp metrics', "lvp metrics | grep '^lvp_fills'"]).action(
+    async (_options: object, self: Command) => {
+      const { client, output } = contextOf(self, finish);
+      const text = await client.metrics();
+      output.result({ text }, () => text.trimEnd());
+      finish(EXIT.ok);
+    },
+  );
+};
