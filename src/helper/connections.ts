@@ -2,6 +2,7 @@
 import { createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { REQUEST_BYTES_MAX } from '../core/helper-protocol.ts';
+import { peerUid } from '../core/peer.ts';
 
 const CONNECTIONS_MAX = 16;
 /** Nobody has reason to keep a connection open without a request under way. */
@@ -15,7 +16,11 @@ export interface Connections {
   stop(): Promise<void>;
 }
 
-export function serveLines(answer: (line: string) => Promise<string>): Connections {
+/** `mayAsk` is given the user at the other end, undefined if the kernel does not tell: whoever may not is hung up on. */
+export function serveLines(
+  answer: (line: string) => Promise<string>,
+  mayAsk: (uid: number | undefined) => boolean,
+): Connections {
   const sockets = new Set<Socket>();
   let stopping = false;
   let waiting = 0;
@@ -33,6 +38,10 @@ export function serveLines(answer: (line: string) => Promise<string>): Connectio
   };
 
   const server = createServer((socket) => {
+    if (!mayAsk(peerUid(socket))) {
+      socket.destroy();
+      return;
+    }
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
     socket.on('error', () => socket.destroy());

@@ -140,7 +140,8 @@ function nodePath(row: VolumeRow): string {
 }
 
 let knownServiceUid: number | undefined;
-async function serviceUid(): Promise<number> {
+/** Of the user that fills volumes. */
+export async function serviceUid(): Promise<number> {
   return (knownServiceUid ??= await idOf('passwd', SERVICE_USER));
 }
 

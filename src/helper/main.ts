@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util';
 import { describeProblem, ProvisionError, toProblem } from '../core/errors.ts';
 import type { Connections } from './connections.ts';
 import { serveLines } from './connections.ts';
-import { devices } from './devices.ts';
+import { devices, serviceUid } from './devices.ts';
 import { CONFIG_PATH } from '../core/config-path.ts';
 import { ConfiguredGroups } from './groups.ts';
 import { lvm } from './lvm.ts';
@@ -18,13 +18,14 @@ const LISTEN_FD = 3;
 /** Longer than the daemon's usual pause between two looks at everything, so that it mostly meets a warm helper. */
 const IDLE_MAX_MS = 300_000;
 
-function main(): void {
+async function main(): Promise<void> {
   const { values } = parseArgs({ options: { config: { type: 'string', default: CONFIG_PATH } } });
   checkActivation();
   const groups = new ConfiguredGroups(values.config);
   const tools = { lvm, devices, pause: (durationMs: number) => pause(durationMs) };
-  const connections = serveLines((line) =>
-    answerLogged(line, () => answer(line, tools, () => groups.read())),
+  const connections = serveLines(
+    (line) => answerLogged(line, () => answer(line, tools, () => groups.read())),
+    onlyFor([0, await serviceUid()]),
   );
   connections.server.on('error', (error) => {
     say(`cannot listen: ${error.message}`);
@@ -47,6 +48,16 @@ function checkActivation(): void {
     message: 'The helper is not started by hand: it wants its socket from systemd.',
     hint: 'systemctl start libvirt-volume-provisioner-helper.socket; whoever connects to it starts the helper.',
   });
+}
+
+/** The socket's mode lets nobody else in; should it ever be another one, this still does not. */
+function onlyFor(uids: readonly number[]): (uid: number | undefined) => boolean {
+  return (uid) => {
+    const may = uid !== undefined && uids.includes(uid);
+    if (!may)
+      say(`refused: unauthorized, the caller is uid ${uid ?? 'unknown'}, not one of ${uids.join(', ')}`);
+    return may;
+  };
 }
 
 /** Who connects at this very moment is not lost: systemd holds the socket, and starts the helper again. */
@@ -72,9 +83,7 @@ function say(text: string): void {
   process.stderr.write(`${text}\n`);
 }
 
-try {
-  main();
-} catch (error) {
+main().catch((error: unknown) => {
   say(describeProblem(toProblem(error)));
   process.exit(1);
-}
+});

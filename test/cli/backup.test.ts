@@ -77,6 +77,18 @@ function fullLedger(): ReturnType<typeof openLedger>['ledger'] {
   });
   ledger.putDomain({ ...known(2), origin: 'gate', startWish: 'if-autostart' });
   ledger.putBoot('boot-1');
+  const job = {
+    ...{ request: { image: 'images/a.raw', format: 'raw' as const, volume: 'early' }, by: 'uid:0' },
+    ...{ location: { pool: 'guests', vg: 'vg0', lv: 'early' }, createdAtMs: 1, updatedAtMs: 1 },
+  };
+  ledger.putJob({ ...job, id: uuid(5) });
+  ledger.putJob({ ...job, id: uuid(6), end: { state: 'completed', bytesDone: 1 } });
+  ledger.audit.append([
+    {
+      ...{ at: new Date().toISOString(), who: 'uid:0', what: 'cancel', correlationId: 'c' },
+      ...{ decision: 'allowed', outcome: 'done' },
+    },
+  ]);
   return ledger;
 }
 
@@ -132,6 +144,8 @@ describe('lvp restore', () => {
         .map(({ origin, startWish, lastEnd, goneAtMs }) => [origin, startWish, lastEnd, goneAtMs]),
     ).toEqual([['libvirt', 'no', undefined, undefined]]);
     expect(ledger.lastBoot()).toBeUndefined();
+    expect([ledger.jobOf(uuid(5)), ledger.jobOf(uuid(6))?.end?.state]).toEqual([undefined, 'completed']);
+    expect(ledger.audit.find({ limit: 10 }).events.map(({ what }) => what)).toEqual(['cancel']);
     ledger.close();
   });
 

@@ -31,9 +31,12 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
-function serve(answerLine: (line: string) => Promise<string>): Promise<Connections> {
+function serve(
+  answerLine: (line: string) => Promise<string>,
+  mayAsk: (uid: number | undefined) => boolean = () => true,
+): Promise<Connections> {
   return new Promise((resolve) => {
-    const connections = serveLines(answerLine);
+    const connections = serveLines(answerLine, mayAsk);
     running = connections;
     connections.server.listen(path, () => {
       resolve(connections);
@@ -114,6 +117,21 @@ describe('a call', () => {
 });
 
 describe('the socket', () => {
+  it('asks the kernel who calls, and hangs up on whoever may not', async () => {
+    const asked: (number | undefined)[] = [];
+    const lines: string[] = [];
+    const answerLine = (line: string) => {
+      lines.push(line);
+      return Promise.resolve('{}');
+    };
+    await serve(answerLine, (uid) => {
+      asked.push(uid);
+      return false;
+    });
+    expect(await say('{}\n')).toBe('');
+    expect([asked, lines]).toEqual([[process.getuid?.()], []]);
+  });
+
   it('works on one request at a time, whoever asks', async () => {
     let atOnce = 0;
     let atOnceMax = 0;
