@@ -109,7 +109,7 @@ describe('lvp job', () => {
       size: '20GiB',
     };
     const request = { ...asked, volume: 'web2-root', pool: 'guests', correlationId: 'mine' };
-    expect(jobs.calls).toEqual([['start', request, 'uid:unknown']]);
+    expect(jobs.calls).toEqual([['start', request, `uid:${String(process.getuid?.())}`]]);
   });
 
   test('create --watch stays until it has ended, with a line for each piece of news', async () => {
