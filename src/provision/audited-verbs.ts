@@ -31,6 +31,7 @@ const REFUSALS: ReadonlySet<ErrorCode> = new Set([
   'VOLUME_GENERATION',
   'VOLUME_MISSING',
   'VOLUME_STATE',
+  'FROZEN',
   'DOMAIN_NOT_FOUND',
   'DISK_NOT_FOUND',
   'JOB_NOT_FOUND',
@@ -94,7 +95,16 @@ export function auditedVerbs(
       domain: (name) => verbs.domain(name),
       explain: (name) => verbs.explain(name),
       handover: (name) => verbs.handover(name),
-      look: () => verbs.look(),
+      // Asked for when the host has just been frozen or thawed.
+      look: () =>
+        recorded(
+          trail,
+          about('look'),
+          () => verbs.look(),
+          ({ frozen }) => ({
+            what: frozen === undefined ? 'incident thaw' : 'incident freeze',
+          }),
+        ),
       annotate: (name, request) => {
         const work = () => verbs.annotate(name, request);
         return request.dryRun === true ? work() : recorded(trail, about('annotate', name), work);

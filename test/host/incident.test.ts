@@ -63,7 +63,7 @@ describe('an incident', () => {
        tar -C /root/report -xzf /root/incident.tar.gz; grep -rlF -f <(grep . /root/keys) /root/report || true`,
     );
     expect(found).toBe('');
-    expect(await sh('cat /root/report/*/index.json /root/report/index.json 2>/dev/null')).toContain('ledger');
+    expect(await sh('find /root/report -name index.json -exec cat {} +')).toContain('ledger');
   });
 
   it('ends with new keys, which the store is asked about first, and fills go on where they were', async () => {
@@ -87,7 +87,9 @@ describe('an incident', () => {
     expect((await statusOf(host(), 'during')).volumes[0]?.fillId).toBe(fillId);
     expect(await sh(`systemctl show -P MainPID ${NAME}`)).toBe(daemon);
     expect(await refusal('web')).toBeUndefined();
-    expect(await sh('lvp audit --who uid:0')).toMatch(/unauthorized|denied|allowed/);
+    expect(await sh('lvp audit --who uid:0')).toMatch(
+      /incident freeze[^]*incident thaw|incident thaw[^]*incident freeze/,
+    );
   });
 
   it('that took configuration and state with it is made good from a backup', async () => {

@@ -133,4 +133,51 @@ describe('a job', () => {
     expect(refused.exitCode).toBe(5);
     expect((await host().sh('lvp gc --dry-run', { reject: false })).exitCode).toBe(0);
   });
+
+  it('is asked for over the network, in the words of the Go provisioner', async () => {
+    const etc = '/etc/libvirt-volume-provisioner';
+    await host().sh(
+      `umask 077; install -d -o libvirt-volume-provisioner ${etc}/tls
+       install -o libvirt-volume-provisioner -m 600 /etc/minio-test/certs/private.key ${etc}/tls/server.key
+       install -m 644 /etc/minio-test/certs/public.crt ${etc}/tls/server.crt
+       (echo 'http:'; echo '  listen: 0.0.0.0:8080'; echo "  tokens_file: ${etc}/tokens"
+        echo "  tls: {cert_file: ${etc}/tls/server.crt, key_file: ${etc}/tls/server.key}"
+        echo '  identities: [{token: ci, verbs: [read, provision, cancel], volume_prefixes: [ci-]}]'
+       ) >>${etc}/config.yaml
+       printf 'X-API-Token: ' >/root/header; lvp token create ci >>/root/header
+       lvp config check; systemctl restart libvirt-volume-provisioner`,
+    );
+    const ask = async (path: string, body?: object, header = '/root/header') => {
+      const data = body === undefined ? '' : `--json '${JSON.stringify(body)}'`;
+      const { stdout } = await host().sh(
+        `curl --silent --cacert /etc/minio-test/ca.pem --header @${header} --write-out '\n%{http_code}' ${data} https://minio.test:8080${path}`,
+      );
+      const [answer = '', status] = stdout.split('\n');
+      return { status: Number(status), answer: JSON.parse(answer) as Record<string, unknown> };
+    };
+    const wanted = {
+      ...{ image_url: 'https://minio.test:9000/images/small.raw', image_type: 'raw' },
+      ...{ volume_name: 'ci-one', volume_size_gb: 1 },
+    };
+    expect((await ask('/api/v1/provision', wanted, '/dev/null')).status).toBe(401);
+    expect((await ask('/api/v1/provision', { ...wanted, volume_name: 'web' })).status).toBe(403);
+    const { status, answer } = await ask('/api/v1/provision', wanted);
+    expect(status).toBe(202);
+    const done = await eventually('it has ended', async () => {
+      const found = (await ask(`/api/v1/status/${String(answer['job_id'])}`)).answer;
+      return found['status'] === 'pending' || found['status'] === 'running' ? undefined : found;
+    });
+    expect(done).toMatchObject({ status: 'completed', progress: { percent: 100 } });
+    expect(await deviceDigest(host(), '/dev/vg0/ci-one')).toBe(
+      await expectedDigest(join(folder(), 'small.raw'), 'raw', 1 << 30),
+    );
+    const { stdout: audit } = await host().sh('lvp audit --json');
+    expect(audit).toMatch(/token:ci/);
+    expect(audit).toMatch(/unauthorized/);
+    const { stdout: leaked } = await host().sh(
+      `cut -d' ' -f2 /root/header >/root/token; journalctl --all | grep -F -f /root/token || true
+       grep -rlsF -f /root/token /etc /run /var/lib/libvirt-volume-provisioner || true`,
+    );
+    expect(leaked).toBe('');
+  });
 });

@@ -70,6 +70,7 @@ describe('what callers ask for', () => {
     await jobs.start(JOB.request, 'uid:0');
     await jobs.cancel(JOB.id);
     await jobs.retry(JOB.id);
+    await verbs.look();
     expect(lines()).toEqual([
       'uid:0 annotate - allowed done',
       'uid:0 cancel - allowed done',
@@ -82,6 +83,7 @@ describe('what callers ask for', () => {
       'uid:0 job create vg0/web2-root allowed done',
       'uid:0 job cancel vg0/web2-root allowed done',
       'uid:0 job retry vg0/web2-root allowed done',
+      'uid:0 incident thaw - allowed done',
     ]);
     expect(events[1]?.domain).toBe(WEB.uuid);
     expect(new Set(events.map(({ correlationId }) => correlationId)).size).toBe(events.length);
