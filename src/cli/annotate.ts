@@ -5,7 +5,7 @@ import { AnnotateRequest } from '../core/control-protocol.ts';
 import type { ImageFormat, OuterCompression, VolumeFate } from '../core/request.ts';
 import { checkedRequest, describedBy } from './checked-request.ts';
 import { EXIT } from './exit-codes.ts';
-import { kindOf } from './image-kind.ts';
+import { kindOf, withImageOptions } from './image-kind.ts';
 import type { AddVerb } from './verb.ts';
 import { common, contextOf } from './verb.ts';
 
@@ -26,27 +26,12 @@ interface AnnotateOptions {
 }
 
 export const addAnnotate: AddVerb = (program, finish) => {
-  const command = program
+  const asked = program
     .command('annotate')
     .argument('<vm>', 'name or UUID of the domain')
     .argument('<disk>', "the disk's target, such as vda")
-    .argument('<image>', 'the image, as BUCKET/KEY')
-    .addOption(
-      new Option(
-        '--format <format>',
-        'format of the image; without it, what .qcow2, .raw or .img at the end says',
-      ).choices(['qcow2', 'raw']),
-    )
-    .addOption(
-      new Option(
-        '--compression <name>',
-        'what the whole object is compressed with; without it, what .gz, .zst or .xz at the end says',
-      ).choices(['gzip', 'zstd', 'xz']),
-    )
-    .option('--sha256 <digest>', 'digest of the object; without one, that beside it, such as KEY.sha256')
-    .option('--sha512 <digest>', 'another digest of the object')
-    .option('--image-version <id>', 'S3 version id of the image; without it, the newest')
-    .option('--size <size>', 'size of the volume if larger than the image, such as 20GiB')
+    .argument('<image>', 'the image, as BUCKET/KEY');
+  const command = withImageOptions(asked)
     .option('--generation <number>', 'count it up to have the content made again')
     .addOption(
       new Option('--start <when>', 'when-ready: start the domain once its volumes are ready').choices([

@@ -1,4 +1,6 @@
 /** What kind of image is meant: as the options say, else as the end of its name does. */
+import type { Command } from 'commander';
+import { Option } from 'commander';
 import { ProvisionError } from '../core/errors.ts';
 import type { ImageFormat, OuterCompression } from '../core/request.ts';
 
@@ -39,4 +41,25 @@ function compressionByEnding(image: string): OuterCompression | undefined {
   if (/\.gz$/i.test(image)) return 'gzip';
   if (/\.zst$/i.test(image)) return 'zstd';
   return /\.xz$/i.test(image) ? 'xz' : undefined;
+}
+
+/** The options that say which image, and how large its volume is to be. */
+export function withImageOptions(command: Command): Command {
+  return command
+    .addOption(
+      new Option(
+        '--format <format>',
+        'format of the image; without it, what .qcow2, .raw or .img at the end says',
+      ).choices(['qcow2', 'raw']),
+    )
+    .addOption(
+      new Option(
+        '--compression <name>',
+        'what the whole object is compressed with; without it, what .gz, .zst or .xz at the end says',
+      ).choices(['gzip', 'zstd', 'xz']),
+    )
+    .option('--sha256 <digest>', 'digest of the object; without one, that beside it, such as KEY.sha256')
+    .option('--sha512 <digest>', 'another digest of the object')
+    .option('--image-version <id>', 'S3 version id of the image; without it, the newest')
+    .option('--size <size>', 'size of the volume if larger than the image, such as 20GiB');
 }

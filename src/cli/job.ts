@@ -6,7 +6,7 @@ import type { ImageFormat, OuterCompression } from '../core/request.ts';
 import type { ImageOptions } from './checked-request.ts';
 import { checkedRequest, describedBy } from './checked-request.ts';
 import { EXIT } from './exit-codes.ts';
-import { kindOf } from './image-kind.ts';
+import { kindOf, withImageOptions } from './image-kind.ts';
 import { exitCodeOfJob, jobsTable, jobText } from './job-text.ts';
 import { pathOfJob, watchJob } from './job-watch.ts';
 import type { AddVerb } from './verb.ts';
@@ -35,27 +35,12 @@ type CreateOptions = ImageOptions & {
 };
 
 const addCreate: AddVerb = (job, finish) => {
-  const command = job
+  const asked = job
     .command('create')
     .argument('<volume>', 'the name that the volume is to have')
     .argument('<image>', 'the image, as BUCKET/KEY')
-    .option('--pool <pool>', 'the libvirt pool; needed where there are several')
-    .addOption(
-      new Option(
-        '--format <format>',
-        'format of the image; without it, what .qcow2, .raw or .img at the end says',
-      ).choices(['qcow2', 'raw']),
-    )
-    .addOption(
-      new Option(
-        '--compression <name>',
-        'what the whole object is compressed with; without it, what .gz, .zst or .xz at the end says',
-      ).choices(['gzip', 'zstd', 'xz']),
-    )
-    .option('--sha256 <digest>', 'digest of the object; without one, that beside it, such as KEY.sha256')
-    .option('--sha512 <digest>', 'another digest of the object')
-    .option('--image-version <id>', 'S3 version id of the image; without it, the newest')
-    .option('--size <size>', 'size of the volume if larger than the image, such as 20GiB')
+    .option('--pool <pool>', 'the libvirt pool; needed where there are several');
+  const command = withImageOptions(asked)
     .option('--correlation-id <text>', "the caller's own name for it")
     .option('-w, --watch', 'stay until it has ended, and show progress')
     .description('make a volume from an image');
@@ -69,11 +54,16 @@ const addCreate: AddVerb = (job, finish) => {
     const { format, compression, guessed } = kindOf(image, options);
     if (guessed !== undefined && !output.json) output.note(guessed);
     const { pool, size, correlationId } = options;
-    const asked = {
+    const request = {
       ...{ volume, image, ...describedBy({ ...options, format, compression }) },
       ...{ pool, size, correlationId },
     };
-    const begun = await client.call(Job, 'POST', '/v1/jobs', checkedRequest(JobRequest, asked, 'job create'));
+    const begun = await client.call(
+      Job,
+      'POST',
+      '/v1/jobs',
+      checkedRequest(JobRequest, request, 'job create'),
+    );
     if (options.watch === true) {
       finish(exitCodeOfJob(await watchJob(context, begun.id)));
       return;
