@@ -3,6 +3,7 @@
  * configuration names. It can do nothing that an annotation could not. What is offered: docs/http-api.md.
  */
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import type { Server as TlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
@@ -94,6 +95,8 @@ export async function openHttpApi(options: HttpApiOptions): Promise<HttpApi> {
     close: async () => {
       watch.stop();
       connections.change();
+      // fastify does so only if it has listened itself.
+      (app.server as TlsServer).closeAllConnections();
       await app.close();
     },
   };
@@ -185,9 +188,16 @@ function addRoutes(app: Api, needs: RouteNeeds): void {
   });
 }
 
+/**
+ * Not by fastify's own listen(), which for all addresses asks which ones there are: that needs a netlink socket, and
+ * the unit allows none.
+ */
 async function listen(app: Api, { host, port, tls }: HttpSettings): Promise<URL> {
+  await app.ready();
   try {
-    await app.listen({ host, port });
+    const listening = once(app.server, 'listening');
+    app.server.listen({ host, port });
+    await listening;
   } catch (cause) {
     throw new ProvisionError({
       code: 'CONFIG_INVALID',

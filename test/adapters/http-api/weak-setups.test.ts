@@ -1,7 +1,8 @@
 /** Goal: what could not be offered safely is not offered at all, and it is said why. */
 import { chmodSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { readKeyFiles } from '../../../src/adapters/http-api/key-files.ts';
 import { makeToken } from '../../../src/adapters/http-api/token-file.ts';
 import { ProvisionError } from '../../../src/core/errors.ts';
@@ -141,4 +142,17 @@ it('everything wrong is said at once', () => {
 
 it('the API does not open on a weak set-up', async () => {
   await expect(server.open({ tokensFile: '/nowhere' })).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
+});
+
+it('on all addresses it listens without asking which ones there are, which the unit does not allow', async () => {
+  const asked = vi.spyOn(os, 'networkInterfaces').mockImplementation(() => {
+    throw new Error('no netlink socket');
+  });
+  try {
+    await server.open({ host: '0.0.0.0', tls: tls() });
+    expect((await server.call('GET', '/health')).status).toBe(200);
+  } finally {
+    await server.close();
+    asked.mockRestore();
+  }
 });
