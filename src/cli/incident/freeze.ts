@@ -11,7 +11,7 @@ export function freezeHost(
   configPath: string,
   reason: string | undefined,
 ): { readonly frozen: Frozen; readonly before: boolean } {
-  return asRoot(() => {
+  return asRoot(configPath, () => {
     const path = pathOf(configPath);
     const before = read(path);
     if (before !== undefined) return { frozen: before, before: true };
@@ -32,7 +32,7 @@ export function freezeHost(
 
 /** True if it was frozen. */
 export function thawHost(configPath: string): boolean {
-  return asRoot(() => {
+  return asRoot(configPath, () => {
     const path = pathOf(configPath);
     const wasFrozen = read(path) !== undefined;
     rmSync(path, { force: true });
@@ -68,18 +68,30 @@ function syncFolder(path: string): void {
   }
 }
 
-function asRoot<T>(work: () => T): T {
+function asRoot<T>(configPath: string, work: () => T): T {
   try {
     return work();
-  } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-    if (code === '') throw error;
-    throw new ProvisionError({
-      code: 'USAGE',
-      message: `Nothing was changed: ${(error as Error).message}.`,
-      hint:
-        code === 'EACCES' || code === 'EPERM' ? 'Only root may freeze and thaw a host: use sudo.' : undefined,
-      cause: error,
-    });
+  } catch (cause) {
+    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
+    if (code === '') throw cause;
+    throw new ProvisionError({ ...whyNot(code, configPath, cause as Error), code: 'USAGE', cause });
+  }
+}
+
+function whyNot(code: string, configPath: string, { message }: Error): { message: string; hint?: string } {
+  switch (code) {
+    case 'ENOENT':
+      return {
+        message: `There is no folder ${dirname(configPath)}, so there is no provisioner on this host to freeze or thaw.`,
+        hint: 'If its configuration is elsewhere, name it with --config.',
+      };
+    case 'EACCES':
+    case 'EPERM':
+      return {
+        message: `Nothing was changed: ${message}.`,
+        hint: 'Only root may freeze and thaw a host: use sudo.',
+      };
+    default:
+      return { message: `Nothing was changed: ${message}.` };
   }
 }
