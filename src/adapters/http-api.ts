@@ -69,6 +69,7 @@ export async function openHttpApi(options: HttpApiOptions): Promise<HttpApi> {
   for (const warning of files.warnings) log.warn({}, warning);
   const tokens = new TokenCheck();
   tokens.replace(files.tokens);
+  tellExpiry(options, files);
   const app = fastify(serverOptions(settings, files)) as unknown as Api;
   const connections = new Connections(app);
   await prepare(app, options, tokens);
@@ -82,6 +83,7 @@ export async function openHttpApi(options: HttpApiOptions): Promise<HttpApi> {
     ...{ settings, clock, log, lookMs: options.lookMs },
     take: (changed) => {
       tokens.replace(changed.tokens);
+      tellExpiry(options, changed);
       if (changed.tls !== undefined) (app.server as TlsServer).setSecureContext(tlsOf(changed.tls));
       connections.change();
     },
@@ -100,6 +102,11 @@ export async function openHttpApi(options: HttpApiOptions): Promise<HttpApi> {
       await app.close();
     },
   };
+}
+
+function tellExpiry({ onExpiry }: HttpApiOptions, { expiresAtMs }: KeyFiles): void {
+  onExpiry?.('server-certificate', expiresAtMs['server-certificate']);
+  onExpiry?.('ca-certificate', expiresAtMs['ca-certificate']);
 }
 
 function serverOptions({ tls }: HttpSettings, files: KeyFiles): FastifyServerOptions {

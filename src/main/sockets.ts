@@ -43,6 +43,9 @@ export async function openHttp(
     onRequest: (...request) => {
       metrics.http.onRequest(...request);
     },
+    onExpiry: (...expiry) => {
+      metrics.http.setExpiry(...expiry);
+    },
   });
 }
 

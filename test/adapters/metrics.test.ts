@@ -191,7 +191,7 @@ describe('the rest', () => {
     const trail = metrics.audit.counted({ record: () => undefined });
     trail.record({ who: 'x', what: 'y', decision: 'unauthorized', outcome: 'refused', correlationId: 'z' });
     metrics.http.onRequest('GET', '/api/v1/status/:id', 200, 0.01);
-    metrics.http.setExpiry('token', 5000);
+    metrics.http.setExpiry('ca-certificate', 5000);
     metrics.http.setExpiry('server-certificate', 5000);
     metrics.http.setExpiry('server-certificate', undefined);
     metrics.program.delayed(250);
@@ -202,7 +202,7 @@ describe('the rest', () => {
         'lvp_libvirt_connections_total',
         'lvp_audit_events_total{decision="unauthorized",outcome="refused"}',
         'libvirt_volume_provisioner_requests_total{method="GET",endpoint="/api/v1/status/:id",status="200"}',
-        'lvp_credential_expiry_timestamp_seconds{credential="token"}',
+        'lvp_credential_expiry_timestamp_seconds{credential="ca-certificate"}',
         'lvp_credential_expiry_timestamp_seconds{credential="server-certificate"}',
         'lvp_event_loop_delay_max_seconds',
         `lvp_build_info{version="1.2.3",node="${process.versions.node}"}`,

@@ -21,7 +21,7 @@ let names: ReadonlySet<string>;
 
 beforeAll(async () => {
   const metrics = new Metrics('1.2.3');
-  metrics.http.setExpiry('token', 1);
+  metrics.http.setExpiry('server-certificate', 1);
   text = await metrics.render();
   const histograms = [...text.matchAll(/^# TYPE (\S+) histogram$/gm)].flatMap(([, name = '']) =>
     ['_bucket', '_sum', '_count'].map((end) => name + end),

@@ -18,7 +18,11 @@ export interface KeyFiles {
   readonly tokens: ReadonlyMap<string, TokenHash>;
   /** Not wrong yet. */
   readonly warnings: readonly string[];
+  /** When the first certificate of each kind ends, as Unix time in ms; undefined where there is none. */
+  readonly expiresAtMs: Readonly<Record<HttpCredential, number | undefined>>;
 }
+
+export type HttpCredential = 'server-certificate' | 'ca-certificate';
 
 type Mistakes = string[];
 
@@ -31,11 +35,21 @@ export function readKeyFiles({ tls, tokensFile }: HttpSettings, nowMs: number): 
   const cert = tls && read('tls.cert_file', tls.certFile, 'open');
   const key = tls && read('tls.key_file', tls.keyFile, 'group');
   const ca = tls?.clientCaFile && read('tls.client_ca_file', tls.clientCaFile, 'open');
+  const expiresAtMs: Record<HttpCredential, number | undefined> = {
+    'server-certificate': undefined,
+    'ca-certificate': undefined,
+  };
   if (tls && cert !== undefined && key !== undefined) {
-    judgePair({ path: tls.certFile, pem: cert }, { path: tls.keyFile, pem: key }, nowMs, mistakes, warnings);
+    expiresAtMs['server-certificate'] = judgePair(
+      { path: tls.certFile, pem: cert },
+      { path: tls.keyFile, pem: key },
+      nowMs,
+      mistakes,
+      warnings,
+    );
   }
   if (tls?.clientCaFile !== undefined && ca !== undefined) {
-    judgeAuthorities(tls.clientCaFile, ca, nowMs, mistakes);
+    expiresAtMs['ca-certificate'] = judgeAuthorities(tls.clientCaFile, ca, nowMs, mistakes);
   }
   const tokens = readTokens(
     tokensFile,
@@ -44,7 +58,8 @@ export function readKeyFiles({ tls, tokensFile }: HttpSettings, nowMs: number): 
     mistakes,
   );
   if (mistakes.length > 0) throw weak(mistakes);
-  return { ...(cert !== undefined && key !== undefined ? { tls: { cert, key, ca } } : {}), tokens, warnings };
+  const pair = cert !== undefined && key !== undefined ? { tls: { cert, key, ca } } : {};
+  return { ...pair, tokens, warnings, expiresAtMs };
 }
 
 function weak(mistakes: readonly string[]): ProvisionError {
@@ -85,28 +100,42 @@ interface Pem {
   readonly pem: string;
 }
 
-function judgePair(cert: Pem, key: Pem, nowMs: number, mistakes: Mistakes, warnings: string[]): void {
+/** Returns when the certificate ends. */
+function judgePair(
+  cert: Pem,
+  key: Pem,
+  nowMs: number,
+  mistakes: Mistakes,
+  warnings: string[],
+): number | undefined {
   const [leaf] = certificatesIn('tls.cert_file', cert.path, cert.pem, mistakes);
   const privateKey = privateKeyIn(key, mistakes);
-  if (leaf === undefined) return;
+  if (leaf === undefined) return undefined;
   judgeDates('tls.cert_file', cert.path, leaf, nowMs, mistakes);
   judgeStrength('tls.cert_file', cert.path, leaf.publicKey, mistakes);
   if (privateKey !== undefined && !leaf.checkPrivateKey(privateKey)) {
     mistakes.push(`http.tls.key_file: ${key.path} is not the key of the certificate in ${cert.path}`);
   }
-  if (Date.parse(leaf.validTo) - nowMs < EXPIRY_WARNING_MS) {
+  const endsAtMs = Date.parse(leaf.validTo);
+  if (endsAtMs - nowMs < EXPIRY_WARNING_MS) {
     warnings.push(`The certificate in ${cert.path} ends on ${leaf.validTo}: put a new one there.`);
   }
+  return endsAtMs;
 }
 
-function judgeAuthorities(path: string, pem: string, nowMs: number, mistakes: Mistakes): void {
-  for (const authority of certificatesIn('tls.client_ca_file', path, pem, mistakes)) {
+/** Returns when the first of them ends. */
+function judgeAuthorities(path: string, pem: string, nowMs: number, mistakes: Mistakes): number | undefined {
+  const authorities = certificatesIn('tls.client_ca_file', path, pem, mistakes);
+  for (const authority of authorities) {
     judgeDates('tls.client_ca_file', path, authority, nowMs, mistakes);
     judgeStrength('tls.client_ca_file', path, authority.publicKey, mistakes);
     if (!authority.ca) {
       mistakes.push(`http.tls.client_ca_file: ${path} has ${nameOf(authority)}, which is no authority`);
     }
   }
+  return authorities.length === 0
+    ? undefined
+    : Math.min(...authorities.map(({ validTo }) => Date.parse(validTo)));
 }
 
 function certificatesIn(key: string, path: string, pem: string, mistakes: Mistakes): X509Certificate[] {

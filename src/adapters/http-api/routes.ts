@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type { HttpSettings } from '../../core/http-settings.ts';
 import type { AuditTrail, Clock, ControlVerbs, ImageVerbs, JobVerbs, Log } from '../../provision/ports.ts';
 import type { IdempotentRequests } from './idempotency.ts';
+import type { HttpCredential } from './key-files.ts';
 import { CompatibleError, PROBLEM_TYPE, ProblemDetails } from './refusal.ts';
 
 export interface Metrics {
@@ -26,6 +27,8 @@ export interface HttpApiOptions {
   /** Called once for each request that was answered; `route` is the pattern, so there are few of them. */
   readonly onRequest?:
     ((method: string, route: string, status: number, durationS: number) => void) | undefined;
+  /** Told at the beginning and after each change of the files; undefined: there is none of that kind. */
+  readonly onExpiry?: ((credential: HttpCredential, expiresAtMs: number | undefined) => void) | undefined;
   /** How often certificates and tokens are looked at, in ms. */
   readonly lookMs?: number | undefined;
 }

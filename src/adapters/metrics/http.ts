@@ -4,7 +4,7 @@ import { Counter, Gauge, Histogram } from 'prom-client';
 
 const BUCKETS_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 
-export type Credential = 'server-certificate' | 'ca-certificate' | 'token';
+export type Credential = 'server-certificate' | 'ca-certificate';
 
 export class HttpMetrics {
   readonly #requests;

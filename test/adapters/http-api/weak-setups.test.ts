@@ -1,4 +1,5 @@
 /** Goal: what could not be offered safely is not offered at all, and it is said why. */
+import { X509Certificate } from 'node:crypto';
 import { chmodSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import { join } from 'node:path';
@@ -155,4 +156,15 @@ it('on all addresses it listens without asking which ones there are, which the u
     await server.close();
     asked.mockRestore();
   }
+});
+
+it('whoever wants to know is told when certificates end', async () => {
+  const told: unknown[] = [];
+  await server.open({}, { onExpiry: (...expiry) => told.push(expiry) });
+  await server.close();
+  const endOf = (pem: string) => Date.parse(new X509Certificate(pem).validTo);
+  expect(told).toEqual([
+    ['server-certificate', endOf(server.own.cert)],
+    ['ca-certificate', endOf(server.authority.cert)],
+  ]);
 });
