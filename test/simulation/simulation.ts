@@ -102,7 +102,8 @@ export class Simulation {
   readonly judge: Judge;
   readonly host: Host;
   readonly pace: { slowness: number; delayMaxMs: number };
-  readonly #names = new Map<string, string>();
+  readonly #fillNames = new Map<string, string>();
+  readonly #jobNames = new Map<string, string>();
   #lives = 0;
   #deed = 0;
   /** For what happens when the faults are over. */
@@ -236,7 +237,10 @@ export class Simulation {
   say(line: string): void {
     const time = (this.agenda.elapsedMs / 1000).toFixed(3).padStart(10);
     const deed = line.startsWith(' ') ? '' : `#${this.#deed} `;
-    const named = line.replace(/[0-9a-f]{16}(?![0-9a-f])/g, (id) => this.#nameOf(id));
+    // Ids are made by chance, and a trace is the same each time.
+    const named = line
+      .replace(/[0-9a-f]{16}(?![0-9a-f])/g, (id) => nameOf(id, this.#fillNames, 'fill'))
+      .replace(/(?<=job:)[0-9a-f-]{36}/g, (id) => nameOf(id, this.#jobNames, ''));
     this.trace.push(`${time} ${deed}${named}`);
   }
 
@@ -365,10 +369,10 @@ export class Simulation {
       this.broken(error instanceof Violation ? error : new Violation('no-defect', String(error)));
     }
   }
+}
 
-  #nameOf(id: string): string {
-    const name = this.#names.get(id) ?? `fill${this.#names.size + 1}`;
-    this.#names.set(id, name);
-    return name;
-  }
+function nameOf(id: string, names: Map<string, string>, kind: string): string {
+  const name = names.get(id) ?? `${kind}${names.size + 1}`;
+  names.set(id, name);
+  return name;
 }
