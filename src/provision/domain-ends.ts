@@ -23,7 +23,7 @@ export class DomainEnds {
    * was no end, as no guest can have run on their volumes.
    */
   readonly #witnessed = new Map<string, 'seen' | 'untouched'>();
-  /** Domains whose definition has changed since it was last read: their annotation may say something else by now. */
+  /** Domains that are not known as libvirt has them: their annotation may say something else. */
   readonly #unread = new Set<string>();
   /** Readings under way that nothing has overtaken yet. */
   readonly #readings = new Map<string, object>();
@@ -77,6 +77,14 @@ export class DomainEnds {
   admitted(uuid: string): void {
     this.#readings.delete(uuid);
     this.#prove(uuid, undefined);
+  }
+
+  /**
+   * The gate was shown another domain than libvirt had when it was last read. It may be a start that comes to nothing,
+   * of a definition that libvirt never keeps: what that one wants done with volumes does not count.
+   */
+  shownOtherwise(uuid: string): void {
+    this.#unread.add(uuid);
   }
 
   /** A reading begins; hand what it returns to `saw`. */

@@ -244,6 +244,9 @@ export class Reconciler {
       this.#needs.firstStarts.set(domain.uuid, domain.name);
     }
     if (seen === 'gate') for (const uuid of forgetEarlierTries(this.#needs, domain)) this.#news.forget(uuid);
+    if (seen === 'gate' && known?.origin === 'libvirt' && !isSameDomain(known.domain, domain)) {
+      this.ends.shownOtherwise(domain.uuid);
+    }
     if (seen !== undefined) {
       const origin = known?.origin === 'libvirt' && !this.ends.isGone(domain.uuid) ? 'libvirt' : seen;
       this.#remember({
@@ -272,7 +275,7 @@ export class Reconciler {
       known.origin === 'libvirt' &&
       before.goneAtMs === undefined &&
       before.startWish === known.startWish &&
-      isDeepStrictEqual(before.domain, JSON.parse(JSON.stringify(known.domain)));
+      isSameDomain(before.domain, known.domain);
     if (!isSame) this.#needs.ledger.putDomain(known);
   }
 
@@ -579,4 +582,9 @@ function isNewHere({ disks, problems }: Plan): boolean {
   const isPublished = (disk: DiskPlan) =>
     disk.action === 'none' || (disk.action === 'refuse' && disk.sealed !== undefined);
   return problems.length === 0 && disks.every((disk) => !isPublished(disk) && disk.aside === undefined);
+}
+
+/** `remembered` has been in the ledger, where what is undefined is absent. */
+function isSameDomain(remembered: Domain, domain: Domain): boolean {
+  return isDeepStrictEqual(remembered, JSON.parse(JSON.stringify(domain)));
 }

@@ -128,6 +128,16 @@ describe('a domain that is undefined', () => {
     await expectKept(world);
   });
 
+  it('keeps its volume, whatever a start that was refused right afterwards wants done with it', async () => {
+    const world = await publishedWorld("on-undefine='keep'");
+    await run(world);
+    await shutOff(world, 'ended', 'ended');
+    world.libvirt.domains.delete(uuid);
+    const another = domainXml({ ...vm1, attributes: `${DELETE} generation='2'` });
+    expect((await admitStart(world.admit, 'prepare', another)).allowed).toBe(false);
+    await expectKept(world);
+  });
+
   it('after libvirt was started anew, before anybody noticed, keeps its volume', async () => {
     const world = await publishedWorld();
     await run(world);
