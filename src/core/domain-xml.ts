@@ -7,6 +7,7 @@ import { ANNOTATION_NAMESPACE, readAnnotation, unknownElement } from './annotati
 import { ProvisionError, type Problem } from './errors.ts';
 import { quote } from './quote.ts';
 import type { Annotation, DiskSource, Domain, DomainDisk } from './request.ts';
+import { isUuid } from './uuid.ts';
 import {
   attributeOf,
   childOf,
@@ -19,7 +20,6 @@ import {
 } from './xml.ts';
 
 const KIND = { code: 'DOMAIN_XML_INVALID', what: 'domain XML' } as const;
-const UUID_PATTERN = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** False for a domain that certainly has no annotation: told without parsing, for most domains have none. */
 export function mayBeAnnotated(xml: string): boolean {
@@ -71,7 +71,7 @@ function readUuid(root: Element): string {
     );
   }
   const uuid = textOf(element).toLowerCase();
-  if (!UUID_PATTERN.test(uuid)) {
+  if (!isUuid(uuid)) {
     throw invalid('The <uuid> of the domain XML is not a UUID in the form libvirt prints.');
   }
   return uuid;

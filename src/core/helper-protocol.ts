@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import type { ErrorCode } from './errors.ts';
 import { isLvName, isVgName, RESERVED_PREFIX, targetNameMistake } from './lvm-names.ts';
+import { UUID_PATTERN } from './uuid.ts';
 import { FILL_ID_PATTERN, FORMAT_TAG_PATTERN } from './volume.ts';
 
 /** Longest request line; the largest real one is below 2 KiB. */
@@ -19,7 +20,7 @@ const SIZE_BYTES_MAX = 1024 ** 5;
 const Vg = z.string().max(127).refine(isVgName, 'is not a legal volume group name');
 const Lv = z.string().max(127).refine(isLvName, 'is not a legal logical volume name');
 const FillId = z.string().regex(FILL_ID_PATTERN);
-const DomainUuid = z.string().regex(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
+const DomainUuid = z.string().regex(UUID_PATTERN);
 /** A domain or a job (owner.ts). */
 const Owner = z.string().regex(/^(job:)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
 

@@ -1,4 +1,6 @@
-/** Whether a text is a UUID as libvirt writes it. */
+/** A UUID as libvirt writes it. */
+export const UUID_PATTERN = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
 export function isUuid(text: string): boolean {
-  return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(text);
+  return UUID_PATTERN.test(text);
 }

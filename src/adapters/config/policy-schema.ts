@@ -1,8 +1,7 @@
 /** The section `policy` of the configuration file: rules in order, and what makes no sense in them. */
 import { z } from 'zod';
+import { isUuid } from '../../core/uuid.ts';
 import { flag, leaf, listOf, oneOf, parsePrefix, size, someOf, volumeGroups } from './leaves.ts';
-
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** Text on one line. */
 function line(value: unknown): string | undefined {
@@ -11,7 +10,7 @@ function line(value: unknown): string | undefined {
 
 function uuid(value: unknown): string | undefined {
   const text = typeof value === 'string' ? value.toLowerCase() : '';
-  return UUID.test(text) ? text : undefined;
+  return isUuid(text) ? text : undefined;
 }
 
 const Rule = z.strictObject({

@@ -1,12 +1,13 @@
 /** Domains over libvirt-dbus: https://libvirt.org/html/libvirt-libvirt-domain.html for names and flags. */
 import { ProvisionError } from '../../core/errors.ts';
 import type { ShutoffReason } from '../../core/last-end.ts';
+import { isUuid } from '../../core/uuid.ts';
 import type { Domains, LibvirtDomain } from '../../provision/ports.ts';
 import type { CallLibvirt } from './calls.ts';
 import { callConnect, getProperty } from './calls.ts';
 import { saysLibvirt } from './problems.ts';
 import type { MemberOf } from './rights.ts';
-import { domainPath, UUID_PATTERN, uuidOf } from './signals.ts';
+import { domainPath, uuidOf } from './signals.ts';
 import { readBoolean, readPair, readPaths, readString } from './values.ts';
 
 export const ANNOTATION_NAMESPACE = 'urn:libvirt-volume-provisioner:domain:1';
@@ -78,7 +79,7 @@ export class LibvirtDomains implements Domains {
   async find(nameOrUuid: string): Promise<LibvirtDomain | undefined> {
     const uuid = nameOrUuid.toLowerCase();
     // A domain may be named like a UUID: who is not found by UUID is looked up by name.
-    const byUuid = UUID_PATTERN.test(uuid) ? await this.read(uuid) : undefined;
+    const byUuid = isUuid(uuid) ? await this.read(uuid) : undefined;
     if (byUuid !== undefined) return byUuid;
     const found = await ifFound(() => callConnect(this.#call, 'DomainLookupByName', 's', nameOrUuid));
     const foundUuid = uuidOf(found?.[0]);

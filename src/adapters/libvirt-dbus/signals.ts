@@ -3,6 +3,7 @@
  * sender's unique name must be the present owner of org.libvirt; and even then a signal is only a hint
  * to look again.
  */
+import { isUuid } from '../../core/uuid.ts';
 import type { LibvirtEvent, DomainChange } from '../../provision/ports.ts';
 import type { BusSignal } from './bus.ts';
 
@@ -58,10 +59,8 @@ export function domainPath(uuid: string): string {
 export function uuidOf(path: unknown): string | undefined {
   if (typeof path !== 'string' || !path.startsWith(DOMAIN_PREFIX)) return undefined;
   const uuid = path.slice(DOMAIN_PREFIX.length).replaceAll('_', '-');
-  return UUID_PATTERN.test(uuid) ? uuid : undefined;
+  return isUuid(uuid) ? uuid : undefined;
 }
-
-export const UUID_PATTERN = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 const VIR_DOMAIN_EVENT_DEFINED = 0;
 const VIR_DOMAIN_EVENT_STARTED = 2;
