@@ -73,6 +73,7 @@ export class Reconciler {
   readonly incoming: IncomingDomains;
   readonly arrivals: Arrivals;
   readonly ends: DomainEnds;
+  readonly jobs: JobEnds;
   readonly #endOfVolumes: EndOfVolumes;
   readonly #needs: ReconcileNeeds;
   readonly #queue = new Set<string>();
@@ -82,7 +83,6 @@ export class Reconciler {
   readonly #readDomains = new ReadDomains();
   readonly #later: LooksLater;
   readonly #shown: ShownVolumes;
-  readonly #jobs: JobEnds;
   /** Domains that wait for a fill of somebody else, by whose it is. */
   readonly #waiters = new Map<string, Set<string>>();
   #working: Promise<void> | undefined;
@@ -101,7 +101,7 @@ export class Reconciler {
     });
     this.ends = new DomainEnds(needs, this.incoming);
     this.#endOfVolumes = new EndOfVolumes(needs, this.ends);
-    this.#jobs = new JobEnds(needs);
+    this.jobs = new JobEnds(needs);
     needs.fills.onSettled = (record, progress) => {
       this.#fillSettled(record, progress);
       needs.reservations.lookAgain();
@@ -160,11 +160,6 @@ export class Reconciler {
     this.#needs.reservations.lookAgain();
   }
 
-  /** How jobs end. */
-  get jobs(): JobEnds {
-    return this.#jobs;
-  }
-
   get unreadable(): ReadonlySet<string> {
     return this.#unreadable;
   }
@@ -181,7 +176,7 @@ export class Reconciler {
   #fillSettled(record: FillRecord, progress: FillProgress): void {
     const { domainUuid: owner } = record;
     try {
-      this.#jobs.settled(record, progress);
+      this.jobs.settled(record, progress);
     } catch (error) {
       this.#needs.log.warn({ problem: toProblem(error), owner }, 'the end of a job is written down later');
     }
@@ -234,7 +229,7 @@ export class Reconciler {
     const { domain } = planned;
     if (isJob(domain.uuid)) {
       // It may have been cancelled since it was read.
-      if (this.#jobs.unfinished(domain.uuid) !== undefined) this.#actOnDisks(planned, undefined);
+      if (this.jobs.unfinished(domain.uuid) !== undefined) this.#actOnDisks(planned, undefined);
       return;
     }
     const known = ledger.domainOf(domain.uuid);
@@ -349,7 +344,7 @@ export class Reconciler {
     const { domainUuid: owner } = disk.seal;
     if (isJob(owner)) {
       const isArriving = this.incoming.has(domain.uuid);
-      if (!isArriving) this.#jobs.claimed(owner, disk.seal);
+      if (!isArriving) this.jobs.claimed(owner, disk.seal);
       return !isArriving;
     }
     this.#needs.ledger.removeFill(owner, disk.request.target);
@@ -476,9 +471,9 @@ export class Reconciler {
   #readJob(owner: string): Annotated | undefined {
     const { fills, log } = this.#needs;
     try {
-      const job = this.#jobs.unfinished(owner);
+      const job = this.jobs.unfinished(owner);
       if (job !== undefined) return { domain: domainOfJob(job), found: undefined, reading: {} };
-      this.#jobs.tidy(owner, fills.running);
+      this.jobs.tidy(owner, fills.running);
     } catch (error) {
       log.warn({ owner, problem: toProblem(error) }, 'could not read a job');
     }
@@ -527,7 +522,7 @@ export class Reconciler {
     for (const { location } of planned.disks) ours.add(location.pool);
     const untouched = isUntouched(planned, this.#needs.ledger.fillsOf(domain.uuid));
     this.act(planned, found === undefined ? undefined : 'libvirt');
-    if (isJob(domain.uuid)) this.#jobs.planned(planned);
+    if (isJob(domain.uuid)) this.jobs.planned(planned);
     if (found === undefined) return;
     this.ends.saw(found, reading, untouched);
     if (!isStartable(planned)) return;
