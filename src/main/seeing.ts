@@ -6,8 +6,8 @@ import type { Config } from '../adapters/config-file.ts';
 import type { Metrics } from '../adapters/metrics.ts';
 import { AUDIT_IDENTIFIER } from '../core/audit-event.ts';
 import type { Problem } from '../core/errors.ts';
-import { newCorrelationId } from '../provision/audited-verbs.ts';
 import type { AuditStore, AuditTrail, Log } from '../provision/ports.ts';
+import { briefly, newCorrelationId } from '../provision/recorded.ts';
 
 export interface Seeing {
   readonly metrics: Metrics;
@@ -27,10 +27,10 @@ export function recordDaemon(trail: AuditTrail, what: 'start' | 'stop'): void {
 }
 
 /** Without a configuration there is no ledger: the journal alone is told. */
-export async function recordRefusedConfig({ code, message }: Problem, log: Log): Promise<void> {
+export async function recordRefusedConfig(problem: Problem, log: Log): Promise<void> {
   const journal = new JournalStream({ identifier: AUDIT_IDENTIFIER, log });
   const trail = new RecordedAudit({ journal, clock: systemClock, log });
   const event = { who: 'daemon', what: 'configuration', correlationId: newCorrelationId() };
-  trail.record({ ...event, decision: 'denied', outcome: 'refused', problem: { code, message } });
+  trail.record({ ...event, decision: 'denied', outcome: 'refused', problem: briefly(problem) });
   await trail.close();
 }

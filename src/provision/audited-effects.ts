@@ -1,11 +1,8 @@
 /** What is done to volumes, written down: ports that leave an event for each effect, whoever caused it. */
 import { fillIdOf, privateName } from '../core/volume.ts';
-import type { AuditEvent } from '../core/audit-event.ts';
-import type { Problem } from '../core/errors.ts';
-import { newCorrelationId, recorded } from './audited-verbs.ts';
 import type { AuditTrail, FillWatch, Ledger, Pools, PrivateVolume, Volumes } from './ports.ts';
-
-type About = Omit<AuditEvent, 'at' | 'decision' | 'outcome' | 'problem'>;
+import type { About } from './recorded.ts';
+import { briefly, decisionOf, newCorrelationId, recorded } from './recorded.ts';
 
 /** An event for each verb of the helper that changes something. */
 export function auditedVolumes(volumes: Volumes, trail: AuditTrail): Volumes {
@@ -81,8 +78,11 @@ export function auditedFills(trail: AuditTrail): FillWatch {
           trail.record({ ...about, what: 'fill cancelled', outcome: 'done', problem: briefly(end.problem) });
           return;
         case 'failed': {
-          const decision = end.problem.code === 'POLICY_REFUSED' ? 'denied' : 'allowed';
-          trail.record({ ...about, decision, outcome: 'failed', problem: briefly(end.problem) });
+          const { problem } = end;
+          trail.record({
+            ...about,
+            ...{ decision: decisionOf(problem), outcome: 'failed', problem: briefly(problem) },
+          });
         }
       }
     },
@@ -94,8 +94,4 @@ function aboutFill({ domainUuid, fillId, location }: Parameters<FillWatch['begun
     ...{ who: `domain:${domainUuid}`, what: 'fill', volume: `${location.vg}/${location.lv}` },
     ...{ domain: domainUuid, correlationId: fillId },
   };
-}
-
-function briefly({ code, message }: Problem): AuditEvent['problem'] {
-  return { code, message };
 }

@@ -1,7 +1,4 @@
 /** What callers ask for, written down: the same verbs for one caller, with an event for each that changes something. */
-import { randomBytes } from 'node:crypto';
-import type { AuditEvent } from '../core/audit-event.ts';
-import type { ErrorCode } from '../core/errors.ts';
 import { toProblem } from '../core/errors.ts';
 import type { Job } from '../core/job-protocol.ts';
 import { isUuid } from '../core/uuid.ts';
@@ -14,60 +11,8 @@ import type {
   ImageVerbs,
   JobVerbs,
 } from './ports.ts';
-
-type About = Omit<AuditEvent, 'at' | 'decision' | 'outcome' | 'problem'>;
-
-/** What was not done because of what was asked for; everything else has failed. */
-const REFUSALS: ReadonlySet<ErrorCode> = new Set([
-  'USAGE',
-  'ANNOTATION_INVALID',
-  'DOMAIN_XML_INVALID',
-  'DISK_UNSUITABLE',
-  'POOL_UNSUITABLE',
-  'POOL_INACTIVE',
-  'POLICY_REFUSED',
-  'VOLUME_NOT_BLANK',
-  'VOLUME_OF_OTHER_DOMAIN',
-  'VOLUME_GENERATION',
-  'VOLUME_MISSING',
-  'VOLUME_STATE',
-  'FROZEN',
-  'DOMAIN_NOT_FOUND',
-  'DISK_NOT_FOUND',
-  'JOB_NOT_FOUND',
-]);
-
-/** An id for all that follows from one request. */
-export function newCorrelationId(): string {
-  return randomBytes(8).toString('hex');
-}
-
-/** Decision, outcome and problem of what has ended with an error. */
-export function failureOf(error: unknown): Pick<AuditEvent, 'decision' | 'outcome' | 'problem'> {
-  const { code, message } = toProblem(error);
-  return {
-    decision: code === 'POLICY_REFUSED' ? 'denied' : 'allowed',
-    outcome: REFUSALS.has(code) ? 'refused' : 'failed',
-    problem: { code, message },
-  };
-}
-
-/** Does it and writes down how it ended; `learned` is what only the result tells. */
-export async function recorded<T>(
-  trail: AuditTrail,
-  about: About,
-  work: () => Promise<T>,
-  learned: (result: T) => Partial<About> = () => ({}),
-): Promise<T> {
-  try {
-    const result = await work();
-    trail.record({ ...about, ...learned(result), decision: 'allowed', outcome: 'done' });
-    return result;
-  } catch (error) {
-    trail.record({ ...about, ...failureOf(error) });
-    throw error;
-  }
-}
+import type { About } from './recorded.ts';
+import { briefly, newCorrelationId, recorded } from './recorded.ts';
 
 export interface CallerVerbs {
   readonly verbs: ControlVerbs;
@@ -166,17 +111,12 @@ export function auditedGate(admit: Admit, trail: AuditTrail): Admit {
         ...(answer.allowed
           ? { decision: 'allowed', outcome: 'done' }
           : { decision: 'denied', outcome: 'refused' }),
-        ...(problem === undefined ? {} : { problem: { code: problem.code, message: problem.message } }),
+        ...(problem === undefined ? {} : { problem: briefly(problem) }),
       });
       return answer;
     } catch (error) {
-      const { code, message } = toProblem(error);
-      trail.record({
-        ...about(undefined),
-        decision: 'denied',
-        outcome: 'failed',
-        problem: { code, message },
-      });
+      const problem = briefly(toProblem(error));
+      trail.record({ ...about(undefined), decision: 'denied', outcome: 'failed', problem });
       throw error;
     }
   };

@@ -100,7 +100,7 @@ export class Fills {
       ...{ abort: new AbortController(), done: Promise.withResolvers() },
       ...{ meter: new ProgressMeter(this.#needs.clock), cancelled: undefined },
     };
-    if (this.#mustWriteBytes(entry) && !this.#hasPlaceFor(urgency)) {
+    if (writesBytes(entry.task) && !this.#hasPlaceFor(urgency)) {
       this.#end(entry, queueFull(this.#limits.queueMax));
       return;
     }
@@ -184,18 +184,13 @@ export class Fills {
     );
   }
 
-  /** Finishing and claiming take moments, and there are no more of them than volumes. */
-  #mustWriteBytes({ task }: Entry): boolean {
-    return task.from !== 'finish' && task.from !== 'claim';
-  }
-
   /** Whoever is urgent takes the place of the last one that nobody waits for; that one is tried again later. */
   #hasPlaceFor(urgency: Urgency): boolean {
     if (this.#waiting.length < this.#limits.queueMax) return true;
     if (urgency === 'patient') return false;
     const last = this.#waiting
       .map((fillId) => this.#entries.get(fillId))
-      .findLast((entry) => entry?.urgency === 'patient' && this.#mustWriteBytes(entry));
+      .findLast((entry) => entry?.urgency === 'patient' && writesBytes(entry.task));
     if (last === undefined) return false;
     this.#leaveQueue(last.record.fillId);
     this.#end(last, queueFull(this.#limits.queueMax));
@@ -225,7 +220,7 @@ export class Fills {
     const { meter, abort } = entry;
     const log = this.#logOf(entry);
     const startedMs = clock.monotonicMs();
-    const stopClock = this.#mustWriteBytes(entry) ? this.#limitTime(entry) : () => undefined;
+    const stopClock = writesBytes(entry.task) ? this.#limitTime(entry) : () => undefined;
     let failure: { readonly error: unknown } | undefined;
     try {
       this.stopIfFrozen();
@@ -323,6 +318,11 @@ export class Fills {
     entry.record = { ...entry.record, ...change, updatedAtMs: this.#needs.clock.nowMs() };
     this.#needs.ledger.putFill(entry.record);
   }
+}
+
+/** Finishing and claiming take moments, and there are no more of them than volumes. */
+export function writesBytes({ from }: FillTask): boolean {
+  return from !== 'finish' && from !== 'claim';
 }
 
 /** Why a fill ends when the daemon does, or the host is frozen: neither a failure nor a cancellation; it is taken up again later. */

@@ -1,13 +1,13 @@
 /** The recipe of a fill with others looking on: whoever counts fills, or writes down what became of them. */
 import { toProblem } from '../core/errors.ts';
 import type { FillVolume } from './fills.ts';
-import { FillsStopped } from './fills.ts';
+import { FillsStopped, writesBytes } from './fills.ts';
 import type { FillEnd, FillWatch } from './ports.ts';
 
 /** The same recipe; the watches are told in their order. */
 export function watchedFill(fillVolume: FillVolume, watches: readonly FillWatch[]): FillVolume {
   return async (record, task, run) => {
-    const writes = task.from !== 'finish' && task.from !== 'claim';
+    const writes = writesBytes(task);
     for (const watch of watches) watch.begun(record, writes);
     try {
       const sha256 = await fillVolume(record, task, {
