@@ -22,8 +22,15 @@ export async function readBody<T>(request: IncomingMessage, schema: z.ZodType<T>
   return checked(schema, parseJson(await readText(request, BODY_BYTES_MAX)));
 }
 
+/** What stands behind the question mark of the URL. */
+export function readQuery<T>({ url = '' }: IncomingMessage, schema: z.ZodType<T>): T {
+  // The host is not looked at.
+  const { searchParams } = new URL(url, 'http://control');
+  return checked(schema, Object.fromEntries(searchParams));
+}
+
 /** USAGE with all that is wrong, unless it is as the schema says. */
-export function checked<T>(schema: z.ZodType<T>, value: unknown): T {
+function checked<T>(schema: z.ZodType<T>, value: unknown): T {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const wrong = parsed.error.issues.map(

@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { z } from 'zod';
 import { JobFilter, JobRequest } from '../core/job-protocol.ts';
 import type { JobVerbs } from '../provision/ports.ts';
-import { checked, readBody, usage } from './control-body.ts';
+import { readBody, readQuery, usage } from './control-body.ts';
 
 const NO_BODY = z.strictObject({});
 
@@ -15,13 +15,11 @@ export function isAboutJobs({ url = '' }: IncomingMessage): boolean {
 export async function routeJobs(request: IncomingMessage, verbs: JobVerbs, by: string): Promise<unknown> {
   const { method = '', url = '' } = request;
   const unknown = usage(`There is no ${method} ${url}.`);
-  const { pathname, searchParams } = new URL(url, 'http://control');
+  const { pathname } = new URL(url, 'http://control');
   const [, , , id, verb, ...rest] = pathname.split('/');
   if (rest.length > 0 || id === '') throw unknown;
   if (id === undefined && method === 'POST') return verbs.start(await readBody(request, JobRequest), by);
-  if (id === undefined && method === 'GET') {
-    return verbs.jobs(checked(JobFilter, Object.fromEntries(searchParams)));
-  }
+  if (id === undefined && method === 'GET') return verbs.jobs(readQuery(request, JobFilter));
   if (id === undefined) throw unknown;
   switch (`${method} ${verb ?? ''}`) {
     case 'GET ':

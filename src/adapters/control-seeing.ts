@@ -1,14 +1,8 @@
 /** The routes of the control socket by which one sees what goes on: metrics, and who did what. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { AuditQuery } from '../core/audit-protocol.ts';
-import type { AuditVerbs } from '../provision/ports.ts';
-import { checked, usage } from './control-body.ts';
-
-/** All metrics as they are now, in words that Prometheus reads. */
-export interface MetricsText {
-  readonly contentType: string;
-  render(): Promise<string>;
-}
+import type { AuditVerbs, MetricsText } from '../provision/ports.ts';
+import { readQuery, usage } from './control-body.ts';
 
 export interface Seeing {
   readonly audit?: AuditVerbs | undefined;
@@ -29,7 +23,5 @@ export async function sendMetrics(response: ServerResponse, { metrics }: Seeing)
 export async function routeAudit(request: IncomingMessage, audit: AuditVerbs | undefined): Promise<unknown> {
   const { method = '', url = '' } = request;
   if (method !== 'GET' || audit === undefined) throw usage(`There is no ${method} ${url}.`);
-  // The host is not looked at.
-  const { searchParams } = new URL(url, 'http://localhost');
-  return audit.audit(checked(AuditQuery, Object.fromEntries(searchParams)));
+  return audit.audit(readQuery(request, AuditQuery));
 }

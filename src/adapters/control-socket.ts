@@ -109,19 +109,12 @@ async function reply(
       return;
     }
     const who = peerOf(request.socket);
-    const options = { ...all, ...all.audited?.(who) };
-    const { images, jobs } = options;
+    const callable = { ...all, ...all.audited?.(who) };
     if (isImageRead(request)) {
-      await readImage(request, response, images);
+      await readImage(request, response, callable.images);
       return;
     }
-    const isOfImages = request.url?.startsWith('/v1/images') === true;
-    const answer = isOfImages
-      ? routeImages(request, response, images)
-      : isAboutJobs(request)
-        ? routeJobs(request, jobs, who)
-        : route(request, options);
-    send(response, 200, await withinDeadline(answer));
+    send(response, 200, await withinDeadline(route(request, response, callable, who)));
   } catch (error) {
     const problem = toProblem(error);
     if (problem.code === 'INTERNAL') log.error({ err: error, url: request.url }, 'a control request failed');
@@ -131,9 +124,13 @@ async function reply(
 
 async function route(
   request: IncomingMessage,
-  { verbs, garbage, audit }: Pick<ControlSocketOptions, 'verbs' | 'garbage' | 'audit'>,
+  response: ServerResponse,
+  { verbs, images, jobs, garbage, audit }: ControlSocketOptions,
+  who: string,
 ): Promise<unknown> {
   const { method = '', url = '' } = request;
+  if (url.startsWith('/v1/images')) return routeImages(request, response, images);
+  if (isAboutJobs(request)) return routeJobs(request, jobs, who);
   if (/^\/v1\/audit(\?|$)/.test(url)) return routeAudit(request, audit);
   switch (`${method} ${url}`) {
     case 'POST /v1/provision':

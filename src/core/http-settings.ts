@@ -46,3 +46,6 @@ export interface HttpSettings {
 
 /** Where `lvp token` keeps tokens unless told otherwise. */
 export const TOKENS_FILE = '/etc/libvirt-volume-provisioner/tokens';
+
+/** What the HTTP API lives on, and what ends one day. */
+export type HttpCredential = 'server-certificate' | 'ca-certificate';

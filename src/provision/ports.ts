@@ -569,3 +569,9 @@ export interface FillWatch {
   entered(record: FillRecord, phase: 'filling' | 'verifying' | 'publishing'): void;
   ended(record: FillRecord, writes: boolean, end: FillEnd): void;
 }
+
+/** All metrics as they are now, in words that Prometheus reads. */
+export interface MetricsText {
+  readonly contentType: string;
+  render(): Promise<string>;
+}

@@ -3,7 +3,7 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { ProvisionError } from '../../core/errors.ts';
-import type { HttpSettings } from '../../core/http-settings.ts';
+import type { HttpCredential, HttpSettings } from '../../core/http-settings.ts';
 import type { TokenHash } from './token-file.ts';
 import { parseTokens } from './token-file.ts';
 
@@ -21,8 +21,6 @@ export interface KeyFiles {
   /** When the first certificate of each kind ends, as Unix time in ms; undefined where there is none. */
   readonly expiresAtMs: Readonly<Record<HttpCredential, number | undefined>>;
 }
-
-export type HttpCredential = 'server-certificate' | 'ca-certificate';
 
 type Mistakes = string[];
 

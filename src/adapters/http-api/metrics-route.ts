@@ -1,11 +1,11 @@
 /** /metrics, for Prometheus. */
 import { z } from 'zod';
 import type { HttpSettings } from '../../core/http-settings.ts';
+import type { MetricsText } from '../../provision/ports.ts';
 import type { Api } from './fastify-types.ts';
-import type { Metrics } from './routes.ts';
 import { OPEN, OR_PROBLEM } from './routes.ts';
 
-export function addMetricsRoute(app: Api, metrics: Metrics, { metricsOpenTo }: HttpSettings): void {
+export function addMetricsRoute(app: Api, metrics: MetricsText, { metricsOpenTo }: HttpSettings): void {
   const isOpenTo = (address: string) =>
     metricsOpenTo === 'everybody' || (metricsOpenTo === 'loopback' && isLoopback(address));
   app.get(

@@ -1,15 +1,17 @@
 /** What the routes of the HTTP API are made of. */
 import { z } from 'zod';
-import type { HttpSettings } from '../../core/http-settings.ts';
-import type { AuditTrail, Clock, ControlVerbs, ImageVerbs, JobVerbs, Log } from '../../provision/ports.ts';
+import type { HttpCredential, HttpSettings } from '../../core/http-settings.ts';
+import type {
+  AuditTrail,
+  Clock,
+  ControlVerbs,
+  ImageVerbs,
+  JobVerbs,
+  Log,
+  MetricsText,
+} from '../../provision/ports.ts';
 import type { IdempotentRequests } from './idempotency.ts';
-import type { HttpCredential } from './key-files.ts';
 import { CompatibleError, PROBLEM_TYPE, ProblemDetails } from './refusal.ts';
-
-export interface Metrics {
-  readonly contentType: string;
-  render(): Promise<string>;
-}
 
 export interface HttpApiOptions {
   readonly settings: HttpSettings;
@@ -23,7 +25,7 @@ export interface HttpApiOptions {
   readonly clock: Clock;
   readonly log: Log;
   /** Absent: there is no /metrics. */
-  readonly metrics?: Metrics | undefined;
+  readonly metrics?: MetricsText | undefined;
   /** Called once for each request that was answered; `route` is the pattern, so there are few of them. */
   readonly onRequest?:
     ((method: string, route: string, status: number, durationS: number) => void) | undefined;

@@ -1,10 +1,9 @@
 /** The HTTP API: requests, and until when what it and its callers prove themselves with is good. */
 import type { Registry } from 'prom-client';
 import { Counter, Gauge, Histogram } from 'prom-client';
+import type { HttpCredential } from '../../core/http-settings.ts';
 
 const BUCKETS_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
-
-export type Credential = 'server-certificate' | 'ca-certificate';
 
 export class HttpMetrics {
   readonly #requests;
@@ -41,7 +40,7 @@ export class HttpMetrics {
   }
 
   /** The first of its kind, as Unix time in ms; undefined: there is none that expires. */
-  setExpiry(credential: Credential, expiresAtMs: number | undefined): void {
+  setExpiry(credential: HttpCredential, expiresAtMs: number | undefined): void {
     if (expiresAtMs === undefined) this.#expiry.remove({ credential });
     else this.#expiry.set({ credential }, expiresAtMs / 1000);
   }
