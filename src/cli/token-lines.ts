@@ -12,8 +12,9 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
-import { serviceUserId } from '../adapters/config/credentials.ts';
+import { codeOf, serviceUserId } from '../adapters/config/credentials.ts';
 import { ProvisionError } from '../core/errors.ts';
+import { syncFolder } from './sync-folder.ts';
 
 /** None where there is no file yet. */
 export function readTokenLines(file: string): readonly string[] {
@@ -57,19 +58,6 @@ function giveToReader(file: string, staging: string): void {
   const before = statSync(file, { throwIfNoEntry: false });
   const uid = before?.uid ?? serviceUserId();
   if (uid !== undefined) chownSync(staging, uid, before?.gid ?? -1);
-}
-
-function syncFolder(path: string): void {
-  const fd = openSync(path, 'r');
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-}
-
-function codeOf(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : String(error);
 }
 
 function failed(file: string, cause: unknown): ProvisionError {

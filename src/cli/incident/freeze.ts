@@ -1,10 +1,11 @@
 /** The file that freezes a host: made and removed by root, whether the daemon runs or not. */
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { dirname, join } from 'node:path';
 import { ProvisionError } from '../../core/errors.ts';
 import type { Frozen } from '../../core/frozen.ts';
 import { formatFrozen, FROZEN_NAME, parseFrozen } from '../../core/frozen.ts';
+import { syncFolder } from '../sync-folder.ts';
 
 /** A second freeze keeps when, by whom and why the first was. */
 export function freezeHost(
@@ -57,15 +58,6 @@ function read(path: string): Frozen | undefined {
 /** The person behind sudo, as far as that says. */
 function whoAmI(): string {
   return process.env['SUDO_USER'] ?? userInfo().username;
-}
-
-function syncFolder(path: string): void {
-  const fd = openSync(path, 'r');
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
 }
 
 function asRoot<T>(configPath: string, work: () => T): T {

@@ -96,12 +96,15 @@ function partsOf(configPath: string, client: ControlClient): Parts {
       if (answer.is === 'known') return answer.value;
       throw new Error(answer.is === 'absent' ? `${argv[0] ?? ''} is not installed` : answer.why);
     };
+  let asked: ReturnType<ControlClient['domains']> | undefined;
+  // The daemon reads the XML of each for that: once for both.
+  const domains = () => (asked ??= client.domains());
   return {
     'config.yaml': () => readFileSync(configPath, 'utf8'),
     'frozen.txt': () => readFileSync(join(dirname(configPath), FROZEN_NAME), 'utf8'),
-    'domains.json': async () => json(await client.domains()),
+    'domains.json': async () => json(await domains()),
     'plans.json': async () => {
-      const names = (await client.domains()).slice(0, DOMAINS_MAX).map(({ uuid }) => uuid);
+      const names = (await domains()).slice(0, DOMAINS_MAX).map(({ uuid }) => uuid);
       const plans: unknown[] = [];
       for (const name of names) plans.push(await client.explain(name));
       return json(plans);
@@ -115,7 +118,7 @@ function partsOf(configPath: string, client: ControlClient): Parts {
       command('vgs', '--readonly', '--reportformat', 'json', '-o', '+vg_tags', ...groups())(),
     'domain-list.txt': command('virsh', '--readonly', 'list', '--all', '--uuid', '--name'),
     'journal.txt': command('journalctl', '--no-pager', '-o', 'short-iso-precise', '-n', '10000', ...UNITS),
-    'audit.json': () => ownVerb('audit'),
+    'audit.json': async () => json(await client.audit({})),
     'doctor.json': async () => json(await examineHost(configPath, client, false)),
     'units.txt': command(
       'systemctl',
@@ -134,16 +137,6 @@ function partsOf(configPath: string, client: ControlClient): Parts {
     'version-kernel.txt': command('uname', '-a'),
     'packages.txt': command('dpkg-query', '-W', 'libvirt*', 'qemu-system*', 'lvm2', 'systemd'),
   };
-}
-
-/** A verb of lvp that this version may have. */
-async function ownVerb(verb: string): Promise<string> {
-  const { execa } = await import('execa');
-  const words = [process.argv[1] ?? '', verb, '--json'];
-  const options = { timeout: PART_TIME_MAX_MS / 2, maxBuffer: PART_CHARS_MAX, reject: false } as const;
-  const { stdout, exitCode } = await execa(process.execPath, words, options);
-  if (exitCode === 0) return stdout;
-  throw new Error(`lvp ${verb} ended with ${exitCode ?? 'a signal'}; journal.txt has what was logged`);
 }
 
 async function within(ask: () => Promise<string> | string): Promise<string> {

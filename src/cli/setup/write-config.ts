@@ -1,22 +1,12 @@
 /** The files that `lvp setup` makes: tried out in a folder of their own first, then moved into their places. */
-import {
-  chmodSync,
-  chownSync,
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  renameSync,
-  rmSync,
-  statSync,
-} from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { stringify } from 'yaml';
 import type { LoadedConfig } from '../../adapters/config-file.ts';
 import { loadConfig } from '../../adapters/config-file.ts';
 import { ProvisionError } from '../../core/errors.ts';
+import { syncFolder } from '../sync-folder.ts';
 import type { Answers } from './answers.ts';
 
 const EXAMPLE = '/usr/share/doc/libvirt-volume-provisioner/examples/config.yaml';
@@ -89,13 +79,4 @@ function write(path: string, text: string, mode: number): void {
   writeFileSync(path, text, { mode: 0o600, flush: true, flag: 'wx' });
   // Whatever the administrator's umask is: the service must be able to read it.
   chmodSync(path, mode);
-}
-
-function syncFolder(path: string): void {
-  const fd = openSync(path, 'r');
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
 }
