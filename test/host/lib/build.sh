@@ -12,7 +12,7 @@ versitygw_go_version=1.26.8
 versitygw_path() { echo "$state/versitygw-$(echo "$versitygw_version $versitygw_go_version" | short_hash)"; }
 # tree_path [RELEASE]
 tree_path() {
-  echo "$state/tree-${1:-$debian_release}-$(cat "$here/host-packages" "$here/lib/versions.sh" "$here/lib/tree.sh" | short_hash)"
+  echo "$state/tree-${1:-$debian_release}-$(cat "$here/host-packages" "$here"/lib/{versions.sh,tree.sh,quick-clock.c} | short_hash)"
 }
 
 # build [RELEASE]: what hosts of that release need besides what all need.
@@ -44,6 +44,7 @@ build_all() {
   # Whoever had the lock before us may have built it.
   [ ! -d "$tree" ] || [ ! -e "$versitygw" ] || return 0
   need_packages ca-certificates debian-archive-keyring mmdebstrap
+  command -v gcc >/dev/null || need_packages gcc
   { [ -e "$minio" ] && [ -e "$versitygw" ]; } || command -v go >/dev/null || need_packages golang-go
   # Compiling and unpacking overlap well: the S3 servers take minutes.
   local servers_build=
