@@ -1,9 +1,11 @@
 /**
- * Something is wrong on a host: it is frozen, looked at, gets new keys, and goes on where it was. Later its
- * configuration and state are lost, and come back from a backup.
+ * Something is wrong on a host: it is frozen, looked at, gets new keys, and goes on where it was. Later the
+ * whole host is lost, and a fresh one is given its backup.
  */
+import { copyFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { collectLogsOnFailure, Host } from './host.ts';
 import {
   beginSlowFill,
   define,
@@ -24,22 +26,43 @@ const HOOK = `/etc/libvirt/hooks/qemu.d/50-${NAME}`;
 describe('an incident', () => {
   const { host, folder } = useProvisionedHost('incident');
   let fillId: string | undefined;
+  let fresh: Host | undefined;
   const sh = async (script: string): Promise<string> => (await host().sh(script)).stdout;
   /** What whoever presses start is told; undefined if the domain may start. */
-  async function refusal(name: string): Promise<string | undefined> {
-    const { exitCode, stderr } = await host().sh(`virsh dumpxml ${name} | ${HOOK} ${name} prepare begin -`, {
+  async function refusal(name: string, on = host()): Promise<string | undefined> {
+    const { exitCode, stderr } = await on.sh(`virsh dumpxml ${name} | ${HOOK} ${name} prepare begin -`, {
       reject: false,
     });
     return exitCode === 0 ? undefined : stderr;
   }
 
+  /** The HTTP API with every file that it can have; a caller's token as a header, and the authority, in /mnt/shared. */
+  async function offerHttp(): Promise<void> {
+    await sh(
+      `umask 077; cd /etc/minio-test; install -d -o ${NAME} ${ETC}/tls
+       install -o ${NAME} -m 600 certs/private.key ${ETC}/tls/server.key
+       install -m 644 certs/public.crt ca.pem ${ETC}/tls; cp ca.pem /mnt/shared
+       (echo 'http:'; echo '  listen: 127.0.0.1:8080'; echo '  tokens_file: ${ETC}/tokens'
+        echo '  tls:'; echo '    cert_file: ${ETC}/tls/public.crt'; echo '    key_file: ${ETC}/tls/server.key'
+        echo '    client_ca_file: ${ETC}/tls/ca.pem'
+        echo '  identities: [{token: ci, verbs: [read]}]') >>${ETC}/config.yaml
+       printf 'X-API-Token: ' >/mnt/shared/header; lvp token create ci >>/mnt/shared/header
+       systemctl restart ${NAME}`,
+    );
+  }
+
   beforeAll(async () => {
+    await offerHttp();
     await putRandomImages(host(), folder(), { 'small.raw': 5, 'slow.raw': SLOW_IMAGE_BYTES >> 20 });
     await define(host(), { name: 'web', image: 'small.raw' });
     await published(host(), 'web');
     await beginSlowFill(host(), { name: 'during', image: 'slow.raw' });
     fillId = (await statusOf(host(), 'during')).volumes[0]?.fillId;
   });
+
+  // Before the host whose network it is in.
+  afterAll(() => new Host('incident-fresh').down());
+  collectLogsOnFailure(() => fresh);
 
   it('is frozen: no annotated domain starts, with the daemon and without it, and fills keep what they have', async () => {
     expect(await refusal('web')).toBeUndefined();
@@ -92,17 +115,44 @@ describe('an incident', () => {
     );
   });
 
-  it('that took configuration and state with it is made good from a backup', async () => {
-    await sh(
-      `lvp backup --output /root/lvp.tar.gz; systemctl stop ${NAME}
-       find ${ETC} /var/lib/${NAME} -mindepth 1 -delete`,
+  // What is left of the old host is the store in it, and nothing else of it is asked.
+  it('that took the host with it is made good from a backup, on one that never had anything', async () => {
+    await sh(`lvp backup --output /mnt/shared/lvp.tar.gz; virsh dumpxml web >/mnt/shared/web.xml`);
+    await sh(`virsh dumpxml during >/mnt/shared/during.xml; systemctl stop ${NAME} ${NAME}-helper.socket`);
+    const other = await Host.up('incident-fresh', { installed: true, peer: host() });
+    fresh = other;
+    for (const file of ['lvp.tar.gz', 'web.xml', 'during.xml', 'header', 'ca.pem'])
+      await copyFile(join(host().sharedDir, file), join(other.sharedDir, file));
+    const there = async (script: string): Promise<string> => (await other.sh(script)).stdout;
+    // Somebody else's volume has the name that the ledger knows as a finished one of ours.
+    const foreign = await there(
+      `sed -i 's/ minio.test//; /incident$/s/$/ minio.test/' /etc/hosts; systemctl stop minio
+       lvcreate --quiet --yes --name during --size 8M vg0 >/dev/null
+       dd if=/dev/urandom of=/dev/vg0/during bs=1M count=8 oflag=direct status=none; virsh pool-refresh guests >/dev/null
+       sha256sum </dev/vg0/during`,
     );
-    await sh(`lvp restore /root/lvp.tar.gz && lvp config check && systemctl start ${NAME}`);
-    for (const name of ['web', 'during']) {
-      await published(host(), name);
-      expect(await refusal(name)).toBeUndefined();
-    }
-    await define(host(), { name: 'after', image: 'small.raw' });
-    await expectFilled(host(), 'after', join(folder(), 'small.raw'));
+    await there(
+      `for name in web during; do virsh define /mnt/shared/$name.xml; done
+       lvp restore /mnt/shared/lvp.tar.gz && lvp config check && systemctl start ${NAME}`,
+    );
+    // What the ledger says of volumes that are not here is not believed, and not made true unasked either.
+    for (const name of ['web', 'during'])
+      expect(await refusal(name, other)).toMatch(/VOLUME_MISSING|is gone/);
+    expect(await privateVolumes(other)).toEqual([]);
+    expect(await there('sha256sum </dev/vg0/during')).toBe(foreign);
+    expect((await there('lvs --noheadings -o lv_tags vg0/during')).trim()).toBe('');
+    // Asked for, it is made with the keys and the authority that came with the backup.
+    await there('lvp retry web');
+    await expectFilled(other, 'web', join(folder(), 'small.raw'));
+    expect(await refusal('web', other)).toBeUndefined();
+    // So do certificate, key, authority and tokens of the HTTP API; whom it has not let in stays out.
+    const ask = (header: string) =>
+      there(
+        `curl --silent --output /dev/null --write-out '%{http_code}' --cacert /mnt/shared/ca.pem \
+           --connect-to minio.test:8080:127.0.0.1:8080 --header ${header} https://minio.test:8080/api/v1/domains/web`,
+      );
+    expect([await ask('@/mnt/shared/header'), await ask('X-API-Token:ci.x')]).toEqual(['200', '401']);
+    // The story goes on where it was.
+    expect(await there('lvp audit --who uid:0')).toMatch(/incident freeze/);
   });
 });
