@@ -11,6 +11,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CHECKOUT, program } from '../../packaging/runtime-packages.ts';
 import type { Report } from '../../src/doctor/finding.ts';
 import { collectLogsOnFailure, eventually, Host } from './host.ts';
+import { DAEMON_RESTRICTIONS, HELPER_RESTRICTIONS, tried } from './privileges.ts';
 import {
   define,
   deviceDigest,
@@ -153,6 +154,17 @@ describe('the package', () => {
         'NoNewPrivs:\t1',
       ].join('\n'),
     );
+  });
+
+  it.each([
+    [NAME, DAEMON_RESTRICTIONS, 15],
+    [`${NAME}-helper`, HELPER_RESTRICTIONS, 40],
+  ] as const)('keeps %s from what it does not need, line by line', async (name, restrictions, threshold) => {
+    const { unit, done } = await tried(host(), name, restrictions);
+    const all = [...new Set(Object.values(restrictions).flat())].sort();
+    const sorted = Object.entries(done).map(([without, attempts]) => [without, attempts.toSorted()]);
+    expect(Object.fromEntries(sorted)).toEqual({ '': [], ...restrictions, all });
+    await expect(sh(`systemd-analyze security --threshold=${threshold} ${unit}.service`)).rejects.toThrow();
   });
 
   it('is upgraded during a fill, which ends well', async () => {
