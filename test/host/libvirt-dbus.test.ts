@@ -299,7 +299,7 @@ describe('rights', () => {
     const opened = 'org.libvirt.Connect DomainDefineXML';
     expect(others).toContain(opened);
     await host.sh(
-      `sed -i 's/^.*send_member="ListDomains".*$/&\n&/;T;s/ListDomains/DomainDefineXML/' /usr/share/dbus-1/system.d/probe.conf
+      `sed -i '/ListDomains/{p;s//DomainDefineXML/}' /usr/share/dbus-1/system.d/probe.conf
        systemctl reload dbus`,
     );
     expect(await throughTo([opened])).toMatch(/^org\.libvirt\.Connect DomainDefineXML: .+/);
