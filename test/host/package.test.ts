@@ -102,8 +102,9 @@ describe('the package', () => {
     await sh(
       `. /etc/minio-test/env; umask 077; cd /root; install -m 644 /etc/minio-test/ca.pem /etc/${NAME}/ca.pem
        printf %s "$MINIO_ROOT_USER" >access; printf %s "$MINIO_ROOT_PASSWORD" >secret
+       printf '%s\n' '- {name: strangers, domains: ["x-*"], allow: false}' '- {name: ours, images: [images/]}' >rules.yaml
        lvp setup --endpoint https://minio.test:9000 --ca-file /etc/${NAME}/ca.pem --bucket images --volume-group vg0 \
-         --access-key-file access --secret-key-file secret
+         --access-key-file access --secret-key-file secret --policy-file rules.yaml
        shred --remove access secret
        # As much as can be said, for whoever looks for keys in it below.
        echo 'log: {level: trace}' >>/etc/${NAME}/config.yaml; systemctl restart ${DAEMON}`,
@@ -112,6 +113,10 @@ describe('the package', () => {
     await published(host(), 'main');
     expect(await deviceDigest(host(), '/dev/vg0/main')).toBe(await expectedDigest(image, 'raw'));
     await gate('main');
+    expect(await sh('lvp explain main')).toMatch(/policy: .*\bours\b/);
+    await define(host(), { name: 'x-1', image: 'image.raw' });
+    expect(await sh('lvp explain x-1')).toMatch(/policy: .*\bstrangers\b/);
+    await sh('virsh undefine x-1');
     const { stdout: report } = await host().sh('lvp doctor --json', { reject: false });
     const { findings } = JSON.parse(report) as Report;
     // The one that is refused on purpose is no sign of health.
