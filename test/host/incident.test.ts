@@ -175,8 +175,14 @@ describe('an incident', () => {
        lvp restore /mnt/shared/lvp.tar.gz && lvp config check && systemctl start ${NAME}`,
     );
     // What the ledger says of volumes that are not here is not believed, and not made true unasked either.
-    for (const name of ['web', 'during'])
-      expect(await refusal(name, other)).toMatch(/VOLUME_MISSING|is gone/);
+    for (const name of ['web', 'during']) {
+      await eventually(`${name} is refused for that`, async () => {
+        const why = await refusal(name, other);
+        expect(why).toBeDefined();
+        // On a busy machine the gate may hear too late of it.
+        return why?.includes('is gone') === true ? true : undefined;
+      });
+    }
     expect(await privateVolumes(other)).toEqual([]);
     expect(await there('sha256sum </dev/vg0/during')).toBe(foreign);
     expect((await there('lvs --noheadings -o lv_tags vg0/during')).trim()).toBe('');

@@ -122,7 +122,11 @@ describe('the package', () => {
     // The one that is refused on purpose is no sign of health.
     const broken = findings.filter(({ id, severity }) => severity === 'fail' && id !== 'health.volumes');
     expect(broken).toEqual([]);
-    await expect(gate('other')).rejects.toThrow(/VOLUME_NOT_BLANK|not blank/i);
+    // On a busy machine the gate may hear too late of it.
+    await eventually('the other is refused for what it is', async () => {
+      const why = await gate('other').then(() => expect.fail('it may start'), String);
+      return why.includes('not blank') ? true : undefined;
+    });
   });
 
   // docs/operate.md, "Encrypted keys"
