@@ -5,6 +5,7 @@
 import { copyFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Report } from '../../src/doctor/finding.ts';
 import type { WithoutRequest } from '../../src/cli/incident/without-request.ts';
 import { collectLogsOnFailure, eventually, Host } from './host.ts';
 import {
@@ -107,8 +108,12 @@ describe('an incident', () => {
     await sh(`systemctl start ${NAME}`);
     expect(await refusal('web')).toMatch(/frozen.*ticket 4711.*lvp incident thaw/);
     expect(await privateVolumes(host())).toEqual([`lvp-fill-${fillId}`]);
-    const { stdout: report } = await host().sh('lvp doctor --json', { reject: false });
-    expect(report).toMatch(/"id": *"health.frozen"/);
+    const { stdout } = await host().sh('lvp doctor --json', { reject: false });
+    const { findings } = JSON.parse(stdout) as Report;
+    const severityOf = (id: string) => findings.find((finding) => finding.id === id)?.severity;
+    expect(severityOf('health.frozen')).toBe('warn');
+    for (const id of ['http.key', 'http.tokens', 'http.tokens-rotated', 'http.certificates'])
+      expect([id, severityOf(id)]).toEqual([id, 'ok']);
   });
 
   it('is reported, without a secret', async () => {
