@@ -32,6 +32,7 @@ export const addSetup: AddVerb = (program, finish) => {
     .option('--ca-file <file>', "certificate authority of MinIO (PEM), if it is not one of the system's")
     .option('--bucket <name>', 'bucket with the images')
     .option('--volume-group <vg...>', 'volume groups in which volumes may be made')
+    .option('--policy-file <file>', 'rules of who gets what (YAML), if not every domain may have all of it')
     .option('--replace', 'also if there is a configuration; it is kept as config.yaml.old')
     .option('--no-start', 'only write the files')
     .option('--config <path>', 'the file to write; credentials go beside it', CONFIG_PATH);

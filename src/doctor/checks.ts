@@ -4,6 +4,7 @@ import { CREDENTIAL_CHECKS } from './checks/credentials.ts';
 import { FILE_CHECKS } from './checks/files.ts';
 import { HEALTH_CHECKS } from './checks/health.ts';
 import { HOOK_CHECKS } from './checks/hook.ts';
+import { HTTP_CHECKS } from './checks/http-api.ts';
 import { JOURNAL_CHECKS } from './checks/journal.ts';
 import { LIBVIRT_CHECKS } from './checks/libvirt.ts';
 import { LVM_CHECKS } from './checks/lvm.ts';
@@ -19,6 +20,7 @@ export const CHECKS: readonly Check[] = [
   ...FILE_CHECKS,
   ...CREDENTIAL_CHECKS,
   ...TRANSPORT_CHECKS,
+  ...HTTP_CHECKS,
   ...STORE_CHECKS,
   ...LIBVIRT_CHECKS,
   ...LVM_CHECKS,

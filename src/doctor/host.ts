@@ -27,7 +27,20 @@ interface Revealing {
 /** What the doctor looks at of the program's configuration. */
 export interface ConfigFacts {
   /** Absent: there is no HTTP API. */
-  readonly http?: { readonly port: number; readonly tls?: object | undefined } | undefined;
+  readonly http?:
+    | {
+        readonly port: number;
+        /** Paths. */
+        readonly tls?:
+          | {
+              readonly certFile: string;
+              readonly keyFile: string;
+              readonly clientCaFile?: string | undefined;
+            }
+          | undefined;
+        readonly tokensFile?: string | undefined;
+      }
+    | undefined;
   readonly minio: {
     readonly endpoint: URL;
     readonly buckets: readonly string[] | undefined;

@@ -128,6 +128,8 @@ describe('lvp restore', () => {
     expect(readFileSync(join(folder, 'pki', 'ca.pem'), 'utf8')).toBe('CA');
     const modes = [etc('credentials'), etc('credentials/minio-secret-key'), ledgerPath(), configPath];
     expect(modes.map((path) => statSync(path).mode & 0o777)).toEqual([0o700, 0o600, 0o600, 0o640]);
+    // The service, which is in its group where there is one, goes through to what the configuration names.
+    expect(statSync(join(folder, 'pki')).mode & 0o777).toBe(0o750);
   });
 
   it('frees the ledger of what would be done because of old news', async () => {

@@ -16,7 +16,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ControlSocket } from '../../src/adapters/control-socket.ts';
 import { serveControl } from '../../src/adapters/control-socket.ts';
 import { openLedger } from '../../src/adapters/ledger.ts';
-import { FakeGarbageVerbs, FakeImageVerbs, FakeJobVerbs, FakeVerbs, silent } from './fake-verbs.ts';
+import { withoutRequest } from '../../src/cli/incident/without-request.ts';
+import { FakeGarbageVerbs, FakeImageVerbs, FakeJobVerbs, FakeVerbs, JOB, silent, WEB } from './fake-verbs.ts';
 
 const lvpPath = new URL('../../src/cli.ts', import.meta.url).pathname;
 
@@ -103,10 +104,32 @@ describe('lvp incident', () => {
       expect(texts.filter((text) => text.includes(secret))).toEqual([]);
     }
     expect(readFileSync(join(inside, 'domains.json'), 'utf8')).toContain('web1');
+    expect(readFileSync(join(inside, 'jobs.json'), 'utf8')).toContain('web2-root');
     expect(readFileSync(join(inside, 'plans.json'), 'utf8')).toContain('is being filled');
     expect(readFileSync(join(inside, 'config.yaml'), 'utf8')).toContain(`${folder}/named-key`);
     expect(JSON.parse(readFileSync(join(inside, 'ledger.json'), 'utf8'))).toMatchObject({ fills: [] });
     expect(readFileSync(join(inside, 'index.json'), 'utf8')).toContain('frozen.txt');
+  });
+
+  it('names domains without an annotation, and volumes that belong to none and to no job', () => {
+    const plain = '9d3a4b1c-0000-4000-8000-0000000000ff';
+    const listed = ` ${WEB.uuid}   web1\n ${plain}   plain one\n\n`;
+    const tags = (owner: string) =>
+      `mine,lvp:filling,lvp:fill:${'a'.repeat(16)},lvp:target:x,lvp:domain:${owner}`;
+    const row = (name: string, lv_tags: string) => ({
+      ...{ vg_name: 'vg0', lv_name: name, lv_uuid: `id-${name}`, lv_size: '4.00m', lv_tags },
+    });
+    const lv = [
+      row('web1-root', tags(WEB.uuid)),
+      row('web2-root', tags(`job:${JOB.id}`)),
+      ...[row('swap', ''), row('orphan', tags(plain)), row('unclear', 'lvp:ready')],
+      row('forgotten', tags(`job:${plain}`)),
+    ];
+    const found = withoutRequest(listed, JSON.stringify({ report: [{ lv }] }), [WEB], [JOB]);
+    expect(found.domains).toEqual([{ uuid: plain, name: 'plain one' }]);
+    expect(found.volumes.map(({ volume }) => volume)).toEqual(
+      ['swap', 'orphan', 'unclear', 'forgotten'].map((name) => `vg0/${name}`),
+    );
   });
 
   it('says where there is nothing to freeze', async () => {

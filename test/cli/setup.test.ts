@@ -6,6 +6,7 @@ import { chmod, mkdir, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'n
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { execa } from 'execa';
+import { parse } from 'yaml';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { FakeS3 } from '../adapters/fake-s3.ts';
 import { answerError, startFakeS3 } from '../adapters/fake-s3.ts';
@@ -79,6 +80,21 @@ describe('lvp setup', () => {
       reject: false,
     });
     expect(check).toMatchObject({ exitCode: 0, stderr: '' });
+  });
+
+  it('takes rules along, also out of a configuration, and none that the daemon would not take', async () => {
+    const rules = join(folder, 'rules.yaml');
+    await writeFile(rules, 'policy:\n  - name: web\n    domains: [web*]\n    size_max: 10GiB\n');
+    expect((await setup({ 'policy-file': rules })).exitCode).toBe(0);
+    const { policy } = parse((await made())['640 config.yaml'] ?? '') as { policy: unknown };
+    expect(policy).toEqual([{ name: 'web', domains: ['web*'], size_max: '10GiB' }]);
+    await writeFile(rules, '- name: web\n  volume_groups: [vg9]\n- {name: x, colour: red}\n');
+    const { exitCode, stderr } = await setup({ 'policy-file': rules }, '--replace');
+    expect(exitCode).not.toBe(0);
+    expect(stderr).toMatch(/colour: there is no such key[^]*policy\.0\.volume_groups[^]*Nothing was written/);
+    await writeFile(rules, 'policy: [');
+    expect((await setup({ 'policy-file': rules }, '--replace')).stderr).toContain('rules.yaml is no YAML');
+    expect((await made())['640 config.yaml.old']).toBeUndefined();
   });
 
   it('tells programs what it has done', async () => {

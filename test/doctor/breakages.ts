@@ -4,6 +4,7 @@ import { CREDENTIALS } from './breakages/credentials.ts';
 import { FILES } from './breakages/files.ts';
 import { HEALTH } from './breakages/health.ts';
 import { HOOKS } from './breakages/hook.ts';
+import { HTTP } from './breakages/http-api.ts';
 import { JOURNAL } from './breakages/journal.ts';
 import { LIBVIRT } from './breakages/libvirt.ts';
 import { LVM } from './breakages/lvm.ts';
@@ -17,6 +18,7 @@ export const BREAKAGES: readonly Breakage[] = [
   ...FILES,
   ...CREDENTIALS,
   ...TRANSPORT,
+  ...HTTP,
   ...STORE,
   ...LIBVIRT,
   ...LVM,

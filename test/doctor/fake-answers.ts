@@ -20,7 +20,7 @@ const SANDBOX: Unit = {
   ...{ ProtectKernelModules: 'yes', ProtectKernelLogs: 'yes', ProtectKernelTunables: 'yes' },
   ...{ ProtectControlGroups: 'yes', ProtectHostname: 'yes', LockPersonality: 'yes' },
   ...{ RestrictNamespaces: 'yes', RestrictRealtime: 'yes', RestrictSUIDSGID: 'yes', UMask: '0077' },
-  ...{ MemoryMax: '1073741824', TasksMax: '128', LimitCORE: '0', LimitNOFILE: '4096' },
+  ...{ MemoryMax: '1073741824', TasksMax: '128', LimitCORE: '1', LimitNOFILE: '4096' },
   ...{ StandardOutput: 'journal', StandardError: 'inherit' },
 };
 

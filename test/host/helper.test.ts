@@ -110,6 +110,18 @@ describe('the socket', () => {
     ).rejects.toThrow(/PermissionError/);
   });
 
+  // It asks the kernel who calls, and does not rely on what the file lets in.
+  it('answers nobody else, if others can reach it all the same', async () => {
+    const askAs = (user: string): Promise<string> =>
+      sh(
+        `chmod 666 ${SOCKET}; cp /root/ask.py /tmp; chmod 644 /tmp/ask.py
+         echo '{"verb":"list"}' | setpriv --reuid ${user} --regid ${user} --clear-groups python3 /tmp/ask.py 2>/dev/null || true
+         chmod 600 ${SOCKET}`,
+      );
+    expect(await askAs('daemon')).toBe('');
+    expect(await askAs(USER)).toContain('"ok":true');
+  });
+
   it('refuses what is no request', async () => {
     expect(await ask({ verb: 'remove', vg: 'vg1', lv: 'x' })).toMatchObject({
       ok: false,

@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import {
+  chmodSync,
   closeSync,
   existsSync,
   fchmodSync,
@@ -39,6 +40,8 @@ interface Placing {
   readonly to: string;
   readonly mode: number;
   readonly owner: 'root' | 'group' | 'service';
+  /** Whose its folder becomes if it has to be made: `reached` is root's, and the service may go through it. */
+  readonly folder: 'root' | 'reached' | 'service';
 }
 
 /** Returns the manifest and what was written. */
@@ -99,25 +102,29 @@ function placingOf(entry: Entry, folder: string, configPath: string, settings: u
   const from = join(folder, entry.name);
   switch (entry.kind) {
     case 'config':
-      return { from, to: configPath, mode: 0o640, owner: 'group' };
+      return { from, to: configPath, mode: 0o640, owner: 'group', folder: 'reached' };
     case 'credential': {
       const to = join(dirname(configPath), 'credentials', entry.credential ?? entry.name);
-      return { from, to, mode: 0o600, owner: 'root' };
+      return { from, to, mode: 0o600, owner: 'root', folder: 'root' };
     }
     case 'ledger':
-      return { from, to: join(stateDirOf(settings), 'ledger.db'), mode: 0o600, owner: 'service' };
+      return {
+        ...{ from, to: join(stateDirOf(settings), 'ledger.db'), mode: 0o600 },
+        ...{ owner: 'service', folder: 'service' },
+      };
     case 'named': {
       const { path = '' } = entry;
       if (!namedFiles(settings).includes(path)) throw refused(`Its configuration names no file ${path}.`);
-      return { from, to: path, mode: entry.mode & ~0o022, owner: entry.ofService ? 'service' : 'root' };
+      const owner = entry.ofService ? 'service' : 'root';
+      return { from, to: path, mode: entry.mode & ~0o022, owner, folder: 'reached' };
     }
   }
 }
 
 /** Made beside its place, so that whatever stood there is replaced as a whole, and a link is not followed. */
-function place({ from, to, mode, owner }: Placing): void {
-  const isNew = mkdirSync(dirname(to), { recursive: true, mode: 0o700 }) !== undefined;
+function place({ from, to, mode, owner, folder }: Placing): void {
   const service = serviceIds();
+  makeFolder(dirname(to), folder, service);
   const staged = `${to}.restore-${process.pid}`;
   rmSync(staged, { force: true });
   writeFileSync(staged, readFileSync(from), { flag: 'wx', mode: 0o600 });
@@ -126,18 +133,34 @@ function place({ from, to, mode, owner }: Placing): void {
     if (owner === 'service' && service !== undefined) fchownSync(fd, service.uid, service.gid);
     // The folder of the configuration belongs to the group that has to read it.
     if (owner === 'group') fchownSync(fd, statSync(dirname(to)).uid, statSync(dirname(to)).gid);
+    // A group of that name may not be here, or be another one: who has to read it is the service.
+    if (owner === 'root' && (mode & 0o044) === 0o040 && service !== undefined) fchownSync(fd, 0, service.gid);
     fchmodSync(fd, mode);
     fsyncSync(fd);
   } finally {
     closeSync(fd);
   }
-  if (isNew && owner === 'service' && service !== undefined) chownSync(dirname(to), service.uid, service.gid);
   // The log of an earlier ledger must not be taken for this one's.
   for (const suffix of ['-wal', '-shm']) rmSync(`${to}${suffix}`, { force: true });
   renameSync(staged, to);
 }
 
-function serviceIds(): { readonly uid: number; readonly gid: number } | undefined {
+/** What is missing of a path; a host that never had it must let the service reach what it names in its configuration. */
+function makeFolder(path: string, of: Placing['folder'], service: Ids | undefined): void {
+  if (existsSync(path)) return;
+  makeFolder(dirname(path), of, service);
+  mkdirSync(path, { mode: 0o700 });
+  if (of !== 'root' && service !== undefined)
+    chownSync(path, of === 'service' ? service.uid : 0, service.gid);
+  chmodSync(path, of === 'reached' ? 0o750 : 0o700);
+}
+
+interface Ids {
+  readonly uid: number;
+  readonly gid: number;
+}
+
+function serviceIds(): Ids | undefined {
   const lines = readFileSync('/etc/passwd', 'utf8').split('\n');
   const fields = lines.find((line) => line.startsWith(`${SERVICE_USER}:`))?.split(':');
   return fields === undefined ? undefined : { uid: Number(fields[2]), gid: Number(fields[3]) };

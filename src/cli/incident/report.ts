@@ -12,12 +12,14 @@ import { programVersion } from '../../adapters/program-version.ts';
 import { ProvisionError } from '../../core/errors.ts';
 import { FROZEN_NAME } from '../../core/frozen.ts';
 import { GarbageReport } from '../../core/garbage-protocol.ts';
+import { Jobs, JOBS_PER_PAGE_MAX } from '../../core/job-protocol.ts';
 import { stateDirOf } from '../backup/make.ts';
 import { namedFiles } from '../backup/manifest.ts';
 import { packFolder } from '../backup/tar.ts';
 import type { ControlClient } from '../control-client.ts';
 import { examineHost } from '../doctor-host.ts';
 import { knownSecrets, redact } from './redact.ts';
+import { withoutRequest } from './without-request.ts';
 
 const PART_TIME_MAX_MS = 60_000;
 const PART_CHARS_MAX = 4 * 2 ** 20;
@@ -96,9 +98,13 @@ function partsOf(configPath: string, client: ControlClient): Parts {
       if (answer.is === 'known') return answer.value;
       throw new Error(answer.is === 'absent' ? `${argv[0] ?? ''} is not installed` : answer.why);
     };
-  let asked: ReturnType<ControlClient['domains']> | undefined;
-  // The daemon reads the XML of each for that: once for both.
-  const domains = () => (asked ??= client.domains());
+  // Each is asked for once, however many parts want it: for the domains the daemon reads the XML of each.
+  const domains = once(() => client.domains());
+  const jobs = once(() => client.call(Jobs, 'GET', `/v1/jobs?limit=${JOBS_PER_PAGE_MAX}`));
+  const volumes = once(() =>
+    command('lvs', '--readonly', '--reportformat', 'json', '-o', LV_COLUMNS, ...groups())(),
+  );
+  const list = once(command('virsh', '--readonly', 'list', '--all', '--uuid', '--name'));
   return {
     'config.yaml': () => readFileSync(configPath, 'utf8'),
     'frozen.txt': () => readFileSync(join(dirname(configPath), FROZEN_NAME), 'utf8'),
@@ -109,14 +115,16 @@ function partsOf(configPath: string, client: ControlClient): Parts {
       for (const name of names) plans.push(await client.explain(name));
       return json(plans);
     },
-    // Domains and volumes without a request, and what else nobody accounts for.
+    'jobs.json': async () => json(await jobs()),
+    'without-request.json': async () =>
+      json(withoutRequest(await list(), await volumes(), await domains(), (await jobs()).jobs)),
+    // Of ours, what nobody accounts for.
     'left-over.json': async () => json(await client.call(GarbageReport, 'POST', '/v1/gc', { dryRun: true })),
     'ledger.json': () => json(dumpLedger(join(stateDirOf(settings()), 'ledger.db'), ROWS_MAX)),
-    'volumes.json': async () =>
-      command('lvs', '--readonly', '--reportformat', 'json', '-o', LV_COLUMNS, ...groups())(),
+    'volumes.json': volumes,
     'groups.json': async () =>
       command('vgs', '--readonly', '--reportformat', 'json', '-o', '+vg_tags', ...groups())(),
-    'domain-list.txt': command('virsh', '--readonly', 'list', '--all', '--uuid', '--name'),
+    'domain-list.txt': list,
     'journal.txt': command('journalctl', '--no-pager', '-o', 'short-iso-precise', '-n', '10000', ...UNITS),
     'audit.json': async () => json(await client.audit({})),
     'doctor.json': async () => json(await examineHost(configPath, client, false)),
@@ -137,6 +145,11 @@ function partsOf(configPath: string, client: ControlClient): Parts {
     'version-kernel.txt': command('uname', '-a'),
     'packages.txt': command('dpkg-query', '-W', 'libvirt*', 'qemu-system*', 'lvm2', 'systemd'),
   };
+}
+
+function once<T>(ask: () => Promise<T>): () => Promise<T> {
+  let asked: Promise<T> | undefined;
+  return () => (asked ??= ask());
 }
 
 async function within(ask: () => Promise<string> | string): Promise<string> {

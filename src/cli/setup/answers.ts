@@ -10,6 +10,7 @@ export interface SetupOptions {
   readonly caFile?: string;
   readonly bucket?: string;
   readonly volumeGroup?: readonly string[];
+  readonly policyFile?: string;
 }
 
 export interface Answers {
@@ -20,6 +21,8 @@ export interface Answers {
   /** Annotations may name no other; it is also where the credentials are tried. */
   readonly bucket: string;
   readonly volumeGroups: readonly string[];
+  /** A list of rules, if it is right; undefined: none is written. */
+  readonly policy: unknown;
 }
 
 /** Asks one question; `secret`: what is typed is not shown. Undefined at the end of the input. */
@@ -29,6 +32,8 @@ interface Question {
   readonly option: string;
   readonly text: string;
   readonly secret?: boolean;
+  /** Whether no answer is one. */
+  readonly isOptional?: boolean;
 }
 
 const QUESTIONS = {
@@ -37,6 +42,11 @@ const QUESTIONS = {
   secretKey: { option: '--secret-key-file <file>', text: 'Secret key (not shown)', secret: true },
   bucket: { option: '--bucket <name>', text: 'Bucket with the images' },
   volumeGroups: { option: '--volume-group <vg>', text: 'Volume groups in which volumes may be made' },
+  policyFile: {
+    option: '--policy-file <file>',
+    text: 'File with rules of who gets what (empty: every domain may have what is in the bucket)',
+    isOptional: true,
+  },
 } as const satisfies Record<string, Question>;
 
 /** Without `ask`, everything has to be among the options: one USAGE names all that is not. */
@@ -47,28 +57,45 @@ export async function gatherAnswers(options: SetupOptions, ask: Ask | undefined)
     secretKey: keyFrom('--secret-key-file', options.secretKeyFile),
     bucket: options.bucket,
     volumeGroups: options.volumeGroup?.join(' '),
+    policyFile: options.policyFile,
   };
   const missing = (Object.keys(QUESTIONS) as (keyof typeof QUESTIONS)[]).filter(
     (name) => given[name] === undefined,
   );
-  if (ask === undefined && missing.length > 0) {
+  const needed = missing.filter((name) => !isOptional(QUESTIONS[name]));
+  if (ask === undefined && needed.length > 0) {
     throw new ProvisionError({
       code: 'USAGE',
-      message: `There is no terminal to ask on, and these options are missing: ${missing.map((name) => QUESTIONS[name].option).join(', ')}.`,
+      message: `There is no terminal to ask on, and these options are missing: ${needed.map((name) => QUESTIONS[name].option).join(', ')}.`,
       hint: 'See: lvp setup --help',
     });
   }
-  for (const name of missing) given[name] = await answerTo(QUESTIONS[name], ask);
-  const { endpoint = '', accessKey = '', secretKey = '', bucket = '', volumeGroups = '' } = given;
+  // Who has given all that is needed is not asked for more.
+  if (ask !== undefined && needed.length > 0)
+    for (const name of missing) given[name] = await answerTo(QUESTIONS[name], ask);
+  const {
+    endpoint = '',
+    accessKey = '',
+    secretKey = '',
+    bucket = '',
+    volumeGroups = '',
+    policyFile = '',
+  } = given;
   return {
     ...{ endpoint, accessKey, secretKey, bucket, caFile: options.caFile },
     volumeGroups: volumeGroups.split(/[\s,]+/).filter((name) => name !== ''),
+    policy: policyFile === '' ? undefined : await policyFrom(policyFile),
   };
 }
 
-async function answerTo({ text, secret = false }: Question, ask: Ask | undefined): Promise<string> {
-  const typed = (await ask?.(`${text}: `, secret))?.trim() ?? '';
-  if (typed !== '') return typed;
+function isOptional(question: Question): boolean {
+  return question.isOptional === true;
+}
+
+async function answerTo(question: Question, ask: Ask): Promise<string> {
+  const { text, secret = false } = question;
+  const typed = (await ask(`${text}: `, secret))?.trim() ?? '';
+  if (typed !== '' || isOptional(question)) return typed;
   throw new ProvisionError({
     code: 'USAGE',
     message: `"${text}" needs an answer. Nothing was changed.`,
@@ -77,12 +104,29 @@ async function answerTo({ text, secret = false }: Question, ask: Ask | undefined
 
 /** Keys come from files, for everybody can read the command line of a process. */
 function keyFrom(option: string, path: string | undefined): string | undefined {
-  if (path === undefined) return undefined;
+  return path === undefined ? undefined : textOf(option, path).trim();
+}
+
+function textOf(option: string, path: string): string {
   try {
-    return readFileSync(path === '-' ? 0 : path, 'utf8').trim();
+    return readFileSync(path === '-' ? 0 : path, 'utf8');
   } catch (error) {
     const why = error instanceof Error && 'code' in error ? String(error.code) : String(error);
     throw new ProvisionError({ code: 'USAGE', message: `${option}: ${path} cannot be read: ${why}.` });
+  }
+}
+
+/** The rules of a file, which may also be the part of a configuration that they are in. Judged when they are staged. */
+async function policyFrom(path: string): Promise<unknown> {
+  const option = '--policy-file';
+  const text = textOf(option, path);
+  const { parse } = await import('yaml');
+  try {
+    const found: unknown = parse(text);
+    return typeof found === 'object' && found !== null && 'policy' in found ? found.policy : found;
+  } catch (error) {
+    const why = error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error);
+    throw new ProvisionError({ code: 'USAGE', message: `${option}: ${path} is no YAML: ${why}` });
   }
 }
 

@@ -67,10 +67,11 @@ function placeAll(staging: string, path: string, discard: () => void): readonly 
   return [...keys, path];
 }
 
-function textOf({ endpoint, caFile, bucket, volumeGroups }: Answers): string {
+function textOf({ endpoint, caFile, bucket, volumeGroups, policy }: Answers): string {
   const settings = {
     minio: { endpoint, buckets: [bucket], ...(caFile === undefined ? {} : { ca_file: caFile }) },
     volume_groups: volumeGroups,
+    ...(policy === undefined ? {} : { policy }),
   };
   return `# Made by lvp setup. All keys, with their defaults: ${EXAMPLE}\n${stringify(settings)}`;
 }

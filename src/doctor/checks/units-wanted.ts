@@ -70,9 +70,9 @@ export const BOTH: readonly Wanted[] = [
   {
     name: 'no-core-dumps',
     properties: ['LimitCORE'],
-    isSo: (unit) => unit.get('LimitCORE') === '0',
-    line: 'LimitCORE=0',
-    why: 'A core dump would hold credentials.',
+    isSo: (unit) => unit.get('LimitCORE') === '1',
+    line: 'LimitCORE=1',
+    why: 'A core dump would hold credentials; with a limit of 0 the kernel still gives it to a program in kernel.core_pattern, with 1 to nobody.',
     source: SOURCE.guide('MinIO Credentials'),
   },
   {

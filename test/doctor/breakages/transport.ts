@@ -15,7 +15,7 @@ export const TRANSPORT: readonly Breakage[] = [
     'transport.no-listener',
     (host) => {
       host.listening = ['tcp 0.0.0.0:8080', 'tcp 0.0.0.0:8081'];
-      host.configured = { ...host.configured, http: { port: 8080, tls: {} } };
+      host.configured = { ...host.configured, http: { port: 8080, tls: { certFile: '/a', keyFile: '/b' } } };
     },
     'fail',
     /^[^,]*0\.0\.0\.0:8081$/,

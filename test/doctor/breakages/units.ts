@@ -198,6 +198,7 @@ export const UNITS: readonly Breakage[] = [
     property(unit, 'protect-system', 'ProtectSystem', 'full'),
     property(unit, 'protect-home', 'ProtectHome', 'read-only'),
     property(unit, 'no-core-dumps', 'LimitCORE', 'infinity'),
+    property(unit, 'no-core-dumps', 'LimitCORE', '0'),
     property(unit, 'memory', 'MemoryMax', 'infinity', 'warn'),
     property(unit, 'tasks', 'TasksMax', 'infinity', 'warn'),
     property(unit, 'umask', 'UMask', '0022', 'warn'),
