@@ -39,6 +39,7 @@ import type { Hasher } from './hasher.ts';
 
 export type { Blankness } from '../core/plan.ts';
 export type { FillState } from '../core/planned-fill.ts';
+export type { FillFacts, FillStep, FillTrace } from './fill-trace.ts';
 
 /** A domain as libvirt knows it now. */
 export interface LibvirtDomain {
