@@ -193,12 +193,13 @@ describe('a collector that', () => {
   });
 
   it('hangs keeps neither fills nor the end of the daemon waiting', async () => {
-    const { collector, trace, world } = await scene({}, { sendEachMs: 1, closeLimitMs: 10 });
+    const { collector, log, trace, world } = await scene({}, { sendEachMs: 1, closeLimitMs: 10 });
     collector.answer = 'hang';
     expect((await filled(world)).state).toBe('ready');
     await expect.poll(() => collector.requests.length).toBe(1);
     await trace.close();
-    expect(collector.spans).toEqual([]);
+    // Not even waited for until the exporter has given up.
+    expect({ spans: collector.spans, lines: log.lines }).toEqual({ spans: [], lines: [] });
   });
 
   it('is late finds only so many spans waiting', async () => {
