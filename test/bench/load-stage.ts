@@ -144,8 +144,8 @@ function secondsOf({ state, problem, createdAt, updatedAt }: Job): number {
 
 /** As the daemon's unit sets Node up. */
 function startChild(prefix: string, file: string, cleanup: Cleanup): ChildProcess {
-  const [program = '', ...words] = [...prefix.split(' '), process.execPath, join(import.meta.dirname, file)];
-  const child = spawn(program, words, {
+  const [program, ...words] = prefix.split(' ');
+  const child = spawn(program ?? '', [...words, process.execPath, join(import.meta.dirname, file)], {
     env: { ...process.env, NODE_OPTIONS: '--max-semi-space-size=1', MALLOC_ARENA_MAX: '2' },
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
