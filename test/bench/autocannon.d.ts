@@ -7,8 +7,11 @@ declare module 'autocannon' {
     readonly duration: number;
     /** Requests a second of all connections together. */
     readonly overallRate?: number;
-    readonly requests: readonly { readonly path: string }[];
-    readonly setupClient: (client: { setHeaders(headers: Record<string, string>): void }) => void;
+    readonly setupClient: (client: {
+      setRequests(
+        requests: readonly { readonly path: string; readonly headers: Record<string, string> }[],
+      ): void;
+    }) => void;
     readonly excludeErrorStats?: boolean;
   }
 

@@ -31,9 +31,9 @@ process.once('message', (clients: Clients) => {
   const running = autocannon({
     ...{ url, duration, connections: count, excludeErrorStats: false },
     ...(rate === undefined ? {} : { overallRate: rate }),
-    requests: paths.map((path) => ({ path })),
     setupClient: (client) => {
-      client.setHeaders({ 'x-api-token': tokens[made % tokens.length] ?? '' });
+      const headers = { 'x-api-token': tokens[made % tokens.length] ?? '' };
+      client.setRequests(paths.map((path) => ({ path, headers })));
       made += 1;
     },
   });

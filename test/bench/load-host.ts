@@ -83,6 +83,8 @@ const LOOK_MS = 20;
 /** What is shorter is the timer's own. */
 const STILL_MIN_MS = 5;
 
+// Not by the signal itself: a profile (node --cpu-prof) is written at the end.
+process.once('SIGTERM', () => process.exit());
 process.once('message', (setUp: HostSetUp) => {
   void open(setUp).then((begin) => {
     process.on('message', (request: JobRequest) => void begin(request));

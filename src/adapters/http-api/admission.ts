@@ -69,9 +69,12 @@ async function whoCalls(
     const caller = await orElse(failures, request, () => callers.ofConnection(request.socket));
     if (caller !== undefined) return caller;
   }
+  // A client that opens all its connections at once shows its token on all of them before it is known.
+  const joined = token === undefined ? undefined : await tokens.underWay(token);
+  if (typeof joined === 'object') return callers.ofToken(joined.name);
   // Before the hash is worked out, which costs more than all else.
   await failures(request);
-  const verdict = token === undefined ? 'unknown' : await tokens.check(token);
+  const verdict = token === undefined ? 'unknown' : (joined ?? (await tokens.check(token)));
   if (verdict === 'busy') {
     throw new Refusal({
       ...{ status: 503, code: 'BUSY', message: 'Too many unknown tokens are waiting to be checked.' },

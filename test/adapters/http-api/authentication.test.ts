@@ -189,6 +189,20 @@ describe('limits', () => {
     expect(await status(tokenOf('reader'))).toBe(200);
   });
 
+  it('a client that opens all its connections at once is let in by its token on each of them', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    await server.open({ failuresPerMinuteMax: 3 });
+    const statuses = async (token: string) => {
+      const all = Array.from({ length: 20 }, () => server.call('GET', '/api/v1/jobs', { token }));
+      return (await Promise.all(all)).map(({ status }) => status);
+    };
+    expect(new Set(await statuses(tokenOf('all')))).toEqual(new Set([200]));
+    // A wrong one fails on each of them.
+    const failed = await statuses(makeToken('all'));
+    expect(failed.filter((status) => status === 401).length).toBeLessThanOrEqual(3);
+    expect(new Set(failed)).toEqual(new Set([401, 429]));
+  });
+
   it('routes without authentication have them too', async () => {
     vi.useFakeTimers({ toFake: ['Date'] });
     await server.open({ requestsPerSecondMax: 1 });
