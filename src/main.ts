@@ -79,7 +79,8 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
   const { hostPolicy, devices, reservations } = fillNeeds;
   const recipe = openRecipe(fillNeeds, ledger, seeing);
   const fills = new Fills({ freeze, ledger, clock, log }, recipe, config.fills);
-  metrics.ask({ ...{ ledger, fills, reservations, cache: stores.cache }, volumeGroups: config.volumeGroups });
+  const { volumeGroups, keepFree } = config;
+  metrics.ask({ ledger, fills, reservations, cache: stores.cache, volumeGroups, keepFree });
   const needs = {
     ...{ freeze, ledger, clock, log, volumes, reservations, pools, fills },
     domains: libvirt.domains,

@@ -186,7 +186,7 @@ async function openVerbs({ folder, endpoint, devices: paths }: HostSetUp, host: 
     ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>(), hostPolicy: undefined },
   };
   const reconciler = new Reconciler(needs);
-  metrics.ask({ ledger, fills, reservations, cache, volumeGroups: [POOL.vg] });
+  metrics.ask({ ledger, fills, reservations, cache, volumeGroups: [POOL.vg], keepFree: new Map() });
   return {
     jobs: new VolumeJobs({ ...needs, reconciler }),
     domains: new DomainVerbs({
