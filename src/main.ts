@@ -10,16 +10,15 @@ import { openLog } from './adapters/log.ts';
 import { Metrics } from './adapters/metrics.ts';
 import { programVersion } from './adapters/program-version.ts';
 import { keepWatchdogFed, systemdNotify } from './adapters/systemd-notify.ts';
+import { openTracing } from './adapters/tracing.ts';
 import { CONFIG_PATH } from './core/config-path.ts';
 import { describeProblem, toProblem } from './core/errors.ts';
 import type { Seeing } from './main/seeing.ts';
 import { openAudit, recordDaemon, recordRefusedConfig } from './main/seeing.ts';
 import { openControl, openGate, openHttp, openReload } from './main/sockets.ts';
-import { fillNeedsOf, openLedgerOfThisBoot, openStores, openVolumes } from './main/stores.ts';
-import { auditedFills } from './provision/audited-effects.ts';
+import { fillNeedsOf, openLedgerOfThisBoot, openRecipe, openStores, openVolumes } from './main/stores.ts';
 import { GarbageCollector } from './provision/collect-garbage.ts';
 import { DomainVerbs } from './provision/control-verbs.ts';
-import { fillVolume } from './provision/fill-volume.ts';
 import { Fills } from './provision/fills.ts';
 import { FindAudit } from './provision/find-audit.ts';
 import { CachedImageVerbs } from './provision/image-verbs.ts';
@@ -29,7 +28,6 @@ import { PoolKeeper } from './provision/pool-keeper.ts';
 import type { LibvirtEvent, Log, Volumes } from './provision/ports.ts';
 import { Reconciler } from './provision/reconcile.ts';
 import { VolumeJobs } from './provision/volume-jobs.ts';
-import { watchedFill } from './provision/watched-fill.ts';
 
 /** How long the gate waits for libvirt to name its pools before it goes by what was last known, in ms. */
 const POOLS_LIMIT_MS = 1_000;
@@ -56,7 +54,8 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
   const { config } = loaded;
   const { ledger, damagedLedgers } = await openLedgerOfThisBoot(config, log);
   const recorded = openAudit(config, ledger.audit, log);
-  const seeing: Seeing = { metrics, log, trail: metrics.audit.counted(recorded) };
+  const trace = await openTracing(config.tracing, { version: programVersion(), log });
+  const seeing: Seeing = { metrics, log, trail: metrics.audit.counted(recorded), trace };
   const clock = systemClock;
   const freeze = new FreezeFile(path);
   let isLibvirtReachable = false;
@@ -78,12 +77,10 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
   await stores.journals.keepOnly(new Set(ledger.fills().map(({ fillId }) => fillId)));
   const fillNeeds = fillNeedsOf(config, { ...stores, pools, volumes }, seeing);
   const { hostPolicy, devices, reservations } = fillNeeds;
-  const recipe = watchedFill(
-    (record, task, fill) => fillVolume(fillNeeds, record, task, fill),
-    [metrics.fills, auditedFills(seeing.trail)],
-  );
+  const recipe = openRecipe(fillNeeds, ledger, seeing);
   const fills = new Fills({ freeze, ledger, clock, log }, recipe, config.fills);
-  metrics.ask({ ...{ ledger, fills, reservations, cache: stores.cache }, volumeGroups: config.volumeGroups });
+  const { volumeGroups, keepFree } = config;
+  metrics.ask({ ledger, fills, reservations, cache: stores.cache, volumeGroups, keepFree });
   const needs = {
     ...{ freeze, ledger, clock, log, volumes, reservations, pools, fills },
     domains: libvirt.domains,
@@ -118,7 +115,7 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
     pools.stop();
     await http?.close();
     await Promise.all([gate.close(), control.close(), reconciler.stop(), fills.stop()]);
-    await libvirt.connection.close();
+    await Promise.all([libvirt.connection.close(), trace?.close()]);
     recordDaemon(seeing.trail, 'stop');
     await recorded.close();
     ledger.close();

@@ -12,6 +12,8 @@ import type { HttpSettings } from '../core/http-settings.ts';
 import type { Subnet } from '../core/subnet.ts';
 import type { MinisignKey } from '../core/minisign.ts';
 import type { FillLimits } from '../core/fill-limits.ts';
+import type { TracingSettings } from '../core/tracing-settings.ts';
+import { readCa } from './config/ca-file.ts';
 import type { SecretResult } from './config/credentials.ts';
 import { codeOf, readSecret } from './config/credentials.ts';
 import type { FromEnvironment } from './config/environment.ts';
@@ -21,6 +23,7 @@ import { toHttpSettings } from './config/http-schema.ts';
 import { describeIssue } from './config/mistakes.ts';
 import { ConfigFile } from './config/schema.ts';
 import type { Secret } from './config/secret.ts';
+import { readTracing } from './config/tracing.ts';
 
 export interface Config {
   readonly minio: {
@@ -67,6 +70,8 @@ export interface Config {
   };
   /** Undefined: there is no HTTP API. */
   readonly http: HttpSettings | undefined;
+  /** Undefined: there are no traces. */
+  readonly tracing: TracingSettings | undefined;
   readonly reconcile: { readonly intervalMs: number };
   readonly stateDir: string;
   readonly runtimeDir: string;
@@ -136,11 +141,17 @@ export function loadConfig(options: LoadOptions = {}): LoadedConfig {
       readSecret('minio.secret_key_file', minio.secret_key_file, 'minio-secret-key', directory),
     fromEnvironment.secretKey,
   );
-  const ca = readCa(minio.ca_file);
-  const mistakes = [accessKey, secretKey, ca].flatMap((part) => ('mistake' in part ? [part.mistake] : []));
-  if ('mistake' in accessKey || 'mistake' in secretKey || 'mistake' in ca) throw invalid(path, mistakes);
+  const ca = readCa('minio.ca_file', minio.ca_file);
+  const tracing = readTracing(parsed.data.tracing);
+  if ('mistake' in accessKey || 'mistake' in secretKey || 'mistake' in ca || 'mistakes' in tracing) {
+    const mistakes = [accessKey, secretKey, ca].flatMap((part) => ('mistake' in part ? [part.mistake] : []));
+    throw invalid(path, [...mistakes, ...('mistakes' in tracing ? tracing.mistakes : [])]);
+  }
   return {
-    config: toConfig(parsed.data, accessKey.secret, secretKey.secret, ca.ca),
+    config: {
+      ...toConfig(parsed.data, accessKey.secret, secretKey.secret, ca.ca),
+      tracing: tracing.tracing,
+    },
     warnings: [...environment.warnings, ...warnings],
     settings: parsed.data,
     secretFiles: [minio.access_key_file, minio.secret_key_file, minio.ca_file].filter(
@@ -228,19 +239,6 @@ function pick(
   };
 }
 
-function readCa(
-  path: string | undefined,
-): { readonly ca: string | undefined } | { readonly mistake: string } {
-  if (path === undefined) return { ca: undefined };
-  try {
-    const ca = readFileSync(path, 'utf8');
-    if (ca.includes('-----BEGIN CERTIFICATE-----')) return { ca };
-    return { mistake: `minio.ca_file: ${path} holds no certificate in PEM form` };
-  } catch (error) {
-    return { mistake: `minio.ca_file: ${path} cannot be read: ${codeOf(error)}` };
-  }
-}
-
 function invalid(path: string, mistakes: readonly string[]): ProvisionError {
   const count = mistakes.length === 1 ? 'a mistake' : `${mistakes.length} mistakes`;
   return new ProvisionError({
@@ -250,7 +248,12 @@ function invalid(path: string, mistakes: readonly string[]): ProvisionError {
   });
 }
 
-function toConfig(file: ConfigFile, accessKey: Secret, secretKey: Secret, ca: string | undefined): Config {
+function toConfig(
+  file: ConfigFile,
+  accessKey: Secret,
+  secretKey: Secret,
+  ca: string | undefined,
+): Omit<Config, 'tracing'> {
   const { minio } = file;
   return {
     minio: {

@@ -179,7 +179,7 @@ async function prepare(app: Api, options: HttpApiOptions, tokens: TokenCheck): P
     transform: jsonSchemaTransform,
     transformObject: jsonSchemaTransformObject,
   });
-  admitRequests(app, { settings, tokens, callers: new Callers(settings.identities) });
+  admitRequests(app, { settings, tokens, clock: options.clock, callers: new Callers(settings.identities) });
   auditRequests(app, options);
 }
 

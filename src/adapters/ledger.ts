@@ -18,6 +18,7 @@ import type {
   AuditStore,
   Boots,
   FillRecord,
+  JobCount,
   JobQuery,
   JobRecord,
   KnownDomain,
@@ -263,6 +264,10 @@ class SqliteLedger implements Ledger, Boots {
 
   unfinishedJobs(): readonly JobRecord[] {
     return this.#jobs.unfinishedJobs();
+  }
+
+  jobCounts(): readonly JobCount[] {
+    return this.#jobs.jobCounts();
   }
 
   putJob(record: JobRecord): void {

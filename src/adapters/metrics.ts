@@ -10,16 +10,21 @@ import { FillMetrics } from './metrics/fills.ts';
 import type { FillSources } from './metrics/fills.ts';
 import { GateMetrics } from './metrics/gate.ts';
 import { HelperMetrics } from './metrics/helper.ts';
+import type { HelperSources } from './metrics/helper.ts';
 import { HttpMetrics } from './metrics/http.ts';
 import { ImageMetrics } from './metrics/images.ts';
 import type { ImageSources } from './metrics/images.ts';
+import { JobMetrics } from './metrics/jobs.ts';
+import type { JobSources } from './metrics/jobs.ts';
 import { LibvirtMetrics } from './metrics/libvirt.ts';
 import { ProgramMetrics } from './metrics/program.ts';
 import { VolumeMetrics } from './metrics/volumes.ts';
 import type { VolumeSources } from './metrics/volumes.ts';
 
 /** What is asked at each reading. */
-export interface MetricSources extends FillSources, ImageSources, VolumeSources {}
+export interface MetricSources extends FillSources, HelperSources, ImageSources, JobSources, VolumeSources {
+  readonly ledger: FillSources['ledger'] & JobSources['ledger'];
+}
 
 export class Metrics {
   readonly #registry = new Registry();
@@ -30,6 +35,7 @@ export class Metrics {
   readonly helper = new HelperMetrics(this.#registry);
   readonly http = new HttpMetrics(this.#registry);
   readonly images = new ImageMetrics(this.#registry);
+  readonly jobs = new JobMetrics(this.#registry);
   readonly libvirt = new LibvirtMetrics(this.#registry);
   readonly volumes = new VolumeMetrics(this.#registry);
   readonly program: ProgramMetrics;
@@ -41,7 +47,9 @@ export class Metrics {
   /** Once they are there; until then what they would be asked for is missing. */
   ask(sources: MetricSources): void {
     this.fills.ask(sources);
+    this.helper.ask(sources);
     this.images.ask(sources);
+    this.jobs.ask(sources);
     this.volumes.ask(sources);
   }
 

@@ -6,13 +6,15 @@ import type { Config } from '../adapters/config-file.ts';
 import type { Metrics } from '../adapters/metrics.ts';
 import { AUDIT_IDENTIFIER } from '../core/audit-event.ts';
 import type { Problem } from '../core/errors.ts';
-import type { AuditStore, AuditTrail, Log } from '../provision/ports.ts';
+import type { AuditStore, AuditTrail, FillTrace, Log } from '../provision/ports.ts';
 import { briefly, newCorrelationId } from '../provision/recorded.ts';
 
 export interface Seeing {
   readonly metrics: Metrics;
   readonly trail: AuditTrail;
   readonly log: Log;
+  /** Undefined where the configuration wants no traces. */
+  readonly trace: FillTrace | undefined;
 }
 
 export function openAudit({ minio }: Config, store: AuditStore, log: Log): RecordedAudit {

@@ -22,7 +22,7 @@ import type { Seeing } from './seeing.ts';
 export function openControl(
   { runtimeDir }: Config,
   callable: CallerVerbs,
-  seeing: Seeing & { readonly audit: AuditVerbs },
+  seeing: Pick<Seeing, 'metrics' | 'trail' | 'log'> & { readonly audit: AuditVerbs },
 ): ReturnType<typeof serveControl> {
   return serveControl({
     ...{ ...callable, ...seeing, path: join(runtimeDir, 'control.sock') },

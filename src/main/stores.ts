@@ -13,11 +13,16 @@ import type { Metrics } from '../adapters/metrics.ts';
 import { RotatingImages } from '../adapters/minio-rotation.ts';
 import { WorkerThreads } from '../adapters/threads.ts';
 import { toProblem } from '../core/errors.ts';
-import { auditedPools, auditedVolumes } from '../provision/audited-effects.ts';
+import { auditedFills, auditedPools, auditedVolumes } from '../provision/audited-effects.ts';
+import { tracedFill, tracedVolumes } from '../provision/traced-fill.ts';
+import type { FillNeeds } from '../provision/fill-volume.ts';
+import { fillVolume } from '../provision/fill-volume.ts';
+import type { FillVolume } from '../provision/fills.ts';
 import type { Freeze, Ledger, Log, Pools, Volumes } from '../provision/ports.ts';
 import { Reservations } from '../provision/reservations.ts';
 import { wishMissedAutostarts } from '../provision/start-wishes.ts';
 import { takingTurns } from '../provision/taking-turns.ts';
+import { watchedFill } from '../provision/watched-fill.ts';
 import { refusingWhileFrozen } from '../provision/while-frozen.ts';
 import { WriteRate } from '../provision/write-rate.ts';
 import type { Seeing } from './seeing.ts';
@@ -68,9 +73,10 @@ export async function openStores(config: Config, log: Log, metrics: Metrics) {
 export function openVolumes(
   libvirtPools: Pools,
   { ledger, freeze }: { readonly ledger: Ledger; readonly freeze: Freeze },
-  { metrics, trail }: Seeing,
+  { metrics, trail, trace }: Seeing,
 ): ReturnType<typeof takingTurns> {
-  const helper = auditedVolumes(metrics.helper.measured(new LvmHelper()), trail);
+  const audited = auditedVolumes(metrics.helper.measured(new LvmHelper()), trail);
+  const helper = trace === undefined ? audited : tracedVolumes(audited, trace);
   return refusingWhileFrozen(freeze, takingTurns(helper, auditedPools(libvirtPools, trail, ledger)));
 }
 
@@ -91,4 +97,17 @@ export function fillNeedsOf<Parts extends { readonly workshops: WorkerThreads; r
     reservations: new Reservations({ volumes, log, keepFree: config.keepFree }),
     writeRate: rate === 0 ? undefined : new WriteRate(systemClock, rate),
   };
+}
+
+/** The recipe of a fill with all who look on. */
+export function openRecipe(
+  needs: FillNeeds,
+  ledger: Pick<Ledger, 'jobOf'>,
+  { metrics, trail, trace }: Seeing,
+): FillVolume {
+  const recipe = watchedFill(
+    (record, task, run) => fillVolume(needs, record, task, run),
+    [metrics.fills, auditedFills(trail)],
+  );
+  return trace === undefined ? recipe : tracedFill(recipe, trace, ledger);
 }

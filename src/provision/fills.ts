@@ -29,6 +29,8 @@ export interface FillRun {
   phase(phase: 'filling' | 'verifying' | 'publishing', bytesTotal?: number): void;
   progress(bytesDone: number): void;
   from(from: ImageLease['from']): void;
+  /** All bytes are handed to the device: what follows is syncing it and judging what it holds. */
+  streamed?: (() => void) | undefined;
 }
 
 /** Does the work; resolves with the image's SHA-256. */

@@ -39,6 +39,7 @@ import type { Hasher } from './hasher.ts';
 
 export type { Blankness } from '../core/plan.ts';
 export type { FillState } from '../core/planned-fill.ts';
+export type { FillFacts, FillStep, FillTrace } from './fill-trace.ts';
 
 /** A domain as libvirt knows it now. */
 export interface LibvirtDomain {
@@ -396,6 +397,13 @@ export interface JobQuery {
   readonly limit: number;
 }
 
+export interface JobCount {
+  readonly end: NonNullable<JobQuery['end']>;
+  /** The error code of those that have failed, else empty. */
+  readonly reason: string;
+  readonly count: number;
+}
+
 /** Of jobs that have ended, only so many of the newest are remembered. */
 export const ENDED_JOBS_MAX = 10_000;
 
@@ -406,6 +414,8 @@ export interface JobRows {
   jobs(query: JobQuery): readonly JobRecord[];
   /** Those that have not ended, oldest first. */
   unfinishedJobs(): readonly JobRecord[];
+  /** How many there are of each kind; takes some milliseconds where thousands have failed. */
+  jobCounts(): readonly JobCount[];
   putJob(record: JobRecord): void;
   removeJob(id: string): void;
 }

@@ -61,6 +61,8 @@ export interface StreamOptions {
   readonly outer?: OuterLayer | undefined;
   readonly onProgress?: ((progress: StreamProgress) => void) | undefined;
   readonly onRetry?: ImageSource['onRetry'];
+  /** Told when all bytes are handed to the device, before it is synced. */
+  readonly onStreamed?: (() => void) | undefined;
   /** Threads that hash and decompress; by default it is done in this one. */
   readonly workshops?: Workshops | undefined;
   /** Where an earlier run over the same object, layout and device stood. */
@@ -105,6 +107,7 @@ export async function streamImage(options: StreamOptions): Promise<StreamedImage
   const run = new Run(options);
   try {
     await run.all([(signal) => streamObject(run, signal), (signal) => zeroHoles(run, signal)]);
+    options.onStreamed?.();
     await options.device.sync();
     const sha256 = await run.workshop.hasher.digest();
     const { object, proof, expectedSha256 = proof?.sha256 } = options;

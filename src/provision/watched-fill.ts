@@ -20,14 +20,16 @@ export function watchedFill(fillVolume: FillVolume, watches: readonly FillWatch[
       for (const watch of watches) watch.ended(record, writes, { how: 'published' });
       return sha256;
     } catch (error) {
-      const end = endOf(run.signal.aborted ? run.signal.reason : error);
+      const end = endOf(run.signal, error);
       for (const watch of watches) watch.ended(record, writes, end);
       throw error;
     }
   };
 }
 
-function endOf(reason: unknown): FillEnd {
+/** How a fill has ended that threw this, or was ended by the signal. */
+export function endOf(signal: AbortSignal, error: unknown): FillEnd {
+  const reason: unknown = signal.aborted ? signal.reason : error;
   if (reason instanceof FillsStopped) return { how: 'stopped' };
   const problem = toProblem(reason);
   return { how: problem.code === 'CANCELLED' ? 'cancelled' : 'failed', problem };

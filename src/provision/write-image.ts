@@ -107,6 +107,7 @@ async function stream(
     ...streaming(needs, image, run),
     ...{ device, proof: image.proof, expectedSha256: image.judgedSha256, resumeFrom },
     writeRate: needs.writeRate,
+    onStreamed: run.streamed,
     onCheckpoint: journal?.save,
   });
   return sha256;

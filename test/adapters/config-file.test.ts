@@ -588,3 +588,74 @@ describe('http', () => {
     });
   });
 });
+
+describe('tracing', () => {
+  const tracing = (text: string) => `${minimal()}tracing:\n${text.replace(/^/gm, '  ')}\n`;
+  const https = 'endpoint: https://otel.test:4318';
+
+  test('left out, there are no traces', () => {
+    expect(loadConfig({ path: write(minimal()), env: {} }).config.tracing).toBeUndefined();
+  });
+
+  test('says where they are sent, with the files read', () => {
+    const ca = write('-----BEGIN CERTIFICATE-----');
+    const authorization = write('Bearer hunter2\n');
+    const text = tracing(`${https}/prefix\nca_file: ${ca}\nauthorization_file: ${authorization}`);
+    const { config } = loadConfig({ path: write(text), env: {} });
+    expect(config.tracing).toMatchObject({
+      endpoint: new URL('https://otel.test:4318/prefix'),
+      ca: '-----BEGIN CERTIFICATE-----',
+    });
+    expect(config.tracing?.authorization?.reveal()).toBe('Bearer hunter2');
+    expect(JSON.stringify(config) + inspect(config, { depth: 9 })).not.toContain('hunter2');
+  });
+
+  test('the example in the example file is sound but for its files', () => {
+    const example = readFileSync(
+      path.resolve(import.meta.dirname, '../../systemd/config.example.yaml'),
+      'utf8',
+    );
+    const [section = ''] = /^# tracing:\n(#.*\n)+/m.exec(example) ?? [];
+    const mistakes = mistakesOf(`${minimal()}${section.replaceAll(/^# /gm, '')}`);
+    expect(mistakes).toHaveLength(2);
+    for (const mistake of mistakes) expect(mistake).toMatch(/^tracing\.\w+_file: .* cannot be read: ENOENT$/);
+  });
+
+  test.each([
+    ['no endpoint', 'allow_http: false', 'tracing.endpoint is missing'],
+    ['plain http to others', 'endpoint: http://otel.test:4318', 'an https URL; plain http only for'],
+    ['a user in the URL', 'endpoint: https://me:hunter2@otel.test', 'without user, query or fragment'],
+    ['another scheme', 'endpoint: grpc://otel.test:4317', 'a URL such as https://otel'],
+    ['an unknown key', `${https}\nheaders: {a: hunter2}`, 'tracing.headers: there is no such key'],
+    [
+      'a secret over plain http',
+      'endpoint: http://otel.test\nallow_http: true\nauthorization_file: /a',
+      'a file only with an https endpoint',
+    ],
+  ])('refuses %s', (_what, text, mistake) => {
+    const mistakes = mistakesOf(tracing(text));
+    expect(mistakes).toEqual([expect.stringContaining(mistake)]);
+    expect(mistakes.join()).not.toContain('hunter2');
+  });
+
+  test('refuses a file that others can read, one that is not there and one that is no certificate, all at once', () => {
+    const authorization = write('Bearer hunter2', 0o644);
+    const text = tracing(`${https}\nca_file: ${write('none')}\nauthorization_file: ${authorization}`);
+    expect(mistakesOf(text)).toEqual([
+      expect.stringMatching(/^tracing.ca_file: .* holds no certificate/),
+      expect.stringMatching(/^tracing.authorization_file: .* has mode 0644/),
+    ]);
+  });
+
+  test('refuses an authorization of two lines, which no header can have', () => {
+    const text = tracing(`${https}\nauthorization_file: ${write('Bearer\nhunter2')}`);
+    expect(mistakesOf(text)).toEqual([expect.stringContaining('is not one line of text')]);
+  });
+
+  test.each(['endpoint: http://127.0.0.1:4318', 'endpoint: http://otel.test\nallow_http: true'])(
+    'takes plain http where that is right: %s',
+    (text) => {
+      expect(mistakesOf(tracing(text))).toEqual([]);
+    },
+  );
+});

@@ -207,6 +207,21 @@ describe('jobs', () => {
     ledger.close();
   });
 
+  it('are counted by how they ended, and why', () => {
+    const { ledger } = openLedger(':memory:');
+    expect(ledger.jobCounts()).toEqual([]);
+    for (const one of jobs) ledger.putJob(one);
+    expect(ledger.jobCounts()).toEqual(
+      expect.arrayContaining([
+        { end: 'none', reason: '', count: 2 },
+        { end: 'completed', reason: '', count: 2 },
+        { end: 'failed', reason: 'VG_FULL', count: 1 },
+      ]),
+    );
+    expect(ledger.jobCounts()).toHaveLength(3);
+    ledger.close();
+  });
+
   it('that have ended are forgotten when there are too many, and those that have not are kept', () => {
     const { ledger } = openLedger(':memory:');
     ledger.putJob(job(0));

@@ -77,7 +77,19 @@ describe('fills', () => {
   it('are asked for at each reading', async () => {
     const cached: CachedImage = { sha256: 'a', sizeBytes: 70, image: 'private/a', usedAtMs: 1, inUse: false };
     metrics.ask({
-      ledger: { fills: () => [record, { ...record, state: 'ready' }] },
+      ledger: {
+        fills: () => [
+          record,
+          { ...record, state: 'ready' },
+          { ...record, state: 'filling', domainUuid: 'job:1' },
+        ],
+        jobCounts: () => [
+          { end: 'none', reason: '', count: 3 },
+          { end: 'completed', reason: '', count: 5 },
+          { end: 'failed', reason: 'VG_FULL', count: 2 },
+        ],
+      },
+      keepFree: new Map(),
       fills: { queuedCount: 3, activeCount: 2 },
       cache: { budgetBytes: 100, list: () => Promise.resolve([cached]) },
       reservations: { reservedBytes: () => new Map([['vg0', 7]]) },
@@ -87,6 +99,10 @@ describe('fills', () => {
       await valuesOf(
         'lvp_fills{state="failed",reason="VG_FULL"}',
         'lvp_fills{state="ready",reason=""}',
+        'lvp_jobs{state="running",reason=""}',
+        'lvp_jobs{state="pending",reason=""}',
+        'lvp_jobs{state="completed",reason=""}',
+        'lvp_jobs{state="failed",reason="VG_FULL"}',
         'lvp_fills_queued',
         'lvp_fills_active',
         'libvirt_volume_provisioner_active_jobs',
@@ -95,7 +111,7 @@ describe('fills', () => {
         'lvp_volume_group_reserved_bytes{vg="vg0"}',
         'lvp_volume_group_reserved_bytes{vg="vg1"}',
       ),
-    ).toEqual([1, 1, 3, 2, 2, 70, 100, 7, 0]);
+    ).toEqual([1, 1, 1, 2, 5, 2, 3, 2, 2, 70, 100, 7, 0]);
     expect(await metrics.render()).not.toMatch(/private|payroll|secretive/);
   });
 });
@@ -105,6 +121,7 @@ describe('what goes through the ports', () => {
     const groups = [{ vg: 'vg0', sizeBytes: 100, freeBytes: 40, extentBytes: 1, shared: false }];
     const volumes = { list: () => Promise.resolve({ volumes: [], groups }), retire: failing };
     const measured = metrics.helper.measured(volumes as unknown as Volumes);
+    metrics.helper.ask({ keepFree: new Map([['vg0', { percent: 10 }]]) });
     await measured.list();
     await expect(measured.retire('vg0', SEAL)).rejects.toThrow();
     expect(
@@ -114,8 +131,9 @@ describe('what goes through the ports', () => {
         'lvp_helper_errors_total{verb="retire",reason="TIMEOUT"}',
         'lvp_volume_group_size_bytes{vg="vg0"}',
         'lvp_volume_group_free_bytes{vg="vg0"}',
+        'lvp_volume_group_keep_free_bytes{vg="vg0"}',
       ),
-    ).toEqual([1, 1, 1, 100, 40]);
+    ).toEqual([1, 1, 1, 100, 40, 10]);
   });
 
   it('from store and cache: bytes, hits, misses, evictions and errors', async () => {

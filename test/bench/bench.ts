@@ -1,9 +1,8 @@
 /** npm run bench: how fast volumes are filled, beside what a person would type instead; see --help. */
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { format, resolveConfig } from 'prettier';
 import type { Case } from './cases.ts';
 import { CASES } from './cases.ts';
 import { attachDevice } from './devices.ts';
@@ -13,13 +12,13 @@ import { measure } from './measure.ts';
 import { installNbdkit } from './packages.ts';
 import type { CaseResult } from './report.ts';
 import { reportText, section } from './report.ts';
+import { writePart } from './report-file.ts';
 import { findRoom } from './room.ts';
 import { Cleanup, endAll, timed } from './shell.ts';
 import { KEYS, startStore } from './store.ts';
 import type { Way } from './ways.ts';
 import { downloadedFile } from './ways.ts';
 
-const REPORT = join(import.meta.dirname, '../../docs/performance.md');
 const USAGE = `Usage: npm run bench -- [OPTIONS]
 
 Fills volumes on loop devices from a MinIO on this machine, by our program and by what people would type, and
@@ -156,10 +155,7 @@ async function main(): Promise<void> {
   }
   try {
     const text = await benchAll(cases, runs, cleanup);
-    const style = await resolveConfig(REPORT);
-    const formatted = await format(text, { ...style, parser: 'markdown' });
-    process.stdout.write(formatted);
-    if (values.write) writeFileSync(REPORT, formatted);
+    process.stdout.write(await writePart('bench', text, values.write));
   } catch (error) {
     // What a signal has ended is no failure of its own.
     if (!stopped.signal.aborted) throw error;

@@ -3,6 +3,8 @@ import type { Cleanup } from './shell.ts';
 import { run } from './shell.ts';
 
 export interface Link {
+  /** Takes the limit of 1 Gbit/s away, or puts it back. */
+  shape(isShaped: boolean): void;
   /** What to put before a command line, for it to run at the other end. */
   readonly prefix: string;
   /** The store's address, seen from there. */
@@ -24,6 +26,11 @@ export function makeLink(cleanup: Cleanup): Link {
   ip(`link set ${near} up`);
   ip(`-n ${space} addr add 10.199.0.2/30 dev ${far}`);
   ip(`-n ${space} link set ${far} up`);
-  run('tc', `qdisc add dev ${near} root tbf rate 1gbit burst 512kb latency 20ms`.split(' '));
-  return { prefix: `ip netns exec ${space}`, host: '10.199.0.1' };
+  ip(`-n ${space} link set lo up`);
+  const shape = (isShaped: boolean) => {
+    const qdisc = isShaped ? 'tbf rate 1gbit burst 512kb latency 20ms' : 'noqueue';
+    run('tc', `qdisc replace dev ${near} root ${qdisc}`.split(' '));
+  };
+  shape(true);
+  return { shape, prefix: `ip netns exec ${space}`, host: '10.199.0.1' };
 }

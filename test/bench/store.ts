@@ -117,11 +117,13 @@ async function ready(client: Client): Promise<void> {
   }
 }
 
+/** Where test/host/host builds what it needs. */
 function program(): string {
-  const find = () => globSync('.host/minio-*', { cwd: PROJECT })[0];
+  const built = process.env['LVP_HOST_DIR'] ?? join(PROJECT, '.host');
+  const find = () => globSync('minio-*', { cwd: built })[0];
   const found = find() ?? (run(join(PROJECT, 'test/host/host'), ['build']), find());
   if (found === undefined) throw new Error('test/host/host build made no MinIO');
-  return join(PROJECT, found);
+  return join(built, found);
 }
 
 function makeCertificate(folder: string): void {

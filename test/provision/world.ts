@@ -21,11 +21,13 @@ import { DomainVerbs } from '../../src/provision/control-verbs.ts';
 import type { FillNeeds } from '../../src/provision/fill-volume.ts';
 import { fillVolume } from '../../src/provision/fill-volume.ts';
 import type { FillLimits } from '../../src/core/fill-limits.ts';
+import type { FillVolume } from '../../src/provision/fills.ts';
 import { Fills } from '../../src/provision/fills.ts';
 import type {
   Blankness,
   Clock,
   Domains,
+  FillTrace,
   ImageObject,
   Images,
   LibvirtDomain,
@@ -40,6 +42,7 @@ import { PoolKeeper } from '../../src/provision/pool-keeper.ts';
 import { Reconciler } from '../../src/provision/reconcile.ts';
 import { VolumeJobs } from '../../src/provision/volume-jobs.ts';
 import { Reservations } from '../../src/provision/reservations.ts';
+import { tracedFill, tracedVolumes } from '../../src/provision/traced-fill.ts';
 import { refusingWhileFrozen } from '../../src/provision/while-frozen.ts';
 import { WriteRate } from '../../src/provision/write-rate.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';
@@ -393,6 +396,7 @@ interface WorldOptions {
   readonly writeBytesPerSecond?: number;
   readonly hostPolicy?: HostPolicy;
   readonly log?: Log;
+  readonly trace?: FillTrace;
 }
 
 /** The verbs over that world; `restart()` is a killed daemon: what was in memory is gone, the ledger stays. */
@@ -441,7 +445,9 @@ export class World {
       deleteVolume: (name, lv) => libvirt.deleteVolume(name, lv),
     };
     const freeze = { frozen: () => this.frozen };
-    const { volumes, pools: unwatched } = refusingWhileFrozen(freeze, { volumes: this.volumes, pools: bare });
+    const { trace } = this.#options;
+    const helper = trace === undefined ? this.volumes : tracedVolumes(this.volumes, trace);
+    const { volumes, pools: unwatched } = refusingWhileFrozen(freeze, { volumes: helper, pools: bare });
     const pools = new PoolKeeper({ pools: unwatched, volumes, clock: this.clock, log: silent });
     this.poolKeeper = pools;
     const domains: Domains = {
@@ -477,9 +483,10 @@ export class World {
       readBack,
       writeRate: writeBytesPerSecond === undefined ? undefined : new WriteRate(clock, writeBytesPerSecond),
     };
+    const recipe: FillVolume = (...fill) => fillVolume(fillNeeds, ...fill);
     this.fills = new Fills(
       { freeze, ledger, clock, log: silent },
-      (...fill) => fillVolume(fillNeeds, ...fill),
+      trace === undefined ? recipe : tracedFill(recipe, trace, ledger),
       {
         ...{ concurrentMax: 2, queueMax: 1000, deadlineMs: 6 * 3_600_000 },
         ...limits,

@@ -76,6 +76,8 @@ export class MemoryLedger {
       jobOf: (id) => this.#jobs.get(id),
       jobs: ({ limit }) => [...this.#jobs.values()].reverse().slice(0, limit),
       unfinishedJobs: () => [...this.#jobs.values()].filter(({ end }) => end === undefined),
+      // Only metrics ask.
+      jobCounts: () => [],
       putJob: (record) => {
         write(`${record.end?.state ?? 'unfinished'} job`, () =>
           this.#jobs.set(record.id, JSON.parse(JSON.stringify(record)) as JobRecord),

@@ -88,6 +88,6 @@ function valueAt(settings: unknown, path: KeyPath): unknown {
 /** An endpoint may carry `user:password@`, which must not reach a terminal or a log. */
 function shown(path: KeyPath, value: unknown): string {
   const text = JSON.stringify(value);
-  if (nameOf(path) === 'minio.endpoint' && text.includes('@')) return 'a URL with a user in it';
+  if (nameOf(path).endsWith('.endpoint') && text.includes('@')) return 'a URL with a user in it';
   return text.length > 80 ? `${text.slice(0, 77)}…` : text;
 }

@@ -25,7 +25,9 @@ import {
   whole,
 } from './leaves.ts';
 import { Http } from './http-schema.ts';
+import { hostOf, isLoopback } from './loopback.ts';
 import { Policy, policyMistakes } from './policy-schema.ts';
+import { Tracing } from './tracing-schema.ts';
 
 const endpoint = leaf(
   'a URL such as https://minio.example.com:9000, without user, path or query',
@@ -160,6 +162,7 @@ export const ConfigFile = z
       })
       .prefault({}),
     http: Http.optional(),
+    tracing: Tracing.optional(),
     reconcile: z.strictObject({ interval: duration(5_000, 3_600_000).default(60_000) }).prefault({}),
     state_dir: path.default('/var/lib/libvirt-volume-provisioner'),
     runtime_dir: path.default('/run/libvirt-volume-provisioner'),
@@ -193,13 +196,4 @@ function isOutside(url: URL, subnets: readonly Subnet[]): boolean {
   const list = new BlockList();
   for (const { address, prefix, family } of subnets) list.addSubnet(address, prefix, family);
   return !list.check(host, version === 4 ? 'ipv4' : 'ipv6');
-}
-
-function hostOf({ hostname }: URL): string {
-  return hostname.replace(/^\[|\]$/g, '');
-}
-
-function isLoopback(url: URL): boolean {
-  const host = hostOf(url);
-  return host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
 }

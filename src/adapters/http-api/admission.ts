@@ -2,6 +2,7 @@
 import { isIPv6 } from 'node:net';
 import type { FastifyRequest } from 'fastify';
 import type { HttpSettings } from '../../core/http-settings.ts';
+import type { Clock } from '../../provision/ports.ts';
 import type { Caller, Callers } from './callers.ts';
 import { requireRight } from './callers.ts';
 import type { Api } from './fastify-types.ts';
@@ -10,29 +11,34 @@ import type { TokenCheck } from './token-check.ts';
 
 const SECOND_MS = 1_000;
 const MINUTE_MS = 60_000;
+/** Whoever goes on failing waits so long for the refusal: every try is a handshake, which costs more than the answer. */
+const FAILURES_PAUSE_MS = 250;
 
 export interface Admission {
   readonly settings: HttpSettings;
   readonly callers: Callers;
   readonly tokens: TokenCheck;
+  readonly clock: Pick<Clock, 'sleep'>;
 }
 
 /** Whether one more may come; counts it. */
 type Brake = (request: FastifyRequest) => Promise<void>;
 
 /** Needs @fastify/rate-limit. */
-export function admitRequests(app: Api, { settings, callers, tokens }: Admission): void {
+export function admitRequests(app: Api, { settings, callers, tokens, clock }: Admission): void {
   const told = app.createRateLimit({ max: 1, timeWindow: MINUTE_MS, keyGenerator: keyOf });
   const brake = (
     max: number,
     timeWindow: number,
     of: (request: FastifyRequest) => string,
     what: string,
+    pauseMs = 0,
   ): Brake => {
     const limit = app.createRateLimit({ max, timeWindow, keyGenerator: of });
     return async (request) => {
       const found = await limit(request);
       if (found.isAllowed || !found.isExceeded) return;
+      if (pauseMs > 0) await clock.sleep(pauseMs);
       const first = await told(request);
       throw new Refusal({
         ...{
@@ -45,7 +51,13 @@ export function admitRequests(app: Api, { settings, callers, tokens }: Admission
     };
   };
   const requests = brake(settings.requestsPerSecondMax, SECOND_MS, keyOf, 'requests');
-  const failures = brake(settings.failuresPerMinuteMax, MINUTE_MS, addressOf, 'failed authentications');
+  const failures = brake(
+    settings.failuresPerMinuteMax,
+    MINUTE_MS,
+    addressOf,
+    'failed authentications',
+    FAILURES_PAUSE_MS,
+  );
 
   app.addHook('onRequest', async (request) => {
     const { rights, isOpenTo } = request.routeOptions.config;
@@ -69,9 +81,12 @@ async function whoCalls(
     const caller = await orElse(failures, request, () => callers.ofConnection(request.socket));
     if (caller !== undefined) return caller;
   }
+  // A client that opens all its connections at once shows its token on all of them before it is known.
+  const joined = token === undefined ? undefined : await tokens.underWay(token);
+  if (typeof joined === 'object') return callers.ofToken(joined.name);
   // Before the hash is worked out, which costs more than all else.
   await failures(request);
-  const verdict = token === undefined ? 'unknown' : await tokens.check(token);
+  const verdict = token === undefined ? 'unknown' : (joined ?? (await tokens.check(token)));
   if (verdict === 'busy') {
     throw new Refusal({
       ...{ status: 503, code: 'BUSY', message: 'Too many unknown tokens are waiting to be checked.' },

@@ -18,6 +18,8 @@ export class TokenCheck {
   #tokens: ReadonlyMap<string, TokenHash> = new Map();
   /** Names of good tokens by their keyed digest: how long looking one up takes says nothing of the token. */
   #known = new Map<string, string>();
+  /** By the keyed digests of the tokens that are being checked; as few as may wait. */
+  readonly #underWay = new Map<string, Promise<TokenVerdict>>();
   #waiting = 0;
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -32,7 +34,24 @@ export class TokenCheck {
     return this.#known.get(this.#digest(token));
   }
 
-  async check(token: string): Promise<TokenVerdict> {
+  /** The verdict on a token that somebody else shows at this moment; undefined: nobody does. */
+  underWay(token: string): Promise<TokenVerdict> | undefined {
+    return this.#underWay.get(this.#digest(token));
+  }
+
+  /** Of many who show the same token at once, only the first costs a hash. */
+  check(token: string): Promise<TokenVerdict> {
+    const digest = this.#digest(token);
+    const joined = this.#underWay.get(digest);
+    if (joined !== undefined) return joined;
+    const verdict = this.#judge(token, digest).finally(() => {
+      this.#underWay.delete(digest);
+    });
+    this.#underWay.set(digest, verdict);
+    return verdict;
+  }
+
+  async #judge(token: string, digest: string): Promise<TokenVerdict> {
     const name = nameInToken(token);
     const hash = name === undefined ? undefined : this.#tokens.get(name);
     if (name === undefined || hash === undefined) return 'unknown';
@@ -47,7 +66,7 @@ export class TokenCheck {
     }
     // Revoked, or made anew, before its turn came.
     if (this.#tokens.get(name)?.hash.equals(hash.hash) !== true) return 'busy';
-    if (this.#known.size < TOKENS_MAX) this.#known.set(this.#digest(token), name);
+    if (this.#known.size < TOKENS_MAX) this.#known.set(digest, name);
     return { name };
   }
 

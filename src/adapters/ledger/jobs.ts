@@ -2,7 +2,7 @@
 import type Database from 'better-sqlite3';
 import type { JobRequest } from '../../core/job-protocol.ts';
 import type { VolumeLocation } from '../../core/request.ts';
-import type { JobEnd, JobQuery, JobRecord, JobRows } from '../../provision/ports.ts';
+import type { JobCount, JobEnd, JobQuery, JobRecord, JobRows } from '../../provision/ports.ts';
 import { ENDED_JOBS_MAX } from '../../provision/ports.ts';
 
 /** `state` is that of the end; NULL while there is none. */
@@ -50,6 +50,7 @@ export class JobTable implements JobRows {
   readonly #put: Database.Statement<[JobRow]>;
   readonly #remove: Database.Statement<[string]>;
   readonly #trim: Database.Statement<[number]>;
+  readonly #counts: Database.Statement<[], JobCount>;
   /** How many have ended, or fewer: one may have been counted twice. */
   #endedAtMost: number;
   /** By their conditions. */
@@ -69,6 +70,14 @@ export class JobTable implements JobRows {
       .get();
     this.#endedAtMost = ended ?? 0;
     this.#remove = database.prepare('DELETE FROM jobs WHERE id = ?');
+    // The first half by the index alone.
+    this.#counts = database.prepare(
+      `SELECT coalesce(state, 'none') AS "end", '' AS reason, count(*) AS count FROM jobs
+         WHERE state IS NULL OR state <> 'failed' GROUP BY state
+       UNION ALL
+       SELECT state, coalesce(json_extract(job_end, '$.problem.code'), ''), count(*) FROM jobs
+         WHERE state = 'failed' GROUP BY 2`,
+    );
     this.#trim = database.prepare(
       `DELETE FROM jobs WHERE id IN (
          SELECT id FROM jobs WHERE state IS NOT NULL ORDER BY created_at_ms DESC, id DESC LIMIT -1 OFFSET ?)`,
@@ -95,6 +104,10 @@ export class JobTable implements JobRows {
 
   unfinishedJobs(): readonly JobRecord[] {
     return this.#query([CONDITIONS.unfinished], 'ASC').all({ limit: -1 }).map(jobOfRow);
+  }
+
+  jobCounts(): readonly JobCount[] {
+    return this.#counts.all();
   }
 
   putJob(record: JobRecord): void {

@@ -2,6 +2,8 @@
 import type { Registry } from 'prom-client';
 import { Counter, Gauge, Histogram } from 'prom-client';
 import { toProblem } from '../../core/errors.ts';
+import type { KeepFree } from '../../core/headroom.ts';
+import { headroomOf, KEEP_NOTHING_FREE } from '../../core/headroom.ts';
 import type { Volumes } from '../../provision/ports.ts';
 import { secondsSince } from './since.ts';
 
@@ -9,11 +11,18 @@ const BUCKETS_SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
 
 type Listing = Awaited<ReturnType<Volumes['list']>>;
 
+export interface HelperSources {
+  /** By volume group, as in the configuration. */
+  readonly keepFree: ReadonlyMap<string, KeepFree>;
+}
+
 export class HelperMetrics {
   readonly #calls;
   readonly #errors;
   readonly #size;
   readonly #free;
+  readonly #kept;
+  #keepFree: HelperSources['keepFree'] = new Map();
 
   constructor(registry: Registry) {
     const registers = [registry];
@@ -38,6 +47,14 @@ export class HelperMetrics {
       ...{ name: 'lvp_volume_group_free_bytes', help: 'What LVM has free in a volume group.' },
       ...{ labelNames, registers },
     });
+    this.#kept = new Gauge({
+      ...{ name: 'lvp_volume_group_keep_free_bytes', help: 'What fills leave free in a volume group.' },
+      ...{ labelNames, registers },
+    });
+  }
+
+  ask({ keepFree }: HelperSources): void {
+    this.#keepFree = keepFree;
   }
 
   measured(volumes: Volumes): Volumes {
@@ -77,9 +94,12 @@ export class HelperMetrics {
   #look({ groups }: Listing): void {
     this.#size.reset();
     this.#free.reset();
-    for (const { vg, sizeBytes, freeBytes } of groups) {
+    this.#kept.reset();
+    for (const { vg, sizeBytes, freeBytes, extentBytes: unitBytes } of groups) {
+      const keepFree = this.#keepFree.get(vg) ?? KEEP_NOTHING_FREE;
       this.#size.set({ vg }, sizeBytes);
       this.#free.set({ vg }, freeBytes);
+      this.#kept.set({ vg }, headroomOf({ sizeBytes, freeBytes, unitBytes }, keepFree, [], 0).keepFreeBytes);
     }
   }
 }

@@ -8,7 +8,7 @@ import { isSubject } from '../../../src/adapters/http-api/callers.ts';
 import { makeToken } from '../../../src/adapters/http-api/token-file.ts';
 import { openLog } from '../../../src/adapters/log.ts';
 import { silent } from '../../cli/fake-verbs.ts';
-import { A_TEXT, containing, PROVISION, TestServer } from './server.ts';
+import { A_TEXT, containing, PROVISION, TestServer, clock } from './server.ts';
 
 const server = new TestServer();
 const admin = server.folder.make({ subject: '/O=Example/CN=admin', by: server.authority });
@@ -187,6 +187,34 @@ describe('limits', () => {
     expect((await server.call('GET', '/api/v1/jobs', { client: admin })).status).toBe(200);
     vi.setSystemTime(Date.now() + 60_001);
     expect(await status(tokenOf('reader'))).toBe(200);
+  });
+
+  it('whoever goes on failing waits for each refusal, and nobody else does', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    const slept: number[] = [];
+    const sleep = (durationMs: number) => {
+      slept.push(durationMs);
+      return Promise.resolve();
+    };
+    await server.open({ failuresPerMinuteMax: 1 }, { clock: { ...clock, sleep } });
+    const status = async (token: string) => (await server.call('GET', '/api/v1/jobs', { token })).status;
+    expect([await status(tokenOf('all')), slept]).toEqual([200, []]);
+    expect([await status('x'), await status('x'), slept]).toEqual([429, 429, [250, 250]]);
+    expect([await status(tokenOf('all')), slept]).toEqual([200, [250, 250]]);
+  });
+
+  it('a client that opens all its connections at once is let in by its token on each of them', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    await server.open({ failuresPerMinuteMax: 3 });
+    const statuses = async (token: string) => {
+      const all = Array.from({ length: 20 }, () => server.call('GET', '/api/v1/jobs', { token }));
+      return (await Promise.all(all)).map(({ status }) => status);
+    };
+    expect(new Set(await statuses(tokenOf('all')))).toEqual(new Set([200]));
+    // A wrong one fails on each of them.
+    const failed = await statuses(makeToken('all'));
+    expect(failed.filter((status) => status === 401).length).toBeLessThanOrEqual(3);
+    expect(new Set(failed)).toEqual(new Set([401, 429]));
   });
 
   it('routes without authentication have them too', async () => {

@@ -3,6 +3,9 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { ProvisionError } from '../../../src/core/errors.ts';
 import { A_TEXT, matching, PROVISION, TestServer } from './server.ts';
 
+/** Its clients read times into Go's time.Time, which takes nothing else. */
+const RFC_3339 = matching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/);
+
 const server = new TestServer();
 beforeAll(async () => {
   await server.writeTokens('all', 'reader', 'ci', 'unlisted');
@@ -113,8 +116,10 @@ describe('GET /api/v1/status/{id}', () => {
     await server.jobs.set(id, { state: 'completed', cacheHit: true, bytesDone: 100 });
     expect(await statusOf(id)).toMatchObject({
       ...{ status: 'completed', cache_hit: true, image_path: 'images/os/debian-13.qcow2' },
-      ...{ progress: { stage: 'finalizing', percent: 100 }, created_at: A_TEXT },
+      ...{ progress: { stage: 'finalizing', percent: 100 }, created_at: RFC_3339, updated_at: RFC_3339 },
     });
+    await server.jobs.set(id, { state: 'completed', cacheHit: false, bytesDone: 100 });
+    expect(await statusOf(id)).toMatchObject({ cache_hit: false });
   });
 
   it('has no cache_hit of true where nothing is known', async () => {

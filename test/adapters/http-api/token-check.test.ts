@@ -31,6 +31,20 @@ it('files that are read again meanwhile are in nobody’s way; a token revoked m
   expect(check.recall(token)).toBeUndefined();
 });
 
+it('many who show the same token at once wait for one hash', async () => {
+  const check = new TokenCheck();
+  check.replace(new Map([['ci', hash]]));
+  expect(check.underWay(token)).toBeUndefined();
+  const verdicts = Promise.all(Array.from({ length: 40 }, () => check.check(token)));
+  expect(check.underWay(makeToken('ci'))).toBeUndefined();
+  expect(await check.underWay(token)).toEqual({ name: 'ci' });
+  // Forty hashes would be more than may wait.
+  expect(new Set((await verdicts).map((verdict) => JSON.stringify(verdict)))).toEqual(
+    new Set(['{"name":"ci"}']),
+  );
+  expect(check.underWay(token)).toBeUndefined();
+});
+
 it('only so many wait, and who is known does not', async () => {
   const check = new TokenCheck();
   check.replace(new Map([['ci', hash]]));
