@@ -102,7 +102,7 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
   // First, because it notices a daemon that runs already.
   const control = await openControl(config, callable, { ...seeing, audit });
   recordDaemon(seeing.trail, 'start');
-  const http = await openHttp(config, callable, seeing);
+  const http = await openHttp(config, { ...callable, findAudit: audit, space: reservations }, seeing);
   const reload = openReload(path, loaded, { images: stores.rotating, reconciler, log });
   const seen = { pools: gatePools, isLibvirtReachable: () => isLibvirtReachable };
   const gate = await openGate(config, { ...needs, ...seeing, ...seen, reconciler }, { reload, http });

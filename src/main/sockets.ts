@@ -15,7 +15,7 @@ import type { AdmitNeeds } from '../provision/admit-start.ts';
 import { admitStart } from '../provision/admit-start.ts';
 import type { CallerVerbs } from '../provision/audited-verbs.ts';
 import { auditedGate, auditedVerbs } from '../provision/audited-verbs.ts';
-import type { AuditVerbs, Log } from '../provision/ports.ts';
+import type { AuditVerbs, Log, SpaceVerbs } from '../provision/ports.ts';
 import type { Reconciler } from '../provision/reconcile.ts';
 import type { Seeing } from './seeing.ts';
 
@@ -33,12 +33,21 @@ export function openControl(
 /** Undefined where the configuration has none. It writes down by itself who asked for what. */
 export async function openHttp(
   { http: settings, minio: { endpoint } }: Config,
-  { jobs, verbs: domains, images }: CallerVerbs,
+  {
+    jobs,
+    verbs: domains,
+    images,
+    findAudit,
+    space,
+  }: CallerVerbs & {
+    readonly findAudit: AuditVerbs;
+    readonly space: SpaceVerbs;
+  },
   { metrics, trail: audit, log }: Seeing,
 ): Promise<HttpApi | undefined> {
   if (settings === undefined) return undefined;
   return openHttpApi({
-    ...{ settings, endpoint, jobs, domains, images, audit, metrics, log },
+    ...{ settings, endpoint, jobs, domains, images, space, audit, findAudit, metrics, log },
     ...{ clock: systemClock, version: programVersion() },
     onRequest: (...request) => {
       metrics.http.onRequest(...request);
