@@ -45,7 +45,7 @@ export function addUiRoutes(app: Api, needs: RouteNeeds): void {
     },
   );
   app.get('/ui/', { schema: { hide } }, (_request, reply) => reply.redirect('/ui', 308));
-  for (const asset of Object.values(assets)) addAsset(app, asset);
+  for (const asset of [assets.style, assets.live, assets.icon]) addAsset(app, asset);
 }
 
 function mayAudit({ verbs }: Caller): boolean {

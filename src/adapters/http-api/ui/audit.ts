@@ -41,6 +41,7 @@ export function auditSection(known: Known<AuditEvents> | undefined, { domains, n
         { label: 'On', cell: (event) => aboutOf(event, names) },
         {
           label: 'Outcome',
+          isState: true,
           cell: ({ decision, outcome }) => marked(toneOf(decision, outcome), `${decision}, ${outcome}`),
         },
         {

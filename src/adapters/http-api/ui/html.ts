@@ -28,7 +28,7 @@ export function html(strings: TemplateStringsArray, ...parts: readonly Part[]): 
 function textOf(part: Part): string {
   if (part === undefined) return '';
   if (part instanceof Html) return part.toString();
-  if (typeof part === 'object') return part.map(textOf).join('');
+  if (Array.isArray(part)) return part.map(textOf).join('');
   return escaped(String(part));
 }
 

@@ -8,7 +8,7 @@ import { JOBS_SHOWN } from './status.ts';
 import { table } from './table.ts';
 import type { View } from './view.ts';
 import { linkTo } from './view.ts';
-import { badge, name, progress, since } from './words.ts';
+import { badge, image, name, progress, since } from './words.ts';
 
 export function jobsSection(known: Known<Jobs>, view: View, nowMs: number): Html {
   return section({ id: 'jobs', title: 'Jobs' }, known, ({ jobs }) => {
@@ -30,14 +30,13 @@ function jobsTable(jobs: readonly Job[], nowMs: number): Html {
     caption: 'Newest first',
     columns: [
       { label: 'Volume', cell: ({ location }) => html`<span class="path">${name(location)}</span>` },
-      { label: 'State', cell: ({ state }) => badge(state) },
-      { label: 'Where it stands', cell: whereItStands },
+      { label: 'State', isState: true, cell: ({ state }) => badge(state) },
+      { label: 'Details', cell: detailsOf },
       {
         label: 'Image',
-        cell: ({ request }) =>
-          html`<span class="path">${name(request.image)}</span> <span class="quiet">${request.format}</span>`,
+        cell: ({ request }) => html`<span class="path quiet">${image(request.image, request.format)}</span>`,
       },
-      { label: 'Asked for by', cell: ({ by }) => name(by) },
+      { label: 'Asked by', cell: ({ by }) => name(by) },
       { label: 'Changed', cell: ({ updatedAt }) => since(updatedAt, nowMs) },
     ],
     rows: jobs,
@@ -46,7 +45,7 @@ function jobsTable(jobs: readonly Job[], nowMs: number): Html {
   });
 }
 
-function whereItStands(job: Job): Part {
+function detailsOf(job: Job): Part {
   if (job.problem !== undefined) return html`<div class="told">${told(job.problem)}</div>`;
   const { state, location, queuePosition, phase, claimedBy } = job;
   const words = [

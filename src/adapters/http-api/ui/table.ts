@@ -4,6 +4,8 @@ import { html } from './html.ts';
 
 export interface Column<Row> {
   readonly label: string;
+  /** Stands beside the first column's where there is little room. */
+  readonly isState?: boolean;
   /** The first column's is the row's header. */
   readonly cell: (row: Row) => Part;
 }
@@ -40,11 +42,12 @@ export function table<Row>({ caption, columns, rows, idOf, newsOf }: TableOption
   </table>`;
 }
 
-function cell<Row>({ label, cell: of }: Column<Row>, row: Row, isFirst: boolean): Html {
+function cell<Row>({ label, isState, cell: of }: Column<Row>, row: Row, isFirst: boolean): Html {
   const content = of(row);
   // As a card, a cell is its label and one thing beside it.
   const shown = html`<div>${content}</div>`;
-  if (isFirst) return html`<th role="rowheader" scope="row" data-label="${label}">${shown}</th>`;
+  if (isFirst) return html`<th role="rowheader" scope="row">${shown}</th>`;
   const isEmpty = content === undefined || content === '';
-  return html`<td role="cell" data-label="${label}" class="${isEmpty ? 'empty' : ''}">${shown}</td>`;
+  const kind = isState === true ? 'state' : isEmpty ? 'empty' : '';
+  return html`<td role="cell" data-label="${label}" class="${kind}">${shown}</td>`;
 }

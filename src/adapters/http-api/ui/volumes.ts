@@ -7,10 +7,12 @@ import type { Known } from './shared-reading.ts';
 import { table } from './table.ts';
 import type { View } from './view.ts';
 import { linkTo, pager, slice } from './view.ts';
-import { badge, counted, name, progress, since } from './words.ts';
+import { badge, counted, image, name, progress, since } from './words.ts';
 
 const VOLUMES_PER_PAGE = 50;
 const PROBLEMS_PER_PAGE = 20;
+
+const KINDS = ['busy', 'attention', 'ready'] as const;
 
 type Problem = DomainStatus['problems'][number];
 
@@ -18,13 +20,15 @@ type Problem = DomainStatus['problems'][number];
 interface Row {
   readonly domain: DomainStatus;
   readonly volume: VolumeStatus | undefined;
-  readonly kind: Exclude<View['show'], 'all'>;
+  readonly kind: (typeof KINDS)[number];
 }
 
 /** Something to do for a person. */
 interface Trouble {
   readonly domain: DomainStatus;
   readonly target: string | undefined;
+  /** Nothing has failed. */
+  readonly isHeld: boolean;
   readonly problem: Problem;
 }
 
@@ -42,13 +46,16 @@ export function volumesOf(domains: readonly DomainStatus[]): Volumes {
       : domain.volumes.map((volume) => ({ domain, volume, kind: kindOf(domain, volume) })),
   );
   const troubles = domains.flatMap((domain): Trouble[] => [
-    ...domain.problems.map((problem) => ({ domain, target: undefined, problem })),
-    ...domain.volumes.flatMap(({ target, problem }) =>
-      problem === undefined ? [] : [{ domain, target, problem }],
+    ...domain.problems.map((problem) => ({ domain, target: undefined, isHeld: false, problem })),
+    ...domain.volumes.flatMap(({ target, state, problem }) =>
+      problem === undefined
+        ? []
+        : [{ domain, target, isHeld: ['held', 'cancelled'].includes(state), problem }],
     ),
   ]);
   return {
-    rows,
+    // Names are in order already, and stay so within each kind.
+    rows: rows.toSorted((a, b) => KINDS.indexOf(a.kind) - KINDS.indexOf(b.kind)),
     troubles: troubles.filter(({ problem }) => !isFrozen(problem)),
     frozen: troubles.find(({ problem }) => isFrozen(problem))?.problem,
   };
@@ -81,8 +88,11 @@ export function troublesSection({ troubles }: Volumes, view: View): Html | undef
     </div>
     <ul class="troubles">
       ${shown.map(
-        ({ domain, target, problem }) =>
-          html`<li id="${idOf('trouble', domain, target)}-${problem.code}" class="problem">
+        ({ domain, target, isHeld, problem }) =>
+          html`<li
+            id="${idOf(`trouble-${problem.code}`, domain, target)}"
+            class="problem ${isHeld ? 'held' : ''}"
+          >
             <h3>
               ${name(domain.name)}${target === undefined ? undefined : html` <span class="disk">${target}</span>`}
             </h3>
@@ -104,7 +114,7 @@ export function volumesSection(known: Known<unknown>, volumes: Volumes, view: Vi
     const { shown, first, page, pages } = slice(wanted, view.page, VOLUMES_PER_PAGE);
     const last = first + shown.length - 1;
     return html`${table({
-      caption: pages === 1 ? 'By domain' : `${first} to ${last} of ${wanted.length}, by domain`,
+      caption: `${ORDER[view.show]}${pages === 1 ? '' : `; ${first} to ${last} of ${wanted.length}`}`,
       columns: columnsAt(nowMs),
       rows: shown,
       idOf: ({ domain, volume }) => idOf('volume', domain, volume?.target),
@@ -116,6 +126,11 @@ export function volumesSection(known: Known<unknown>, volumes: Volumes, view: Vi
     ${pager({ page, pages }, 'volumes', (number) => linkTo(view, { page: number }, 'volumes'))}`;
   });
 }
+
+const ORDER: Readonly<Record<View['show'], string>> = {
+  all: 'What is under way, then what needs attention, then what is ready',
+  ...{ busy: 'By name', attention: 'By name', ready: 'By name' },
+};
 
 const FILTERS = [
   ['all', 'All'],
@@ -144,24 +159,19 @@ function nothing({ rows }: Volumes, { show }: View): Html {
 function columnsAt(nowMs: number): Parameters<typeof table<Row>>[0]['columns'] {
   return [
     {
-      label: 'Domain',
-      cell: ({ domain }) => html`${name(domain.name)} <span class="quiet">${domainState(domain)}</span>`,
+      label: 'Domain and disk',
+      cell: ({ domain, volume }) =>
+        html`${name(domain.name)} ${volume && html`<span class="disk">${volume.target}</span>`}
+          <span class="quiet line">${domainState(domain)}</span>`,
     },
-    { label: 'Disk', cell: ({ volume }) => volume && html`<span class="disk">${volume.target}</span>` },
-    { label: 'State', cell: ({ volume }) => badge(volume?.state ?? 'refused') },
-    { label: 'Where it stands', cell: whereItStands },
+    { label: 'State', isState: true, cell: ({ volume }) => badge(volume?.state ?? 'refused') },
+    { label: 'Details', cell: detailsOf },
     {
-      label: 'Volume',
-      cell: ({ volume }) =>
-        volume && volume.volume !== ''
-          ? html`<span class="path">${name(`${volume.pool}/${volume.volume}`)}</span>`
-          : undefined,
-    },
-    {
-      label: 'Image',
+      label: 'Volume, image',
       cell: ({ volume }) =>
         volume &&
-        html`<span class="path">${name(volume.image)}</span> <span class="quiet">${volume.format}</span>`,
+        html`${volume.volume === '' ? undefined : html`<span class="path line">${name(`${volume.pool}/${volume.volume}`)}</span>`}
+          <span class="path line quiet">${image(volume.image, volume.format)}</span>`,
     },
     { label: 'Changed', cell: ({ volume }) => since(volume?.updatedAt, nowMs) },
   ];
@@ -171,11 +181,11 @@ function domainState({ active, startWhenReady }: DomainStatus): string {
   return active ? 'running' : startWhenReady ? 'starts when ready' : 'shut off';
 }
 
-function whereItStands({ domain, volume }: Row): Part {
+function detailsOf({ domain, volume }: Row): Part {
   const problem = volume?.problem ?? (volume?.state === 'ready' ? undefined : domain.problems[0]);
   if (volume === undefined || problem !== undefined)
     return problem && html`<code class="code">${problem.code}</code>`;
-  const { state, phase, drift, aside, sha256 } = volume;
+  const { state, phase, drift, aside } = volume;
   const bar =
     state === 'filling' ? progress({ ...volume, of: `${domain.name} ${volume.target}` }) : undefined;
   const words = [
@@ -183,9 +193,7 @@ function whereItStands({ domain, volume }: Row): Part {
     ...(drift === undefined ? [] : [`differs from the annotation: ${drift}`]),
     ...(aside === undefined ? [] : [`kept aside: ${aside}, what it held before`]),
   ];
-  if (bar === undefined && words.length === 0 && sha256 !== undefined) {
-    return html`<span class="path quiet" title="${sha256}">sha256 ${sha256.slice(0, 16)}</span>`;
-  }
+  if (bar === undefined && words.length === 0) return undefined;
   return html`${bar} ${words.map((word) => html`<span class="note" dir="auto">${word}</span> `)}`;
 }
 

@@ -30,6 +30,11 @@ export function name(text: string): Html {
   return html`<bdi>${text}</bdi>`;
 }
 
+/** What it is read as is said where its name says something else. */
+export function image(key: string, format: VolumeStatus['format']): Html {
+  return html`${name(key)}${key.endsWith(`.${format}`) ? undefined : `, ${format}`}`;
+}
+
 /** So long ago, with the moment itself for those who ask. */
 export function since(moment: string | undefined, nowMs: number): Html | undefined {
   const ms = moment === undefined ? NaN : Date.parse(moment);
@@ -67,7 +72,7 @@ export function progress({ of, bytesDone, bytesTotal, ...pace }: Progress): Html
     ...(secondsLeft === undefined ? [] : [`${approximateDuration(secondsLeft)} left`]),
   ];
   return html`<progress max="100" value="${percent}" aria-label="${of}">${percent} %</progress>
-    <span class="pace">${words.join(', ')}</span>`;
+    <span class="pace">${words.map((word) => word.replaceAll(' ', '\u00a0')).join(', ')}</span>`;
 }
 
 /** `1 volume`, `2 volumes`. */

@@ -137,7 +137,7 @@ function counterpart(old, at, wanted) {
       ? known
       : undefined;
   }
-  if (at === null || at.nodeName !== wanted.nodeName) return undefined;
+  if (at?.nodeName !== wanted.nodeName) return undefined;
   return at instanceof Element && at.id !== '' ? undefined : at;
 }
 
