@@ -33,21 +33,21 @@ export function openControl(
 /** Undefined where the configuration has none. It writes down by itself who asked for what. */
 export async function openHttp(
   { http: settings, minio: { endpoint } }: Config,
+  { jobs, verbs: domains, images }: CallerVerbs,
   {
-    jobs,
-    verbs: domains,
-    images,
-    findAudit,
+    metrics,
+    trail: audit,
+    log,
+    events,
     space,
-  }: CallerVerbs & {
-    readonly findAudit: AuditVerbs;
+  }: Seeing & {
+    readonly events: AuditVerbs;
     readonly space: SpaceVerbs;
   },
-  { metrics, trail: audit, log }: Seeing,
 ): Promise<HttpApi | undefined> {
   if (settings === undefined) return undefined;
   return openHttpApi({
-    ...{ settings, endpoint, jobs, domains, images, space, audit, findAudit, metrics, log },
+    ...{ settings, endpoint, jobs, domains, images, space, audit, events, metrics, log },
     ...{ clock: systemClock, version: programVersion() },
     onRequest: (...request) => {
       metrics.http.onRequest(...request);

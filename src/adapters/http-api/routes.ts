@@ -24,7 +24,8 @@ export interface HttpApiOptions {
   readonly domains: Pick<ControlVerbs, 'domains' | 'domain' | 'explain' | 'retry' | 'reprovision'>;
   readonly images: Pick<ImageVerbs, 'images'>;
   readonly audit: AuditTrail;
-  readonly findAudit: AuditVerbs;
+  /** Of the audit trail. */
+  readonly events: AuditVerbs;
   readonly space: SpaceVerbs;
   readonly clock: Clock;
   readonly log: Log;

@@ -59,7 +59,7 @@ export class TestServer {
   readonly tokens = new Map<string, string>();
   readonly jobs = new FakeJobs();
   readonly domains = new FakeVerbs();
-  readonly findAudit = new FakeAudit();
+  readonly events = new FakeAudit();
   readonly audited: Omit<AuditEvent, 'at'>[] = [];
   #api: HttpApi | undefined;
 
@@ -100,7 +100,7 @@ export class TestServer {
       settings: { ...this.settings, ...changed },
       ...{ endpoint: new URL('https://minio.test:9000'), version: '1.2.3' },
       ...{ jobs: this.jobs, domains: this.domains, images: new FakeImageVerbs() },
-      ...{ findAudit: this.findAudit, space: FAKE_SPACE, hostName: 'host1' },
+      ...{ events: this.events, space: FAKE_SPACE, hostName: 'host1' },
       audit: { record: (event) => this.audited.push(event) },
       // Files are looked at when a test says so.
       ...{ clock, log: silent, lookMs: 3_600_000, ...options },

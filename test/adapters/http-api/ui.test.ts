@@ -235,13 +235,27 @@ describe('the page', () => {
   });
 
   it('is read once for all who look at the same time, and then rests nine times as long as that took', async () => {
-    let [readings, nowMs] = [0, 0];
-    const read = () => {
+    let [readings, nowMs, looking] = [0, 0, 0];
+    const everybodyLooks = Promise.withResolvers<undefined>();
+    const read = async () => {
       readings += 1;
+      await everybodyLooks.promise;
       nowMs += 500;
-      return Promise.resolve(BUSY_HOST);
+      return BUSY_HOST;
     };
-    await server.open({}, { ...domainsAre(read), clock: { ...clock, monotonicMs: () => nowMs } });
+    const jobs = () => {
+      looking += 1;
+      if (looking === 3) everybodyLooks.resolve(undefined);
+      return Promise.resolve({ jobs: [] });
+    };
+    await server.open(
+      {},
+      {
+        ...{ ...domainsAre(read), jobs: Object.assign(new FakeJobs(), { jobs }) },
+        // Nobody is in a hurry here.
+        clock: { ...clock, monotonicMs: () => nowMs, sleep: () => new Promise(() => undefined) },
+      },
+    );
     for (const { text } of await Promise.all([look(), look(), look()])) expect(text).toContain('web1');
     expect(readings).toBe(1);
     nowMs += 4_499;
@@ -324,7 +338,7 @@ describe('the page', () => {
 
 describe('what others write', () => {
   it('is text, wherever it stands', async () => {
-    server.findAudit.events = server.findAudit.events.map((event) => ({
+    server.events.events = server.events.events.map((event) => ({
       ...{ ...event, who: HOSTILE, what: HOSTILE, volume: HOSTILE, domain: HOSTILE },
       problem: { code: HOSTILE, message: HOSTILE },
     }));

@@ -30,18 +30,14 @@ export class StatusReadings {
   readonly #images: SharedReading<CachedImages>;
   readonly #audit: SharedReading<AuditEvents>;
 
-  constructor(needs: Pick<HttpApiOptions, 'jobs' | 'clock' | 'domains' | 'space' | 'images' | 'findAudit'>) {
-    const { jobs, clock, domains, space, images, findAudit } = needs;
+  constructor(needs: Pick<HttpApiOptions, 'jobs' | 'clock' | 'domains' | 'space' | 'images' | 'events'>) {
+    const { jobs, clock, domains, space, images, events } = needs;
     this.#jobs = jobs;
     this.#clock = clock;
     this.#domains = new SharedReading('its domains', () => domains.domains(), clock);
     this.#space = new SharedReading('its volume groups', () => space.space(), clock);
     this.#images = new SharedReading('its cached images', () => images.images(), clock);
-    this.#audit = new SharedReading(
-      'its audit events',
-      () => findAudit.audit({ limit: EVENTS_SHOWN }),
-      clock,
-    );
+    this.#audit = new SharedReading('its audit events', () => events.audit({ limit: EVENTS_SHOWN }), clock);
   }
 
   /** Does not throw: what could not be read says why. */
