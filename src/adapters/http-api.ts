@@ -34,6 +34,7 @@ import { withOtherMethodsRefused } from './http-api/other-methods.ts';
 import { addMetricsRoute } from './http-api/metrics-route.ts';
 import { answerRefused, Refusal } from './http-api/refusal.ts';
 import type { HttpApiOptions, RouteNeeds } from './http-api/routes.ts';
+import { addUiRoutes } from './http-api/ui-routes.ts';
 import { TokenCheck } from './http-api/token-check.ts';
 
 const BODY_BYTES_MAX = 65_536;
@@ -191,6 +192,7 @@ function addRoutes(app: Api, needs: RouteNeeds): void {
     addJobRoutes(app, needs);
     addDomainRoutes(app, needs);
     addImageRoutes(app, needs);
+    addUiRoutes(app, needs);
     app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
   });
 }

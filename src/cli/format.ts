@@ -1,6 +1,7 @@
 /** Domains and volumes as text. Pure: what is a terminal and what is coloured is for the caller. */
 import { styleText } from 'node:util';
 import type { DomainStatus, VolumeStatus } from '../core/control-protocol.ts';
+import { approximateDuration } from '../core/duration.ts';
 import { describeProblem } from '../core/errors.ts';
 import { approximateSize } from '../core/size.ts';
 import { problemOf } from '../core/control-protocol.ts';
@@ -94,7 +95,7 @@ export function progressLine(volume: VolumeStatus, colour: boolean): string {
     `${bar(bytesDone, bytesTotal)} ${percentOf(volume)}`,
     `${approximateSize(bytesDone)} of ${approximateSize(bytesTotal)}`,
     ...(volume.rateBytesPerSecond === undefined ? [] : [`${approximateSize(volume.rateBytesPerSecond)}/s`]),
-    ...(volume.secondsLeft === undefined ? [] : [`${duration(volume.secondsLeft)} left`]),
+    ...(volume.secondsLeft === undefined ? [] : [`${approximateDuration(volume.secondsLeft)} left`]),
     ...phaseOf(volume),
   ];
   return `${volume.target} ${state} ${parts.join(', ')}`;
@@ -120,13 +121,6 @@ function bar(done: number, total: number): string {
 function percentOf({ bytesDone, bytesTotal }: VolumeStatus): string {
   if (bytesDone === undefined || bytesTotal === undefined || bytesTotal === 0) return '';
   return `${Math.floor((Math.min(bytesDone, bytesTotal) / bytesTotal) * 100)} %`;
-}
-
-export function duration(seconds: number): string {
-  const whole = Math.ceil(seconds);
-  if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
-  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
 
 export function paint(text: string, style: Style | undefined): string {

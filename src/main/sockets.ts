@@ -15,7 +15,7 @@ import type { AdmitNeeds } from '../provision/admit-start.ts';
 import { admitStart } from '../provision/admit-start.ts';
 import type { CallerVerbs } from '../provision/audited-verbs.ts';
 import { auditedGate, auditedVerbs } from '../provision/audited-verbs.ts';
-import type { AuditVerbs, Log } from '../provision/ports.ts';
+import type { AuditVerbs, Log, SpaceVerbs } from '../provision/ports.ts';
 import type { Reconciler } from '../provision/reconcile.ts';
 import type { Seeing } from './seeing.ts';
 
@@ -34,11 +34,20 @@ export function openControl(
 export async function openHttp(
   { http: settings, minio: { endpoint } }: Config,
   { jobs, verbs: domains, images }: CallerVerbs,
-  { metrics, trail: audit, log }: Seeing,
+  {
+    metrics,
+    trail: audit,
+    log,
+    events,
+    space,
+  }: Seeing & {
+    readonly events: AuditVerbs;
+    readonly space: SpaceVerbs;
+  },
 ): Promise<HttpApi | undefined> {
   if (settings === undefined) return undefined;
   return openHttpApi({
-    ...{ settings, endpoint, jobs, domains, images, audit, metrics, log },
+    ...{ settings, endpoint, jobs, domains, images, space, audit, events, metrics, log },
     ...{ clock: systemClock, version: programVersion() },
     onRequest: (...request) => {
       metrics.http.onRequest(...request);

@@ -20,6 +20,7 @@ import type { GarbageReport, GarbageRequest } from '../core/garbage-protocol.ts'
 import type { Problem } from '../core/errors.ts';
 import type { Frozen } from '../core/frozen.ts';
 import type { Handover, ReceiveResult } from '../core/handover.ts';
+import type { Headroom } from '../core/headroom.ts';
 import type { CachedImages, GcResult, ImageFacts, ImageRequest, ReadImage } from '../core/image-protocol.ts';
 import type { Job, JobFilter, JobRequest, Jobs } from '../core/job-protocol.ts';
 import type { LastEnd, ShutoffReason } from '../core/last-end.ts';
@@ -564,6 +565,18 @@ export interface AuditStore {
 export interface AuditVerbs {
   /** DOMAIN_NOT_FOUND if nobody has heard of a domain of that name. */
   audit(query: AuditQuery): Promise<AuditEvents>;
+}
+
+/** What is left in a volume group, all in bytes: of what is free, fills were promised some, and some is to stay free. */
+export interface GroupSpace extends Pick<Headroom, 'freeBytes' | 'reservedBytes' | 'keepFreeBytes'> {
+  readonly vg: string;
+  readonly sizeBytes: number;
+}
+
+/** How much more this host could take. */
+export interface SpaceVerbs {
+  /** Of each configured volume group, by name. */
+  space(): Promise<readonly GroupSpace[]>;
 }
 
 /** How a fill that had begun has ended; `stopped` with the daemon, and it goes on with the next one. */

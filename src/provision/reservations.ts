@@ -12,7 +12,7 @@ import type { Headroom, KeepFree } from '../core/headroom.ts';
 import { describeHeadroom, headroomOf, KEEP_NOTHING_FREE } from '../core/headroom.ts';
 import { privateName, readMark } from '../core/volume.ts';
 import type { LogicalVolume } from '../core/volume.ts';
-import type { Log, PrivateVolume, Volumes } from './ports.ts';
+import type { GroupSpace, Log, PrivateVolume, SpaceVerbs, Volumes } from './ports.ts';
 
 const REFUSED_MAX = 4096;
 
@@ -38,7 +38,7 @@ interface ReservationNeeds {
   readonly keepFree?: ReadonlyMap<string, KeepFree> | undefined;
 }
 
-export class Reservations {
+export class Reservations implements SpaceVerbs {
   readonly #needs: ReservationNeeds;
   readonly #promised = new Map<string, Promised>();
   /** By domain and final name: a fill that is tried again has another id. */
@@ -72,6 +72,18 @@ export class Reservations {
    */
   headroomIn(listing: Listing, vg: string, sizeBytes: number): Headroom | undefined {
     return this.#headroom(listing, -1, { vg, fillId: '' }, sizeBytes);
+  }
+
+  async space(): Promise<readonly GroupSpace[]> {
+    const listing = await this.#needs.volumes.list();
+    return listing.groups
+      .flatMap(({ vg, sizeBytes }) => {
+        const headroom = this.headroomIn(listing, vg, 0);
+        if (headroom === undefined) return [];
+        const { freeBytes, reservedBytes, keepFreeBytes } = headroom;
+        return [{ vg, sizeBytes, freeBytes, reservedBytes, keepFreeBytes }];
+      })
+      .sort((a, b) => a.vg.localeCompare(b.vg));
   }
 
   /** What is promised and has not been taken yet, by volume group. */

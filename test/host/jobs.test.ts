@@ -171,6 +171,12 @@ describe('a job', () => {
     expect(await deviceDigest(host(), '/dev/vg0/ci-one')).toBe(
       await expectedDigest(join(folder(), 'small.raw'), 'raw', 1 << 30),
     );
+    const { stdout: shown } = await host().sh(
+      `for header in /root/header /dev/null; do
+         curl --silent --cacert /etc/minio-test/ca.pem --header @$header --write-out '%{http_code} %{content_type}\n' https://minio.test:8080/ui
+       done | grep -E '>vg0/ci-one<|</html>'`,
+    );
+    expect(shown).toMatch(/>vg0\/ci-one<[^]*<\/html>200 text\/html.*\n *<\/html>401 text\/html/);
     const { stdout: audit } = await host().sh('lvp audit --json');
     expect(audit).toMatch(/token:ci/);
     expect(audit).toMatch(/unauthorized/);

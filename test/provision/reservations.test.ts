@@ -199,3 +199,19 @@ describe('a fill without room', () => {
     );
   });
 });
+
+it('what is left is told with what is promised and what is to stay free', async () => {
+  const group = new Group(10, () => Promise.resolve());
+  const keepFree = new Map([[VG, { percent: 15 }]]);
+  const reservations = new Reservations({ volumes: group, log: silent, keepFree });
+  const made = Promise.withResolvers<undefined>();
+  const fill = reservations.whileReserved(volumeOf(1), 45, async () => {
+    await made.promise;
+    await group.create(volumeOf(1), { sizeBytes: 45, how: 'made', isGivenBack: false });
+  });
+  const about = { vg: VG, sizeBytes: 100, keepFreeBytes: 20 };
+  expect(await reservations.space()).toEqual([{ ...about, freeBytes: 100, reservedBytes: 50 }]);
+  made.resolve(undefined);
+  await fill;
+  expect(await reservations.space()).toEqual([{ ...about, freeBytes: 50, reservedBytes: 0 }]);
+});

@@ -60,11 +60,12 @@ export function admitRequests(app: Api, { settings, callers, tokens, clock }: Ad
   );
 
   app.addHook('onRequest', async (request) => {
-    const { rights, isOpenTo } = request.routeOptions.config;
+    const { rights, isOpenTo, changes } = request.routeOptions.config;
     if (rights !== undefined && isOpenTo?.(request.ip) !== true) {
       request.caller = await whoCalls(request, { callers, tokens }, failures);
       await requests(request);
       requireRight(request.caller, rights);
+      if (changes !== undefined) refuseOtherSites(request);
     } else await requests(request);
   });
 }
@@ -114,10 +115,29 @@ async function orElse<T>(failures: Brake, request: FastifyRequest, find: () => T
   }
 }
 
-function tokenIn({ headers }: FastifyRequest): string | undefined {
-  const [, bearer] = /^Bearer +(.+)$/i.exec(headers.authorization ?? '') ?? [];
+/** A browser shows its client certificate whoever's page asks, but says when that page is not ours (Fetch Metadata). */
+function refuseOtherSites({ headers }: FastifyRequest): void {
+  const site = headers['sec-fetch-site'];
+  if (site === undefined || site === 'same-origin' || site === 'none') return;
+  throw new Refusal({
+    ...{ status: 403, code: 'FORBIDDEN', message: 'A page of another site has asked for this.' },
+    hint: 'Ask for it with a program, such as lvp or curl.',
+  });
+}
+
+function tokenIn({ headers, routeOptions }: FastifyRequest): string | undefined {
+  const { authorization = '' } = headers;
+  const [, bearer] = /^Bearer +(.+)$/i.exec(authorization) ?? [];
   const own = headers['x-api-token'];
-  return bearer ?? (typeof own === 'string' && own !== '' ? own : undefined);
+  const password = routeOptions.config.page?.takesBasic === true ? passwordIn(authorization) : undefined;
+  return bearer ?? password ?? (typeof own === 'string' && own !== '' ? own : undefined);
+}
+
+/** Of HTTP Basic. Browsers send it by themselves, whoever's page asks: never where anything could be changed. */
+function passwordIn(authorization: string): string | undefined {
+  const [, encoded] = /^Basic +([A-Za-z0-9+/=]+)$/i.exec(authorization) ?? [];
+  const [, password] = /^[^:]*:(.+)$/s.exec(Buffer.from(encoded ?? '', 'base64').toString()) ?? [];
+  return password;
 }
 
 function keyOf(request: FastifyRequest): string {

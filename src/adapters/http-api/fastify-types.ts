@@ -9,6 +9,15 @@ import type { Refused } from './refusal.ts';
 /** How the Go provisioner calls what goes wrong on one of its routes, by status; `failed` for all others. */
 export type CompatibleTitles = Readonly<Record<number, string>> & { readonly failed: string };
 
+/** How a page refuses: as a page. */
+export interface PageConfig {
+  readonly headers: Readonly<Record<string, string>>;
+  readonly type: string;
+  /** A browser asks for a token, and sends it as the password of HTTP Basic (RFC 7617). Taken here and nowhere else. */
+  readonly takesBasic: boolean;
+  readonly refused: (refused: Refused) => string;
+}
+
 declare module 'fastify' {
   interface FastifyContextConfig {
     /** One of these is needed; absent: anybody may call. */
@@ -17,6 +26,8 @@ declare module 'fastify' {
     readonly changes?: string;
     /** Set on the routes of the Go provisioner. */
     readonly compatible?: CompatibleTitles;
+    /** Set on what is for people with a browser. */
+    readonly page?: PageConfig;
     /** Anybody may call this one all the same. */
     readonly isOpenTo?: (address: string) => boolean;
   }

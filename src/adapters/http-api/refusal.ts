@@ -124,10 +124,19 @@ export function answerRefused(error: unknown, request: FastifyRequest, reply: Fa
   request.isQuiet = error instanceof Refusal && error.isQuiet;
   if (error instanceof Refusal && error.retryAfterS !== undefined)
     void reply.header('retry-after', error.retryAfterS);
-  if (status === 401) void reply.header('www-authenticate', 'Bearer realm="libvirt-volume-provisioner"');
+  if (status === 401) challenge(request, reply);
   // Whoever is nobody shall not keep a connection.
   if (status === 401 || status === 429) void reply.header('connection', 'close');
-  const { compatible } = request.routeOptions.config;
+  const { compatible, page } = request.routeOptions.config;
+  if (page !== undefined) {
+    void reply
+      .code(status)
+      .headers(page.headers)
+      .type(page.type)
+      .serializer(String)
+      .send(page.refused(refused));
+    return;
+  }
   const body =
     compatible === undefined
       ? {
@@ -146,4 +155,14 @@ export function answerRefused(error: unknown, request: FastifyRequest, reply: Fa
     .type(compatible === undefined ? PROBLEM_TYPE : 'application/json; charset=utf-8')
     .serializer((value: unknown) => JSON.stringify(value))
     .send(body);
+}
+
+/** A browser asks its user then; but not for what a script fetches, which would be a question out of nowhere. */
+function challenge({ headers, routeOptions }: FastifyRequest, reply: FastifyReply): void {
+  const { page } = routeOptions.config;
+  const isOfUser = (headers['sec-fetch-dest'] ?? 'document') === 'document';
+  if (page?.takesBasic === true && !isOfUser) return;
+  const scheme = page?.takesBasic === true ? 'Basic' : 'Bearer';
+  const charset = scheme === 'Basic' ? ', charset="UTF-8"' : '';
+  void reply.header('www-authenticate', `${scheme} realm="libvirt-volume-provisioner"${charset}`);
 }

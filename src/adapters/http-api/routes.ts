@@ -3,12 +3,14 @@ import { z } from 'zod';
 import type { HttpCredential, HttpSettings } from '../../core/http-settings.ts';
 import type {
   AuditTrail,
+  AuditVerbs,
   Clock,
   ControlVerbs,
   ImageVerbs,
   JobVerbs,
   Log,
   MetricsText,
+  SpaceVerbs,
 } from '../../provision/ports.ts';
 import type { IdempotentRequests } from './idempotency.ts';
 import { CompatibleError, PROBLEM_TYPE, ProblemDetails } from './refusal.ts';
@@ -22,8 +24,13 @@ export interface HttpApiOptions {
   readonly domains: Pick<ControlVerbs, 'domains' | 'domain' | 'explain' | 'retry' | 'reprovision'>;
   readonly images: Pick<ImageVerbs, 'images'>;
   readonly audit: AuditTrail;
+  /** Of the audit trail. */
+  readonly events: AuditVerbs;
+  readonly space: SpaceVerbs;
   readonly clock: Clock;
   readonly log: Log;
+  /** As people know this host; absent: as it knows itself. */
+  readonly hostName?: string | undefined;
   /** Absent: there is no /metrics. */
   readonly metrics?: MetricsText | undefined;
   /** Called once for each request that was answered; `route` is the pattern, so there are few of them. */

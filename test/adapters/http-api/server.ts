@@ -18,6 +18,7 @@ import { FakeImageVerbs, FakeVerbs, silent } from '../../cli/fake-verbs.ts';
 import type { Pair } from './certificates.ts';
 import { CertificateFolder } from './certificates.ts';
 import { FakeJobs } from './fake-jobs.ts';
+import { FAKE_SPACE, FakeAudit } from './fake-seeing.ts';
 
 export const clock: Clock = {
   nowMs: () => Date.now(),
@@ -58,6 +59,7 @@ export class TestServer {
   readonly tokens = new Map<string, string>();
   readonly jobs = new FakeJobs();
   readonly domains = new FakeVerbs();
+  readonly events = new FakeAudit();
   readonly audited: Omit<AuditEvent, 'at'>[] = [];
   #api: HttpApi | undefined;
 
@@ -98,6 +100,7 @@ export class TestServer {
       settings: { ...this.settings, ...changed },
       ...{ endpoint: new URL('https://minio.test:9000'), version: '1.2.3' },
       ...{ jobs: this.jobs, domains: this.domains, images: new FakeImageVerbs() },
+      ...{ events: this.events, space: FAKE_SPACE, hostName: 'host1' },
       audit: { record: (event) => this.audited.push(event) },
       // Files are looked at when a test says so.
       ...{ clock, log: silent, lookMs: 3_600_000, ...options },
