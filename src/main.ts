@@ -98,11 +98,11 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
     garbage: new GarbageCollector({ ...needs, reconciler, cache: stores.cache, damagedLedgers }),
     jobs: new VolumeJobs({ ...needs, reconciler }),
   };
-  const audit = new FindAudit({ ...needs, store: recorded });
+  const events = new FindAudit({ ...needs, store: recorded });
   // First, because it notices a daemon that runs already.
-  const control = await openControl(config, callable, { ...seeing, audit });
+  const control = await openControl(config, callable, { ...seeing, audit: events });
   recordDaemon(seeing.trail, 'start');
-  const http = await openHttp(config, callable, seeing);
+  const http = await openHttp(config, callable, { ...seeing, events });
   const reload = openReload(path, loaded, { images: stores.rotating, reconciler, log });
   const seen = { pools: gatePools, isLibvirtReachable: () => isLibvirtReachable };
   const gate = await openGate(config, { ...needs, ...seeing, ...seen, reconciler }, { reload, http });

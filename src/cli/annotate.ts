@@ -47,10 +47,10 @@ export const addAnnotate: AddVerb = (program, finish) => {
     'lvp annotate ci-runner vda images/runner.qcow2 --on-undefine delete',
     'lvp annotate web1 vdb images/data --format raw --compression zstd --dry-run',
   ]).action(async (vm: string, disk: string, image: string, options: AnnotateOptions, self: Command) => {
-    const { client, output } = contextOf(self, finish);
+    const { daemon, output } = contextOf(self, finish);
     const { format, compression, guessed } = kindOf(image, options);
     if (guessed !== undefined && !output.json) output.note(guessed);
-    const result = await client.annotate(vm, requestOf(disk, image, { ...options, format, compression }));
+    const result = await daemon.annotate(vm, requestOf(disk, image, { ...options, format, compression }));
     output.result(result, () => result.xml);
     if (!output.json) {
       output.note(

@@ -32,9 +32,9 @@ export const addAudit: AddVerb = (program, finish) => {
     'lvp audit --volume vg0/web1-root --since 2026-11-01 --until 2026-12-01',
     'lvp audit --since 7d --json | jq \'.events[] | select(.outcome == "failed")\'',
   ]).action(async ({ since, until, ...others }: AuditOptions, self: Command) => {
-    const { client, output } = contextOf(self, finish);
+    const { daemon, output } = contextOf(self, finish);
     const { who, volume, domain, limit } = others;
-    const found = await client.audit({
+    const found = await daemon.audit({
       ...(since === undefined ? {} : { since: new Date(since).toISOString() }),
       ...(until === undefined ? {} : { until: new Date(until).toISOString() }),
       ...(who === undefined ? {} : { who }),

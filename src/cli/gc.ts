@@ -24,12 +24,11 @@ export const addGc: AddVerb = (program, finish) => {
     )
     .option('--confirm <number>', 'how many volumes that are, instead of being asked')
     .description('find what is left over, and do the repairs that are safe');
-  common(command, [
-    'lvp gc --dry-run',
-    'lvp gc',
-    'lvp gc --delete-orphans',
-    'lvp gc --delete-orphans --confirm 2 --json',
-  ]).action(async (options: GcOptions, self: Command) => {
+  common(
+    command,
+    ['lvp gc --dry-run', 'lvp gc', 'lvp gc --delete-orphans', 'lvp gc --delete-orphans --confirm 2 --json'],
+    'host',
+  ).action(async (options: GcOptions, self: Command) => {
     const context = contextOf(self, finish);
     const { output } = context;
     const { findings } = await collect(context, await requestOf(context, options));
@@ -38,8 +37,8 @@ export const addGc: AddVerb = (program, finish) => {
   });
 };
 
-function collect({ client }: Context, request: GarbageRequest): Promise<GarbageReport> {
-  return client.call(GarbageReport, 'POST', '/v1/gc', request);
+function collect({ daemon }: Context, request: GarbageRequest): Promise<GarbageReport> {
+  return daemon.collectGarbage(request);
 }
 
 async function requestOf(context: Context, options: GcOptions): Promise<GarbageRequest> {

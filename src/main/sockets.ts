@@ -34,11 +34,11 @@ export function openControl(
 export async function openHttp(
   { http: settings, minio: { endpoint } }: Config,
   { jobs, verbs: domains, images }: CallerVerbs,
-  { metrics, trail: audit, log }: Seeing,
+  { metrics, trail: audit, log, events }: Seeing & { readonly events: AuditVerbs },
 ): Promise<HttpApi | undefined> {
   if (settings === undefined) return undefined;
   return openHttpApi({
-    ...{ settings, endpoint, jobs, domains, images, audit, metrics, log },
+    ...{ settings, endpoint, jobs, domains, images, audit, events, metrics, log },
     ...{ clock: systemClock, version: programVersion() },
     onRequest: (...request) => {
       metrics.http.onRequest(...request);

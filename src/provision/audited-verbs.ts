@@ -38,6 +38,7 @@ export function auditedVerbs(
     verbs: {
       domains: () => verbs.domains(),
       domain: (name) => verbs.domain(name),
+      disks: (name) => verbs.disks(name),
       explain: (name) => verbs.explain(name),
       handover: (name) => verbs.handover(name),
       // Asked for when the host has just been frozen or thawed.
@@ -72,6 +73,7 @@ export function auditedVerbs(
     },
     images: {
       images: () => images.images(),
+      stored: () => images.stored(),
       inspect: (request, signal) => images.inspect(request, signal),
       verify: (request, signal, onProgress) => images.verify(request, signal, onProgress),
       prefetch: (request, signal, onProgress) =>

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type { HttpCredential, HttpSettings } from '../../core/http-settings.ts';
 import type {
   AuditTrail,
+  AuditVerbs,
   Clock,
   ControlVerbs,
   ImageVerbs,
@@ -19,8 +20,11 @@ export interface HttpApiOptions {
   readonly endpoint: URL;
   readonly version: string;
   readonly jobs: JobVerbs;
-  readonly domains: Pick<ControlVerbs, 'domains' | 'domain' | 'explain' | 'retry' | 'reprovision'>;
-  readonly images: Pick<ImageVerbs, 'images'>;
+  /** Without those that are for the host itself. */
+  readonly domains: Omit<ControlVerbs, 'handover' | 'receive' | 'look'>;
+  readonly images: ImageVerbs;
+  /** What has been written down. */
+  readonly events: AuditVerbs;
   readonly audit: AuditTrail;
   readonly clock: Clock;
   readonly log: Log;

@@ -11,11 +11,10 @@ import { dumpLedger } from '../../adapters/ledger-copies.ts';
 import { programVersion } from '../../adapters/program-version.ts';
 import { ProvisionError } from '../../core/errors.ts';
 import { FROZEN_NAME } from '../../core/frozen.ts';
-import { GarbageReport } from '../../core/garbage-protocol.ts';
 import { stateDirOf } from '../backup/make.ts';
 import { namedFiles } from '../backup/manifest.ts';
 import { packFolder } from '../backup/tar.ts';
-import type { ControlClient } from '../control-client.ts';
+import type { Daemon } from '../daemon.ts';
 import { examineHost } from '../doctor-host.ts';
 import { knownSecrets, redact } from './redact.ts';
 
@@ -41,7 +40,7 @@ export interface ReportIndex {
 
 export async function makeReport(
   { configPath, output }: { readonly configPath: string; readonly output: string },
-  client: ControlClient,
+  daemon: Daemon,
 ): Promise<ReportIndex> {
   const target = resolve(output);
   if (existsSync(target)) {
@@ -52,7 +51,7 @@ export async function makeReport(
   const partial = `${target}.partial-${process.pid}`;
   try {
     mkdirSync(join(folder, 'report'), { mode: 0o700 });
-    const index = await collect(join(folder, 'report'), partsOf(configPath, client), secretsOf(configPath));
+    const index = await collect(join(folder, 'report'), partsOf(configPath, daemon), secretsOf(configPath));
     await packFolder(join(folder, 'report'), partial);
     renameSync(partial, target);
     return index;
@@ -86,7 +85,7 @@ async function collect(folder: string, parts: Parts, secrets: readonly string[])
   return index;
 }
 
-function partsOf(configPath: string, client: ControlClient): Parts {
+function partsOf(configPath: string, daemon: Daemon): Parts {
   const settings = (): unknown => parse(readFileSync(configPath, 'utf8'));
   const groups = () => (settings() as { volume_groups?: readonly string[] } | null)?.volume_groups ?? [];
   const command =
@@ -96,9 +95,9 @@ function partsOf(configPath: string, client: ControlClient): Parts {
       if (answer.is === 'known') return answer.value;
       throw new Error(answer.is === 'absent' ? `${argv[0] ?? ''} is not installed` : answer.why);
     };
-  let asked: ReturnType<ControlClient['domains']> | undefined;
+  let asked: ReturnType<Daemon['domains']> | undefined;
   // The daemon reads the XML of each for that: once for both.
-  const domains = () => (asked ??= client.domains());
+  const domains = () => (asked ??= daemon.domains());
   return {
     'config.yaml': () => readFileSync(configPath, 'utf8'),
     'frozen.txt': () => readFileSync(join(dirname(configPath), FROZEN_NAME), 'utf8'),
@@ -106,11 +105,11 @@ function partsOf(configPath: string, client: ControlClient): Parts {
     'plans.json': async () => {
       const names = (await domains()).slice(0, DOMAINS_MAX).map(({ uuid }) => uuid);
       const plans: unknown[] = [];
-      for (const name of names) plans.push(await client.explain(name));
+      for (const name of names) plans.push(await daemon.explain(name));
       return json(plans);
     },
     // Domains and volumes without a request, and what else nobody accounts for.
-    'left-over.json': async () => json(await client.call(GarbageReport, 'POST', '/v1/gc', { dryRun: true })),
+    'left-over.json': async () => json(await daemon.collectGarbage({ dryRun: true })),
     'ledger.json': () => json(dumpLedger(join(stateDirOf(settings()), 'ledger.db'), ROWS_MAX)),
     'volumes.json': async () =>
       command('lvs', '--readonly', '--reportformat', 'json', '-o', LV_COLUMNS, ...groups())(),
@@ -118,8 +117,8 @@ function partsOf(configPath: string, client: ControlClient): Parts {
       command('vgs', '--readonly', '--reportformat', 'json', '-o', '+vg_tags', ...groups())(),
     'domain-list.txt': command('virsh', '--readonly', 'list', '--all', '--uuid', '--name'),
     'journal.txt': command('journalctl', '--no-pager', '-o', 'short-iso-precise', '-n', '10000', ...UNITS),
-    'audit.json': async () => json(await client.audit({})),
-    'doctor.json': async () => json(await examineHost(configPath, client, false)),
+    'audit.json': async () => json(await daemon.audit({})),
+    'doctor.json': async () => json(await examineHost(configPath, daemon, false)),
     'units.txt': command(
       'systemctl',
       '--no-pager',

@@ -14,7 +14,7 @@ import type { AuditEvent } from '../../../src/core/audit-event.ts';
 import type { HttpSettings } from '../../../src/core/http-settings.ts';
 import { HTTP_RIGHTS } from '../../../src/core/http-settings.ts';
 import type { Clock } from '../../../src/provision/ports.ts';
-import { FakeImageVerbs, FakeVerbs, silent } from '../../cli/fake-verbs.ts';
+import { EVENTS, FakeImageVerbs, FakeVerbs, silent } from '../../cli/fake-verbs.ts';
 import type { Pair } from './certificates.ts';
 import { CertificateFolder } from './certificates.ts';
 import { FakeJobs } from './fake-jobs.ts';
@@ -58,6 +58,7 @@ export class TestServer {
   readonly tokens = new Map<string, string>();
   readonly jobs = new FakeJobs();
   readonly domains = new FakeVerbs();
+  readonly images = new FakeImageVerbs();
   readonly audited: Omit<AuditEvent, 'at'>[] = [];
   #api: HttpApi | undefined;
 
@@ -97,7 +98,8 @@ export class TestServer {
     this.#api = await openHttpApi({
       settings: { ...this.settings, ...changed },
       ...{ endpoint: new URL('https://minio.test:9000'), version: '1.2.3' },
-      ...{ jobs: this.jobs, domains: this.domains, images: new FakeImageVerbs() },
+      ...{ jobs: this.jobs, domains: this.domains, images: this.images },
+      events: { audit: () => Promise.resolve({ events: EVENTS, more: false }) },
       audit: { record: (event) => this.audited.push(event) },
       // Files are looked at when a test says so.
       ...{ clock, log: silent, lookMs: 3_600_000, ...options },
