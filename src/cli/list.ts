@@ -17,7 +17,7 @@ export const addList: AddVerb = (program, finish) => {
     'lvp list',
     'lvp list --watch',
     "lvp list --json | jq -r '.[] | select(.problems | length > 0) | .name'",
-    'lvp list --server https://host1.example.net:8080 --token-file ~/.config/lvp/token',
+    'lvp list --server https://host1.example.net:8080 --token-file ./token',
   ]).action(async (options: { watch?: boolean }, self: Command) => {
     const { daemon, output } = contextOf(self, finish);
     if (options.watch === true) await watch(output, watchedDomains(daemon));
