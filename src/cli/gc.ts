@@ -1,10 +1,10 @@
 /** `lvp gc`: what is left over on this host, and its repair. */
 import type { Command } from 'commander';
 import type { Finding, GarbageRequest } from '../core/garbage-protocol.ts';
-import { GarbageReport } from '../core/garbage-protocol.ts';
+import type { GarbageReport } from '../core/garbage-protocol.ts';
 import { ProvisionError } from '../core/errors.ts';
 import { EXIT } from './exit-codes.ts';
-import { askOnTerminal } from './terminal.ts';
+import { terminal } from './terminal.ts';
 import type { AddVerb, Context } from './verb.ts';
 import { common, contextOf } from './verb.ts';
 
@@ -59,7 +59,8 @@ async function requestOf(context: Context, options: GcOptions): Promise<GarbageR
 }
 
 async function ask({ output }: Context, orphans: readonly Finding[]): Promise<string> {
-  if (!process.stdin.isTTY) {
+  const asker = terminal();
+  if (asker === undefined) {
     throw new ProvisionError({
       code: 'USAGE',
       message: 'Nothing was done: --delete-orphans asks on a terminal, and this is none.',
@@ -67,8 +68,7 @@ async function ask({ output }: Context, orphans: readonly Finding[]): Promise<st
     });
   }
   for (const orphan of orphans) output.note(lineOf(orphan, true));
-  const question = 'These hold data, which is lost then. Type their number to delete them: ';
-  return (await askOnTerminal(question)) ?? '';
+  return (await asker.text('These hold data, which is lost then. Type their number to delete them:')) ?? '';
 }
 
 function textOf(findings: readonly Finding[], isDryRun: boolean): string {

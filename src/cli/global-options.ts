@@ -124,5 +124,6 @@ function refuseElsewhere(verb: Command): void {
 /** `image write` */
 function nameOf(command: Command): string {
   const { parent } = command;
-  return parent?.parent == null ? command.name() : `${nameOf(parent)} ${command.name()}`;
+  const isOfProgram = parent?.parent === null;
+  return parent === null || isOfProgram ? command.name() : `${nameOf(parent)} ${command.name()}`;
 }

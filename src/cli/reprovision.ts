@@ -5,7 +5,7 @@ import { ProvisionError } from '../core/errors.ts';
 import { approximateSize } from '../core/size.ts';
 import type { ExitCode } from './exit-codes.ts';
 import { EXIT } from './exit-codes.ts';
-import { askOnTerminal } from './terminal.ts';
+import { terminal } from './terminal.ts';
 import type { AddVerb, Context } from './verb.ts';
 import { common, contextOf } from './verb.ts';
 import { watch } from './watch.ts';
@@ -53,7 +53,8 @@ function exitCodeOf({ volumes }: DomainStatus, disk: string): ExitCode {
 
 /** What stands in the way is said before anybody is asked. */
 async function ask({ daemon, output }: Context, vm: string, disk: string): Promise<string> {
-  if (!process.stdin.isTTY || !process.stderr.isTTY) {
+  const asker = terminal();
+  if (asker === undefined) {
     throw new ProvisionError({
       code: 'USAGE',
       message: 'There is no terminal to ask on whether the content of the volume may be lost.',
@@ -63,7 +64,7 @@ async function ask({ daemon, output }: Context, vm: string, disk: string): Promi
   const preview = await daemon.reprovision(vm, { target: disk, dryRun: true });
   output.note(lossText(preview));
   // Without an answer (end of input) it is no.
-  const typed = (await askOnTerminal(`Type the domain's name to go on: `)) ?? '';
+  const typed = (await asker.text("Type the domain's name to go on:")) ?? '';
   if (typed.trim() === preview.name) return preview.confirm;
   throw new ProvisionError({
     code: 'USAGE',

@@ -16,12 +16,13 @@ const SHORT = 12;
 /** How much of what is left of a name is its beginning: the middle goes first. */
 const HEAD_SHARES = [0.5, 0.25, 0.75, 0, 1];
 const CUT = '…';
+const SEGMENTER = new Intl.Segmenter();
 
 /** The first row is the heading. */
 export function table(rows: readonly (readonly string[])[], style: TableStyle = {}): string {
-  const { width, whole = [], paint = (padded) => padded } = style;
+  const { width, whole = [], paint = (padded: string): string => padded } = style;
   const cells = fitted(
-    rows.map((row) => row.map(shownPlainly)),
+    rows.map((row) => row.map((cell) => shownPlainly(cell))),
     width,
     whole,
   );
@@ -108,7 +109,7 @@ function shorten(cell: string, width: number, headShare: number): string {
   if (stringWidth(cell) <= width) return cell;
   const room = Math.max(0, width - stringWidth(CUT));
   const head = Math.floor(room * headShare);
-  const letters = [...cell];
+  const letters = Array.from(SEGMENTER.segment(cell), ({ segment }) => segment);
   return `${taken(letters, head).join('')}${CUT}${taken(letters.toReversed(), room - head)
     .reverse()
     .join('')}`;

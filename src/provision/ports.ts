@@ -574,7 +574,7 @@ export interface AuditTrail {
 export interface AuditStore {
   /** All of them or, if it throws, none. */
   append(events: readonly AuditEvent[]): void;
-  /** `query.domain` is a UUID here. */
+  /** `query.domain` is a UUID here, of a domain or of a job. */
   find(query: AuditQuery): AuditEvents;
 }
 

@@ -3,6 +3,7 @@ import type { DomainDisks, DomainStatus } from '../../core/control-protocol.ts';
 import type { CachedImages, StoredImages } from '../../core/image-protocol.ts';
 import type { Jobs } from '../../core/job-protocol.ts';
 import { approximateSize } from '../../core/size.ts';
+import { isPlainName } from '../plain-name.ts';
 import type { Candidate, Wanted } from './wanted.ts';
 
 /** What the daemon is asked; each may fail, which only means that there is less to choose from. */
@@ -21,15 +22,10 @@ export async function candidatesFor({ place, typed }: Wanted, known: Known): Pro
   const words = new Set<string>();
   return all.filter(({ word }) => {
     if (!word.startsWith(typed) || words.has(word)) return false;
-    if (place.kind !== 'words' && !isName(word)) return false;
+    if (place.kind !== 'words' && !isPlainName(word)) return false;
     words.add(word);
     return true;
   });
-}
-
-/** Of what others have named: nothing that lvp would take for an option, or a terminal for an instruction. */
-function isName(word: string): boolean {
-  return !/^-|\p{Cc}/u.test(word);
 }
 
 async function allFor(place: Wanted['place'], known: Known): Promise<readonly Candidate[]> {

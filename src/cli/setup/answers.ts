@@ -1,7 +1,7 @@
 /** What `lvp setup` has to know: from its options, or asked for on the terminal. */
 import { readFileSync } from 'node:fs';
 import { ProvisionError } from '../../core/errors.ts';
-import { askOnTerminal } from '../terminal.ts';
+import { terminal } from '../terminal.ts';
 
 export interface SetupOptions {
   readonly endpoint?: string;
@@ -67,7 +67,7 @@ export async function gatherAnswers(options: SetupOptions, ask: Ask | undefined)
 }
 
 async function answerTo({ text, secret = false }: Question, ask: Ask | undefined): Promise<string> {
-  const typed = (await ask?.(`${text}: `, secret))?.trim() ?? '';
+  const typed = (await ask?.(text, secret))?.trim() ?? '';
   if (typed !== '') return typed;
   throw new ProvisionError({
     code: 'USAGE',
@@ -88,5 +88,7 @@ function keyFrom(option: string, path: string | undefined): string | undefined {
 
 /** Undefined where there is no terminal. */
 export function terminalAsk(): Ask | undefined {
-  return process.stdin.isTTY && process.stderr.isTTY ? askOnTerminal : undefined;
+  const asker = terminal();
+  if (asker === undefined) return undefined;
+  return (question, secret) => (secret ? asker.secret(question) : asker.text(question));
 }

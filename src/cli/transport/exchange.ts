@@ -7,7 +7,7 @@ const ANSWER_BYTES_MAX = 16 * 2 ** 20;
 export interface Exchange {
   /** Of node:http or node:https. */
   readonly send: typeof request;
-  readonly options: RequestOptions;
+  readonly options: Omit<RequestOptions, 'headers'> & { readonly headers?: Readonly<Record<string, string>> };
   readonly body: object | undefined;
   readonly deadlineMs: number;
   /** Given each line of an answer with status 200, which then may take its time. */
