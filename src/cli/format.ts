@@ -34,7 +34,7 @@ export function listText(domains: readonly DomainStatus[], { colour, width }: Lo
   });
   return [
     ...frozenLines(domains),
-    table([heading, ...rows], { width, paint: paintState(colour, styleOfVolume) }),
+    table([heading, ...rows], { width, whole: isLive ? [3] : [], paint: paintState(colour, styleOfVolume) }),
   ].join('\n');
 }
 
@@ -51,7 +51,7 @@ function liveRow(domain: DomainStatus, volume: VolumeStatus): string[] {
   const isShown = state === 'filling' && bytesDone !== undefined && Boolean(bytesTotal);
   return [
     ...[domain.name, volume.target, state],
-    isShown ? `${bar(bytesDone, bytesTotal ?? 0)} ${percentOf(volume)}` : percentOf(volume),
+    isShown ? `${bar(bytesDone, bytesTotal ?? 0, BAR_WIDTH / 2)} ${percentOf(volume)}` : percentOf(volume),
     !isShown || rate === undefined ? '' : `${approximateSize(rate)}/s`,
     !isShown || secondsLeft === undefined ? '' : duration(secondsLeft),
   ];
@@ -129,9 +129,9 @@ export function barLine(done: number, total: number, rateBytesPerSecond: number 
   return `${bar(done, total)} ${percent} %, ${approximateSize(done)} of ${approximateSize(total)}${rate}`;
 }
 
-function bar(done: number, total: number): string {
-  const full = total === 0 ? BAR_WIDTH : Math.floor((Math.min(done, total) / total) * BAR_WIDTH);
-  return `[${'#'.repeat(full)}${'-'.repeat(BAR_WIDTH - full)}]`;
+function bar(done: number, total: number, width = BAR_WIDTH): string {
+  const full = total === 0 ? width : Math.floor((Math.min(done, total) / total) * width);
+  return `[${'#'.repeat(full)}${'-'.repeat(width - full)}]`;
 }
 
 function percentOf({ bytesDone, bytesTotal }: VolumeStatus): string {

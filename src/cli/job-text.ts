@@ -34,7 +34,8 @@ export function jobsText({ jobs }: Jobs, { colour, width }: Look, isLive = false
     ...(isLive ? [progressOf(job)] : [percentOf(job), job.request.image]),
   ]);
   // With its id a job is cancelled.
-  return table([heading, ...rows], { width, whole: [0], paint: paintState(colour, styleOf) });
+  const whole = isLive ? [0, 3] : [0];
+  return table([heading, ...rows], { width, whole, paint: paintState(colour, styleOf) });
 }
 
 function styleOf(state: string): (typeof STATE_STYLE)[Job['state']] | undefined {

@@ -97,6 +97,12 @@ export const BROKEN: DomainStatus = {
   ],
 };
 
+/** Not annotated. */
+const PLAIN: DomainStatus = {
+  ...{ uuid: '9d3a4b1c-0000-4000-8000-000000000005', name: 'plain1', active: false, startWhenReady: false },
+  ...{ volumes: [], problems: [] },
+};
+
 export const SEAL = {
   ...{ state: 'ready' as const, fillId: '00112233445566aa', target: 'db1-root', domainUuid: DB.uuid },
   ...{ image: 'images/debian-13.qcow2', sha256: 'ab'.repeat(32), generation: 1 },
@@ -134,7 +140,7 @@ export class FakeVerbs implements ControlVerbs {
     }));
     const problem = { code: 'DISK_UNSUITABLE', message: 'Disk "sda" is a device of kind "cdrom".' };
     const plain = {
-      ...{ uuid: '9d3a4b1c-0000-4000-8000-000000000005', name: 'plain1' },
+      ...{ uuid: PLAIN.uuid, name: PLAIN.name },
       disks: [
         { target: 'vda', pool: 'guests', volume: 'plain1-root' },
         { target: 'sda', problem },
@@ -228,7 +234,9 @@ export class FakeVerbs implements ControlVerbs {
   }
 
   #find(nameOrUuid: string): Promise<DomainStatus> {
-    const domain = this.#domains.find(({ name, uuid }) => name === nameOrUuid || uuid === nameOrUuid);
+    const domain = [...this.#domains, PLAIN].find(
+      ({ name, uuid }) => name === nameOrUuid || uuid === nameOrUuid,
+    );
     if (domain !== undefined) return Promise.resolve(domain);
     return Promise.reject(
       new ProvisionError({

@@ -64,7 +64,7 @@ async function chooseDomain(daemon: Needs['daemon'], asker: Asker): Promise<stri
   const { domains } = await daemon.disks();
   const choices = domains
     .filter(({ name, disks }) => isPlainName(name) && disks.some(isFillable))
-    .map(({ uuid, name, disks }) => ({ value: uuid, label: name, about: aboutDisks(disks) }));
+    .map(({ name, disks }) => ({ value: name, label: name, about: aboutDisks(disks) }));
   if (choices.length > 0) return asker.choose('Domain', choices);
   throw new ProvisionError({
     code: 'USAGE',
