@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Argument, Command, Option } from 'commander';
 import { EXIT_MEANINGS } from '../src/cli/exit-codes.ts';
+import { isGlobal, VARIABLES } from '../src/cli/global-options.ts';
 import { buildProgram } from '../src/cli/program.ts';
 import { examplesOf } from '../src/cli/verb.ts';
 import { CONFIG_PATH } from '../src/core/config-path.ts';
@@ -17,7 +18,9 @@ const NAME = 'libvirt-volume-provisioner';
 
 const ABOUT_THE_DAEMON =
   `Most verbs ask the daemon, ${NAME}(8), over its control socket. Root may use it, and the members of the ` +
-  `group ${CONTROL_GROUP}. The verbs token, config check, setup, image write and completion do without it.`;
+  `group ${CONTROL_GROUP}. With --server they ask the HTTP API of another host; what is for the host itself, such as ` +
+  'setup, doctor or backup, does not go that way, and says so. The verbs token, config check, setup, image write and ' +
+  'completion do without a daemon.';
 
 /** What stands at the foot of a page. */
 export interface Edition {
@@ -35,7 +38,7 @@ interface Verb {
 export function lvpPage(edition: Edition): string {
   const program = buildProgram(() => undefined);
   const verbs = verbsOf(program, program.name());
-  const shared = sharedOptions(verbs);
+  const shared = program.options.filter(isGlobal);
   const introduction = program.description();
   const summary = (introduction.split('\n')[0] ?? '').replace(/\.$/, '');
   return page([
@@ -51,7 +54,7 @@ export function lvpPage(edition: Edition): string {
       verbs.flatMap((verb) => sectionOf(verb, shared)),
     ),
     ...chapter('OPTIONS', [
-      'Every verb takes these:',
+      'Verbs take these, before them or after:',
       ...shared.flatMap((option) => optionItem(program, option)),
       '.PP',
       'lvp by itself takes:',
@@ -104,14 +107,7 @@ function visibleOptions(command: Command): readonly Option[] {
   return command.createHelp().visibleOptions(command);
 }
 
-/** What every verb takes is said once. */
-function sharedOptions(verbs: readonly Verb[]): readonly Option[] {
-  const [first, ...others] = verbs.map(({ command }) => visibleOptions(command));
-  return (first ?? []).filter(({ flags }) =>
-    others.every((options) => options.some((option) => option.flags === flags)),
-  );
-}
-
+/** What verbs have in common is said once. */
 function ownOptions(command: Command, shared: readonly Option[]): readonly Option[] {
   return visibleOptions(command).filter((option) => !shared.some(({ flags }) => flags === option.flags));
 }
@@ -164,7 +160,12 @@ function paragraphs(words: string): readonly string[] {
 
 function environment(): readonly string[] {
   return chapter('ENVIRONMENT', [
-    ...item(bold('LVP_SOCKET'), "the provisioner's control socket, unless --socket names another"),
+    ...Object.entries(VARIABLES).flatMap(([name, variable]) =>
+      item(
+        bold(variable),
+        `what --${name.replaceAll(/[A-Z]/g, (big) => `-${big.toLowerCase()}`)} says, where it is not given`,
+      ),
+    ),
     ...item(bold('NO_COLOR'), 'nothing is coloured if this is set and not empty'),
     ...item(bold('TERM'), 'dumb: nothing is coloured, and progress comes in lines'),
   ]);

@@ -3,23 +3,18 @@ import type { IncomingMessage } from 'node:http';
 import type { z } from 'zod';
 import type { Problem } from '../core/errors.ts';
 import { ProvisionError } from '../core/errors.ts';
+import { requestText } from './request-text.ts';
 
 const BODY_BYTES_MAX = 65_536;
 
-/** The body as it is. */
-export async function readText(request: IncomingMessage, bytesMax: number): Promise<string> {
-  const chunks: Buffer[] = [];
-  let lengthBytes = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    lengthBytes += chunk.length;
-    if (lengthBytes > bytesMax) throw usage(`The request is longer than ${bytesMax} bytes.`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
-}
-
-export async function readBody<T>(request: IncomingMessage, schema: z.ZodType<T>): Promise<T> {
-  return checked(schema, parseJson(await readText(request, BODY_BYTES_MAX)));
+export async function readBody<T>(
+  request: IncomingMessage,
+  schema: z.ZodType<T>,
+  bytesMax = BODY_BYTES_MAX,
+): Promise<T> {
+  const text = await requestText(request, bytesMax);
+  if (text === undefined) throw usage(`The request is longer than ${bytesMax} bytes.`);
+  return checked(schema, parseJson(text));
 }
 
 /** What stands behind the question mark of the URL. */

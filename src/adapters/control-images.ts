@@ -1,13 +1,9 @@
 /** The routes of the control socket about images; core/image-protocol.ts names them. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { ImageStep, ReadImage } from '../core/image-protocol.ts';
 import { GcRequest, ImageRequest } from '../core/image-protocol.ts';
-import { toProblem } from '../core/errors.ts';
 import type { ImageVerbs } from '../provision/ports.ts';
 import { readBody, usage } from './control-body.ts';
-
-/** A line of progress at most this often. */
-const PROGRESS_MS = 200;
+import { readInSteps } from './image-steps.ts';
 
 /** Whether the request is one that takes as long as an image does, and answers line by line. */
 export function isImageRead({ method, url }: IncomingMessage): boolean {
@@ -23,6 +19,8 @@ export async function routeImages(
   switch (`${method} ${url}`) {
     case 'GET /v1/images':
       return verbs.images();
+    case 'GET /v1/images/stored':
+      return verbs.stored();
     case 'POST /v1/images/inspect':
       return verbs.inspect(await readBody(request, ImageRequest), untilGone(response));
     case 'POST /v1/images/gc':
@@ -39,22 +37,13 @@ export async function readImage(
   verbs: ImageVerbs,
 ): Promise<void> {
   const body = await readBody(request, ImageRequest);
-  const step = (value: ImageStep) => response.destroyed || response.write(`${JSON.stringify(value)}\n`);
-  let toldMs = 0;
-  const onProgress = (bytesDone: number, bytesTotal: number) => {
-    const nowMs = performance.now();
-    if (nowMs - toldMs < PROGRESS_MS) return;
-    toldMs = nowMs;
-    step({ bytesDone, bytesTotal });
-  };
-  const read = request.url === '/v1/images/verify' ? 'verify' : 'prefetch';
+  const verb = request.url === '/v1/images/verify' ? 'verify' : 'prefetch';
+  const signal = untilGone(response);
   response.writeHead(200, { 'content-type': 'application/x-ndjson' });
-  try {
-    const result: ReadImage = await verbs[read](body, untilGone(response), onProgress);
-    step({ result });
-  } catch (error) {
-    step({ error: toProblem(error) });
-  }
+  await readInSteps(
+    (onProgress) => verbs[verb](body, signal, onProgress),
+    (line) => response.destroyed || response.write(line),
+  );
   response.end();
 }
 

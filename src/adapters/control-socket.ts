@@ -9,6 +9,8 @@ import { rm } from 'node:fs/promises';
 import { once } from 'node:events';
 import {
   AnnotateRequest,
+  DisksQuery,
+  ProvisionRequest,
   ReprovisionRequest,
   TargetRequest,
   XML_BYTES_MAX,
@@ -18,7 +20,7 @@ import { ProvisionError, toProblem } from '../core/errors.ts';
 import { Handover } from '../core/handover.ts';
 import { statusOf } from '../core/problem-status.ts';
 import type { ControlVerbs, GarbageVerbs, ImageVerbs, JobVerbs, Log } from '../provision/ports.ts';
-import { readBody, readText, usage } from './control-body.ts';
+import { readBody, readQuery, usage } from './control-body.ts';
 import { isImageRead, readImage, routeImages } from './control-images.ts';
 import { isAboutJobs, routeJobs } from './control-jobs.ts';
 import { peerOf } from './control-peer.ts';
@@ -132,9 +134,9 @@ async function route(
   if (url.startsWith('/v1/images')) return routeImages(request, response, images);
   if (isAboutJobs(request)) return routeJobs(request, jobs, who);
   if (/^\/v1\/audit(\?|$)/.test(url)) return routeAudit(request, audit);
+  if (/^\/v1\/disks(\?|$)/.test(url) && method === 'GET')
+    return verbs.disks(readQuery(request, DisksQuery).domain);
   switch (`${method} ${url}`) {
-    case 'POST /v1/provision':
-      return verbs.provision(await readText(request, XML_BYTES_MAX));
     case 'POST /v1/receive':
       return verbs.receive(await readBody(request, Handover));
     case 'POST /v1/look':
@@ -155,9 +157,11 @@ async function routeDomains(request: IncomingMessage, verbs: ControlVerbs): Prom
   switch (`${method} ${name === undefined ? '' : '{}'}${verb === undefined ? '' : `/${verb}`}`) {
     case 'GET ':
       return verbs.domains();
+    case 'POST ':
+      return verbs.provision((await readBody(request, ProvisionRequest, 2 * XML_BYTES_MAX)).xml);
     case 'GET {}':
       return verbs.domain(name ?? '');
-    case 'GET {}/explain':
+    case 'GET {}/plan':
       return verbs.explain(name ?? '');
     case 'GET {}/handover':
       return verbs.handover(name ?? '');

@@ -18,6 +18,7 @@ import { describeProblem, toProblem } from '../core/errors.ts';
 import { ReloadRequest } from '../core/reload-protocol.ts';
 import type { ReloadResult } from '../core/reload-protocol.ts';
 import type { AdmitAnswer, GateOperation, Log } from '../provision/ports.ts';
+import { requestText } from './request-text.ts';
 
 /** More starts at once than libvirt has worker threads for. */
 const CONNECTIONS_MAX = 64;
@@ -92,7 +93,7 @@ async function answer(
     response.writeHead(404).end();
     return;
   }
-  const xml = await readBody(request);
+  const xml = await requestText(request, XML_BYTES_MAX);
   if (xml === undefined) {
     response.writeHead(413).end();
     return;
@@ -111,7 +112,10 @@ async function answerReload(
     response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
   };
   try {
-    end(200, await reload(ReloadRequest.parse(JSON.parse((await readBody(request)) ?? ''))));
+    end(
+      200,
+      await reload(ReloadRequest.parse(JSON.parse((await requestText(request, XML_BYTES_MAX)) ?? ''))),
+    );
   } catch (error) {
     end(409, { error: toProblem(error) });
   }
@@ -120,15 +124,4 @@ async function answerReload(
 function endWithText(response: ServerResponse, status: number, problems: readonly Problem[]): void {
   const text = problems.map(describeProblem).join(' ');
   response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8' }).end(text);
-}
-
-async function readBody(request: IncomingMessage): Promise<string | undefined> {
-  const chunks: Buffer[] = [];
-  let lengthBytes = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    lengthBytes += chunk.length;
-    if (lengthBytes > XML_BYTES_MAX) return undefined;
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
 }

@@ -23,9 +23,12 @@ import { admitRequests } from './http-api/admission.ts';
 import { auditRequests } from './http-api/audit-hook.ts';
 import { Callers } from './http-api/callers.ts';
 import { addCompatibleRoutes, addHealthRoutes } from './http-api/compatible-routes.ts';
-import { addDomainRoutes, addImageRoutes } from './http-api/domain-routes.ts';
+import { addAnnotationRoutes } from './http-api/annotation-routes.ts';
+import { addAuditRoute } from './http-api/audit-route.ts';
+import { addDomainRoutes } from './http-api/domain-routes.ts';
 import type { Api } from './http-api/fastify-types.ts';
 import { IdempotentRequests } from './http-api/idempotency.ts';
+import { addImageRoutes } from './http-api/image-routes.ts';
 import { addJobRoutes } from './http-api/job-routes.ts';
 import type { KeyFiles } from './http-api/key-files.ts';
 import { readKeyFiles } from './http-api/key-files.ts';
@@ -191,8 +194,10 @@ function addRoutes(app: Api, needs: RouteNeeds): void {
     addCompatibleRoutes(app, needs);
     addJobRoutes(app, needs);
     addDomainRoutes(app, needs);
+    addAnnotationRoutes(app, needs);
     addImageRoutes(app, needs);
     addUiRoutes(app, needs);
+    addAuditRoute(app, needs.events);
     app.get('/openapi.json', { schema: { hide: true } }, () => app.swagger());
   });
 }

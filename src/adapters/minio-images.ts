@@ -9,10 +9,11 @@ import { ProvisionError } from '../core/errors.ts';
 import type { ImageReference } from '../core/request.ts';
 import { imageName } from '../core/request.ts';
 import type { Subnet } from '../core/subnet.ts';
-import type { ImageObject, Images, ReadOptions } from '../provision/ports.ts';
+import type { BucketListing, ImageObject, Images, ReadOptions } from '../provision/ports.ts';
 import { StoreAddresses } from './minio-addresses.ts';
 import type { Asked } from './minio-errors.ts';
 import { storeError, wrongAnswer } from './minio-errors.ts';
+import { LISTING_BYTES_MAX, listingQuery, parseListing } from './minio-listing.ts';
 import { RangeReader } from './minio-ranges.ts';
 import type { Ask, StoreAccess } from './minio-requests.ts';
 import { RequestSigner, clientRequest, isSecure, minioClient } from './minio-requests.ts';
@@ -45,6 +46,7 @@ const TEXT_MAX_BYTES = 64 * 1024;
 const STALE_TRIES_MAX = 8;
 const BUCKET = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
 const KEY_MAX_BYTES = 1024;
+const PLAIN = { 'accept-encoding': 'identity' };
 /** Of an ETag or version: it goes into requests, journals and messages. S3's own have at most a tenth of that. */
 const PIN_LENGTH_MAX = 1024;
 
@@ -68,7 +70,7 @@ export function openMinio({ endpoint, accessKey, secretKey, ca, ...limits }: Min
   });
 }
 
-export class MinioImages implements Images {
+export class MinioImages implements Images, BucketListing {
   readonly #access: StoreAccess;
   readonly #timeouts: { readonly connectTimeoutMs: number; readonly idleTimeoutMs: number };
   readonly #agent: http.Agent;
@@ -146,19 +148,29 @@ export class MinioImages implements Images {
     const asked = this.#asked(image);
     try {
       const answer = await this.#send({ method: 'GET', image });
-      const parts: Buffer[] = [];
-      let gotBytes = 0;
-      for await (const bytes of answer as AsyncIterable<Buffer>) {
-        gotBytes += bytes.length;
-        // Leaving the loop destroys the answer: the rest is not downloaded.
-        if (gotBytes > TEXT_MAX_BYTES) throw tooLong(asked);
-        parts.push(bytes);
-      }
-      return Buffer.concat(parts).toString('utf8');
+      return await textOf(answer, TEXT_MAX_BYTES, () => tooLong(asked));
     } catch (error) {
       const known = storeError(error, asked);
       if (known.code === 'IMAGE_NOT_FOUND') return undefined;
       throw known;
+    }
+  }
+
+  async list(bucket: string, countMax: number): ReturnType<BucketListing['list']> {
+    const asked = { name: bucket, endpoint: this.#access.endpoint.origin };
+    try {
+      checkName({ bucket, key: PROBE_KEY });
+      const answer = await this.#fresh(() =>
+        this.#client().makeRequestAsync(
+          { method: 'GET', bucketName: bucket, query: listingQuery(countMax), headers: PLAIN },
+          '',
+          [200],
+        ),
+      );
+      const tooMuch = () => wrongAnswer(asked, `the listing is longer than ${LISTING_BYTES_MAX} bytes`);
+      return parseListing(await textOf(answer, LISTING_BYTES_MAX, tooMuch));
+    } catch (error) {
+      throw storeError(error, asked);
     }
   }
 
@@ -196,9 +208,13 @@ export class MinioImages implements Images {
   /** One exchange; rejects unless the status is 200 or 206. */
   async #send(ask: Ask): Promise<http.IncomingMessage> {
     checkName(ask.image);
+    return this.#fresh(() => this.#client().makeRequestAsync(clientRequest(ask), '', [200, 206]));
+  }
+
+  async #fresh<T>(send: () => Promise<T>): Promise<T> {
     for (let tries = 1; ; tries++) {
       try {
-        return await this.#exchange(ask);
+        return await send();
       } catch (error) {
         // Each try takes one dead connection out of the agent's pool.
         if (!wasStale(error) || tries === STALE_TRIES_MAX) throw error;
@@ -206,7 +222,8 @@ export class MinioImages implements Images {
     }
   }
 
-  #exchange(ask: Ask): Promise<http.IncomingMessage> {
+  /** For one request. */
+  #client(): ReturnType<typeof minioClient> {
     const totalTimeoutMs = 2 * this.#timeouts.idleTimeoutMs;
     const transport = watchedTransport(
       isSecure(this.#access),
@@ -214,12 +231,28 @@ export class MinioImages implements Images {
       this.#agent,
       this.#addresses,
     );
-    return minioClient(this.#access, transport).makeRequestAsync(clientRequest(ask), '', [200, 206]);
+    return minioClient(this.#access, transport);
   }
 
   #asked(image: ImageReference): Asked {
     return { name: imageName(image), endpoint: this.#access.endpoint.origin };
   }
+}
+
+/** Leaving the loop destroys the answer: what is too long is not downloaded. */
+async function textOf(
+  answer: http.IncomingMessage,
+  bytesMax: number,
+  tooLong: () => ProvisionError,
+): Promise<string> {
+  const parts: Buffer[] = [];
+  let gotBytes = 0;
+  for await (const bytes of answer as AsyncIterable<Buffer>) {
+    gotBytes += bytes.length;
+    if (gotBytes > bytesMax) throw tooLong();
+    parts.push(bytes);
+  }
+  return Buffer.concat(parts).toString('utf8');
 }
 
 function plainEtag(etag: string | undefined): string {

@@ -4,7 +4,7 @@
  */
 import { ProvisionError, toProblem } from '../core/errors.ts';
 import type { ImageReference } from '../core/request.ts';
-import type { ImageObject, Images, ReadOptions } from '../provision/ports.ts';
+import type { BucketListing, ImageObject, Images, ReadOptions } from '../provision/ports.ts';
 import type { MinioImages, MinioSettings } from './minio-images.ts';
 import { openMinio } from './minio-images.ts';
 
@@ -21,7 +21,7 @@ export interface RotatingSettings extends MinioSettings {
   readonly buckets: readonly string[] | undefined;
 }
 
-export class RotatingImages implements Images {
+export class RotatingImages implements Images, BucketListing {
   readonly #bucket: string;
   #way: Way;
 
@@ -32,6 +32,10 @@ export class RotatingImages implements Images {
 
   stat(image: ImageReference, version?: string): Promise<ImageObject> {
     return this.#use((images) => images.stat(image, version));
+  }
+
+  list(bucket: string, countMax: number): ReturnType<BucketListing['list']> {
+    return this.#use((images) => images.list(bucket, countMax));
   }
 
   readText(image: ImageReference): Promise<string | undefined> {

@@ -1,12 +1,16 @@
-/** `lvp annotate VM DISK IMAGE`: write the request into the domain's metadata. */
+/** `lvp annotate [VM [DISK [IMAGE]]]`: write the request into the domain's metadata; what is not said is asked for. */
 import type { Command } from 'commander';
 import { Option } from 'commander';
 import { AnnotateRequest } from '../core/control-protocol.ts';
 import type { ImageFormat, OuterCompression, VolumeFate } from '../core/request.ts';
 import { checkedRequest, describedBy } from './checked-request.ts';
 import { EXIT } from './exit-codes.ts';
-import { kindOf, withImageOptions } from './image-kind.ts';
-import type { AddVerb } from './verb.ts';
+import type { What } from './annotate/what.ts';
+import { answered, askFormat, askWhat } from './annotate/what.ts';
+import { kindOf, saysFormat, withImageOptions } from './image-kind.ts';
+import type { Asker } from './terminal.ts';
+import { terminal } from './terminal.ts';
+import type { AddVerb, Context } from './verb.ts';
 import { common, contextOf } from './verb.ts';
 
 const FATES: readonly VolumeFate[] = ['keep', 'delete'];
@@ -28,9 +32,9 @@ interface AnnotateOptions {
 export const addAnnotate: AddVerb = (program, finish) => {
   const asked = program
     .command('annotate')
-    .argument('<vm>', 'name or UUID of the domain')
-    .argument('<disk>', "the disk's target, such as vda")
-    .argument('<image>', 'the image, as BUCKET/KEY');
+    .argument('[vm]', 'name or UUID of the domain')
+    .argument('[disk]', "the disk's target, such as vda")
+    .argument('[image]', 'the image, as BUCKET/KEY');
   const command = withImageOptions(asked)
     .option('--generation <number>', 'count it up to have the content made again')
     .addOption(
@@ -40,26 +44,48 @@ export const addAnnotate: AddVerb = (program, finish) => {
       ]),
     )
     .option('--dry-run', 'only show the XML')
-    .description('ask for an image on a disk of a domain');
+    .description('ask for an image on a disk of a domain; on a terminal, what is left out is asked for');
   common(withFates(command), [
+    'lvp annotate',
     'lvp annotate web1 vda images/debian-13.qcow2',
     'lvp annotate web1 vda images/debian-13.qcow2 --size 40GiB --start when-ready',
     'lvp annotate ci-runner vda images/runner.qcow2 --on-undefine delete',
     'lvp annotate web1 vdb images/data --format raw --compression zstd --dry-run',
-  ]).action(async (vm: string, disk: string, image: string, options: AnnotateOptions, self: Command) => {
-    const { client, output } = contextOf(self, finish);
-    const { format, compression, guessed } = kindOf(image, options);
-    if (guessed !== undefined && !output.json) output.note(guessed);
-    const result = await client.annotate(vm, requestOf(disk, image, { ...options, format, compression }));
+  ]).action(async (vm: Told, disk: Told, image: Told, options: AnnotateOptions, self: Command) => {
+    const context = contextOf(self, finish);
+    const { daemon, output } = context;
+    const isTold = image !== undefined;
+    const asker = isTold || output.json ? undefined : terminal();
+    const note = (text: string) => {
+      output.note(text);
+    };
+    const what = await askWhat({ vm, disk, image }, { daemon, asker, note });
+    const request = await requestOf(context, what, options, asker);
+    if (asker !== undefined && options.dryRun !== true) await confirmed(context, what.vm, request, asker);
+    const result = await daemon.annotate(what.vm, request);
     output.result(result, () => result.xml);
     if (!output.json) {
-      output.note(
-        result.applied ? `Written to ${vm}. See: lvp status ${vm} --watch` : 'Nothing was written.',
+      note(
+        result.applied ? `Written to ${what.vm}. See: lvp status ${what.vm} --watch` : 'Nothing was written.',
       );
     }
     finish(EXIT.ok);
   });
 };
+
+type Told = string | undefined;
+
+/** Shown as it would be written; whoever has said all of it beforehand is not asked. */
+async function confirmed(
+  { daemon, output }: Context,
+  vm: string,
+  request: AnnotateRequest,
+  asker: Asker,
+): Promise<void> {
+  const { xml } = await daemon.annotate(vm, { ...request, dryRun: true });
+  output.note(xml);
+  answered((await asker.confirm(`Write this into the metadata of ${vm}?`)) === true ? true : undefined);
+}
 
 function withFates(command: Command): Command {
   return command
@@ -77,14 +103,18 @@ function withFates(command: Command): Command {
     );
 }
 
-type Stated = Omit<AnnotateOptions, 'format' | 'compression'> & {
-  readonly format: ImageFormat;
-  readonly compression: OuterCompression | undefined;
-};
-
-function requestOf(target: string, image: string, options: Stated): AnnotateRequest {
+async function requestOf(
+  { output }: Context,
+  { disk: target, image }: What,
+  options: AnnotateOptions,
+  asker: Asker | undefined,
+): Promise<AnnotateRequest> {
+  const isAsked = asker !== undefined && options.format === undefined && !saysFormat(image);
+  const stated = isAsked ? { ...options, format: await askFormat(asker) } : options;
+  const { format, compression, guessed } = kindOf(image, stated);
+  if (guessed !== undefined && !output.json) output.note(guessed);
   const request = {
-    ...{ target, image, ...describedBy(options) },
+    ...{ target, image, ...describedBy({ ...options, format, compression }) },
     size: options.size,
     generation: options.generation === undefined ? undefined : Number(options.generation),
     onUndefine: options.onUndefine,

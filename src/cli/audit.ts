@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import type { AuditEvent } from '../core/audit-event.ts';
 import type { AuditEvents } from '../core/audit-protocol.ts';
+import { whoOfOwner } from '../core/owner.ts';
 import { EXIT } from './exit-codes.ts';
 import { MOMENT_HELP, parseMoment } from './moment.ts';
 import type { AddVerb } from './verb.ts';
@@ -21,9 +22,12 @@ export const addAudit: AddVerb = (program, finish) => {
     .command('audit')
     .option('--since <time>', `only from then on: ${MOMENT_HELP}`, parseMoment)
     .option('--until <time>', 'only before then', parseMoment)
-    .option('--who <who>', 'only by uid:0, domain:UUID, certificate:SUBJECT, token:NAME, daemon or unknown')
+    .option(
+      '--who <who>',
+      'only by uid:0, domain:UUID, job:UUID, certificate:SUBJECT, token:NAME, daemon or unknown',
+    )
     .option('--volume <vg/lv>', 'only what concerns this volume')
-    .option('--domain <vm>', 'only what concerns this domain; of one that is gone, its UUID')
+    .option('--domain <vm>', 'only what concerns this domain, or job; of one that is gone, its UUID')
     .option('--limit <number>', 'the newest so many, up to 5000 (default: 1000)')
     .description('show who asked for what, what was done to volumes, and how it ended');
   common(command, [
@@ -32,9 +36,9 @@ export const addAudit: AddVerb = (program, finish) => {
     'lvp audit --volume vg0/web1-root --since 2026-11-01 --until 2026-12-01',
     'lvp audit --since 7d --json | jq \'.events[] | select(.outcome == "failed")\'',
   ]).action(async ({ since, until, ...others }: AuditOptions, self: Command) => {
-    const { client, output } = contextOf(self, finish);
+    const { daemon, output } = contextOf(self, finish);
     const { who, volume, domain, limit } = others;
-    const found = await client.audit({
+    const found = await daemon.audit({
       ...(since === undefined ? {} : { since: new Date(since).toISOString() }),
       ...(until === undefined ? {} : { until: new Date(until).toISOString() }),
       ...(who === undefined ? {} : { who }),
@@ -65,7 +69,8 @@ function lineOf({
   correlationId,
   problem,
 }: AuditEvent): string {
-  const about = [volume, domain === undefined || who === `domain:${domain}` ? undefined : `domain:${domain}`];
+  const whose = domain === undefined ? undefined : whoOfOwner(domain);
+  const about = [volume, whose === who ? undefined : whose];
   return [
     ...[at, decision, outcome, what, ...about, `by ${who}`, `[${correlationId}]`].filter(
       (part) => part !== undefined,

@@ -11,7 +11,7 @@ export const addBackup: AddVerb = (program, finish) => {
     .requiredOption('--output <file>', 'the file to make, of mode 0600')
     .option('--config <path>', 'the configuration', CONFIG_PATH)
     .description('keep configuration, keys, certificates and ledger in one file, which holds secrets');
-  common(backup, ['sudo lvp backup --output /root/lvp-$(date +%F).tar.gz']).action(
+  common(backup, ['sudo lvp backup --output /root/lvp-$(date +%F).tar.gz'], 'alone').action(
     async (options: { output: string; config: string }, self: Command) => {
       const { output } = contextOf(self, finish);
       const { makeBackup } = await import('./backup/make.ts');
@@ -35,7 +35,7 @@ export const addRestore: AddVerb = (program, finish) => {
     .option('--overwrite', 'replace what is there')
     .option('--config <path>', 'the configuration', CONFIG_PATH)
     .description('put a backup into place; the daemon must be stopped, and is not started');
-  common(restore, ['sudo lvp restore /root/lvp-2026-11-30.tar.gz']).action(
+  common(restore, ['sudo lvp restore /root/lvp-2026-11-30.tar.gz'], 'alone').action(
     async (file: string, options: { overwrite?: boolean; config: string }, self: Command) => {
       const { output } = contextOf(self, finish);
       const { restoreBackup } = await import('./backup/restore.ts');

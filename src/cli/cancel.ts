@@ -7,7 +7,7 @@ export const addCancel: AddVerb = (program, finish) => {
   const command = program
     .command('cancel')
     .description('stop the fills of a domain, or of one disk, until they are retried');
-  onDisk(common(command, ['lvp cancel web1', 'lvp cancel web1 vdb']), finish, (client, vm, disk) =>
-    client.cancel(vm, disk),
+  onDisk(common(command, ['lvp cancel web1', 'lvp cancel web1 vdb']), finish, (daemon, vm, disk) =>
+    daemon.cancel(vm, disk),
   );
 };

@@ -7,13 +7,11 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { Argument } from 'commander';
-import { CONTROL_SOCKET } from '../core/control-protocol.ts';
-import { CachedImages } from '../core/image-protocol.ts';
-import { Jobs } from '../core/job-protocol.ts';
 import { candidatesFor } from './completion/candidates.ts';
 import { wantedAt } from './completion/wanted.ts';
-import { ControlClient } from './control-client.ts';
+import { Daemon } from './daemon.ts';
 import { EXIT } from './exit-codes.ts';
+import { transportOf } from './global-options.ts';
 import { Output } from './output.ts';
 import type { AddVerb } from './verb.ts';
 import { common, contextOf } from './verb.ts';
@@ -29,11 +27,11 @@ export const addCompletion: AddVerb = (program, finish) => {
     .description(
       'print a script that completes lvp by TAB; the package has installed it for all three shells',
     );
-  common(command, [
-    'source <(lvp completion bash)',
-    'source <(lvp completion zsh)',
-    'lvp completion fish | source',
-  ]).action((shell: string, _options: object, self: Command) => {
+  common(
+    command,
+    ['source <(lvp completion bash)', 'source <(lvp completion zsh)', 'lvp completion fish | source'],
+    'nowhere',
+  ).action((shell: string, _options: object, self: Command) => {
     const { output } = contextOf(self, finish);
     const script = readFileSync(new URL(`completion/lvp.${shell}`, import.meta.url), 'utf8').trimEnd();
     output.result({ shell, script }, () => script);
@@ -57,12 +55,14 @@ const addComplete: AddVerb = (program, finish) => {
 async function answer(program: Command, words: readonly string[]): Promise<readonly string[]> {
   const wanted = wantedAt(program, words);
   if (wanted.place.kind === 'file') return ['\tfile'];
-  const socket = wanted.socket ?? process.env['LVP_SOCKET'] ?? CONTROL_SOCKET;
-  const client = new ControlClient(socket, ASK_DEADLINE_MS);
+  // Files that are named wrongly are no reason to say nothing of verbs and options.
+  const daemon = () => new Daemon(transportOf(wanted.asked, ASK_DEADLINE_MS));
   const candidates = await candidatesFor(wanted, {
-    domains: () => client.domains(),
-    images: () => client.call(CachedImages, 'GET', '/v1/images'),
-    jobs: () => client.call(Jobs, 'GET', '/v1/jobs'),
+    domains: async () => daemon().domains(),
+    disks: async () => daemon().disks(),
+    images: async () => daemon().images(),
+    stored: async () => daemon().storedImages(),
+    jobs: async () => daemon().jobs(),
   });
   return candidates.map(({ word, about }) => `${wanted.lead}${word}\t${about.replace(/\p{Cc}/gu, ' ')}`);
 }

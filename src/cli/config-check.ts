@@ -13,7 +13,7 @@ export const addConfig: AddVerb = (program, finish) => {
     .command('check')
     .description('check the configuration; reports every mistake at once')
     .option('--config <path>', 'the file to check', CONFIG_PATH);
-  common(check, ['sudo lvp config check', 'lvp config check --config ./config.yaml']).action(
+  common(check, ['sudo lvp config check', 'lvp config check --config ./config.yaml'], 'alone').action(
     async (options: { config: string }, self: Command) => {
       const { output } = contextOf(self, finish);
       const { loadConfig } = await import('../adapters/config-file.ts');

@@ -10,8 +10,9 @@ import { CONFIG_PATH } from '../core/config-path.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { ReloadRequest } from '../core/reload-protocol.ts';
 import { ReloadResult } from '../core/reload-protocol.ts';
-import { ControlClient } from './control-client.ts';
+import { answerOf } from './daemon.ts';
 import { EXIT } from './exit-codes.ts';
+import { ControlTransport } from './transport/control-transport.ts';
 import type { AddVerb } from './verb.ts';
 import { common, contextOf } from './verb.ts';
 
@@ -25,26 +26,29 @@ export const addReload: AddVerb = (config, finish) => {
     .command('reload')
     .description('let the running service take over changed keys and CA, once the store takes them')
     .option('--config <path>', 'the configuration', CONFIG_PATH);
-  common(reload, ['sudo lvp config reload', 'sudo systemctl reload libvirt-volume-provisioner']).action(
-    async (options: { config: string }, self: Command) => {
-      const { output } = contextOf(self, finish);
-      const { loadConfig } = await import('../adapters/config-file.ts');
-      const folder = join(dirname(options.config), 'credentials');
-      const isInFolder = KEYS.every((name) => existsSync(join(folder, name)));
-      // Run by systemd, it is told of the credentials as they were when the service started.
-      const directory = isInFolder ? folder : (process.env['CREDENTIALS_DIRECTORY'] ?? LOADED);
-      const env = { ...process.env, CREDENTIALS_DIRECTORY: directory };
-      const { config: loaded } = loadConfig({ path: options.config, env });
-      const { accessKey, secretKey } = loaded.minio;
-      const request: ReloadRequest = isInFolder
-        ? { keys: { accessKey: accessKey.reveal(), secretKey: secretKey.reveal() } }
-        : {};
-      const client = new ControlClient(join(loaded.runtimeDir, 'gate.sock'));
-      const result = await client.call(ReloadResult, 'POST', '/reload', request).catch(asRootOnly);
-      output.result(result, () => textOf(result));
-      finish(EXIT.ok);
-    },
-  );
+  common(
+    reload,
+    ['sudo lvp config reload', 'sudo systemctl reload libvirt-volume-provisioner'],
+    'alone',
+  ).action(async (options: { config: string }, self: Command) => {
+    const { output } = contextOf(self, finish);
+    const { loadConfig } = await import('../adapters/config-file.ts');
+    const folder = join(dirname(options.config), 'credentials');
+    const isInFolder = KEYS.every((name) => existsSync(join(folder, name)));
+    // Run by systemd, it is told of the credentials as they were when the service started.
+    const directory = isInFolder ? folder : (process.env['CREDENTIALS_DIRECTORY'] ?? LOADED);
+    const env = { ...process.env, CREDENTIALS_DIRECTORY: directory };
+    const { config: loaded } = loadConfig({ path: options.config, env });
+    const { accessKey, secretKey } = loaded.minio;
+    const request: ReloadRequest = isInFolder
+      ? { keys: { accessKey: accessKey.reveal(), secretKey: secretKey.reveal() } }
+      : {};
+    const gate = new ControlTransport(join(loaded.runtimeDir, 'gate.sock'));
+    const asked = { method: 'POST', path: '/reload', body: request } as const;
+    const result = await answerOf(gate, ReloadResult, asked).catch(asRootOnly);
+    output.result(result, () => textOf(result));
+    finish(EXIT.ok);
+  });
 };
 
 function asRootOnly(error: unknown): never {

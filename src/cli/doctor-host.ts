@@ -3,24 +3,22 @@ import { loadConfig } from '../adapters/config-file.ts';
 import { LocalHost } from '../adapters/host/local-host.ts';
 import { probeStore } from '../adapters/minio-probe.ts';
 import { programVersion } from '../adapters/program-version.ts';
-import { DomainList } from '../core/control-protocol.ts';
 import { ProvisionError } from '../core/errors.ts';
-import { GarbageReport } from '../core/garbage-protocol.ts';
 import { CHECKS } from '../doctor/checks.ts';
 import { CHANGES, COMMANDS } from '../doctor/commands.ts';
 import { examine } from '../doctor/examine.ts';
 import type { Report } from '../doctor/finding.ts';
 import type { Answer, Host } from '../doctor/host.ts';
 import { HOOK, HOOK_INSTALLED_FROM, HOOKS } from '../doctor/names.ts';
-import type { ControlClient } from './control-client.ts';
+import type { Daemon } from './daemon.ts';
 import { serviceEnvironment } from './service-environment.ts';
 
 /** All checks on this machine, and with `fix` the safe repairs. */
-export function examineHost(configPath: string, client: ControlClient, fix: boolean): Promise<Report> {
-  return examine(hostOf(configPath, client), { checks: CHECKS, fix });
+export function examineHost(configPath: string, daemon: Daemon, fix: boolean): Promise<Report> {
+  return examine(hostOf(configPath, daemon), { checks: CHECKS, fix });
 }
 
-function hostOf(configPath: string, client: ControlClient): Host {
+function hostOf(configPath: string, daemon: Daemon): Host {
   const local = new LocalHost({
     commands: COMMANDS,
     changes: CHANGES,
@@ -52,8 +50,8 @@ function hostOf(configPath: string, client: ControlClient): Host {
         const keys = { accessKey: minio.accessKey.reveal(), secretKey: minio.secretKey.reveal() };
         return probeStore({ ...minio, ...keys });
       }),
-    domains: () => answerOf(() => client.call(DomainList, 'GET', '/v1/domains')),
-    garbage: () => answerOf(() => client.call(GarbageReport, 'POST', '/v1/gc', { dryRun: true })),
+    domains: () => answerOf(() => daemon.domains()),
+    garbage: () => answerOf(() => daemon.collectGarbage({ dryRun: true })),
   };
 }
 

@@ -30,11 +30,11 @@ how to fix it. It ends with 8 if a check has failed, with 7 if there are warning
 be made, else with 0. Without --fix nothing is changed. As root all checks can be made. Which there are and
 where they come from: docs/security.md.`,
     );
-  common(command, ['sudo lvp doctor', 'sudo lvp doctor --fix', 'sudo lvp doctor --json']).action(
+  common(command, ['sudo lvp doctor', 'sudo lvp doctor --fix', 'sudo lvp doctor --json'], 'host').action(
     async ({ fix = false, config }: DoctorOptions, self: Command) => {
-      const { client, output } = contextOf(self, finish);
+      const { daemon, output } = contextOf(self, finish);
       const { examineHost } = await import('./doctor-host.ts');
-      const report = await examineHost(config, client, fix);
+      const report = await examineHost(config, daemon, fix);
       output.result(report, () => reportText(report, output.colour));
       finish(exitCodeOfReport(report));
       // A program or a connection that hangs was left alone, and would keep this one from ending.

@@ -1,6 +1,7 @@
 /** What lvp's exit codes mean; the same table stands in `lvp --help` and in docs/operate.md. */
 import type { DomainStatus } from '../core/control-protocol.ts';
 import type { ErrorCode, Problem } from '../core/errors.ts';
+import type { HttpCode } from '../core/http-code.ts';
 
 export const EXIT = {
   ok: 0,
@@ -30,13 +31,16 @@ export const EXIT_MEANINGS: readonly (readonly [ExitCode, string])[] = [
 
 export const EXIT_HELP = `Exit codes:\n${EXIT_MEANINGS.map(([code, meaning]) => `  ${code}  ${meaning}`).join('\n')}`;
 
-const CODE_OF: Partial<Record<ErrorCode, ExitCode>> = {
+const CODE_OF: Partial<Record<ErrorCode | HttpCode, ExitCode>> = {
   USAGE: EXIT.usage,
   ANNOTATION_INVALID: EXIT.usage,
   DOMAIN_NOT_FOUND: EXIT.notFound,
   DISK_NOT_FOUND: EXIT.notFound,
   JOB_NOT_FOUND: EXIT.notFound,
   DAEMON_UNREACHABLE: EXIT.unreachable,
+  // As who may not open the control socket.
+  UNAUTHORIZED: EXIT.unreachable,
+  FORBIDDEN: EXIT.notReady,
   DISK_UNSUITABLE: EXIT.notReady,
   POOL_UNSUITABLE: EXIT.notReady,
   POOL_INACTIVE: EXIT.notReady,

@@ -12,8 +12,8 @@ export const addExplain: AddVerb = (program, finish) => {
     .description('say what the provisioner would do now, why, and what the policy says; changes nothing');
   common(command, ['lvp explain web1', "lvp explain web1 --json | jq '.steps'"]).action(
     async (vm: string, _options: object, self: Command) => {
-      const { client, output } = contextOf(self, finish);
-      const explanation = await client.explain(vm);
+      const { daemon, output } = contextOf(self, finish);
+      const explanation = await daemon.explain(vm);
       output.result(explanation, () => explanationText(explanation));
       finish(EXIT.ok);
     },

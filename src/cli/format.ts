@@ -5,6 +5,8 @@ import { approximateDuration } from '../core/duration.ts';
 import { describeProblem } from '../core/errors.ts';
 import { approximateSize } from '../core/size.ts';
 import { problemOf } from '../core/control-protocol.ts';
+import type { Look } from './output.ts';
+import { table } from './table.ts';
 
 const BAR_WIDTH = 24;
 type Style = 'green' | 'red' | 'yellow' | 'cyan';
@@ -20,44 +22,59 @@ const STATE_STYLE: Readonly<Record<VolumeStatus['state'], Style>> = {
   publishing: 'cyan',
 };
 
-/** One row for each volume of each domain. */
-export function listTable(domains: readonly DomainStatus[], colour: boolean): string {
+/** One row for each volume of each domain; `isLive`: with bars, and without what does not change. */
+export function listText(domains: readonly DomainStatus[], { colour, width }: Look, isLive = false): string {
+  if (domains.length === 0)
+    return 'No domain asks for a volume. Annotate one with: lvp annotate VM DISK IMAGE';
+  const heading = isLive ? LIVE_HEADING : LIST_HEADING;
   const rows = domains.flatMap((domain) => {
-    const names = domain.volumes.map((volume) => volumeRow(domain, volume));
-    return names.length > 0 ? names : [[domain.name, '-', 'refused', '', '-', '-']];
+    const found = domain.volumes.map((volume) =>
+      isLive ? liveRow(domain, volume) : volumeRow(domain, volume),
+    );
+    return found.length > 0 ? found : [[domain.name, '-', 'refused', '', '-', '-']];
   });
-  return table([['DOMAIN', 'DISK', 'STATE', 'DONE', 'VOLUME', 'IMAGE'], ...rows], colour);
+  return [
+    ...frozenLines(domains),
+    table([heading, ...rows], { width, whole: isLive ? [3] : [], paint: paintState(colour, styleOfVolume) }),
+  ].join('\n');
 }
+
+const LIST_HEADING = ['DOMAIN', 'DISK', 'STATE', 'DONE', 'VOLUME', 'IMAGE'];
+const LIVE_HEADING = ['DOMAIN', 'DISK', 'STATE', 'DONE', 'RATE', 'LEFT'];
 
 function volumeRow(domain: DomainStatus, volume: VolumeStatus): string[] {
   const place = `${volume.pool}/${volume.volume}`;
   return [domain.name, volume.target, volume.state, percentOf(volume), place, volume.image];
 }
 
-/** The third column is a state, and coloured as such. */
-export function table(
-  rows: readonly (readonly string[])[],
-  colour: boolean,
-  styleOf: (state: string) => Style | undefined = styleOfVolume,
-): string {
-  const widths = (rows[0] ?? []).map((_, column) =>
-    Math.max(...rows.map((row) => (row[column] ?? '').length)),
-  );
-  return rows
-    .map((row) =>
-      row
-        .map((cell, column) => {
-          const padded = column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0);
-          return column === 2 && colour ? paint(padded, styleOf(cell)) : padded;
-        })
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
+function liveRow(domain: DomainStatus, volume: VolumeStatus): string[] {
+  const { rateBytesPerSecond: rate, secondsLeft, state, bytesDone, bytesTotal } = volume;
+  const isShown = state === 'filling' && bytesDone !== undefined && Boolean(bytesTotal);
+  return [
+    ...[domain.name, volume.target, state],
+    isShown ? `${bar(bytesDone, bytesTotal ?? 0, BAR_WIDTH / 2)} ${percentOf(volume)}` : percentOf(volume),
+    !isShown || rate === undefined ? '' : `${approximateSize(rate)}/s`,
+    !isShown || secondsLeft === undefined ? '' : approximateDuration(secondsLeft),
+  ];
+}
+
+/** Said of each of them, and here once. */
+function frozenLines(domains: readonly DomainStatus[]): readonly string[] {
+  const problems = domains.flatMap((domain) => domain.problems);
+  return problems
+    .filter(({ code }) => code === 'FROZEN')
+    .slice(0, 1)
+    .map(({ message }) => message);
+}
+
+/** For table(): the third column is a state, and coloured as such. */
+export function paintState(colour: boolean, styleOf: (state: string) => Style | undefined) {
+  return (padded: string, cell: string, column: number): string =>
+    column === 2 && colour ? paint(padded, styleOf(cell)) : padded;
 }
 
 /** A domain with all that is known about it. */
-export function domainText(domain: DomainStatus, colour: boolean): string {
+export function domainText(domain: DomainStatus, { colour }: Pick<Look, 'colour'>): string {
   const heading = [
     `${domain.name} (${domain.uuid}), ${domain.active ? 'running' : 'shut off'}`,
     ...(domain.startWhenReady ? ['starts when its volumes are ready'] : []),
@@ -113,9 +130,9 @@ export function barLine(done: number, total: number, rateBytesPerSecond: number 
   return `${bar(done, total)} ${percent} %, ${approximateSize(done)} of ${approximateSize(total)}${rate}`;
 }
 
-function bar(done: number, total: number): string {
-  const full = total === 0 ? BAR_WIDTH : Math.floor((Math.min(done, total) / total) * BAR_WIDTH);
-  return `[${'#'.repeat(full)}${'-'.repeat(BAR_WIDTH - full)}]`;
+function bar(done: number, total: number, width = BAR_WIDTH): string {
+  const full = total === 0 ? width : Math.floor((Math.min(done, total) / total) * width);
+  return `[${'#'.repeat(full)}${'-'.repeat(width - full)}]`;
 }
 
 function percentOf({ bytesDone, bytesTotal }: VolumeStatus): string {

@@ -1,10 +1,10 @@
 /** `lvp gc`: what is left over on this host, and its repair. */
 import type { Command } from 'commander';
 import type { Finding, GarbageRequest } from '../core/garbage-protocol.ts';
-import { GarbageReport } from '../core/garbage-protocol.ts';
+import type { GarbageReport } from '../core/garbage-protocol.ts';
 import { ProvisionError } from '../core/errors.ts';
 import { EXIT } from './exit-codes.ts';
-import { askOnTerminal } from './terminal.ts';
+import { terminal } from './terminal.ts';
 import type { AddVerb, Context } from './verb.ts';
 import { common, contextOf } from './verb.ts';
 
@@ -24,12 +24,11 @@ export const addGc: AddVerb = (program, finish) => {
     )
     .option('--confirm <number>', 'how many volumes that are, instead of being asked')
     .description('find what is left over, and do the repairs that are safe');
-  common(command, [
-    'lvp gc --dry-run',
-    'lvp gc',
-    'lvp gc --delete-orphans',
-    'lvp gc --delete-orphans --confirm 2 --json',
-  ]).action(async (options: GcOptions, self: Command) => {
+  common(
+    command,
+    ['lvp gc --dry-run', 'lvp gc', 'lvp gc --delete-orphans', 'lvp gc --delete-orphans --confirm 2 --json'],
+    'host',
+  ).action(async (options: GcOptions, self: Command) => {
     const context = contextOf(self, finish);
     const { output } = context;
     const { findings } = await collect(context, await requestOf(context, options));
@@ -38,8 +37,8 @@ export const addGc: AddVerb = (program, finish) => {
   });
 };
 
-function collect({ client }: Context, request: GarbageRequest): Promise<GarbageReport> {
-  return client.call(GarbageReport, 'POST', '/v1/gc', request);
+function collect({ daemon }: Context, request: GarbageRequest): Promise<GarbageReport> {
+  return daemon.collectGarbage(request);
 }
 
 async function requestOf(context: Context, options: GcOptions): Promise<GarbageRequest> {
@@ -60,7 +59,8 @@ async function requestOf(context: Context, options: GcOptions): Promise<GarbageR
 }
 
 async function ask({ output }: Context, orphans: readonly Finding[]): Promise<string> {
-  if (!process.stdin.isTTY) {
+  const asker = terminal();
+  if (asker === undefined) {
     throw new ProvisionError({
       code: 'USAGE',
       message: 'Nothing was done: --delete-orphans asks on a terminal, and this is none.',
@@ -68,8 +68,7 @@ async function ask({ output }: Context, orphans: readonly Finding[]): Promise<st
     });
   }
   for (const orphan of orphans) output.note(lineOf(orphan, true));
-  const question = 'These hold data, which is lost then. Type their number to delete them: ';
-  return (await askOnTerminal(question)) ?? '';
+  return (await asker.text('These hold data, which is lost then. Type their number to delete them:')) ?? '';
 }
 
 function textOf(findings: readonly Finding[], isDryRun: boolean): string {

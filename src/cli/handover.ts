@@ -9,10 +9,10 @@ export const addHandover: AddVerb = (program, finish) => {
     .command('handover')
     .argument('<vm>', 'name or UUID of the domain')
     .description('print what another host must know to receive the domain with its storage, as JSON');
-  common(command, ['lvp handover web1 | ssh host2 lvp receive']).action(
+  common(command, ['lvp handover web1 | ssh host2 lvp receive'], 'host').action(
     async (vm: string, _options: object, self: Command) => {
-      const { client, output } = contextOf(self, finish);
-      output.line(JSON.stringify(await client.handover(vm), undefined, 2));
+      const { daemon, output } = contextOf(self, finish);
+      output.line(JSON.stringify(await daemon.handover(vm), undefined, 2));
       finish(EXIT.ok);
     },
   );

@@ -26,10 +26,20 @@ export function kindOf(
   return { format, compression, guessed: guessed === '' ? undefined : sentence };
 }
 
-function formatByEnding(image: string): ImageFormat {
+/** Whether the end of the name says it. */
+export function saysFormat(image: string): boolean {
+  return formatIn(image) !== undefined;
+}
+
+function formatIn(image: string): ImageFormat | undefined {
   const name = image.replace(/\.(?:gz|zst|xz)$/i, '');
   if (/\.qcow2$/i.test(name)) return 'qcow2';
-  if (/\.(?:raw|img)$/i.test(name)) return 'raw';
+  return /\.(?:raw|img)$/i.test(name) ? 'raw' : undefined;
+}
+
+function formatByEnding(image: string): ImageFormat {
+  const format = formatIn(image);
+  if (format !== undefined) return format;
   throw new ProvisionError({
     code: 'USAGE',
     message: `The name of the image ${image} does not say its format.`,

@@ -33,17 +33,20 @@ export const addImageWrite: AddVerb = (image, finish) => {
     .option('--read-back', 'then read the device back and compare all of it; reads the image once more')
     .option('--config <path>', 'the configuration with the store and its keys', CONFIG_PATH)
     .description('write an image to a device, here and now, without the daemon');
-  common(command, [
-    'sudo lvp image write images/debian-13.qcow2 /dev/vg0/scratch --format qcow2',
-    'lvp image write images/debian-13.qcow2 ./disk.img --format qcow2 --config ./config.yaml --json',
-  ]).action(async (name: string, device: string, options: WriteOptions, self: Command) => {
+  common(
+    command,
+    [
+      'sudo lvp image write images/debian-13.qcow2 /dev/vg0/scratch --format qcow2',
+      'lvp image write images/debian-13.qcow2 ./disk.img --format qcow2 --config ./config.yaml --json',
+    ],
+    'alone',
+  ).action(async (name: string, device: string, options: WriteOptions, self: Command) => {
     const { output } = contextOf(self, finish);
     const image = requestOf(name, options);
     const { writeToDevice } = await import('./write-to-device.ts');
     const { overwrite = false, assumeZero = false, readBack = false, config: configFile } = options;
-    const written = await writeToDevice(
-      { image, device, overwrite, assumeZero, readBack, configFile },
-      () => new Progress(output),
+    const written = await writeToDevice({ image, device, overwrite, assumeZero, readBack, configFile }, () =>
+      Progress.open(output),
     );
     output.result(written, () =>
       [

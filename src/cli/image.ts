@@ -1,18 +1,17 @@
 /** `lvp image`: images in the store and in this host's cache. */
 import type { Command } from 'commander';
 import { ImageRequest } from '../core/image-protocol.ts';
-import { ProvisionError } from '../core/errors.ts';
 import { Option } from 'commander';
-import { CachedImages, GcResult, ImageFacts, ImageStep } from '../core/image-protocol.ts';
-import type { ReadImage } from '../core/image-protocol.ts';
+import type { CachedImages, ImageFacts, ReadImage, StoredImages } from '../core/image-protocol.ts';
 import type { ImageOptions } from './checked-request.ts';
 import { checkedRequest, describedBy } from './checked-request.ts';
 import { EXIT } from './exit-codes.ts';
 import { approximateSize } from '../core/size.ts';
-import { table } from './format.ts';
+import type { Look } from './output.ts';
+import { table } from './table.ts';
 import { addImageWrite } from './image-write.ts';
 import { Progress } from './progress.ts';
-import type { AddVerb, Context } from './verb.ts';
+import type { AddVerb } from './verb.ts';
 import { common, contextOf } from './verb.ts';
 
 export const addImage: AddVerb = (program, finish) => {
@@ -26,15 +25,26 @@ export const addImage: AddVerb = (program, finish) => {
 };
 
 const addLs: AddVerb = (image, finish) => {
-  const command = image.command('ls').description('show what is in the cache of this host');
-  common(command, ['lvp image ls', "lvp image ls --json | jq '[.images[].sizeBytes] | add'"]).action(
-    async (_options: object, self: Command) => {
-      const { client, output } = contextOf(self, finish);
-      const cached = await client.call(CachedImages, 'GET', '/v1/images');
-      output.result(cached, () => cachedText(cached));
+  const command = image
+    .command('ls')
+    .option('--stored', 'what is in the buckets of the store instead')
+    .description('show what is in the cache of the host, or in the store');
+  common(command, [
+    'lvp image ls',
+    'lvp image ls --stored',
+    "lvp image ls --json | jq '[.images[].sizeBytes] | add'",
+  ]).action(async (options: { stored?: boolean }, self: Command) => {
+    const { daemon, output } = contextOf(self, finish);
+    if (options.stored === true) {
+      const stored = await daemon.storedImages();
+      output.result(stored, () => storedText(stored, output.look));
       finish(EXIT.ok);
-    },
-  );
+      return;
+    }
+    const cached = await daemon.images();
+    output.result(cached, () => cachedText(cached, output.look));
+    finish(EXIT.ok);
+  });
 };
 
 const addInspect: AddVerb = (image, finish) => {
@@ -43,8 +53,8 @@ const addInspect: AddVerb = (image, finish) => {
     .description('show size, digest and format of an image; reads its metadata only');
   common(ofImage(command), ['lvp image inspect images/debian-13.qcow2 --format qcow2']).action(
     async (name: string, options: ImageOptions, self: Command) => {
-      const { client, output } = contextOf(self, finish);
-      const facts = await client.call(ImageFacts, 'POST', '/v1/images/inspect', requestOf(name, options));
+      const { daemon, output } = contextOf(self, finish);
+      const facts = await daemon.inspectImage(requestOf(name, options));
       output.result(facts, () => factsText(facts));
       finish(EXIT.ok);
     },
@@ -62,9 +72,11 @@ function addRead(
     `lvp image ${verb} images/debian-13.qcow2 --format qcow2`,
     `lvp image ${verb} images/data.raw.zst --format raw --compression zstd --json`,
   ]).action(async (name: string, options: ImageOptions, self: Command) => {
-    const context = contextOf(self, finish);
-    const read = await readImage(context, verb, requestOf(name, options));
-    context.output.result(read, () => readText(read));
+    const { daemon, output } = contextOf(self, finish);
+    const request = requestOf(name, options);
+    const progress = await Progress.open(output);
+    const read = await daemon.readImage(verb, request, progress.show).finally(progress.end);
+    output.result(read, () => readText(read));
     finish(EXIT.ok);
   });
 }
@@ -76,8 +88,8 @@ const addGc: AddVerb = (image, finish) => {
     .description('remove images from the cache of this host');
   common(command, ['lvp image gc', 'lvp image gc --all']).action(
     async (options: { all?: boolean }, self: Command) => {
-      const { client, output } = contextOf(self, finish);
-      const result = await client.call(GcResult, 'POST', '/v1/images/gc', { all: options.all ?? false });
+      const { daemon, output } = contextOf(self, finish);
+      const result = await daemon.collectImages(options.all ?? false);
       output.result(result, () => {
         const freedBytes = result.evicted.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
         return `Removed ${result.evicted.length}, ${approximateSize(freedBytes)}.`;
@@ -110,26 +122,7 @@ export function requestOf(image: string, options: ImageOptions): ImageRequest {
   return checkedRequest(ImageRequest, { image, ...describedBy(options) }, 'image');
 }
 
-async function readImage(
-  { client, output }: Context,
-  verb: 'verify' | 'prefetch',
-  request: ImageRequest,
-): Promise<ReadImage> {
-  const progress = new Progress(output);
-  let result: ReadImage | undefined;
-  await client.lines(ImageStep, `/v1/images/${verb}`, request, (step) => {
-    if ('result' in step) result = step.result;
-    else if ('bytesDone' in step) progress.show(step.bytesDone, step.bytesTotal);
-  });
-  if (result !== undefined) return result;
-  throw new ProvisionError({
-    code: 'DAEMON_UNREACHABLE',
-    message: 'The provisioner ended before the image was read.',
-    hint: 'See: systemctl status libvirt-volume-provisioner',
-  });
-}
-
-function cachedText({ images, sizeMaxBytes }: CachedImages): string {
+function cachedText({ images, sizeMaxBytes }: CachedImages, { width }: Look): string {
   const usedBytes = images.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   const limit =
     sizeMaxBytes === 0 ? 'The cache is off (cache.size_max)' : `At most ${approximateSize(sizeMaxBytes)}`;
@@ -141,8 +134,23 @@ function cachedText({ images, sizeMaxBytes }: CachedImages): string {
       sha256.slice(0, 16),
     ],
   ]);
-  const list = rows.length === 0 ? [] : [table([['IMAGE', 'SIZE', 'LAST USE', 'SHA256'], ...rows], false)];
+  const list =
+    rows.length === 0 ? [] : [table([['IMAGE', 'SIZE', 'LAST USE', 'SHA256'], ...rows], { width })];
   return [...list, `${limit}, in use ${approximateSize(usedBytes)}.`].join('\n');
+}
+
+function storedText({ images, more }: StoredImages, { width }: Look): string {
+  const rows = images.map(({ image, sizeBytes, modifiedAt }) => [
+    ...[image, approximateSize(sizeBytes), modifiedAt?.slice(0, 16).replace('T', ' ') ?? ''],
+  ]);
+  return [
+    ...(rows.length === 0 ? [] : [table([['IMAGE', 'SIZE', 'UPLOADED'], ...rows], { width })]),
+    ...(more
+      ? ['There is more in the store than is shown.']
+      : rows.length === 0
+        ? ['There is no image.']
+        : []),
+  ].join('\n');
 }
 
 function factsText(facts: ImageFacts): string {

@@ -24,7 +24,7 @@ function addFreeze(incident: Command, finish: (code: ExitCode) => void): void {
     .option('--reason <text>', 'shown to whoever is refused because of it')
     .option('--config <path>', 'the configuration; the host is frozen by a file beside it', CONFIG_PATH)
     .description('let no annotated domain start and fill nothing, until thawed; running guests go on');
-  common(freeze, ['sudo lvp incident freeze --reason "keys leaked, ticket 4711"']).action(
+  common(freeze, ['sudo lvp incident freeze --reason "keys leaked, ticket 4711"'], 'host').action(
     async (options: { reason?: string; config: string }, self: Command) => {
       const context = contextOf(self, finish);
       const { frozen, before } = freezeHost(options.config, options.reason);
@@ -49,17 +49,19 @@ function addThaw(incident: Command, finish: (code: ExitCode) => void): void {
     .command('thaw')
     .option('--config <path>', 'the configuration', CONFIG_PATH)
     .description('end what freeze began: fills go on, domains may start');
-  common(thaw, ['sudo lvp incident thaw']).action(async (options: { config: string }, self: Command) => {
-    const context = contextOf(self, finish);
-    const wasFrozen = thawHost(options.config);
-    const told = wasFrozen && (await tellDaemon(context));
-    context.output.result({ wasFrozen, daemonTold: told }, () =>
-      !wasFrozen
-        ? 'It was not frozen.'
-        : `Thawed: fills go on, and domains may start again. None is started by that.${told ? '' : ` ${NOBODY_TO_TELL}`}`,
-    );
-    finish(EXIT.ok);
-  });
+  common(thaw, ['sudo lvp incident thaw'], 'host').action(
+    async (options: { config: string }, self: Command) => {
+      const context = contextOf(self, finish);
+      const wasFrozen = thawHost(options.config);
+      const told = wasFrozen && (await tellDaemon(context));
+      context.output.result({ wasFrozen, daemonTold: told }, () =>
+        !wasFrozen
+          ? 'It was not frozen.'
+          : `Thawed: fills go on, and domains may start again. None is started by that.${told ? '' : ` ${NOBODY_TO_TELL}`}`,
+      );
+      finish(EXIT.ok);
+    },
+  );
 }
 
 function addReport(incident: Command, finish: (code: ExitCode) => void): void {
@@ -68,11 +70,11 @@ function addReport(incident: Command, finish: (code: ExitCode) => void): void {
     .requiredOption('--output <file>', 'the archive to make (.tar.gz), of mode 0600')
     .option('--config <path>', 'the configuration', CONFIG_PATH)
     .description('state, ledger, volumes, journal and versions of this host in one archive, without secrets');
-  common(report, ['sudo lvp incident report --output /root/incident.tar.gz']).action(
+  common(report, ['sudo lvp incident report --output /root/incident.tar.gz'], 'host').action(
     async (options: { output: string; config: string }, self: Command) => {
-      const { client, output } = contextOf(self, finish);
+      const { daemon, output } = contextOf(self, finish);
       const { makeReport } = await import('./incident/report.ts');
-      const index = await makeReport({ configPath: options.config, output: options.output }, client);
+      const index = await makeReport({ configPath: options.config, output: options.output }, daemon);
       const missing = index.parts.flatMap(({ name, missing: why }) =>
         why === undefined ? [] : [`  ${name}: ${why}`],
       );
@@ -90,9 +92,9 @@ function addReport(incident: Command, finish: (code: ExitCode) => void): void {
 }
 
 /** It would find out by itself, but not at once. */
-async function tellDaemon({ client }: Context): Promise<boolean> {
+async function tellDaemon({ daemon }: Context): Promise<boolean> {
   try {
-    await client.look();
+    await daemon.look();
     return true;
   } catch {
     return false;

@@ -1,10 +1,12 @@
 /** Jobs as text, and what their states mean for the exit code. Pure. */
 import { problemOf } from '../core/control-protocol.ts';
 import { describeProblem } from '../core/errors.ts';
-import type { Job } from '../core/job-protocol.ts';
+import type { Job, Jobs } from '../core/job-protocol.ts';
 import type { ExitCode } from './exit-codes.ts';
 import { EXIT } from './exit-codes.ts';
-import { barLine, paint, table } from './format.ts';
+import { barLine, paint, paintState } from './format.ts';
+import type { Look } from './output.ts';
+import { table } from './table.ts';
 
 const STATE_STYLE: Readonly<Record<Job['state'], 'green' | 'red' | 'yellow' | 'cyan'>> = {
   completed: 'green',
@@ -23,14 +25,30 @@ export function isJobUnderWay({ state }: Job): boolean {
   return state === 'pending' || state === 'running';
 }
 
-export function jobsTable(jobs: readonly Job[], colour: boolean): string {
-  const rows = jobs.map((job) => [job.id, job.location, job.state, percentOf(job), job.request.image]);
-  const styleOf = (state: string) => (state in STATE_STYLE ? STATE_STYLE[state as Job['state']] : undefined);
-  return table([['JOB', 'VOLUME', 'STATE', 'DONE', 'IMAGE'], ...rows], colour, styleOf);
+/** A row for each; `isLive`: with bars, and without what does not change. */
+export function jobsText({ jobs }: Jobs, { colour, width }: Look, isLive = false): string {
+  if (jobs.length === 0) return 'No jobs.';
+  const heading = ['JOB', 'VOLUME', 'STATE', 'DONE', ...(isLive ? [] : ['IMAGE'])];
+  const rows = jobs.map((job) => [
+    ...[job.id, job.location, job.state],
+    ...(isLive ? [progressOf(job)] : [percentOf(job), job.request.image]),
+  ]);
+  // With its id a job is cancelled.
+  const whole = isLive ? [0, 3] : [0];
+  return table([heading, ...rows], { width, whole, paint: paintState(colour, styleOf) });
+}
+
+function styleOf(state: string): (typeof STATE_STYLE)[Job['state']] | undefined {
+  return state in STATE_STYLE ? STATE_STYLE[state as Job['state']] : undefined;
+}
+
+function progressOf({ state, bytesDone, bytesTotal, queuePosition }: Job): string {
+  if (queuePosition !== undefined) return `${queuePosition} before it`;
+  return state === 'running' && bytesTotal !== undefined ? barLine(bytesDone, bytesTotal, undefined) : '';
 }
 
 /** A job with all that is known about it. */
-export function jobText(job: Job, colour: boolean): string {
+export function jobText(job: Job, { colour }: Pick<Look, 'colour'>): string {
   const { id, location, request, by } = job;
   const details = [
     `${location} from ${request.image} (${request.format}), asked for by ${by}`,

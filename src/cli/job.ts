@@ -1,16 +1,17 @@
 /** `lvp job`: volumes that are asked for without a domain. */
 import type { Command } from 'commander';
 import { Option } from 'commander';
-import { Job, JobFilter, JobRequest, Jobs, JobState } from '../core/job-protocol.ts';
+import { JobFilter, JobRequest, JobState } from '../core/job-protocol.ts';
 import type { ImageFormat, OuterCompression } from '../core/request.ts';
 import type { ImageOptions } from './checked-request.ts';
 import { checkedRequest, describedBy } from './checked-request.ts';
 import { EXIT } from './exit-codes.ts';
 import { kindOf, withImageOptions } from './image-kind.ts';
-import { exitCodeOfJob, jobsTable, jobText } from './job-text.ts';
-import { pathOfJob, watchJob } from './job-watch.ts';
+import { exitCodeOfJob, jobsText, jobText } from './job-text.ts';
 import type { AddVerb } from './verb.ts';
 import { common, contextOf } from './verb.ts';
+import { watch } from './watch.ts';
+import { watchedJob, watchedJobs } from './watched.ts';
 
 export const addJob: AddVerb = (program, finish) => {
   const job = program
@@ -49,8 +50,7 @@ const addCreate: AddVerb = (job, finish) => {
     'lvp job create web2-root images/debian-13.qcow2 --pool guests --size 40GiB',
     'lvp job create web2-root images/debian-13.qcow2 --json | jq -r .id',
   ]).action(async (volume: string, image: string, options: CreateOptions, self: Command) => {
-    const context = contextOf(self, finish);
-    const { client, output } = context;
+    const { daemon, output } = contextOf(self, finish);
     const { format, compression, guessed } = kindOf(image, options);
     if (guessed !== undefined && !output.json) output.note(guessed);
     const { pool, size, correlationId } = options;
@@ -58,20 +58,23 @@ const addCreate: AddVerb = (job, finish) => {
       ...{ volume, image, ...describedBy({ ...options, format, compression }) },
       ...{ pool, size, correlationId },
     };
-    const begun = await client.call(
-      Job,
-      'POST',
-      '/v1/jobs',
-      checkedRequest(JobRequest, request, 'job create'),
-    );
+    const begun = await daemon.startJob(checkedRequest(JobRequest, request, 'job create'));
     if (options.watch === true) {
-      finish(exitCodeOfJob(await watchJob(context, begun.id)));
+      finish(exitCodeOfJob(await watch(output, watchedJob(daemon, begun.id))));
       return;
     }
-    output.result(begun, () => jobText(begun, output.colour));
+    output.result(begun, () => jobText(begun, output.look));
     finish(EXIT.ok);
   });
 };
+
+interface ListOptions {
+  readonly state?: string;
+  readonly volume?: string;
+  readonly limit?: string;
+  readonly after?: string;
+  readonly watch?: boolean;
+}
 
 const addJobList: AddVerb = (job, finish) => {
   const command = job
@@ -81,26 +84,25 @@ const addJobList: AddVerb = (job, finish) => {
     .option('--volume <volume>', 'only those for a volume of this name')
     .option('--limit <number>', 'at most so many (default: 100)')
     .option('--after <job>', 'only those that are older than this one')
+    .option('-w, --watch', 'stay until none of them is under way any more, and show progress')
     .description('show jobs, the newest first');
   common(command, [
     'lvp job list',
     'lvp job list --state failed',
+    'lvp job list --watch',
     "lvp job list --json | jq -r '.jobs[].location'",
-  ]).action(
-    async (options: { state?: string; volume?: string; limit?: string; after?: string }, self: Command) => {
-      const { client, output } = contextOf(self, finish);
-      const { state, volume, limit, after } = options;
-      const asked = Object.entries({ state, volume, limit, after }).filter(
-        ([, value]) => value !== undefined,
-      );
-      const filter = checkedRequest(JobFilter, Object.fromEntries(asked), 'job list');
-      const query = new URLSearchParams();
-      for (const [name, value] of Object.entries(filter)) query.set(name, String(value));
-      const jobs = await client.call(Jobs, 'GET', `/v1/jobs?${query.toString()}`);
-      output.result(jobs, () => (jobs.jobs.length === 0 ? 'No jobs.' : jobsTable(jobs.jobs, output.colour)));
-      finish(EXIT.ok);
-    },
-  );
+  ]).action(async (options: ListOptions, self: Command) => {
+    const { daemon, output } = contextOf(self, finish);
+    const { state, volume, limit, after } = options;
+    const asked = Object.entries({ state, volume, limit, after }).filter(([, value]) => value !== undefined);
+    const filter = checkedRequest(JobFilter, Object.fromEntries(asked), 'job list');
+    if (options.watch === true) await watch(output, watchedJobs(daemon, filter));
+    else {
+      const jobs = await daemon.jobs(filter);
+      output.result(jobs, () => jobsText(jobs, output.look));
+    }
+    finish(EXIT.ok);
+  });
 };
 
 const addJobStatus: AddVerb = (job, finish) => {
@@ -111,14 +113,13 @@ const addJobStatus: AddVerb = (job, finish) => {
     .description('show a job; the exit code says whether it is completed');
   common(command, ['lvp job status 0f8e…', 'lvp job status 0f8e… --watch']).action(
     async (id: string, options: { watch?: boolean }, self: Command) => {
-      const context = contextOf(self, finish);
-      const { client, output } = context;
+      const { daemon, output } = contextOf(self, finish);
       if (options.watch === true) {
-        finish(exitCodeOfJob(await watchJob(context, id)));
+        finish(exitCodeOfJob(await watch(output, watchedJob(daemon, id))));
         return;
       }
-      const found = await client.call(Job, 'GET', pathOfJob(id));
-      output.result(found, () => jobText(found, output.colour));
+      const found = await daemon.job(id);
+      output.result(found, () => jobText(found, output.look));
       finish(exitCodeOfJob(found));
     },
   );
@@ -133,9 +134,9 @@ function addChange(
 ): void {
   const command = job.command(verb).argument('<job>', 'id of the job').description(description);
   common(command, [example]).action(async (id: string, _options: object, self: Command) => {
-    const { client, output } = contextOf(self, finish);
-    const changed = await client.call(Job, 'POST', pathOfJob(id, verb), {});
-    output.result(changed, () => jobText(changed, output.colour));
+    const { daemon, output } = contextOf(self, finish);
+    const changed = await daemon.changeJob(verb, id);
+    output.result(changed, () => jobText(changed, output.look));
     finish(EXIT.ok);
   });
 }

@@ -1,32 +1,30 @@
-/** `lvp list`: every annotated domain. */
+/** `lvp list [--watch]`: every annotated domain, and all fills while they run. */
 import type { Command } from 'commander';
-import type { DomainStatus } from '../core/control-protocol.ts';
 import { EXIT } from './exit-codes.ts';
-import { listTable } from './format.ts';
+import { listText } from './format.ts';
 import type { AddVerb } from './verb.ts';
 import { common, contextOf } from './verb.ts';
+import { watch } from './watch.ts';
+import { watchedDomains } from './watched.ts';
 
 export const addList: AddVerb = (program, finish) => {
-  common(program.command('list').alias('ls').description('show every annotated domain and its volumes'), [
+  const command = program
+    .command('list')
+    .alias('ls')
+    .option('-w, --watch', 'stay until nothing is under way any more, and show the progress of all')
+    .description('show every annotated domain and its volumes');
+  common(command, [
     'lvp list',
+    'lvp list --watch',
     "lvp list --json | jq -r '.[] | select(.problems | length > 0) | .name'",
-  ]).action(async (_options: object, self: Command) => {
-    const { client, output } = contextOf(self, finish);
-    const domains = await client.domains();
-    output.result(domains, () =>
-      domains.length === 0
-        ? 'No domain asks for a volume. Annotate one with: lvp annotate VM DISK IMAGE'
-        : [...frozenLines(domains), listTable(domains, output.colour)].join('\n'),
-    );
+    'lvp list --server https://host1.example.net:8080 --token-file ./token',
+  ]).action(async (options: { watch?: boolean }, self: Command) => {
+    const { daemon, output } = contextOf(self, finish);
+    if (options.watch === true) await watch(output, watchedDomains(daemon));
+    else {
+      const domains = await daemon.domains();
+      output.result(domains, () => listText(domains, output.look));
+    }
     finish(EXIT.ok);
   });
 };
-
-/** Said of each of them, and here once. */
-function frozenLines(domains: readonly DomainStatus[]): readonly string[] {
-  const problems = domains.flatMap((domain) => domain.problems);
-  return problems
-    .filter(({ code }) => code === 'FROZEN')
-    .slice(0, 1)
-    .map(({ message }) => message);
-}

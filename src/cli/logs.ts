@@ -21,12 +21,16 @@ export const addLogs: AddVerb = (program, finish) => {
     .option('--since <time>', `only from then on: ${MOMENT_HELP}`, parseMoment)
     .option('-f, --follow', 'go on with what comes')
     .description("show a domain's story, or one disk's, from the journal of this host");
-  common(command, [
-    'lvp logs web1',
-    'lvp logs web1 vda --since 2h',
-    'lvp logs web1 --follow',
-    'lvp logs web1 --json | jq -r .MESSAGE',
-  ]).action(async (vm: string, disk: string | undefined, options: LogsOptions, self: Command) => {
+  common(
+    command,
+    [
+      'lvp logs web1',
+      'lvp logs web1 vda --since 2h',
+      'lvp logs web1 --follow',
+      'lvp logs web1 --json | jq -r .MESSAGE',
+    ],
+    'host',
+  ).action(async (vm: string, disk: string | undefined, options: LogsOptions, self: Command) => {
     const context = contextOf(self, finish);
     const { output } = context;
     const story = new Story(await uuidOf(context, vm), disk);
@@ -44,6 +48,6 @@ export const addLogs: AddVerb = (program, finish) => {
 };
 
 /** With its UUID it can be asked for while the daemon is stopped. */
-async function uuidOf({ client }: Context, vm: string): Promise<string> {
-  return isUuid(vm) ? vm : (await client.domain(vm)).uuid;
+async function uuidOf({ daemon }: Context, vm: string): Promise<string> {
+  return isUuid(vm) ? vm : (await daemon.domain(vm)).uuid;
 }

@@ -10,8 +10,8 @@ export const addMetrics: AddVerb = (program, finish) => {
     .description('print what Prometheus is told of the provisioner, in its text format');
   common(command, ['lvp metrics', "lvp metrics | grep '^lvp_fills'"]).action(
     async (_options: object, self: Command) => {
-      const { client, output } = contextOf(self, finish);
-      const text = await client.metrics();
+      const { daemon, output } = contextOf(self, finish);
+      const text = await daemon.metrics();
       output.result({ text }, () => text.trimEnd());
       finish(EXIT.ok);
     },

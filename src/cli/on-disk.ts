@@ -1,7 +1,7 @@
 /** Verbs that act on all disks of a domain or on one, and answer with its status. */
 import type { Command } from 'commander';
 import type { DomainStatus } from '../core/control-protocol.ts';
-import type { ControlClient } from './control-client.ts';
+import type { Daemon } from './daemon.ts';
 import type { ExitCode } from './exit-codes.ts';
 import { EXIT } from './exit-codes.ts';
 import { domainText } from './format.ts';
@@ -10,15 +10,15 @@ import { contextOf } from './verb.ts';
 export function onDisk(
   command: Command,
   finish: (code: ExitCode) => void,
-  act: (client: ControlClient, vm: string, disk: string | undefined) => Promise<DomainStatus>,
+  act: (daemon: Daemon, vm: string, disk: string | undefined) => Promise<DomainStatus>,
 ): void {
   command
     .argument('<vm>', 'name or UUID of the domain')
     .argument('[disk]', "the disk's target, such as vda; without it, all of them")
     .action(async (vm: string, disk: string | undefined, _options: object, self: Command) => {
-      const { client, output } = contextOf(self, finish);
-      const domain = await act(client, vm, disk);
-      output.result(domain, () => domainText(domain, output.colour));
+      const { daemon, output } = contextOf(self, finish);
+      const domain = await act(daemon, vm, disk);
+      output.result(domain, () => domainText(domain, output.look));
       finish(EXIT.ok);
     });
 }

@@ -1,7 +1,20 @@
 /** Where a verb's words go: text for people, JSON for programs, failures in either. */
 import { writeSync } from 'node:fs';
-import { cursorTo, moveCursor, clearScreenDown } from 'node:readline';
 import type { Problem } from '../core/errors.ts';
+
+/** How text for people may look. */
+export interface Look {
+  readonly colour: boolean;
+  /** Columns of the terminal; undefined: not on one, so that nothing is shortened. */
+  readonly width: number | undefined;
+}
+
+/** Paints over what it has painted. */
+export interface Painter {
+  paint(text: string): void;
+  /** Takes it away, for the result to come. */
+  clear(): void;
+}
 
 export class Output {
   readonly json: boolean;
@@ -9,13 +22,17 @@ export class Output {
   readonly colour: boolean;
   /** Lines can be painted over. */
   readonly live: boolean;
-  #paintedLines = 0;
+  readonly #isTerminal: boolean;
 
   constructor(json: boolean) {
     this.json = json;
-    const isTerminal = process.stdout.isTTY && process.env['TERM'] !== 'dumb';
-    this.live = isTerminal && !json;
+    this.#isTerminal = process.stdout.isTTY && !json;
+    this.live = this.#isTerminal && process.env['TERM'] !== 'dumb';
     this.colour = this.live && (process.env['NO_COLOR'] ?? '') === '';
+  }
+
+  get look(): Look {
+    return { colour: this.colour, width: this.#isTerminal ? columns() : undefined };
   }
 
   /** The result of a verb: `value` for programs, `text` for people. */
@@ -28,21 +45,20 @@ export class Output {
     writeAll(1, `${text}\n`);
   }
 
-  /** Paints over what the last call painted. */
-  repaint(text: string): void {
-    if (this.#paintedLines > 0) {
-      moveCursor(process.stdout, 0, -this.#paintedLines);
-      cursorTo(process.stdout, 0);
-      clearScreenDown(process.stdout);
-    }
-    // A line that wraps would count as two and spoil the next painting.
-    const width = process.stdout.columns;
-    const lines = text.split('\n').map((line) => (this.colour ? line : line.slice(0, width)));
-    this.#paintedLines = lines.reduce(
-      (rows, line) => rows + Math.max(1, Math.ceil(shownLength(line) / width)),
-      0,
-    );
-    process.stdout.write(`${lines.join('\n')}\n`);
+  /** Undefined unless the output is live. */
+  async painter(): Promise<Painter | undefined> {
+    if (!this.live) return undefined;
+    const { createLogUpdate } = await import('log-update');
+    const update = createLogUpdate(process.stdout);
+    return {
+      paint: (text) => {
+        update(asHighAs(text, process.stdout.rows));
+      },
+      clear: () => {
+        update.clear();
+        update.done();
+      },
+    };
   }
 
   note(text: string): void {
@@ -59,9 +75,19 @@ export class Output {
   }
 }
 
-function shownLength(line: string): number {
-  // eslint-disable-next-line no-control-regex -- the escape sequences that colour a line take no room
-  return line.replace(/\x1b\[[0-9;]*m/g, '').length;
+/** A terminal of another program's making may not know its own width. */
+function columns(): number | undefined {
+  const known = process.stdout.columns || Number(process.env['COLUMNS']);
+  return known > 0 ? known : undefined;
+}
+
+/** What does not fit is said to be there, and shown in the end. */
+function asHighAs(text: string, rows: number): string {
+  const lines = text.split('\n');
+  // The cursor stands on a line of its own.
+  const room = Math.max(2, (rows > 0 ? rows : 24) - 1);
+  if (lines.length <= room) return text;
+  return [...lines.slice(0, room - 1), `… and ${lines.length - room + 1} lines more`].join('\n');
 }
 
 function writeAll(fd: 1 | 2, text: string): void {

@@ -12,6 +12,7 @@ import { EXIT_HELP } from './exit-codes.ts';
 import type { ExitCode } from './exit-codes.ts';
 import { addExplain } from './explain.ts';
 import { addGc } from './gc.ts';
+import { withGlobalOptions } from './global-options.ts';
 import { addHandover } from './handover.ts';
 import { addImage } from './image.ts';
 import { addIncident } from './incident.ts';
@@ -33,7 +34,7 @@ VM is a domain's name or UUID, DISK the target of one of its disks (vda), IMAGE 
 
 /** All verbs with their options; `finish` is told how the one that was called has ended. */
 export function buildProgram(finish: (code: ExitCode) => void): Command {
-  const program = new Command('lvp')
+  const program = withGlobalOptions(new Command('lvp'))
     .description(INTRODUCTION)
     .version(programVersion(), '-V, --version')
     .showHelpAfterError('See: lvp --help')

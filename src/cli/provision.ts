@@ -8,6 +8,7 @@ import { domainText } from './format.ts';
 import type { AddVerb } from './verb.ts';
 import { common, contextOf } from './verb.ts';
 import { watch } from './watch.ts';
+import { watchedDomain } from './watched.ts';
 
 export const addProvision: AddVerb = (program, finish) => {
   const command = program
@@ -19,15 +20,14 @@ export const addProvision: AddVerb = (program, finish) => {
     'lvp provision --xml web1.xml && virsh create web1.xml',
     'virt-install … --metadata uuid=UUID --print-xml 1 | lvp provision --xml -',
   ]).action(async (options: { xml: string; wait: boolean }, self: Command) => {
-    const context = contextOf(self, finish);
-    const { client, output } = context;
-    const begun = await client.provision(await readXml(options.xml));
+    const { daemon, output } = contextOf(self, finish);
+    const begun = await daemon.provision(await readXml(options.xml));
     if (!options.wait) {
-      output.result(begun, () => domainText(begun, output.colour));
+      output.result(begun, () => domainText(begun, output.look));
       finish(EXIT.ok);
       return;
     }
-    const domain = await watch(context, begun.uuid);
+    const domain = await watch(output, watchedDomain(daemon, begun.uuid));
     finish(exitCodeOfStatus(domain));
   });
 };

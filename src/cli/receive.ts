@@ -12,12 +12,16 @@ export const addReceive: AddVerb = (program, finish) => {
     .command('receive')
     .argument('[file]', 'what lvp handover printed on the other host; standard input unless given')
     .description('set volumes aside for a domain that is to be migrated here with its storage');
-  common(command, [
-    'ssh host1 lvp handover web1 | lvp receive',
-    'lvp receive web1.json && ssh host1 virsh migrate --live --persistent --copy-storage-all web1 qemu+ssh://host2/system',
-  ]).action(async (file: string | undefined, _options: object, self: Command) => {
-    const { client, output } = contextOf(self, finish);
-    const result = await client.receive(read(file));
+  common(
+    command,
+    [
+      'ssh host1 lvp handover web1 | lvp receive',
+      'lvp receive web1.json && ssh host1 virsh migrate --live --persistent --copy-storage-all web1 qemu+ssh://host2/system',
+    ],
+    'host',
+  ).action(async (file: string | undefined, _options: object, self: Command) => {
+    const { daemon, output } = contextOf(self, finish);
+    const result = await daemon.receive(read(file));
     output.result(result, () =>
       [
         ...result.volumes.map(

@@ -5,10 +5,11 @@ import { ProvisionError } from '../core/errors.ts';
 import { approximateSize } from '../core/size.ts';
 import type { ExitCode } from './exit-codes.ts';
 import { EXIT } from './exit-codes.ts';
-import { askOnTerminal } from './terminal.ts';
+import { terminal } from './terminal.ts';
 import type { AddVerb, Context } from './verb.ts';
 import { common, contextOf } from './verb.ts';
 import { watch } from './watch.ts';
+import { watchedDomain } from './watched.ts';
 
 interface ReprovisionOptions {
   readonly confirm?: string;
@@ -28,9 +29,9 @@ export const addReprovision: AddVerb = (program, finish) => {
     'lvp reprovision web1 vda --confirm web1/vda --wait && virsh start web1',
   ]).action(async (vm: string, disk: string, options: ReprovisionOptions, self: Command) => {
     const context = contextOf(self, finish);
-    const { client, output } = context;
+    const { daemon, output } = context;
     const confirm = options.confirm ?? (await ask(context, vm, disk));
-    const begun = await client.reprovision(vm, { target: disk, confirm });
+    const begun = await daemon.reprovision(vm, { target: disk, confirm });
     if (options.wait !== true) {
       output.result(
         begun,
@@ -39,7 +40,7 @@ export const addReprovision: AddVerb = (program, finish) => {
       finish(EXIT.ok);
       return;
     }
-    const domain = await watch(context, begun.uuid);
+    const domain = await watch(output, watchedDomain(daemon, begun.uuid));
     finish(exitCodeOf(domain, disk));
   });
 };
@@ -51,18 +52,19 @@ function exitCodeOf({ volumes }: DomainStatus, disk: string): ExitCode {
 }
 
 /** What stands in the way is said before anybody is asked. */
-async function ask({ client, output }: Context, vm: string, disk: string): Promise<string> {
-  if (!process.stdin.isTTY || !process.stderr.isTTY) {
+async function ask({ daemon, output }: Context, vm: string, disk: string): Promise<string> {
+  const asker = terminal();
+  if (asker === undefined) {
     throw new ProvisionError({
       code: 'USAGE',
       message: 'There is no terminal to ask on whether the content of the volume may be lost.',
       hint: `For scripts: lvp reprovision ${vm} ${disk} --confirm VM/DISK, with the domain's name and the disk.`,
     });
   }
-  const preview = await client.reprovision(vm, { target: disk, dryRun: true });
+  const preview = await daemon.reprovision(vm, { target: disk, dryRun: true });
   output.note(lossText(preview));
   // Without an answer (end of input) it is no.
-  const typed = (await askOnTerminal(`Type the domain's name to go on: `)) ?? '';
+  const typed = (await asker.text("Type the domain's name to go on:")) ?? '';
   if (typed.trim() === preview.name) return preview.confirm;
   throw new ProvisionError({
     code: 'USAGE',

@@ -10,6 +10,6 @@ export const addRetry: AddVerb = (program, finish) => {
   onDisk(
     common(command, ['lvp retry web1', 'lvp retry web1 vda && lvp status web1 --watch']),
     finish,
-    (client, vm, disk) => client.retry(vm, disk),
+    (daemon, vm, disk) => daemon.retry(vm, disk),
   );
 };

@@ -36,11 +36,15 @@ export const addSetup: AddVerb = (program, finish) => {
     .option('--replace', 'also if there is a configuration; it is kept as config.yaml.old')
     .option('--no-start', 'only write the files')
     .option('--config <path>', 'the file to write; credentials go beside it', CONFIG_PATH);
-  common(command, [
-    'sudo lvp setup',
-    'sudo lvp setup --endpoint https://minio.example.net:9000 --bucket images --volume-group vg0 \\\n' +
-      '      --access-key-file ./access --secret-key-file ./secret',
-  ]).action(async (options: Options, self: Command) => {
+  common(
+    command,
+    [
+      'sudo lvp setup',
+      'sudo lvp setup --endpoint https://minio.example.net:9000 --bucket images --volume-group vg0 \\\n' +
+        '      --access-key-file ./access --secret-key-file ./secret',
+    ],
+    'alone',
+  ).action(async (options: Options, self: Command) => {
     const { output } = contextOf(self, finish);
     refuseToReplace(options);
     const answers = await gatherAnswers(options, terminalAsk());

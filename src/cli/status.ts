@@ -5,6 +5,7 @@ import { domainText } from './format.ts';
 import type { AddVerb } from './verb.ts';
 import { common, contextOf } from './verb.ts';
 import { watch } from './watch.ts';
+import { watchedDomain } from './watched.ts';
 
 export const addStatus: AddVerb = (program, finish) => {
   const command = program
@@ -17,14 +18,13 @@ export const addStatus: AddVerb = (program, finish) => {
     'lvp status web1 --watch && virsh start web1',
     'lvp status web1 --json',
   ]).action(async (vm: string, options: { watch?: boolean }, self: Command) => {
-    const context = contextOf(self, finish);
+    const { daemon, output } = contextOf(self, finish);
     if (options.watch === true) {
-      finish(exitCodeOfStatus(await watch(context, vm)));
+      finish(exitCodeOfStatus(await watch(output, watchedDomain(daemon, vm))));
       return;
     }
-    const { client, output } = context;
-    const domain = await client.domain(vm);
-    output.result(domain, () => domainText(domain, output.colour));
+    const domain = await daemon.domain(vm);
+    output.result(domain, () => domainText(domain, output.look));
     finish(exitCodeOfStatus(domain));
   });
 };

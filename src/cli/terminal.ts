@@ -1,28 +1,54 @@
 /** Questions on a terminal. They go to standard error, since standard output is the verb's result. */
-import { createInterface } from 'node:readline/promises';
-import { Writable } from 'node:stream';
 
-/** Asks once. `secret`: what is typed is not shown. Undefined at the end of the input. */
-export async function askOnTerminal(question: string, secret = false): Promise<string | undefined> {
-  // With a terminal of its own that shows nothing, readline shows nothing of what is typed.
-  const output = secret
-    ? new Writable({
-        write: (_chunk, _encoding, done) => {
-          done();
-        },
-      })
-    : process.stderr;
-  const terminal = createInterface({ input: process.stdin, output, terminal: process.stderr.isTTY });
-  if (secret) process.stderr.write(question);
-  const over = new Promise<undefined>((resolve) => {
-    terminal.once('close', () => {
-      resolve(undefined);
-    });
-  });
-  try {
-    return await Promise.race([terminal.question(secret ? '' : question), over]);
-  } finally {
-    terminal.close();
-    if (secret) process.stderr.write('\n');
-  }
+/** One of several; `value` is what it stands for. */
+export interface Choice<T> {
+  readonly value: T;
+  readonly label: string;
+  /** Shown beside it. */
+  readonly about: string;
+}
+
+/** Each answers undefined at the end of the input, and when somebody gives up (Escape, Ctrl-C). */
+export interface Asker {
+  text(question: string): Promise<string | undefined>;
+  /** What is typed is not shown. */
+  secret(question: string): Promise<string | undefined>;
+  /** What is typed narrows the choices. */
+  choose<T>(question: string, choices: readonly Choice<T>[]): Promise<T | undefined>;
+  confirm(question: string): Promise<boolean | undefined>;
+}
+
+const SHOWN_MAX = 10;
+const END_OF_INPUT = '\u0004';
+
+/** Undefined where there is none to ask on. */
+export function terminal(): Asker | undefined {
+  const { stdin, stderr, env } = process;
+  if (!stdin.isTTY || !stderr.isTTY || env['TERM'] === 'dumb') return undefined;
+  const common = { input: stdin, output: stderr, withGuide: false };
+  return {
+    text: async (message) => given(await (await prompts()).text({ ...common, message })),
+    secret: async (message) => given(await (await prompts()).password({ ...common, message, mask: ' ' })),
+    choose: async <T>(message: string, choices: readonly Choice<T>[]) => {
+      const { autocomplete } = await prompts();
+      // By number: what the library takes for a value need not be a text.
+      const options = choices.map(({ label, about }, value) => ({ value, label, hint: about }));
+      const chosen = given(await autocomplete({ ...common, message, options, maxItems: SHOWN_MAX }));
+      return chosen === undefined ? undefined : choices[chosen]?.value;
+    },
+    confirm: async (message) =>
+      given(await (await prompts()).confirm({ ...common, message, initialValue: false })),
+  };
+}
+
+/** Loaded when somebody is asked: most verbs ask nobody. */
+async function prompts() {
+  const library = await import('@clack/prompts');
+  library.updateSettings({ aliases: { [END_OF_INPUT]: 'cancel' } });
+  return library;
+}
+
+/** The library has a symbol for an answer that was not given. */
+function given<T>(answer: T): Exclude<T, symbol> | undefined {
+  return typeof answer === 'symbol' ? undefined : (answer as Exclude<T, symbol>);
 }

@@ -32,10 +32,11 @@ const addCreate: AddVerb = (token, finish) => {
       .argument('<name>', 'letters, digits, _ and -; the name under http.identities')
       .description('make a token and print it, once: only its hash is kept'),
   );
-  common(command, [
-    'sudo lvp token create ci',
-    'sudo lvp token create ci | ssh build1 "umask 077; cat > lvp-token"',
-  ]).action(async (name: string, { file }: FileOption, self: Command) => {
+  common(
+    command,
+    ['sudo lvp token create ci', 'sudo lvp token create ci | ssh build1 "umask 077; cat > lvp-token"'],
+    'alone',
+  ).action(async (name: string, { file }: FileOption, self: Command) => {
     const { output } = contextOf(self, finish);
     const { hashToken, isTokenName, makeToken, tokenLine } = await tokenFile();
     if (!isTokenName(name)) {
@@ -57,7 +58,7 @@ const addCreate: AddVerb = (token, finish) => {
 
 const addListOfTokens: AddVerb = (token, finish) => {
   const command = withFile(token.command('list').alias('ls').description('show the names of all tokens'));
-  common(command, ['sudo lvp token list']).action((options: FileOption, self: Command) => {
+  common(command, ['sudo lvp token list'], 'alone').action((options: FileOption, self: Command) => {
     const { output } = contextOf(self, finish);
     const names = readTokenLines(options.file).flatMap((line) => nameOf(line) ?? []);
     output.result(
@@ -72,7 +73,7 @@ const addRevoke: AddVerb = (token, finish) => {
   const command = withFile(
     token.command('revoke').argument('<name>', 'its name').description('end a token; it is refused at once'),
   );
-  common(command, ['sudo lvp token revoke ci']).action(
+  common(command, ['sudo lvp token revoke ci'], 'alone').action(
     (name: string, { file }: FileOption, self: Command) => {
       const { output } = contextOf(self, finish);
       const lines = readTokenLines(file);

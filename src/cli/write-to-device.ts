@@ -29,8 +29,8 @@ export interface WriteRequest {
   readonly configFile: string;
 }
 
-export async function writeToDevice(request: WriteRequest, begin: () => Progress) {
-  const progress = begin();
+export async function writeToDevice(request: WriteRequest, begin: () => Promise<Progress>) {
+  const progress = await begin();
   const volume = volumeRequestOf(request.image);
   const { configFile } = request;
   const { config } = loadConfig({ path: configFile, env: serviceEnvironment(configFile) });
@@ -54,7 +54,10 @@ export async function writeToDevice(request: WriteRequest, begin: () => Progress
     const { seconds } = progress;
     const { sha256, writtenBytes, zeroedBytes } = streamed;
     if (request.readBack) {
-      await readBack({ ...way, sha256, deviceName: request.device, onProgress: showing(begin()) });
+      progress.end();
+      const again = await begin();
+      const onProgress = showing(again);
+      await readBack({ ...way, sha256, deviceName: request.device, onProgress }).finally(again.end);
     }
     const proven = Object.values(proof).some((stated) => stated !== undefined);
     return {
@@ -68,6 +71,7 @@ export async function writeToDevice(request: WriteRequest, begin: () => Progress
       ...{ writtenBytes, zeroedBytes, seconds, readBack: request.readBack },
     };
   } finally {
+    progress.end();
     process.off('SIGINT', onInterrupt);
     await device.close();
     needs.images.close();

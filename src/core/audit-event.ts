@@ -11,14 +11,14 @@ export const AuditEvent = z.object({
   at: text,
   /**
    * `certificate:SUBJECT`, `token:NAME`, `uid:NUMBER` (a local caller), `domain:UUID` (what its annotation asked for),
-   * `daemon` (of its own accord), or `unknown` (whoever could not be told).
+   * `job:UUID` (what follows from a job), `daemon` (of its own accord), or `unknown` (whoever could not be told).
    */
   who: text,
   /** The verb: `provision`, `cancel`, `publish`, `gate`, … */
   what: text,
   /** `VG/LV`. */
   volume: text.optional(),
-  /** UUID. */
+  /** UUID; `job:UUID` where a job stands for a domain that has not asked yet. */
   domain: text.optional(),
   /** `unauthorized`: nobody that this host knows; `denied`: somebody that may not. */
   decision: z.enum(['allowed', 'denied', 'unauthorized']),

@@ -21,7 +21,7 @@ export const AuditQuery = z.strictObject({
   who: text.optional(),
   /** `VG/LV`. */
   volume: text.optional(),
-  /** Name or UUID; of a domain that is gone only the UUID is sure to be known. */
+  /** Name or UUID; of a domain that is gone only the UUID is sure to be known. A job's id, with `job:` or without. */
   domain: text.optional(),
   /** The newest so many. */
   limit: z.coerce.number().int().min(1).max(AUDIT_LIMIT_MAX).default(1000),

@@ -1,17 +1,19 @@
 /**
  * What `lvp` and the daemon say to each other over the control socket: HTTP with JSON bodies. These names
- * are also those of `lvp --json`, so they are stable: fields are added, never renamed.
+ * are also those of `lvp --json`, so they are stable: fields are added, never renamed. The HTTP API has the same
+ * below /api, but for handover, receive and look.
  *
  *   GET  /v1/domains                     DomainStatus[]
+ *   POST /v1/domains                     ProvisionRequest → DomainStatus
  *   GET  /v1/domains/{nameOrUuid}          DomainStatus
- *   GET  /v1/domains/{nameOrUuid}/explain  Explanation
+ *   GET  /v1/domains/{nameOrUuid}/plan     Explanation
  *   GET  /v1/domains/{nameOrUuid}/handover Handover
  *   POST /v1/receive                       Handover → ReceiveResult
  *   POST /v1/domains/{nameOrUuid}/annotate AnnotateRequest → AnnotateResult
  *   POST /v1/domains/{nameOrUuid}/cancel   TargetRequest → DomainStatus
  *   POST /v1/domains/{nameOrUuid}/retry    TargetRequest → DomainStatus
  *   POST /v1/domains/{nameOrUuid}/reprovision  ReprovisionRequest → ReprovisionResult
- *   POST /v1/provision                     the XML of a domain → DomainStatus
+ *   GET  /v1/disks?domain={nameOrUuid}     DomainDisks; without a domain, of all
  *   POST /v1/look                          {} → LookResult
  *
  * A failure is `{"error": Problem}` with a fitting HTTP status.
@@ -157,6 +159,32 @@ export const ReprovisionResult = z.object({
 });
 export type ReprovisionResult = z.infer<typeof ReprovisionResult>;
 
+export const DomainDisks = z.object({
+  domains: z.array(
+    z.object({
+      uuid: text,
+      name: text,
+      disks: z.array(
+        z.object({
+          /** The disk's `<target dev>`. */
+          target: text,
+          /** Behind it; absent where there is none that could be filled, and `problem` says why. */
+          pool: text.optional(),
+          volume: text.optional(),
+          /** `BUCKET/KEY` that its annotation asks for. */
+          image: text.optional(),
+          problem: ProblemBody.optional(),
+        }),
+      ),
+    }),
+  ),
+  /** There are more domains than are shown. */
+  more: z.boolean(),
+});
+export type DomainDisks = z.infer<typeof DomainDisks>;
+
+export const DisksQuery = z.strictObject({ domain: z.string().min(1).max(255).optional() });
+
 export const LookResult = z.object({
   /** Why nothing starts and nothing is filled; absent if the host is not frozen. */
   frozen: ProblemBody.optional(),
@@ -167,6 +195,9 @@ export type LookResult = z.infer<typeof LookResult>;
 
 /** libvirt's own limit for XML over RPC is 4 MiB; a domain's XML is a few KiB. */
 export const XML_BYTES_MAX = 4 << 20;
+
+/** A domain that libvirt need not know, with annotation and UUID. */
+export const ProvisionRequest = z.strictObject({ xml: z.string().min(1).max(XML_BYTES_MAX) });
 
 export const ErrorBody = z.object({ error: ProblemBody });
 

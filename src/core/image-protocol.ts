@@ -3,6 +3,7 @@
  * those of `--json`, so they are stable.
  *
  *   GET  /v1/images            CachedImages
+ *   GET  /v1/images/stored     StoredImages
  *   POST /v1/images/inspect    ImageRequest → ImageFacts
  *   POST /v1/images/verify     ImageRequest → ImageStep, one a line
  *   POST /v1/images/prefetch   ImageRequest → ImageStep, one a line
@@ -32,6 +33,24 @@ export const CachedImages = z.object({
   ),
 });
 export type CachedImages = z.infer<typeof CachedImages>;
+
+export const STORED_IMAGES_MAX = 1000;
+
+/** What is in the buckets that images may come from; what goes with an image (digest, signature) is left out. */
+export const StoredImages = z.object({
+  images: z.array(
+    z.object({
+      /** `BUCKET/KEY`. */
+      image: text,
+      sizeBytes: count,
+      /** RFC 3339. */
+      modifiedAt: text.optional(),
+    }),
+  ),
+  /** There are more than are shown. */
+  more: z.boolean(),
+});
+export type StoredImages = z.infer<typeof StoredImages>;
 
 export const ImageRequest = z.strictObject({
   image: AnnotateRequest.shape.image,

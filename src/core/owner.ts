@@ -19,6 +19,11 @@ export function isJob(owner: string): boolean {
   return jobIdOf(owner) !== undefined;
 }
 
+/** As it stands in the audit trail: `job:UUID` or `domain:UUID`. */
+export function whoOfOwner(owner: string): string {
+  return isJob(owner) ? owner : `domain:${owner}`;
+}
+
 /** `job UUID`, `domain UUID` or `domain NAME (UUID)`, for messages. */
 export function describeOwner(owner: string, name?: string): string {
   const jobId = jobIdOf(owner);

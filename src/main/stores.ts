@@ -56,7 +56,13 @@ export async function openStores(config: Config, log: Log, metrics: Metrics) {
   await folder.open();
   const cache = metrics.images.measuredCache(folder);
   return {
-    ...{ rotating, images, cache, journals: new JournalFolder(join(stateDir, 'journals')) },
+    ...{
+      rotating,
+      listing: rotating,
+      images,
+      cache,
+      journals: new JournalFolder(join(stateDir, 'journals')),
+    },
     decompressors: new SystemDecompressors(),
     workshops: new WorkerThreads(),
     hostPolicy: config.hostPolicy,

@@ -1,4 +1,5 @@
 /** What is done to volumes, written down: ports that leave an event for each effect, whoever caused it. */
+import { whoOfOwner } from '../core/owner.ts';
 import { fillIdOf, privateName } from '../core/volume.ts';
 import type { AuditTrail, FillWatch, Ledger, Pools, PrivateVolume, Volumes } from './ports.ts';
 import type { About } from './recorded.ts';
@@ -7,7 +8,7 @@ import { briefly, decisionOf, newCorrelationId, recorded } from './recorded.ts';
 /** An event for each verb of the helper that changes something. */
 export function auditedVolumes(volumes: Volumes, trail: AuditTrail): Volumes {
   const ofFill = (what: string, { vg, target, fillId, domainUuid }: PrivateVolume): About => ({
-    ...{ who: `domain:${domainUuid}`, what, volume: `${vg}/${target}` },
+    ...{ who: whoOfOwner(domainUuid), what, volume: `${vg}/${target}` },
     ...{ domain: domainUuid, correlationId: fillId },
   });
   const ofPrivate = (what: string, { vg, fillId }: Pick<PrivateVolume, 'vg' | 'fillId'>): About => ({
@@ -52,7 +53,7 @@ export function auditedPools(pools: Pools, trail: AuditTrail, ledger: Pick<Ledge
       const whose =
         record === undefined
           ? { who: 'daemon', correlationId: fillIdOf(lv) ?? newCorrelationId() }
-          : { who: `domain:${record.domainUuid}`, domain: record.domainUuid, correlationId: record.fillId };
+          : { who: whoOfOwner(record.domainUuid), domain: record.domainUuid, correlationId: record.fillId };
       const about = { ...whose, what: 'delete', volume: `${vg}/${lv}` };
       return recorded(trail, about, () => pools.deleteVolume(pool, lv));
     },
@@ -91,7 +92,7 @@ export function auditedFills(trail: AuditTrail): FillWatch {
 
 function aboutFill({ domainUuid, fillId, location }: Parameters<FillWatch['begun']>[0]): About {
   return {
-    ...{ who: `domain:${domainUuid}`, what: 'fill', volume: `${location.vg}/${location.lv}` },
+    ...{ who: whoOfOwner(domainUuid), what: 'fill', volume: `${location.vg}/${location.lv}` },
     ...{ domain: domainUuid, correlationId: fillId },
   };
 }

@@ -1,6 +1,7 @@
 /** What callers ask for, written down: the same verbs for one caller, with an event for each that changes something. */
 import { toProblem } from '../core/errors.ts';
 import type { Job } from '../core/job-protocol.ts';
+import { ownerOfJob } from '../core/owner.ts';
 import { isUuid } from '../core/uuid.ts';
 import type {
   AdmitAnswer,
@@ -31,13 +32,18 @@ export function auditedVerbs(
     ...{ who, what, correlationId: newCorrelationId() },
     ...(isUuid(nameOrUuid) ? { domain: nameOrUuid } : {}),
   });
+  const aboutJob = (what: string, id: string): About => ({
+    ...about(what),
+    ...(isUuid(id) ? { domain: ownerOfJob(id) } : {}),
+  });
   // A job stands where a domain does: its seal names it.
-  const ofJob = ({ id, location }: Job): Partial<About> => ({ domain: id, volume: location });
+  const ofJob = ({ id, location }: Job): Partial<About> => ({ domain: ownerOfJob(id), volume: location });
   const domainOf = ({ uuid }: { readonly uuid: string }): Partial<About> => ({ domain: uuid });
   return {
     verbs: {
       domains: () => verbs.domains(),
       domain: (name) => verbs.domain(name),
+      disks: (name) => verbs.disks(name),
       explain: (name) => verbs.explain(name),
       handover: (name) => verbs.handover(name),
       // Asked for when the host has just been frozen or thawed.
@@ -72,6 +78,7 @@ export function auditedVerbs(
     },
     images: {
       images: () => images.images(),
+      stored: () => images.stored(),
       inspect: (request, signal) => images.inspect(request, signal),
       verify: (request, signal, onProgress) => images.verify(request, signal, onProgress),
       prefetch: (request, signal, onProgress) =>
@@ -88,8 +95,8 @@ export function auditedVerbs(
       start: (request, by) => recorded(trail, about('job create'), () => jobs.start(request, by), ofJob),
       job: (id) => jobs.job(id),
       jobs: (filter) => jobs.jobs(filter),
-      cancel: (id) => recorded(trail, about('job cancel', id), () => jobs.cancel(id), ofJob),
-      retry: (id) => recorded(trail, about('job retry', id), () => jobs.retry(id), ofJob),
+      cancel: (id) => recorded(trail, aboutJob('job cancel', id), () => jobs.cancel(id), ofJob),
+      retry: (id) => recorded(trail, aboutJob('job retry', id), () => jobs.retry(id), ofJob),
     },
   };
 }

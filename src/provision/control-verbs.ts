@@ -4,6 +4,7 @@ import { AnnotationError } from '../core/annotation-error.ts';
 import type {
   AnnotateRequest,
   AnnotateResult,
+  DomainDisks,
   DomainStatus,
   Explanation,
   LookResult,
@@ -21,6 +22,7 @@ import { isTriedAgain } from '../core/retired.ts';
 import type { Domain } from '../core/request.ts';
 import { requireAnnotated } from './annotated-disk.ts';
 import { explanationOf, statusOf } from './domain-status.ts';
+import { disksOf, findDisks } from './find-disks.ts';
 import { handoverOf } from './handover-of.ts';
 import { observe } from './observe.ts';
 import type { ControlVerbs, FillRecord, LibvirtDomain, VolumeDevices } from './ports.ts';
@@ -76,6 +78,13 @@ export class DomainVerbs implements ControlVerbs {
     const found = await this.#find(nameOrUuid);
     const [planned] = await this.#plan([found]);
     return this.#status(found, planned);
+  }
+
+  async disks(nameOrUuid?: string): Promise<DomainDisks> {
+    const { domains, pools } = this.#needs;
+    if (nameOrUuid === undefined) return findDisks({ domains, pools });
+    const { domain } = await this.#find(nameOrUuid);
+    return { domains: [disksOf(domain, await pools.list())], more: false };
   }
 
   async explain(nameOrUuid: string): Promise<Explanation> {

@@ -1,5 +1,6 @@
 /** `lvp audit`: what has been written down, for a domain by whatever name it is known. */
 import { ProvisionError } from '../core/errors.ts';
+import { jobIdOf } from '../core/owner.ts';
 import { isUuid } from '../core/uuid.ts';
 import type { AuditEvents, AuditQuery } from '../core/audit-protocol.ts';
 import type { AuditStore, AuditVerbs, Domains, Ledger } from './ports.ts';
@@ -26,7 +27,8 @@ export class FindAudit implements AuditVerbs {
 
   /** The ledger first: it knows domains that are gone for a while, and is there when libvirt is not. */
   async #uuidOf(nameOrUuid: string): Promise<string> {
-    if (isUuid(nameOrUuid)) return nameOrUuid;
+    const uuidOrName = jobIdOf(nameOrUuid) ?? nameOrUuid;
+    if (isUuid(uuidOrName)) return uuidOrName;
     const { ledger, domains } = this.#needs;
     const known = ledger.domains().findLast(({ domain }) => domain.name === nameOrUuid);
     const uuid = known?.domain.uuid ?? (await domains.find(nameOrUuid))?.uuid;

@@ -2,13 +2,29 @@
 import { readVolumeAttributes } from '../core/annotation.ts';
 import { AnnotationError } from '../core/annotation-error.ts';
 import { ProvisionError } from '../core/errors.ts';
-import type { CachedImages, GcResult, ImageFacts, ImageRequest, ReadImage } from '../core/image-protocol.ts';
+import type {
+  CachedImages,
+  GcResult,
+  ImageFacts,
+  ImageRequest,
+  ReadImage,
+  StoredImages,
+} from '../core/image-protocol.ts';
 import type { ImageProof } from '../core/proof.ts';
 import type { VolumeRequest } from '../core/request.ts';
 import { imageName } from '../core/request.ts';
 import { LeasedImage } from './leased-image.ts';
-import type { CachedImage, ImageCache, ImageVerbs, Log, VolumeDevice, Workshops } from './ports.ts';
+import type {
+  BucketListing,
+  CachedImage,
+  ImageCache,
+  ImageVerbs,
+  Log,
+  VolumeDevice,
+  Workshops,
+} from './ports.ts';
 import type { ResolvedImage, ResolveNeeds } from './resolve-image.ts';
+import { storedImages } from './stored-images.ts';
 import { streamImage } from './stream-image.ts';
 
 /** Images read by hand at the same time: each takes the memory of a fill. */
@@ -18,6 +34,7 @@ export interface ImageNeeds extends ResolveNeeds {
   readonly cache: ImageCache;
   readonly workshops?: Workshops | undefined;
   readonly log: Log;
+  readonly listing: BucketListing;
 }
 
 export class CachedImageVerbs implements ImageVerbs {
@@ -31,6 +48,11 @@ export class CachedImageVerbs implements ImageVerbs {
   async images(): Promise<CachedImages> {
     const { cache } = this.#needs;
     return { sizeMaxBytes: cache.budgetBytes, images: (await cache.list()).map(shown) };
+  }
+
+  stored(): Promise<StoredImages> {
+    const { listing, policy } = this.#needs;
+    return storedImages(listing, policy.buckets);
   }
 
   inspect(request: ImageRequest, signal: AbortSignal): Promise<ImageFacts> {

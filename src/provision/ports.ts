@@ -10,6 +10,7 @@ import type { AuditEvents, AuditQuery } from '../core/audit-protocol.ts';
 import type {
   AnnotateRequest,
   AnnotateResult,
+  DomainDisks,
   DomainStatus,
   Explanation,
   LookResult,
@@ -21,7 +22,14 @@ import type { Problem } from '../core/errors.ts';
 import type { Frozen } from '../core/frozen.ts';
 import type { Handover, ReceiveResult } from '../core/handover.ts';
 import type { Headroom } from '../core/headroom.ts';
-import type { CachedImages, GcResult, ImageFacts, ImageRequest, ReadImage } from '../core/image-protocol.ts';
+import type {
+  CachedImages,
+  GcResult,
+  ImageFacts,
+  ImageRequest,
+  ReadImage,
+  StoredImages,
+} from '../core/image-protocol.ts';
 import type { Job, JobFilter, JobRequest, Jobs } from '../core/job-protocol.ts';
 import type { LastEnd, ShutoffReason } from '../core/last-end.ts';
 import type { Blankness } from '../core/plan.ts';
@@ -184,6 +192,22 @@ export interface Images {
   readInto(object: ImageObject, offsetBytes: number, target: Uint8Array, options: ReadOptions): Promise<void>;
   /** A small text object such as a sidecar digest; undefined if there is none. At most 64 KiB. */
   readText(image: ImageReference): Promise<string | undefined>;
+}
+
+/** An object in a bucket, as a listing has it. */
+export interface ListedObject {
+  readonly key: string;
+  readonly sizeBytes: number;
+  readonly modifiedAtMs?: number | undefined;
+}
+
+/** What is in a bucket. */
+export interface BucketListing {
+  /** The first `countMax` (1 to 1000) by their keys; errors as of Images.stat. */
+  list(
+    bucket: string,
+    countMax: number,
+  ): Promise<{ readonly objects: readonly ListedObject[]; readonly more: boolean }>;
 }
 
 /** Threads that work on the memory of one fill, beside the program's own. */
@@ -488,6 +512,8 @@ export interface ControlVerbs {
   /** Every annotated domain, by name. */
   domains(): Promise<readonly DomainStatus[]>;
   domain(nameOrUuid: string): Promise<DomainStatus>;
+  /** Of a domain or, without one, of the first DISKS_OF_MAX that libvirt has; annotated or not. */
+  disks(nameOrUuid?: string): Promise<DomainDisks>;
   /** What the planner would do now, and why; changes nothing. */
   explain(nameOrUuid: string): Promise<Explanation>;
   /** Adds or replaces one `<vp:volume>`, keeping the others; with `dryRun` only shows the element. */
@@ -518,6 +544,8 @@ export interface GarbageVerbs {
 export interface ImageVerbs {
   /** What is in the cache. */
   images(): Promise<CachedImages>;
+  /** What is in the buckets; STORE_ACCESS_DENIED where the store does not say. */
+  stored(): Promise<StoredImages>;
   /** What an image is, from its metadata; writes nothing. */
   inspect(request: ImageRequest, signal: AbortSignal): Promise<ImageFacts>;
   /** Reads all of it from the store and compares the digest. */
@@ -557,7 +585,7 @@ export interface AuditTrail {
 export interface AuditStore {
   /** All of them or, if it throws, none. */
   append(events: readonly AuditEvent[]): void;
-  /** `query.domain` is a UUID here. */
+  /** `query.domain` is a UUID here, of a domain or of a job. */
   find(query: AuditQuery): AuditEvents;
 }
 

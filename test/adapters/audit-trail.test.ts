@@ -159,6 +159,8 @@ describe('the table', () => {
     expect(find({ volume: 'vg0/a' })).toEqual(['one', 'three']);
     expect(find({ volume: 'vg0/a', domain: 'd' })).toEqual(['three']);
     expect(find({ limit: 2 })).toEqual(['two', 'three', '…']);
+    audit.append([at(NOW_MS + 3, { what: 'of a job', domain: 'job:d' })]);
+    expect(find({ domain: 'd' })).toEqual(['two', 'three', 'of a job']);
   });
 
   it('keeps so many, and none for ever', () => {

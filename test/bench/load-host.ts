@@ -28,6 +28,7 @@ import { serveLines } from '../../src/helper/connections.ts';
 import { answer } from '../../src/helper/requests.ts';
 import { auditedFills, auditedVolumes } from '../../src/provision/audited-effects.ts';
 import { DomainVerbs } from '../../src/provision/control-verbs.ts';
+import { FindAudit } from '../../src/provision/find-audit.ts';
 import { fillVolume } from '../../src/provision/fill-volume.ts';
 import { Fills } from '../../src/provision/fills.ts';
 import { CachedImageVerbs } from '../../src/provision/image-verbs.ts';
@@ -168,7 +169,7 @@ async function openVerbs({ folder, endpoint, devices: paths }: HostSetUp, host: 
   const reservations = new Reservations({ volumes, log });
   const pools = new PoolKeeper({ pools: POOLS, volumes, clock, log });
   const fillNeeds = {
-    ...{ images, cache, workshops, volumes, devices, clock, log, reservations, pools, hostPolicy: undefined },
+    ...{ images, listing: images, cache, workshops, volumes, devices, clock, log, reservations, pools, hostPolicy: undefined },
     ...{ journals: new JournalFolder(join(folder, 'journals')), decompressors: new SystemDecompressors() },
     policy: {
       ...{ requireDigest: true, virtualSizeMaxBytes: 2 ** 41 },
@@ -193,6 +194,8 @@ async function openVerbs({ folder, endpoint, devices: paths }: HostSetUp, host: 
       ...{ ...needs, reconciler, devices, sharedGroups: new Set<string>(), virtualSizeMaxBytes: 0 },
     }),
     images: new CachedImageVerbs(fillNeeds),
+    space: reservations,
+    events: new FindAudit({ ...needs, store: ledger.audit }),
   };
 }
 

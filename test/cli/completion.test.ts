@@ -30,9 +30,14 @@ const program = buildProgram(() => undefined);
 const VERBS =
   'list status annotate explain cancel retry reprovision provision job handover receive gc image token config setup doctor audit logs metrics incident backup restore completion';
 
+const GLOBAL = '--json --socket --server --server-ca --token-file --client-cert --client-key';
+const IMAGES = 'images/a.raw images/debian-12.qcow2 images/debian-13.qcow2 images/data.raw.zst';
+
 const NONE: Known = {
   domains: () => Promise.reject(new Error('nobody answers')),
+  disks: () => Promise.reject(new Error('nobody answers')),
   images: () => Promise.reject(new Error('nobody answers')),
+  stored: () => Promise.reject(new Error('nobody answers')),
   jobs: () => Promise.reject(new Error('nobody answers')),
 };
 
@@ -42,7 +47,9 @@ function imageNamed(image: string) {
 
 const KNOWN: Known = {
   domains: () => Promise.resolve([BROKEN, DB, WEB]),
+  disks: () => new FakeVerbs().disks(),
   images: () => Promise.resolve({ sizeMaxBytes: 2 ** 30, images: [imageNamed('images/a.raw')] }),
+  stored: () => new FakeImageVerbs().stored(),
   jobs: () => Promise.resolve({ jobs: [JOB, FAILED_JOB] }),
 };
 
@@ -57,7 +64,7 @@ describe('what comes next', () => {
   test.each([
     ['', `${VERBS} help`],
     ['re', 'retry reprovision receive restore'],
-    ['-', '-V --version -h --help'],
+    ['-', `${GLOBAL} -V --version -h --help`],
     ['--v', '--version'],
     ['help ', VERBS],
     ['help i', 'image incident'],
@@ -65,7 +72,13 @@ describe('what comes next', () => {
     ['nonsense ', ''],
     ['nonsense -', ''],
     ['complete ', ''],
-    ['ls ', '--json --socket --help'],
+    ['ls ', `--watch ${GLOBAL} --help`],
+    ['gc --so', '--socket'],
+    ['gc --se', ''],
+    ['token list --', '--file --json --help'],
+    ['--server https://h:1 st', 'status'],
+    ['image --server https://h:1 l', 'ls'],
+    ['status --token-file ', '<file>'],
     ['job ', 'create list status cancel retry help'],
     ['job cancel ', `${JOB.id} ${FAILED_JOB.id}`],
     ['job list --after ', `${JOB.id} ${FAILED_JOB.id}`],
@@ -80,25 +93,28 @@ describe('what comes next', () => {
     ['status ', 'broken db1 web1'],
     ['status w', 'web1'],
     ['status --watch ', 'broken db1 web1'],
-    ['status web1 ', '--watch --json --socket --help'],
+    ['status web1 ', `--watch ${GLOBAL} --help`],
     ['status web1 x', ''],
-    ['status web1 -w --', '--json --socket --help'],
+    ['status web1 -w --', `${GLOBAL} --help`],
     ['status --json w', 'web1'],
     ['retry web1 ', 'vda vdb'],
     [`retry ${WEB.uuid} vdb`, 'vdb'],
     ['retry nobody ', ''],
     ['retry --json web1 v', 'vda vdb'],
     ['retry -- web1 v', 'vda vdb'],
-    ['retry web1 vda ', '--json --socket --help'],
+    ['retry web1 vda ', `${GLOBAL} --help`],
     ['reprovision web1 vda --confirm ', ''],
     // Images: cached ones, and those that domains have.
-    ['annotate web1 vda ', 'images/a.raw images/debian-13.qcow2'],
-    ['annotate web1 vda images/d', 'images/debian-13.qcow2'],
-    ['image inspect ', 'images/a.raw images/debian-13.qcow2'],
+    ['annotate web1 vda ', IMAGES],
+    ['annotate web1 vda images/debian-13', 'images/debian-13.qcow2'],
+    ['image inspect ', IMAGES],
+    // Also what nobody has annotated yet, but for disks that cannot be.
+    ['annotate p', 'plain1'],
+    ['annotate plain1 ', 'vda'],
     // Options and their values.
     ['annotate web1 vda x --on', '--on-undefine'],
     ['annotate --on-undefine ', 'keep delete'],
-    ['annotate --on-undefine keep ', 'broken db1 web1'],
+    ['annotate --on-undefine keep ', 'broken db1 web1 plain1'],
     ['annotate web1 vda x --format=', '--format=qcow2 --format=raw'],
     ['annotate web1 vda x --format=r', '--format=raw'],
     ['annotate --format=raw w', 'web1'],
@@ -107,7 +123,7 @@ describe('what comes next', () => {
     ['annotate web1 vda x --nonsense=', ''],
     [
       'annotate web1 vda x --nonsense ',
-      '--format --compression --sha256 --sha512 --image-version --size --generation --start --dry-run --on-undefine --after-migration --json --socket --help',
+      `--format --compression --sha256 --sha512 --image-version --size --generation --start --dry-run --on-undefine --after-migration ${GLOBAL} --help`,
     ],
     ['setup --volume-group vg0 vg1 --no', '--no-start'],
     ['setup --volume-group vg0 --volume', '--volume-group'],
@@ -126,16 +142,21 @@ describe('what comes next', () => {
   test.each([
     ['status --socket /a/b ', '/a/b'],
     ['status --socket=/a/b ', '/a/b'],
+    ['--socket /a/b status ', '/a/b'],
     ['status ', undefined],
   ])('lvp %s is asked of the socket that it names', (line, socket) => {
-    expect(wantedAt(program, line.split(' ')).socket).toBe(socket);
+    expect(wantedAt(program, line.split(' ')).asked.socket).toBe(socket);
   });
 
   test('what the daemon does not answer is left out', async () => {
     for (const line of ['status ', 'retry web1 ', 'image inspect '])
       expect(await offered(line, NONE)).toBe('');
-    expect(await offered('image inspect ', { ...KNOWN, images: NONE.images })).toBe('images/debian-13.qcow2');
-    expect(await offered('image inspect ', { ...KNOWN, domains: NONE.domains })).toBe('images/a.raw');
+    const { stored } = NONE;
+    expect(await offered('image inspect ', { ...KNOWN, stored, images: NONE.images })).toBe(
+      'images/debian-13.qcow2',
+    );
+    expect(await offered('image inspect ', { ...KNOWN, stored, domains: NONE.domains })).toBe('images/a.raw');
+    expect(await offered('image inspect ', { ...NONE, stored: KNOWN.stored })).toBe(IMAGES.slice(13));
   });
 
   test('what is said of a domain, a disk and an image', async () => {
@@ -143,7 +164,9 @@ describe('what comes next', () => {
       (await candidatesFor(wantedAt(program, line.split(' ')), KNOWN)).map((candidate) => candidate.about);
     expect(await about('status ')).toEqual(['failed', 'ready', 'filling, waiting']);
     expect(await about('retry web1 vdb')).toEqual(['waiting, images/debian-13.qcow2']);
-    expect(await about('image inspect ')).toEqual(['1.0 MiB, in the cache', 'on a disk of broken']);
+    expect(await about('image inspect ')).toEqual(['1.0 MiB, in the cache', '256 MiB', '256 MiB', '256 MiB']);
+    expect(await about('annotate web1 vda')).toEqual(['guests/web1-root, images/debian-13.qcow2']);
+    expect(await about('annotate plain')).toEqual(['vda, sda']);
   });
 
   test('names that would be something else on the line or the terminal are left out', async () => {

@@ -1,7 +1,9 @@
 /** A small daemon behind the real control socket: three domains in states worth showing. */
+import type { AuditEvent } from '../../src/core/audit-event.ts';
 import type {
   AnnotateRequest,
   AnnotateResult,
+  DomainDisks,
   DomainStatus,
   Explanation,
   LookResult,
@@ -17,6 +19,7 @@ import type {
   ImageFacts,
   ImageRequest,
   ReadImage,
+  StoredImages,
 } from '../../src/core/image-protocol.ts';
 import type { Finding, GarbageReport, GarbageRequest } from '../../src/core/garbage-protocol.ts';
 import type { Job, JobFilter, JobRequest, Jobs } from '../../src/core/job-protocol.ts';
@@ -94,6 +97,12 @@ export const BROKEN: DomainStatus = {
   ],
 };
 
+/** Not annotated. */
+const PLAIN: DomainStatus = {
+  ...{ uuid: '9d3a4b1c-0000-4000-8000-000000000005', name: 'plain1', active: false, startWhenReady: false },
+  ...{ volumes: [], problems: [] },
+};
+
 export const SEAL = {
   ...{ state: 'ready' as const, fillId: '00112233445566aa', target: 'db1-root', domainUuid: DB.uuid },
   ...{ image: 'images/debian-13.qcow2', sha256: 'ab'.repeat(32), generation: 1 },
@@ -120,6 +129,25 @@ export class FakeVerbs implements ControlVerbs {
   look(): Promise<LookResult> {
     this.calls.push(['look']);
     return Promise.resolve({ ...(this.frozen && { frozen: this.frozen }), fills: 2 });
+  }
+
+  /** Beside the annotated ones a domain that nobody has annotated, and one disk that cannot be filled. */
+  async disks(nameOrUuid?: string): Promise<DomainDisks> {
+    const domain = nameOrUuid === undefined ? undefined : await this.#find(nameOrUuid);
+    const all = [BROKEN, DB, WEB].map(({ uuid, name, volumes }) => ({
+      ...{ uuid, name },
+      disks: volumes.map(({ target, pool, volume: lv, image }) => ({ target, pool, volume: lv, image })),
+    }));
+    const problem = { code: 'DISK_UNSUITABLE', message: 'Disk "sda" is a device of kind "cdrom".' };
+    const plain = {
+      ...{ uuid: PLAIN.uuid, name: PLAIN.name },
+      disks: [
+        { target: 'vda', pool: 'guests', volume: 'plain1-root' },
+        { target: 'sda', problem },
+      ],
+    };
+    const found = [...all, plain].filter(({ uuid }) => domain === undefined || uuid === domain.uuid);
+    return { domains: found, more: false };
   }
 
   async explain(nameOrUuid: string): Promise<Explanation> {
@@ -206,7 +234,9 @@ export class FakeVerbs implements ControlVerbs {
   }
 
   #find(nameOrUuid: string): Promise<DomainStatus> {
-    const domain = this.#domains.find(({ name, uuid }) => name === nameOrUuid || uuid === nameOrUuid);
+    const domain = [...this.#domains, PLAIN].find(
+      ({ name, uuid }) => name === nameOrUuid || uuid === nameOrUuid,
+    );
     if (domain !== undefined) return Promise.resolve(domain);
     return Promise.reject(
       new ProvisionError({
@@ -232,6 +262,14 @@ export class FakeImageVerbs implements ImageVerbs {
 
   images(): Promise<CachedImages> {
     return Promise.resolve({ sizeMaxBytes: 2 ** 30, images: [CACHED] });
+  }
+
+  stored(): Promise<StoredImages> {
+    const images = ['images/debian-12.qcow2', 'images/debian-13.qcow2', 'images/data.raw.zst'];
+    return Promise.resolve({
+      images: images.map((image) => ({ image, sizeBytes: 2 ** 28, modifiedAt: '2026-11-20T08:00:00.000Z' })),
+      more: false,
+    });
   }
 
   inspect(request: ImageRequest): Promise<ImageFacts> {
@@ -359,3 +397,16 @@ export class FakeJobVerbs implements JobVerbs {
     return this.job(id);
   }
 }
+
+/** What has been written down of WEB. */
+export const EVENTS: AuditEvent[] = [
+  {
+    ...{ at: '2026-11-30T08:00:00.000Z', who: 'uid:0', what: 'reprovision', volume: 'vg0/web1-root' },
+    ...{ domain: WEB.uuid, decision: 'allowed', outcome: 'done', correlationId: 'aa11' },
+  },
+  {
+    ...{ at: '2026-11-30T08:00:01.000Z', who: `domain:${WEB.uuid}`, what: 'fill', volume: 'vg0/web1-root' },
+    ...{ domain: WEB.uuid, decision: 'allowed', outcome: 'failed', correlationId: '00112233445566aa' },
+    problem: { code: 'DIGEST_MISMATCH', message: 'It has\nanother digest.' },
+  },
+];

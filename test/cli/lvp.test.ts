@@ -400,7 +400,7 @@ describe('lvp reprovision', () => {
   }
 
   test('on a terminal shows what will be lost, and goes on when the name is typed', async () => {
-    const { shown, exitCode } = await onTerminal('web1\n');
+    const { shown, exitCode } = await onTerminal('web1\r');
     expect(shown).toContain(`All that disk vda of web1 holds will be lost:
   volume  vg0/web1-root, 20.0 GiB
   filled  from images/debian-12.qcow2, generation 1, sha256 ${'ab'.repeat(32)}
@@ -412,12 +412,15 @@ describe('lvp reprovision', () => {
     ]);
   });
 
-  test.each(['y\n', '\n', '\u0004'])('on a terminal does nothing when %j is typed', async (typed) => {
-    const { shown, exitCode } = await onTerminal(typed);
-    expect(shown).toContain('That is not the name of the domain, web1. Nothing was done.');
-    expect(exitCode).toBe(2);
-    expect(verbs.calls).toEqual([['reprovision', 'web1', { target: 'vda', dryRun: true }]]);
-  });
+  test.each(['y\r', '\r', '\u0004', '\u0003'])(
+    'on a terminal does nothing when %j is typed',
+    async (typed) => {
+      const { shown, exitCode } = await onTerminal(typed);
+      expect(shown).toContain('That is not the name of the domain, web1. Nothing was done.');
+      expect(exitCode).toBe(2);
+      expect(verbs.calls).toEqual([['reprovision', 'web1', { target: 'vda', dryRun: true }]]);
+    },
+  );
 });
 
 describe('lvp provision', () => {

@@ -9,9 +9,16 @@ import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ControlSocket } from '../../src/adapters/control-socket.ts';
 import { serveControl } from '../../src/adapters/control-socket.ts';
-import type { AuditEvent } from '../../src/core/audit-event.ts';
 import type { AuditQuery } from '../../src/core/audit-protocol.ts';
-import { FakeGarbageVerbs, FakeImageVerbs, FakeJobVerbs, FakeVerbs, silent, WEB } from './fake-verbs.ts';
+import {
+  EVENTS,
+  FakeGarbageVerbs,
+  FakeImageVerbs,
+  FakeJobVerbs,
+  FakeVerbs,
+  silent,
+  WEB,
+} from './fake-verbs.ts';
 
 const cli = path.resolve(import.meta.dirname, '../../src/cli.ts');
 let folder: string;
@@ -19,18 +26,6 @@ let socket: string;
 let server: ControlSocket;
 const asked: AuditQuery[] = [];
 let more = false;
-
-const EVENTS: AuditEvent[] = [
-  {
-    ...{ at: '2026-11-30T08:00:00.000Z', who: 'uid:0', what: 'reprovision', volume: 'vg0/web1-root' },
-    ...{ domain: WEB.uuid, decision: 'allowed', outcome: 'done', correlationId: 'aa11' },
-  },
-  {
-    ...{ at: '2026-11-30T08:00:01.000Z', who: `domain:${WEB.uuid}`, what: 'fill', volume: 'vg0/web1-root' },
-    ...{ domain: WEB.uuid, decision: 'allowed', outcome: 'failed', correlationId: '00112233445566aa' },
-    problem: { code: 'DIGEST_MISMATCH', message: 'It has\nanother digest.' },
-  },
-];
 
 beforeAll(async () => {
   folder = await mkdtemp(path.join(tmpdir(), 'lvp-seeing-'));

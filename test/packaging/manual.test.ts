@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { daemonPage, lvpPage } from '../../packaging/manual.ts';
 import { escaped, text } from '../../packaging/roff.ts';
 import { EXIT_MEANINGS } from '../../src/cli/exit-codes.ts';
+import { isGlobal, VARIABLES } from '../../src/cli/global-options.ts';
 import { buildProgram } from '../../src/cli/program.ts';
 import { examplesOf } from '../../src/cli/verb.ts';
 import { CONFIG_PATH } from '../../src/core/config-path.ts';
@@ -58,8 +59,7 @@ describe('lvp(1)', () => {
       expect(section).toContain(argument.description);
     }
     for (const { flags, description, argChoices = [] } of command.options) {
-      const isShared = ['--json', '--socket <path>'].includes(flags);
-      const where = isShared ? shownPage : section;
+      const where = section;
       expect(where).toContain(
         `\n${flags.replaceAll(/<([^>]+)>/g, (_, place: string) => place.toUpperCase())}\n`,
       );
@@ -69,9 +69,18 @@ describe('lvp(1)', () => {
     for (const example of examplesOf(command)) expect(section).toContain(`\n$ ${example}\n`);
   });
 
+  it('has the options that hold for every verb', () => {
+    const shared = program.options.filter(isGlobal);
+    expect(shared).toHaveLength(7);
+    for (const { flags, description } of shared)
+      expect(shownPage).toContain(
+        `\n${flags.replace(/<([^>]+)>/, (_, place: string) => place.toUpperCase())}\n${description}\n`,
+      );
+  });
+
   it('has the exit codes, the environment, version and date', () => {
     for (const [code, meaning] of EXIT_MEANINGS) expect(shownPage).toContain(`\n${code}\n${meaning}\n`);
-    for (const name of ['-V, --version', 'LVP_SOCKET', 'NO_COLOR', CONFIG_PATH])
+    for (const name of ['-V, --version', ...Object.values(VARIABLES), 'NO_COLOR', CONFIG_PATH])
       expect(shownPage).toContain(name);
     expect(lvp).toContain('.TH LVP 1 "2026-11-22" "libvirt\\-volume\\-provisioner 1.2.3"');
   });

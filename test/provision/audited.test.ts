@@ -86,6 +86,8 @@ describe('what callers ask for', () => {
       'uid:0 incident thaw - allowed done',
     ]);
     expect(events[1]?.domain).toBe(WEB.uuid);
+    const ofJobs = events.filter(({ what }) => what.startsWith('job'));
+    expect(ofJobs.map(({ domain }) => domain)).toEqual(Array(3).fill(`job:${JOB.id}`));
     expect(new Set(events.map(({ correlationId }) => correlationId)).size).toBe(events.length);
   });
 
@@ -164,6 +166,9 @@ describe('effects', () => {
     await audited.arrive('vg0', SEAL);
     await audited.recall('vg0', FILL);
     await audited.discard(volume);
+    await audited.create({ ...volume, domainUuid: `job:${JOB.id}` }, 1);
+    // As its verbs call it.
+    expect(events.pop()).toMatchObject({ who: `job:${JOB.id}`, domain: `job:${JOB.id}` });
     const who = `domain:${DB.uuid}`;
     expect(lines()).toEqual([
       `${who} create vg0/db1-root allowed done`,
@@ -263,6 +268,7 @@ describe('looking', () => {
     expect(await ask(SEAL.domainUuid)).toBe(DB.uuid);
     expect(await ask('db1')).toBe(DB.uuid);
     expect(await ask('web1')).toBe(WEB.uuid);
+    expect(await ask(`job:${JOB.id}`)).toBe(JOB.id);
     await expect(ask('nobody')).rejects.toThrow("There is no domain 'nobody'.");
   });
 });

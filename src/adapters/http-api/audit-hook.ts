@@ -23,13 +23,15 @@ export function auditRequests(
 
 function record(audit: AuditTrail, request: FastifyRequest, { statusCode }: FastifyReply): void {
   const { about, caller, refused } = request;
+  // Of an answer that came piece by piece the end counts.
+  const status = refused?.status ?? statusCode;
   audit.record({
     who: caller?.who ?? 'unknown',
     what: request.routeOptions.config.changes ?? `${request.method} ${request.routeOptions.url ?? ''}`,
     ...(about.volume === undefined ? {} : { volume: about.volume }),
     ...(about.domain === undefined ? {} : { domain: about.domain }),
-    decision: decisionOf(statusCode),
-    outcome: outcomeOf(statusCode),
+    decision: decisionOf(status),
+    outcome: outcomeOf(status),
     correlationId: about.correlationId ?? request.id,
     ...(refused === undefined ? {} : { problem: { code: refused.code, message: refused.message } }),
   });

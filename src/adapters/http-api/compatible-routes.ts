@@ -3,6 +3,7 @@ import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { ProvisionError } from '../../core/errors.ts';
 import type { Job } from '../../core/job-protocol.ts';
+import { ownerOfJob } from '../../core/owner.ts';
 import { requireVolume } from './callers.ts';
 import type { CompatibleHealth } from './compatible-schemas.ts';
 import * as compatible from './compatible-schemas.ts';
@@ -87,7 +88,8 @@ async function cancel(request: FastifyRequest, { jobs }: RouteNeeds, id: string)
 
 /** For the audit trail. */
 export function nameJob(request: FastifyRequest, job: Job): void {
-  request.about = { volume: job.location, correlationId: job.request.correlationId ?? job.id };
+  const { id, location, request: asked } = job;
+  request.about = { volume: location, domain: ownerOfJob(id), correlationId: asked.correlationId ?? id };
 }
 
 function correlationOf({ correlationId }: { correlationId?: string | undefined }): {

@@ -1,4 +1,4 @@
-/** /api/v1/domains and /api/v1/images: what annotations ask for, and what this host keeps of the store. */
+/** /api/v1/domains: what annotations ask for, and where their volumes stand. */
 import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import {
@@ -9,13 +9,14 @@ import {
   ReprovisionResult,
   TargetRequest,
 } from '../../core/control-protocol.ts';
-import { CachedImages } from '../../core/image-protocol.ts';
 import { requireVolume } from './callers.ts';
 import type { Api } from './fastify-types.ts';
 import type { RouteNeeds } from './routes.ts';
 import { IdempotencyHeader, OR_PROBLEM } from './routes.ts';
 
-const Name = z.object({ name: z.string().min(1).max(255).meta({ description: "A domain's name or UUID" }) });
+export const Name = z.object({
+  name: z.string().min(1).max(255).meta({ description: "A domain's name or UUID" }),
+});
 const tags = ['Domains'];
 
 export function addDomainRoutes(app: Api, needs: RouteNeeds): void {
@@ -61,23 +62,28 @@ function addDomainChanges(app: Api, { domains, idempotent }: RouteNeeds): void {
     request.about = { domain: uuid, volume: meant.map(({ pool, volume }) => `${pool}/${volume}`).join(' ') };
     for (const { volume } of meant) requireVolume(request, volume);
   };
-  app.post(
-    '/api/v1/domains/:name/retry',
-    {
-      config: { rights: ['retry'], changes: 'retry' },
-      schema: {
-        summary: 'Try failed and cancelled fills again, of all disks or of one',
-        ...{ tags, params: Name, headers: IdempotencyHeader, body: TargetRequest },
-        response: { 200: DomainStatus, ...OR_PROBLEM },
+  for (const verb of ['cancel', 'retry'] as const) {
+    app.post(
+      `/api/v1/domains/:name/${verb}`,
+      {
+        config: { rights: [verb], changes: verb },
+        schema: {
+          summary:
+            verb === 'cancel'
+              ? 'End the fills of all disks or of one, until they are tried again'
+              : 'Try failed and cancelled fills again, of all disks or of one',
+          ...{ tags, params: Name, headers: IdempotencyHeader, body: TargetRequest },
+          response: { 200: DomainStatus, ...OR_PROBLEM },
+        },
       },
-    },
-    async (request) => {
-      const { name } = request.params;
-      const { target } = request.body;
-      await claim(request, name, target);
-      return idempotent.once(request, () => domains.retry(name, target));
-    },
-  );
+      async (request) => {
+        const { name } = request.params;
+        const { target } = request.body;
+        await claim(request, name, target);
+        return idempotent.once(request, () => domains[verb](name, target));
+      },
+    );
+  }
   app.post(
     '/api/v1/domains/:name/reprovision',
     {
@@ -91,21 +97,10 @@ function addDomainChanges(app: Api, { domains, idempotent }: RouteNeeds): void {
     async (request) => {
       const { name } = request.params;
       await claim(request, name, request.body.target);
-      return idempotent.once(request, () => domains.reprovision(name, request.body));
+      const result = await idempotent.once(request, () => domains.reprovision(name, request.body));
+      // It has only been looked at.
+      request.isQuiet = request.body.dryRun === true;
+      return result;
     },
-  );
-}
-
-export function addImageRoutes(app: Api, { images }: RouteNeeds): void {
-  app.get(
-    '/api/v1/images',
-    {
-      config: { rights: ['read'] },
-      schema: {
-        ...{ summary: 'What this host keeps of the store', tags: ['Images'] },
-        response: { 200: CachedImages, ...OR_PROBLEM },
-      },
-    },
-    () => images.images(),
   );
 }

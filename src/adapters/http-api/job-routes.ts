@@ -10,7 +10,8 @@ import { JobEvents } from './job-events.ts';
 import type { RouteNeeds } from './routes.ts';
 import { IdempotencyHeader, inPool, OR_PROBLEM } from './routes.ts';
 
-const Id = z.object({ id: z.uuid() });
+/** What is none is no job either. */
+const Id = z.object({ id: z.string().min(1).max(255).meta({ format: 'uuid' }) });
 const tags = ['Jobs'];
 /** One event of the stream. */
 const JobEvent = z.object({ event: z.string().optional(), data: z.string().optional() });

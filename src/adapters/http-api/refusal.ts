@@ -2,7 +2,9 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { hasZodFastifySchemaValidationErrors, isResponseSerializationError } from 'fastify-type-provider-zod';
 import { z } from 'zod';
+import type { ErrorCode } from '../../core/errors.ts';
 import { ProvisionError, toProblem } from '../../core/errors.ts';
+import type { HttpCode } from '../../core/http-code.ts';
 import { statusOf } from '../../core/problem-status.ts';
 import type { Log } from '../../provision/ports.ts';
 
@@ -38,7 +40,7 @@ export class Refusal extends Error {
 
   constructor(about: {
     readonly status: number;
-    readonly code: string;
+    readonly code: ErrorCode | HttpCode;
     readonly message: string;
     readonly hint?: string;
     readonly retryAfterS?: number;

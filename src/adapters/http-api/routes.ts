@@ -21,10 +21,11 @@ export interface HttpApiOptions {
   readonly endpoint: URL;
   readonly version: string;
   readonly jobs: JobVerbs;
-  readonly domains: Pick<ControlVerbs, 'domains' | 'domain' | 'explain' | 'retry' | 'reprovision'>;
-  readonly images: Pick<ImageVerbs, 'images'>;
+  /** Without those that are for the host itself. */
+  readonly domains: Omit<ControlVerbs, 'handover' | 'receive' | 'look'>;
+  readonly images: ImageVerbs;
   readonly audit: AuditTrail;
-  /** Of the audit trail. */
+  /** What it has written down. */
   readonly events: AuditVerbs;
   readonly space: SpaceVerbs;
   readonly clock: Clock;

@@ -2,6 +2,7 @@
 import type Database from 'better-sqlite3';
 import type { AuditEvents, AuditQuery } from '../../core/audit-protocol.ts';
 import { AuditEvent } from '../../core/audit-event.ts';
+import { ownerOfJob } from '../../core/owner.ts';
 import type { AuditStore } from '../../provision/ports.ts';
 
 /** Some 20 MB. */
@@ -38,6 +39,8 @@ interface Wanted {
   readonly who: string | null;
   readonly volume: string | null;
   readonly domain: string | null;
+  /** The same UUID, if it is that of a job. */
+  readonly job: string | null;
   readonly limit: number;
 }
 
@@ -62,7 +65,7 @@ export class AuditTable implements AuditStore {
       `SELECT event FROM audit
        WHERE (@since IS NULL OR at_ms >= @since) AND (@until IS NULL OR at_ms < @until)
          AND (@who IS NULL OR who = @who) AND (@volume IS NULL OR volume = @volume)
-         AND (@domain IS NULL OR domain = @domain)
+         AND (@domain IS NULL OR domain IN (@domain, @job))
        ORDER BY seq DESC LIMIT @limit`,
     );
   }
@@ -80,6 +83,7 @@ export class AuditTable implements AuditStore {
     const rows = this.#find.all({
       ...{ since: millisOf(since), until: millisOf(until), limit: limit + 1 },
       ...{ who: who ?? null, volume: volume ?? null, domain: domain ?? null },
+      job: domain === undefined ? null : ownerOfJob(domain),
     });
     const events = rows.slice(0, limit).map(({ event }) => AuditEvent.parse(JSON.parse(event)));
     return { events: events.reverse(), more: rows.length > limit };

@@ -1,5 +1,7 @@
 /** What may stand where the cursor is, by the verbs and options of the program. Pure; nothing is asked for here. */
 import type { Argument, Command, Option } from 'commander';
+import type { GlobalOptions } from '../global-options.ts';
+import { globalOptionsOf, isGlobal } from '../global-options.ts';
 
 export interface Candidate {
   readonly word: string;
@@ -10,8 +12,10 @@ export interface Candidate {
 /** The place of the word that is being typed. */
 export type Place =
   | { readonly kind: 'words'; readonly candidates: readonly Candidate[] }
-  | { readonly kind: 'vm' | 'image' | 'job' | 'file' | 'unknown' }
-  | { readonly kind: 'disk'; readonly vm: string };
+  | { readonly kind: 'image' | 'job' | 'file' | 'unknown' }
+  /** `isAny`: also those that nobody has annotated yet. */
+  | { readonly kind: 'vm'; readonly isAny: boolean }
+  | { readonly kind: 'disk'; readonly vm: string; readonly isAny: boolean };
 
 export interface Wanted {
   readonly place: Place;
@@ -19,8 +23,8 @@ export interface Wanted {
   readonly typed: string;
   /** What stands before it in the same word: `--format=` */
   readonly lead: string;
-  /** As --socket has it. */
-  readonly socket: string | undefined;
+  /** Which daemon the line names, by the options for that. */
+  readonly asked: GlobalOptions;
 }
 
 /** The words before the one that is being typed, understood. */
@@ -28,7 +32,8 @@ interface Line {
   command: Command;
   readonly arguments: string[];
   readonly given: Set<Option>;
-  socket: string | undefined;
+  /** Values of global options by their names. */
+  readonly asked: Record<string, string>;
   /** The option whose value comes next. */
   pending: Option | undefined;
   /** After `--` nothing is an option. */
@@ -45,23 +50,23 @@ const UNKNOWN: Place = { kind: 'unknown' };
 export function wantedAt(program: Command, words: readonly string[]): Wanted {
   const line: Line = {
     ...{ command: program, arguments: [], given: new Set<Option>() },
-    ...{ socket: undefined, pending: undefined, isOver: false, isHelp: false, isLost: false },
+    ...{ asked: {}, pending: undefined, isOver: false, isHelp: false, isLost: false },
   };
   for (const word of words.slice(0, -1)) read(line, word);
   const typed = words.at(-1) ?? '';
-  const { socket } = line;
-  if (line.isLost) return { place: UNKNOWN, typed, lead: '', socket };
+  const { asked } = line;
+  if (line.isLost) return { place: UNKNOWN, typed, lead: '', asked };
   if (line.pending !== undefined && !(line.pending.variadic && typed.startsWith('-')))
-    return { place: valueOf(line, line.pending), typed, lead: '', socket };
-  if (!line.isOver && typed.startsWith('-')) return { ...optionAt(line, typed), socket };
-  return { place: argumentAt(line, typed), typed, lead: '', socket };
+    return { place: valueOf(line, line.pending), typed, lead: '', asked };
+  if (!line.isOver && typed.startsWith('-')) return { ...optionAt(line, typed), asked };
+  return { place: argumentAt(line, typed), typed, lead: '', asked };
 }
 
 function read(line: Line, word: string): void {
   const { pending } = line;
   const isOption = !line.isOver && word.startsWith('-') && word !== '-';
   if (pending !== undefined && !(pending.variadic && isOption)) {
-    if (pending.long === '--socket') line.socket = word;
+    remember(line, pending, word);
     // It takes all words up to the next option.
     if (!pending.variadic) line.pending = undefined;
     return;
@@ -82,7 +87,11 @@ function readOption(line: Line, word: string): void {
   if (option === undefined) return;
   line.given.add(option);
   if (value === undefined) line.pending = option.required ? option : undefined;
-  else if (option.long === '--socket') line.socket = value;
+  else remember(line, option, value);
+}
+
+function remember(line: Line, option: Option, value: string): void {
+  if (isGlobal(option)) line.asked[option.attributeName()] = value;
 }
 
 function readVerb(line: Line, word: string): void {
@@ -98,7 +107,7 @@ function dividedAtEquals(word: string): readonly string[] {
   return at < 0 ? [word] : [word.slice(0, at), word.slice(at + 1)];
 }
 
-function optionAt(line: Line, typed: string): Omit<Wanted, 'socket'> {
+function optionAt(line: Line, typed: string): Omit<Wanted, 'asked'> {
   const [name = '', value] = dividedAtEquals(typed);
   if (value === undefined)
     return { place: { kind: 'words', candidates: options(line, typed) }, typed, lead: '' };
@@ -145,12 +154,13 @@ function placeOf(line: Line, name: string, choices: Argument['argChoices']): Pla
     return { kind: 'words', candidates: choices.map((word) => ({ word, about: '' })) };
   switch (name) {
     case 'vm':
+      return { kind: 'vm', isAny: isForAny(line) };
     case 'image':
     case 'job':
       return { kind: name };
     case 'disk': {
       const at = line.command.registeredArguments.findIndex((argument) => argument.name() === 'vm');
-      return { kind: 'disk', vm: line.arguments[at] ?? '' };
+      return { kind: 'disk', vm: line.arguments[at] ?? '', isAny: isForAny(line) };
     }
     case 'file':
     case 'path':
@@ -161,13 +171,24 @@ function placeOf(line: Line, name: string, choices: Argument['argChoices']): Pla
   }
 }
 
-/** With -h and help, which commander adds by itself. */
+function isForAny({ command }: Line): boolean {
+  return command.name() === 'annotate';
+}
+
+/** With those of all verbs, and with -h and help, which commander adds by itself. */
 function optionsOf(command: Command): readonly Option[] {
-  return command.createHelp().visibleOptions(command);
+  const own = command.createHelp().visibleOptions(command);
+  const help = own.filter(({ long }) => long === '--help');
+  return [...own.filter(({ long }) => long !== '--help'), ...globalOptionsOf(command), ...help];
 }
 
 function optionNamed(command: Command, name: string): Option | undefined {
-  return optionsOf(command).find(({ short, long }) => short === name || long === name);
+  const isNamed = ({ short, long }: Option) => short === name || long === name;
+  return optionsOf(command).find(isNamed) ?? rootOf(command).options.filter(isGlobal).find(isNamed);
+}
+
+function rootOf(command: Command): Command {
+  return command.parent === null ? command : rootOf(command.parent);
 }
 
 function verbsOf(command: Command): readonly Command[] {

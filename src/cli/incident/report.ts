@@ -11,12 +11,11 @@ import { dumpLedger } from '../../adapters/ledger-copies.ts';
 import { programVersion } from '../../adapters/program-version.ts';
 import { ProvisionError } from '../../core/errors.ts';
 import { FROZEN_NAME } from '../../core/frozen.ts';
-import { GarbageReport } from '../../core/garbage-protocol.ts';
-import { Jobs, JOBS_PER_PAGE_MAX } from '../../core/job-protocol.ts';
+import { JOBS_PER_PAGE_MAX } from '../../core/job-protocol.ts';
 import { stateDirOf } from '../backup/make.ts';
 import { namedFiles } from '../backup/manifest.ts';
 import { packFolder } from '../backup/tar.ts';
-import type { ControlClient } from '../control-client.ts';
+import type { Daemon } from '../daemon.ts';
 import { examineHost } from '../doctor-host.ts';
 import { knownSecrets, redact } from './redact.ts';
 import { withoutRequest } from './without-request.ts';
@@ -43,7 +42,7 @@ export interface ReportIndex {
 
 export async function makeReport(
   { configPath, output }: { readonly configPath: string; readonly output: string },
-  client: ControlClient,
+  daemon: Daemon,
 ): Promise<ReportIndex> {
   const target = resolve(output);
   if (existsSync(target)) {
@@ -54,7 +53,7 @@ export async function makeReport(
   const partial = `${target}.partial-${process.pid}`;
   try {
     mkdirSync(join(folder, 'report'), { mode: 0o700 });
-    const index = await collect(join(folder, 'report'), partsOf(configPath, client), secretsOf(configPath));
+    const index = await collect(join(folder, 'report'), partsOf(configPath, daemon), secretsOf(configPath));
     await packFolder(join(folder, 'report'), partial);
     renameSync(partial, target);
     return index;
@@ -88,7 +87,7 @@ async function collect(folder: string, parts: Parts, secrets: readonly string[])
   return index;
 }
 
-function partsOf(configPath: string, client: ControlClient): Parts {
+function partsOf(configPath: string, daemon: Daemon): Parts {
   const settings = (): unknown => parse(readFileSync(configPath, 'utf8'));
   const groups = () => (settings() as { volume_groups?: readonly string[] } | null)?.volume_groups ?? [];
   const command =
@@ -99,8 +98,8 @@ function partsOf(configPath: string, client: ControlClient): Parts {
       throw new Error(answer.is === 'absent' ? `${argv[0] ?? ''} is not installed` : answer.why);
     };
   // Each is asked for once, however many parts want it: for the domains the daemon reads the XML of each.
-  const domains = once(() => client.domains());
-  const jobs = once(() => client.call(Jobs, 'GET', `/v1/jobs?limit=${JOBS_PER_PAGE_MAX}`));
+  const domains = once(() => daemon.domains());
+  const jobs = once(() => daemon.jobs({ limit: JOBS_PER_PAGE_MAX }));
   const volumes = once(() =>
     command('lvs', '--readonly', '--reportformat', 'json', '-o', LV_COLUMNS, ...groups())(),
   );
@@ -112,22 +111,22 @@ function partsOf(configPath: string, client: ControlClient): Parts {
     'plans.json': async () => {
       const names = (await domains()).slice(0, DOMAINS_MAX).map(({ uuid }) => uuid);
       const plans: unknown[] = [];
-      for (const name of names) plans.push(await client.explain(name));
+      for (const name of names) plans.push(await daemon.explain(name));
       return json(plans);
     },
     'jobs.json': async () => json(await jobs()),
     'without-request.json': async () =>
       json(withoutRequest(await list(), await volumes(), await domains(), (await jobs()).jobs)),
     // Of ours, what nobody accounts for.
-    'left-over.json': async () => json(await client.call(GarbageReport, 'POST', '/v1/gc', { dryRun: true })),
+    'left-over.json': async () => json(await daemon.collectGarbage({ dryRun: true })),
     'ledger.json': () => json(dumpLedger(join(stateDirOf(settings()), 'ledger.db'), ROWS_MAX)),
     'volumes.json': volumes,
     'groups.json': async () =>
       command('vgs', '--readonly', '--reportformat', 'json', '-o', '+vg_tags', ...groups())(),
     'domain-list.txt': list,
     'journal.txt': command('journalctl', '--no-pager', '-o', 'short-iso-precise', '-n', '10000', ...UNITS),
-    'audit.json': async () => json(await client.audit({})),
-    'doctor.json': async () => json(await examineHost(configPath, client, false)),
+    'audit.json': async () => json(await daemon.audit({})),
+    'doctor.json': async () => json(await examineHost(configPath, daemon, false)),
     'units.txt': command(
       'systemctl',
       '--no-pager',

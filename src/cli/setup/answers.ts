@@ -1,7 +1,7 @@
 /** What `lvp setup` has to know: from its options, or asked for on the terminal. */
 import { readFileSync } from 'node:fs';
 import { ProvisionError } from '../../core/errors.ts';
-import { askOnTerminal } from '../terminal.ts';
+import { terminal } from '../terminal.ts';
 
 export interface SetupOptions {
   readonly endpoint?: string;
@@ -94,7 +94,7 @@ function isOptional(question: Question): boolean {
 
 async function answerTo(question: Question, ask: Ask): Promise<string> {
   const { text, secret = false } = question;
-  const typed = (await ask(`${text}: `, secret))?.trim() ?? '';
+  const typed = (await ask(text, secret))?.trim() ?? '';
   if (typed !== '' || isOptional(question)) return typed;
   throw new ProvisionError({
     code: 'USAGE',
@@ -132,5 +132,7 @@ async function policyFrom(path: string): Promise<unknown> {
 
 /** Undefined where there is no terminal. */
 export function terminalAsk(): Ask | undefined {
-  return process.stdin.isTTY && process.stderr.isTTY ? askOnTerminal : undefined;
+  const asker = terminal();
+  if (asker === undefined) return undefined;
+  return (question, secret) => (secret ? asker.secret(question) : asker.text(question));
 }

@@ -60,6 +60,7 @@ export class TestServer {
   readonly jobs = new FakeJobs();
   readonly domains = new FakeVerbs();
   readonly events = new FakeAudit();
+  readonly images = new FakeImageVerbs();
   readonly audited: Omit<AuditEvent, 'at'>[] = [];
   #api: HttpApi | undefined;
 
@@ -99,7 +100,7 @@ export class TestServer {
     this.#api = await openHttpApi({
       settings: { ...this.settings, ...changed },
       ...{ endpoint: new URL('https://minio.test:9000'), version: '1.2.3' },
-      ...{ jobs: this.jobs, domains: this.domains, images: new FakeImageVerbs() },
+      ...{ jobs: this.jobs, domains: this.domains, images: this.images },
       ...{ events: this.events, space: FAKE_SPACE, hostName: 'host1' },
       audit: { record: (event) => this.audited.push(event) },
       // Files are looked at when a test says so.

@@ -1,0 +1,24 @@
+/** The way from lvp to a daemon: its control socket on this host, or its HTTP API on another. */
+
+/** A question in the words of core/control-protocol.ts, whichever way it goes. */
+export interface Asked {
+  readonly method: 'GET' | 'POST';
+  /** As on the control socket: `/v1/domains`; with its query. */
+  readonly path: string;
+  /** Sent as JSON. */
+  readonly body?: object | undefined;
+}
+
+/**
+ * Contract: what the daemon refuses is thrown as it said it, and whatever keeps it from being asked as
+ * DAEMON_UNREACHABLE, with what to do about it. Nothing is tried twice, and no redirect is followed.
+ */
+export interface Transport {
+  /** The text of the answer, which comes within a bounded time. */
+  ask(asked: Asked): Promise<string>;
+  /** The lines of an answer that takes as long as it takes, each as soon as it is there. */
+  lines(asked: Asked, take: (line: string) => void): Promise<void>;
+}
+
+/** Longer than the daemon's own limit for a verb, so that its explanation arrives. */
+export const ANSWER_DEADLINE_MS = 65_000;
