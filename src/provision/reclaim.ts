@@ -72,15 +72,16 @@ async function discardLitter(
 /** A sealed volume whose domain has gone before the last step: it gets its name, and people see that it is there. */
 async function finishOrphan(
   needs: ReclaimNeeds,
-  { vg, lv }: LogicalVolume,
+  { vg, lv, thinPool }: LogicalVolume,
   seal: Seal,
   pools: readonly LogicalPool[],
 ): Promise<void> {
   const { fillId, target, domainUuid } = seal;
-  const pool = activePoolOn(pools, vg);
-  if (pool === undefined) return;
+  const pool = activePoolOn(pools, vg)?.name;
+  if (pool === undefined && thinPool === undefined) return;
   try {
-    await publishVolume(needs, { vg, fillId, target, domainUuid }, seal, pool.name);
+    const location = { pool, vg, lv: target, thinPool };
+    await publishVolume(needs, { vg, fillId, target, domainUuid }, seal, location);
     needs.log.info({ fill: fillId, volume: `${vg}/${target}` }, 'finished an abandoned volume');
   } catch (error) {
     const fields = { fill: fillId, volume: `${vg}/${lv}`, problem: toProblem(error) };
