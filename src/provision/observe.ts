@@ -12,7 +12,7 @@ import type { Blankness, Plan } from '../core/plan.ts';
 import { plan } from '../core/plan.ts';
 import { volumeKey } from '../core/planned-fill.ts';
 import type { Domain, LogicalPool, VolumeLocation } from '../core/request.ts';
-import type { LogicalVolume, VolumeGroup } from '../core/volume.ts';
+import type { LogicalVolume, ThinPool, VolumeGroup } from '../core/volume.ts';
 import { readMark } from '../core/volume.ts';
 import type { Fills } from './fills.ts';
 import type { Clock, FillRecord, Freeze, Ledger, Pools, Volumes } from './ports.ts';
@@ -42,6 +42,7 @@ export interface Observation {
   readonly volumes: readonly LogicalVolume[];
   readonly pools: readonly LogicalPool[];
   readonly groups: readonly VolumeGroup[];
+  readonly thinPools: readonly ThinPool[];
   /**
    * Decides about one of the domains the reading was made for, with the ledger as it is at this instant.
    * Whoever acts on plans does so before the next await: until then nothing of ours can have changed.
@@ -56,7 +57,10 @@ export async function observe(needs: ObserveNeeds, domains: readonly Domain[]): 
   const blankness: BlanknessByUuid = new Map();
   for (let count = 0; count < OBSERVATIONS_MAX; count++) {
     const settledBefore = needs.fills.settledCount;
-    const [pools, { volumes, groups }] = await Promise.all([needs.pools.list(), needs.volumes.list()]);
+    const [pools, { volumes, groups, thinPools }] = await Promise.all([
+      needs.pools.list(),
+      needs.volumes.list(),
+    ]);
     const located = domains.flatMap((domain) => locateVolumes(domain, pools).located);
     const index = indexVolumes(volumes);
     const examined = await examineUnmarked(needs.volumes, index, located, blankness);
@@ -70,6 +74,7 @@ export async function observe(needs: ObserveNeeds, domains: readonly Domain[]): 
       volumes,
       pools,
       groups,
+      thinPools,
       isFresh: () => needs.fills.settledCount === settledBefore,
       plan: (domain) => {
         const locations = locateVolumes(domain, pools);

@@ -42,7 +42,7 @@ const receiving: ReceivingMark = { ...seal, state: 'receiving' };
 
 type Verb = (model: MemoryLvm) => Promise<unknown>;
 const verbs = {
-  create: (model) => create(model.tools(), create5),
+  create: (model) => create(model.tools(), create5, new Map()),
   adopt: (model) => adopt(model.tools(), volume),
   publish: (model) => publish(model.tools(), publishIt),
   retire: (model) => retire(model.tools(), { vg: volume.vg, seal }),
@@ -218,7 +218,7 @@ describe('adopt, when it crashes at any step', () => {
       const crashed = (): MemoryLvm => Object.assign(begun(volume.target, {}), { crashAt: { step, when } });
       const made = crashed();
       await expect(verbs.adopt(made)).rejects.toThrow(Crash);
-      await expect(create(made.tools(), { ...create5, sizeBytes: 1 })).resolves.toMatchObject({
+      await expect(create(made.tools(), { ...create5, sizeBytes: 1 }, new Map())).resolves.toMatchObject({
         made: 'existing',
       });
       expect(made.get(hidden).tags).toEqual(fillTags(volume));

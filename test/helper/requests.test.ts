@@ -38,9 +38,9 @@ const claimFromJob = { verb: 'claim', vg: 'vg0', seal: sealOfJob, domainUuid: vo
 async function ask(
   line: string,
   model = new MemoryLvm(),
-  { own = ['vg0'], verified = [], shared = [] }: Partial<Groups> = {},
+  { own = ['vg0'], verified = [], shared = [], thinPools = new Map() }: Partial<Groups> = {},
 ) {
-  const groups = () => Promise.resolve({ own, verified, shared });
+  const groups = () => Promise.resolve({ own, verified, shared, thinPools });
   return HelperResponse.parse(JSON.parse(await answer(line, model.tools(), groups)));
 }
 
@@ -138,7 +138,7 @@ describe('a request', () => {
   it('allows no seal that would make a tag longer than LVM takes', () => {
     const longest = { ...seal, image: 'a'.repeat(118), generation: Number.MAX_SAFE_INTEGER };
     const parsed = HelperRequest.parse({ ...good.publish, seal: longest });
-    if (parsed.verb !== 'publish') throw new Error('another verb');
+    if (parsed.verb !== 'publish' || parsed.seal.state === 'golden') throw new Error('another verb');
     for (const tag of sealTags(parsed.seal)) expect(tag).toMatch(/^[A-Za-z0-9_+./=!:&#-]{1,128}$/);
   });
 });

@@ -13,7 +13,13 @@ import type { KeepFree } from '../../src/core/headroom.ts';
 import type { HostPolicy } from '../../src/core/host-policy.ts';
 import type { ImageReference, LogicalPool } from '../../src/core/request.ts';
 import { imageName } from '../../src/core/request.ts';
-import type { ReceivingMark, Seal } from '../../src/core/volume.ts';
+import type {
+  GoldenReference,
+  GoldenSeal,
+  NewGoldenSeal,
+  ReceivingMark,
+  Seal,
+} from '../../src/core/volume.ts';
 import { answer } from '../../src/helper/requests.ts';
 import type { AdmitNeeds } from '../../src/provision/admit-start.ts';
 import { GarbageCollector } from '../../src/provision/collect-garbage.ts';
@@ -88,6 +94,7 @@ class FakeClock implements Clock {
  */
 class FakeVolumes implements Volumes, VolumeDevices {
   readonly sharedGroups = new Set<string>();
+  readonly thinPools = new Map<string, string>();
   readonly lvm = new MemoryLvm();
   readonly #bytes = new Map<string, Buffer>();
   #last: Promise<unknown> = Promise.resolve();
@@ -123,16 +130,20 @@ class FakeVolumes implements Volumes, VolumeDevices {
     return this.#ask({ verb: 'examine', vg, lv });
   }
 
-  create(volume: PrivateVolume, sizeBytes: number): ReturnType<Volumes['create']> {
+  create(volume: PrivateVolume, sizeBytes: number, thinPool?: string): ReturnType<Volumes['create']> {
     this.onCreate();
-    return this.#ask({ verb: 'create', volume, sizeBytes });
+    return this.#ask({ verb: 'create', volume, sizeBytes, thinPool });
+  }
+
+  clone(volume: PrivateVolume, golden: GoldenReference, sizeBytes: number): ReturnType<Volumes['clone']> {
+    return this.#ask({ verb: 'clone', volume, golden, sizeBytes });
   }
 
   adopt(volume: PrivateVolume): ReturnType<Volumes['adopt']> {
     return this.#ask({ verb: 'adopt', volume });
   }
 
-  publish(volume: PrivateVolume, seal: Seal | ReceivingMark): Promise<void> {
+  publish(volume: PrivateVolume, seal: Seal | ReceivingMark | NewGoldenSeal): Promise<void> {
     return this.#ask({ verb: 'publish', volume, seal });
   }
 
@@ -158,6 +169,10 @@ class FakeVolumes implements Volumes, VolumeDevices {
 
   discard({ vg, fillId }: Pick<PrivateVolume, 'vg' | 'fillId'>): Promise<void> {
     return this.#ask({ verb: 'discard', vg, fillId });
+  }
+
+  drop(vg: string, seal: Seal | GoldenSeal): Promise<void> {
+    return this.#ask({ verb: 'drop', vg, seal });
   }
 
   open(_vg: string, lv: string): ReturnType<VolumeDevices['open']> {
@@ -191,9 +206,20 @@ class FakeVolumes implements Volumes, VolumeDevices {
     });
   }
 
-  #bytesOf({ uuid, sizeBytes }: ModelVolume): Buffer {
-    const bytes = this.#bytes.get(uuid) ?? Buffer.alloc(sizeBytes, 0xa5);
+  #bytesOf(volume: ModelVolume): Buffer {
+    const { uuid, sizeBytes } = volume;
+    const known = this.#bytes.get(uuid) ?? this.#firstBytes(volume);
+    // A thin volume may have grown since.
+    const bytes = known.length >= sizeBytes ? known : Buffer.concat([known], sizeBytes);
     this.#bytes.set(uuid, bytes);
+    return bytes;
+  }
+
+  #firstBytes({ sizeBytes, segmentType, originUuid }: ModelVolume): Buffer {
+    if (segmentType !== 'thin') return Buffer.alloc(sizeBytes, 0xa5);
+    // Nobody writes to what a snapshot was made of.
+    const bytes = Buffer.alloc(sizeBytes);
+    if (originUuid !== undefined) this.#bytes.get(originUuid)?.copy(bytes);
     return bytes;
   }
 
@@ -207,7 +233,12 @@ class FakeVolumes implements Volumes, VolumeDevices {
   async #answer<T>(request: object): Promise<T> {
     if (this.isAway) throw new ProvisionError({ code: 'HELPER_UNAVAILABLE', message: 'the helper is away' });
     const line = await answer(JSON.stringify(request), this.lvm.tools(), () =>
-      Promise.resolve({ own: ['vg0'], verified: [], shared: [...this.sharedGroups] }),
+      Promise.resolve({
+        own: ['vg0'],
+        verified: [],
+        shared: [...this.sharedGroups],
+        thinPools: this.thinPools,
+      }),
     );
     const response = JSON.parse(line) as {
       readonly ok: boolean;
