@@ -4,19 +4,11 @@
  */
 import { approximateSize } from './size.ts';
 import { isGolden } from './owner.ts';
+import type { ThinLimits } from './thin-limits.ts';
 import type { LogicalVolume, ThinPool } from './volume.ts';
 import { readMark } from './volume.ts';
 
-/** What the configuration says of all thin pools. */
-export interface ThinLimits {
-  /** So many times the size of a pool may be promised; 1: each volume can be written to its end. */
-  readonly overcommit: number;
-  /** From so many percent in use on, of data or metadata, it is warned of. */
-  readonly warnPercent: number;
-  /** From so many percent in use on nothing more is made. */
-  readonly stopPercent: number;
-}
-
+/** With them each volume can be written to its end. */
 export const THIN_LIMITS: ThinLimits = { overcommit: 1, warnPercent: 80, stopPercent: 95 };
 
 /**

@@ -11,7 +11,7 @@ import { ProvisionError, toProblem } from '../core/errors.ts';
 import type { KeepFree } from '../core/headroom.ts';
 import { describeHeadroom, headroomOf, KEEP_NOTHING_FREE } from '../core/headroom.ts';
 import { isGolden } from '../core/owner.ts';
-import type { ThinLimits } from '../core/thin-headroom.ts';
+import type { ThinLimits } from '../core/thin-limits.ts';
 import { describeThinHeadroom, THIN_LIMITS, thinHeadroomOf } from '../core/thin-headroom.ts';
 import { privateName, readMark } from '../core/volume.ts';
 import type { LogicalVolume } from '../core/volume.ts';
@@ -92,11 +92,6 @@ export class Reservations {
     sizeBytes: number,
   ): Room | undefined {
     return this.#headroom(listing, -1, { vg, thinPool, fillId: '' }, sizeBytes);
-  }
-
-  /** Another volume that this one needs did not fit: its domain is told when there is room for so much. */
-  awaitRoom(volume: Wanted, sizeBytes: number): void {
-    this.#remember({ volume, sizeBytes });
   }
 
   /** What is promised and has not been taken yet, by volume group; thin pools have their own. */
@@ -191,19 +186,24 @@ export class Reservations {
 
   /** A thin volume that is there may not have its full size yet: it counts with what it was promised. */
   #thinHeadroom(
-    { volumes, thinPools }: Listing,
+    { volumes, groups, thinPools }: Listing,
     volume: Pick<Wanted, 'vg' | 'fillId' | 'thinPool'>,
     sizeBytes: number,
     others: readonly Promised[],
   ): Room | undefined {
     const pool = thinPools.find(({ vg, lv }) => vg === volume.vg && lv === volume.thinPool);
     if (pool === undefined) return undefined;
+    const extentBytes = groups.find(({ vg }) => vg === volume.vg)?.extentBytes ?? 1;
+    const inExtents = (bytes: number) => Math.ceil(bytes / extentBytes) * extentBytes;
     const headroom = thinHeadroomOf(
       pool,
       volumes,
       this.#needs.thinLimits ?? THIN_LIMITS,
-      others.map((other) => ({ lv: findOf(volumes, other.volume)?.lv, sizeBytes: other.sizeBytes })),
-      { lv: findOf(volumes, volume)?.lv, sizeBytes },
+      others.map((other) => ({
+        lv: findOf(volumes, other.volume)?.lv,
+        sizeBytes: inExtents(other.sizeBytes),
+      })),
+      { lv: findOf(volumes, volume)?.lv, sizeBytes: inExtents(sizeBytes) },
     );
     return { fits: headroom.fits, says: describeThinHeadroom(headroom) };
   }
