@@ -110,7 +110,8 @@ export const HelperRequest = z.discriminatedUnion('verb', [
   }),
   z.strictObject({
     verb: z.literal('clone'),
-    volume: OwnedVolume,
+    // One that is golden's own is only read, to see whether that holds what it should.
+    volume: PrivateVolume,
     golden: z.strictObject({ fillId: FillId, sha256: Sha256, format: z.string().regex(FORMAT_TAG_PATTERN) }),
     sizeBytes: SizeBytes,
   }),

@@ -31,6 +31,7 @@ import type {
   ImageReference,
   LogicalPool,
   OuterCompression,
+  PooledLocation,
   VolumeLocation,
 } from '../core/request.ts';
 import type { HashFrom } from '../core/resumable-sha256.ts';
@@ -403,7 +404,7 @@ export interface JobRecord {
   /** UUID; its volume belongs to ownerOfJob(id). */
   readonly id: string;
   readonly request: JobRequest;
-  readonly location: VolumeLocation;
+  readonly location: PooledLocation;
   /** See AuditEvent.who. */
   readonly by: string;
   readonly createdAtMs: number;

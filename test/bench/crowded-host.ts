@@ -117,6 +117,8 @@ export class CrowdedHost {
       ),
       reservations: new Reservations({ volumes, log: silent }),
       ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>(), hostPolicy: undefined },
+      thinPools: new Map<string, string>(),
+      goldens: { filling: new Set<string>(), settle: () => Promise.resolve() },
     };
     this.reconciler = new Reconciler(needs);
     this.verbs = new DomainVerbs({

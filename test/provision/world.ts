@@ -28,6 +28,7 @@ import type { FillNeeds } from '../../src/provision/fill-volume.ts';
 import { fillVolume } from '../../src/provision/fill-volume.ts';
 import type { FillLimits } from '../../src/core/fill-limits.ts';
 import { Fills } from '../../src/provision/fills.ts';
+import { GoldenVolumes } from '../../src/provision/golden-volumes.ts';
 import type {
   Blankness,
   Clock,
@@ -422,6 +423,7 @@ interface WorldOptions {
   readonly keepFree?: ReadonlyMap<string, KeepFree>;
   readonly limits?: Partial<FillLimits>;
   readonly writeBytesPerSecond?: number;
+  readonly overcommit?: number;
   readonly hostPolicy?: HostPolicy;
   readonly log?: Log;
 }
@@ -443,6 +445,7 @@ export class World {
   poolKeeper!: PoolKeeper;
   garbage!: GarbageCollector;
   jobs!: VolumeJobs;
+  goldens!: GoldenVolumes;
   readonly strays = new Set<string>();
   damagedLedgers: readonly string[] = [];
 
@@ -496,9 +499,12 @@ export class World {
     const { requireDigest = true, readBack = false, keepFree, limits, log = silent } = this.#options;
     const { writeBytesPerSecond } = this.#options;
     const { hostPolicy } = this;
-    const reservations = new Reservations({ volumes, log: silent, keepFree });
-    const fillNeeds: FillNeeds = {
-      ...{ images, pools, volumes, reservations, devices, clock, hostPolicy },
+    const { thinPools } = this.volumes;
+    const { overcommit = 1 } = this.#options;
+    const thinLimits = { overcommit, warnPercent: 80, stopPercent: 95 };
+    const reservations = new Reservations({ volumes, log: silent, keepFree, thinLimits });
+    const goldenNeeds = {
+      ...{ images, pools, volumes, reservations, devices, clock, hostPolicy, log, thinPools },
       policy: {
         requireDigest,
         virtualSizeMaxBytes: VIRTUAL_SIZE_MAX_BYTES,
@@ -508,6 +514,9 @@ export class World {
       readBack,
       writeRate: writeBytesPerSecond === undefined ? undefined : new WriteRate(clock, writeBytesPerSecond),
     };
+    this.goldens = new GoldenVolumes(goldenNeeds);
+    const { goldens } = this;
+    const fillNeeds: FillNeeds = { ...goldenNeeds, goldens };
     this.fills = new Fills(
       { freeze, ledger, clock, log: silent },
       (...fill) => fillVolume(fillNeeds, ...fill),
@@ -518,7 +527,7 @@ export class World {
     );
     const needs = {
       ...{ freeze, pools, volumes, reservations, ledger, clock, fills: this.fills, domains, log, hostPolicy },
-      ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>() },
+      ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>(), thinPools, goldens },
     };
     this.reconciler = new Reconciler(needs);
     this.verbs = new DomainVerbs({
