@@ -126,8 +126,9 @@ export const lvm: Lvm = {
   },
 
   async snapshot(vg, origin, lv, tags) {
+    // As --type thin, of a thin volume: --snapshot wants to load the module of classic snapshots first.
     await make(vg, lv, [
-      ...['--yes', '--snapshot', '--setactivationskip', 'n', '--permission', 'rw', '--activate', 'n'],
+      ...['--yes', '--type', 'thin', '--setactivationskip', 'n', '--permission', 'rw', '--activate', 'n'],
       ...['--name', lv, ...tags.flatMap((tag) => ['--addtag', tag]), `${vg}/${origin}`],
     ]);
   },
