@@ -76,13 +76,13 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
   const stores = await openStores(config, log, metrics);
   await stores.journals.keepOnly(new Set(ledger.fills().map(({ fillId }) => fillId)));
   const fillNeeds = fillNeedsOf(config, { ...stores, pools, volumes }, seeing);
-  const { hostPolicy, devices, reservations } = fillNeeds;
+  const { hostPolicy, devices, reservations, goldens, thinPools } = fillNeeds;
   const recipe = openRecipe(fillNeeds, ledger, seeing);
   const fills = new Fills({ freeze, ledger, clock, log }, recipe, config.fills);
   const { volumeGroups, keepFree } = config;
   metrics.ask({ ledger, fills, reservations, cache: stores.cache, volumeGroups, keepFree });
   const needs = {
-    ...{ freeze, ledger, clock, log, volumes, reservations, pools, fills },
+    ...{ freeze, ledger, clock, log, volumes, reservations, pools, fills, goldens, thinPools },
     domains: libvirt.domains,
     ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>(), hostPolicy },
     sharedGroups: new Set(config.sharedVolumeGroups),

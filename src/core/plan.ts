@@ -15,7 +15,7 @@ import type { LocatedVolume } from './locate.ts';
 import { describeOwner, isJob, jobIdOf } from './owner.ts';
 import type { PlannedFill } from './planned-fill.ts';
 import { goesOn, isUnfinished, sameRequest, volumeKey } from './planned-fill.ts';
-import type { Domain, VolumeRequest } from './request.ts';
+import type { Domain, VolumeLocation, VolumeRequest } from './request.ts';
 import { RETRY_MAX_MS } from './retry-pause.ts';
 import { sayOfAside, withAside } from './aside-of-disk.ts';
 import { asidesOf } from './retired.ts';
@@ -110,7 +110,7 @@ export function plan(input: PlanInput): Plan {
       policy?.allowed === false ? policy.problem : undefined,
     );
     const [aside] = asidesOf(input.volumes, disk.location);
-    const stopped = input.stoppedPools.get(disk.location.pool);
+    const stopped = stoppedPoolOf(input, disk.location);
     return {
       ...{ ...disk, ...decision, because },
       ...(aside && { aside: volumeKey(aside.volume) }),
@@ -194,7 +194,7 @@ function decideDisk(input: PlanInput, disk: LocatedVolume, refusal: Problem | un
   const running = decideRunning(input, disk, record, isSealed ? undefined : refusal);
   if (running !== undefined) return running;
   const held = decideHeld(input, disk, record);
-  const stopped = input.stoppedPools.get(disk.location.pool);
+  const stopped = stoppedPoolOf(input, disk.location);
   if (stopped !== undefined) {
     return (
       held ?? [
@@ -230,6 +230,14 @@ function decideDisk(input: PlanInput, disk: LocatedVolume, refusal: Problem | un
   return mark === undefined
     ? [{ action: 'fill', from: 'new' }, `there is no volume ${volumeKey(disk.location)} yet`]
     : [{ action: 'fill', from: 'adopt' }, `volume ${volumeKey(disk.location)} exists and is blank`];
+}
+
+/** Libvirt has no part in a thin volume. */
+function stoppedPoolOf(
+  { stoppedPools }: Pick<PlanInput, 'stoppedPools'>,
+  { pool, thinPool }: VolumeLocation,
+): Problem | undefined {
+  return pool === undefined || thinPool !== undefined ? undefined : stoppedPools.get(pool);
 }
 
 function fillOfOtherDomain(input: PlanInput, disk: LocatedVolume): PlannedFill | undefined {
@@ -281,7 +289,7 @@ function decideSealedByJob(
       'It was left untouched. Change the annotation, give the disk another volume, or delete the volume (virsh vol-delete) to have it filled for this domain.',
     );
   }
-  const stopped = input.stoppedPools.get(disk.location.pool);
+  const stopped = stoppedPoolOf(input, disk.location);
   if (stopped !== undefined) {
     return [{ action: 'hold', problem: stopped }, 'its pool is stopped; it goes on when the pool is started'];
   }

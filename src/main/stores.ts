@@ -18,7 +18,9 @@ import { tracedFill, tracedVolumes } from '../provision/traced-fill.ts';
 import type { FillNeeds } from '../provision/fill-volume.ts';
 import { fillVolume } from '../provision/fill-volume.ts';
 import type { FillVolume } from '../provision/fills.ts';
-import type { Freeze, Ledger, Log, Pools, Volumes } from '../provision/ports.ts';
+import type { GoldenNeeds } from '../provision/golden-volumes.ts';
+import { GoldenVolumes } from '../provision/golden-volumes.ts';
+import type { Freeze, Ledger, Log, Pools } from '../provision/ports.ts';
 import { Reservations } from '../provision/reservations.ts';
 import { wishMissedAutostarts } from '../provision/start-wishes.ts';
 import { takingTurns } from '../provision/taking-turns.ts';
@@ -86,23 +88,28 @@ export function openVolumes(
   return refusingWhileFrozen(freeze, takingTurns(helper, auditedPools(libvirtPools, trail, ledger)));
 }
 
+/** What fills and golden volumes need and is not made here. */
+type FillParts = Omit<
+  GoldenNeeds,
+  'clock' | 'devices' | 'log' | 'reservations' | 'thinPools' | 'watch' | 'workshops'
+> & { readonly workshops: WorkerThreads };
+
 /** What the recipe of a fill works with, but for what it fills. */
-export function fillNeedsOf<Parts extends { readonly workshops: WorkerThreads; readonly volumes: Volumes }>(
-  config: Config,
-  parts: Parts,
-  { metrics, log }: Seeing,
-) {
+export function fillNeedsOf<Parts extends FillParts>(config: Config, parts: Parts, seeing: Seeing) {
   const { workshops, volumes } = parts;
+  const { metrics, log } = seeing;
   const blockDevices = new BlockDevices({ zero: (...range) => workshops.zero(...range) });
   const { writeRateMaxBytesPerS: rate } = config;
-  return {
-    ...parts,
+  const { keepFree, thin: thinLimits, thinPools } = config;
+  const needs = {
+    ...{ ...parts, thinPools },
     clock: systemClock,
     readBack: config.verify.readBack,
     devices: metrics.volumes.measured(blockDevices),
-    reservations: new Reservations({ volumes, log, keepFree: config.keepFree }),
+    reservations: new Reservations({ volumes, log, keepFree, thinLimits }),
     writeRate: rate === 0 ? undefined : new WriteRate(systemClock, rate),
   };
+  return { ...needs, goldens: new GoldenVolumes({ ...needs, log }) };
 }
 
 /** The recipe of a fill with all who look on. */

@@ -6,7 +6,7 @@ import type { Verdict } from '../core/host-policy.ts';
 import { describeVerdict } from '../core/host-policy.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
 import { isStartable } from '../core/plan.ts';
-import type { VolumeRequest } from '../core/request.ts';
+import type { VolumeLocation, VolumeRequest } from '../core/request.ts';
 import { imageName } from '../core/request.ts';
 import type { Fills } from './fills.ts';
 import { problemsOf } from './observe.ts';
@@ -95,7 +95,7 @@ function volumeStatus(needs: StatusNeeds, domainUuid: string, disk: DiskPlan): V
   const record = needs.ledger.fillOf(domainUuid, request.target);
   return {
     ...identityOf(request),
-    pool: location.pool,
+    pool: placeOf(location),
     volume: location.lv,
     ...stateOf(needs, disk, record),
     ...(disk.aside === undefined ? {} : { aside: disk.aside }),
@@ -103,6 +103,11 @@ function volumeStatus(needs: StatusNeeds, domainUuid: string, disk: DiskPlan): V
       ? {}
       : { fillId: record.fillId, updatedAt: new Date(record.updatedAtMs).toISOString() }),
   };
+}
+
+/** Libvirt's pool, or, of a thin volume, which it does not know, the volume group. */
+function placeOf({ pool, vg, thinPool }: VolumeLocation): string {
+  return thinPool === undefined && pool !== undefined ? pool : vg;
 }
 
 function stateOf(needs: StatusNeeds, disk: DiskPlan, record: FillRecord | undefined): StateOfVolume {

@@ -62,6 +62,8 @@ export function tracedVolumes(volumes: Volumes, trace: FillTrace): Volumes {
     examine: (vg, lv) => volumes.examine(vg, lv),
     create: (volume, sizeBytes) => creating(volume.fillId, () => volumes.create(volume, sizeBytes)),
     adopt: (volume) => creating(volume.fillId, () => volumes.adopt(volume)),
+    clone: (volume, golden, sizeBytes) =>
+      creating(volume.fillId, () => volumes.clone(volume, golden, sizeBytes)),
     publish: (volume, seal) => volumes.publish(volume, seal),
     claim: (vg, seal, domainUuid) => volumes.claim(vg, seal, domainUuid),
     retire: (vg, seal) => volumes.retire(vg, seal),
@@ -69,5 +71,6 @@ export function tracedVolumes(volumes: Volumes, trace: FillTrace): Volumes {
     arrive: (vg, seal) => volumes.arrive(vg, seal),
     recall: (vg, fillId) => volumes.recall(vg, fillId),
     discard: (volume) => volumes.discard(volume),
+    drop: (vg, seal) => volumes.drop(vg, seal),
   };
 }

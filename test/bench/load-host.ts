@@ -29,6 +29,7 @@ import { answer } from '../../src/helper/requests.ts';
 import { auditedFills, auditedVolumes } from '../../src/provision/audited-effects.ts';
 import { DomainVerbs } from '../../src/provision/control-verbs.ts';
 import { FindAudit } from '../../src/provision/find-audit.ts';
+import { GoldenVolumes } from '../../src/provision/golden-volumes.ts';
 import { fillVolume } from '../../src/provision/fill-volume.ts';
 import { Fills } from '../../src/provision/fills.ts';
 import { CachedImageVerbs } from '../../src/provision/image-verbs.ts';
@@ -168,14 +169,29 @@ async function openVerbs({ folder, endpoint, devices: paths }: HostSetUp, host: 
   const devices = metrics.volumes.measured(new LoopDevices(paths, workshops));
   const reservations = new Reservations({ volumes, log });
   const pools = new PoolKeeper({ pools: POOLS, volumes, clock, log });
-  const fillNeeds = {
-    ...{ images, listing: images, cache, workshops, volumes, devices, clock, log, reservations, pools, hostPolicy: undefined },
+  const goldenNeeds = {
+    ...{
+      images,
+      listing: images,
+      cache,
+      workshops,
+      volumes,
+      devices,
+      clock,
+      log,
+      reservations,
+      pools,
+      hostPolicy: undefined,
+    },
     ...{ journals: new JournalFolder(join(folder, 'journals')), decompressors: new SystemDecompressors() },
     policy: {
       ...{ requireDigest: true, virtualSizeMaxBytes: 2 ** 41 },
       expansion: { ratioMax: 2_000, timeMaxMs: 3_600_000 },
     },
   };
+  const thinPools = new Map<string, string>();
+  const goldens = new GoldenVolumes({ ...goldenNeeds, thinPools });
+  const fillNeeds = { ...goldenNeeds, goldens };
   const freeze = { frozen: () => undefined };
   const fills = new Fills(
     { freeze, ledger, clock, log },
@@ -184,6 +200,7 @@ async function openVerbs({ folder, endpoint, devices: paths }: HostSetUp, host: 
   );
   const needs = {
     ...{ freeze, ledger, clock, log, volumes, reservations, pools, fills, domains: NO_DOMAINS },
+    ...{ goldens, thinPools },
     ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>(), hostPolicy: undefined },
   };
   const reconciler = new Reconciler(needs);
@@ -250,7 +267,7 @@ async function openSink(path: string): Promise<string> {
 }
 
 async function openHelper(lvm: MemoryLvm, path: string): Promise<string> {
-  const groups = () => Promise.resolve({ own: [POOL.vg], verified: [], shared: [] });
+  const groups = () => Promise.resolve({ own: [POOL.vg], verified: [], shared: [], thinPools: new Map() });
   const { server } = serveLines(
     (line) => answer(line, lvm.tools(), groups),
     () => true,

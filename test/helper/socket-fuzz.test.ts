@@ -84,7 +84,7 @@ let asked: MemoryLvm;
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'helper-'));
   path = join(folder, 'socket');
-  const groups = { own: ['vg0'], verified: [], shared: [] };
+  const groups = { own: ['vg0'], verified: [], shared: [], thinPools: new Map() };
   const connections = serveLines(
     (said) => answer(said, asked.tools(), () => Promise.resolve(groups)),
     () => true,

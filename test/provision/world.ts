@@ -13,7 +13,13 @@ import type { KeepFree } from '../../src/core/headroom.ts';
 import type { HostPolicy } from '../../src/core/host-policy.ts';
 import type { ImageReference, LogicalPool } from '../../src/core/request.ts';
 import { imageName } from '../../src/core/request.ts';
-import type { ReceivingMark, Seal } from '../../src/core/volume.ts';
+import type {
+  GoldenReference,
+  GoldenSeal,
+  NewGoldenSeal,
+  ReceivingMark,
+  Seal,
+} from '../../src/core/volume.ts';
 import { answer } from '../../src/helper/requests.ts';
 import type { AdmitNeeds } from '../../src/provision/admit-start.ts';
 import { GarbageCollector } from '../../src/provision/collect-garbage.ts';
@@ -23,6 +29,7 @@ import { fillVolume } from '../../src/provision/fill-volume.ts';
 import type { FillLimits } from '../../src/core/fill-limits.ts';
 import type { FillVolume } from '../../src/provision/fills.ts';
 import { Fills } from '../../src/provision/fills.ts';
+import { GoldenVolumes } from '../../src/provision/golden-volumes.ts';
 import type {
   Blankness,
   Clock,
@@ -91,6 +98,7 @@ class FakeClock implements Clock {
  */
 class FakeVolumes implements Volumes, VolumeDevices {
   readonly sharedGroups = new Set<string>();
+  readonly thinPools = new Map<string, string>();
   readonly lvm = new MemoryLvm();
   readonly #bytes = new Map<string, Buffer>();
   #last: Promise<unknown> = Promise.resolve();
@@ -126,16 +134,20 @@ class FakeVolumes implements Volumes, VolumeDevices {
     return this.#ask({ verb: 'examine', vg, lv });
   }
 
-  create(volume: PrivateVolume, sizeBytes: number): ReturnType<Volumes['create']> {
+  create(volume: PrivateVolume, sizeBytes: number, thinPool?: string): ReturnType<Volumes['create']> {
     this.onCreate();
-    return this.#ask({ verb: 'create', volume, sizeBytes });
+    return this.#ask({ verb: 'create', volume, sizeBytes, thinPool });
+  }
+
+  clone(volume: PrivateVolume, golden: GoldenReference, sizeBytes: number): ReturnType<Volumes['clone']> {
+    return this.#ask({ verb: 'clone', volume, golden, sizeBytes });
   }
 
   adopt(volume: PrivateVolume): ReturnType<Volumes['adopt']> {
     return this.#ask({ verb: 'adopt', volume });
   }
 
-  publish(volume: PrivateVolume, seal: Seal | ReceivingMark): Promise<void> {
+  publish(volume: PrivateVolume, seal: Seal | ReceivingMark | NewGoldenSeal): Promise<void> {
     return this.#ask({ verb: 'publish', volume, seal });
   }
 
@@ -161,6 +173,10 @@ class FakeVolumes implements Volumes, VolumeDevices {
 
   discard({ vg, fillId }: Pick<PrivateVolume, 'vg' | 'fillId'>): Promise<void> {
     return this.#ask({ verb: 'discard', vg, fillId });
+  }
+
+  drop(vg: string, seal: Seal | GoldenSeal): Promise<void> {
+    return this.#ask({ verb: 'drop', vg, seal });
   }
 
   open(_vg: string, lv: string): ReturnType<VolumeDevices['open']> {
@@ -194,9 +210,20 @@ class FakeVolumes implements Volumes, VolumeDevices {
     });
   }
 
-  #bytesOf({ uuid, sizeBytes }: ModelVolume): Buffer {
-    const bytes = this.#bytes.get(uuid) ?? Buffer.alloc(sizeBytes, 0xa5);
+  #bytesOf(volume: ModelVolume): Buffer {
+    const { uuid, sizeBytes } = volume;
+    const known = this.#bytes.get(uuid) ?? this.#firstBytes(volume);
+    // A thin volume may have grown since.
+    const bytes = known.length >= sizeBytes ? known : Buffer.concat([known], sizeBytes);
     this.#bytes.set(uuid, bytes);
+    return bytes;
+  }
+
+  #firstBytes({ sizeBytes, segmentType, originUuid }: ModelVolume): Buffer {
+    if (segmentType !== 'thin') return Buffer.alloc(sizeBytes, 0xa5);
+    // Nobody writes to what a snapshot was made of.
+    const bytes = Buffer.alloc(sizeBytes);
+    if (originUuid !== undefined) this.#bytes.get(originUuid)?.copy(bytes);
     return bytes;
   }
 
@@ -210,7 +237,12 @@ class FakeVolumes implements Volumes, VolumeDevices {
   async #answer<T>(request: object): Promise<T> {
     if (this.isAway) throw new ProvisionError({ code: 'HELPER_UNAVAILABLE', message: 'the helper is away' });
     const line = await answer(JSON.stringify(request), this.lvm.tools(), () =>
-      Promise.resolve({ own: ['vg0'], verified: [], shared: [...this.sharedGroups] }),
+      Promise.resolve({
+        own: ['vg0'],
+        verified: [],
+        shared: [...this.sharedGroups],
+        thinPools: this.thinPools,
+      }),
     );
     const response = JSON.parse(line) as {
       readonly ok: boolean;
@@ -394,6 +426,7 @@ interface WorldOptions {
   readonly keepFree?: ReadonlyMap<string, KeepFree>;
   readonly limits?: Partial<FillLimits>;
   readonly writeBytesPerSecond?: number;
+  readonly overcommit?: number;
   readonly hostPolicy?: HostPolicy;
   readonly log?: Log;
   readonly trace?: FillTrace;
@@ -416,6 +449,7 @@ export class World {
   poolKeeper!: PoolKeeper;
   garbage!: GarbageCollector;
   jobs!: VolumeJobs;
+  goldens!: GoldenVolumes;
   readonly strays = new Set<string>();
   damagedLedgers: readonly string[] = [];
 
@@ -471,9 +505,12 @@ export class World {
     const { requireDigest = true, readBack = false, keepFree, limits, log = silent } = this.#options;
     const { writeBytesPerSecond } = this.#options;
     const { hostPolicy } = this;
-    const reservations = new Reservations({ volumes, log: silent, keepFree });
-    const fillNeeds: FillNeeds = {
-      ...{ images, pools, volumes, reservations, devices, clock, hostPolicy },
+    const { thinPools } = this.volumes;
+    const { overcommit = 1 } = this.#options;
+    const thinLimits = { overcommit, warnPercent: 80, stopPercent: 95 };
+    const reservations = new Reservations({ volumes, log: silent, keepFree, thinLimits });
+    const goldenNeeds = {
+      ...{ images, pools, volumes, reservations, devices, clock, hostPolicy, log, thinPools },
       policy: {
         requireDigest,
         virtualSizeMaxBytes: VIRTUAL_SIZE_MAX_BYTES,
@@ -483,6 +520,9 @@ export class World {
       readBack,
       writeRate: writeBytesPerSecond === undefined ? undefined : new WriteRate(clock, writeBytesPerSecond),
     };
+    this.goldens = new GoldenVolumes(goldenNeeds);
+    const { goldens } = this;
+    const fillNeeds: FillNeeds = { ...goldenNeeds, goldens };
     const recipe: FillVolume = (...fill) => fillVolume(fillNeeds, ...fill);
     this.fills = new Fills(
       { freeze, ledger, clock, log: silent },
@@ -494,7 +534,7 @@ export class World {
     );
     const needs = {
       ...{ freeze, pools, volumes, reservations, ledger, clock, fills: this.fills, domains, log, hostPolicy },
-      ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>() },
+      ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>(), thinPools, goldens },
     };
     this.reconciler = new Reconciler(needs);
     this.verbs = new DomainVerbs({

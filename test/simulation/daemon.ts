@@ -6,6 +6,7 @@ import { DomainVerbs } from '../../src/provision/control-verbs.ts';
 import { fillVolume } from '../../src/provision/fill-volume.ts';
 import type { FillLimits } from '../../src/core/fill-limits.ts';
 import { Fills } from '../../src/provision/fills.ts';
+import { GoldenVolumes } from '../../src/provision/golden-volumes.ts';
 import { KnownPools } from '../../src/provision/observe.ts';
 import type {
   Decompressors,
@@ -66,6 +67,8 @@ export interface Host {
   readonly intervalMs: number;
   readonly limits: FillLimits;
   readonly keepFree: KeepFree;
+  /** The thin pool of the group, if it has one. */
+  readonly thinPools: ReadonlyMap<string, string>;
   /** Whether volumes are read back before they are sealed. */
   readonly readBack: boolean;
 }
@@ -76,6 +79,7 @@ export class Daemon {
   readonly fills: Fills;
   readonly verbs: DomainVerbs;
   readonly jobs: VolumeJobs;
+  readonly goldens: GoldenVolumes;
   readonly admit: AdmitNeeds;
   readonly #libvirt: Libvirt;
   readonly #poolEvents: PoolEvents;
@@ -97,11 +101,16 @@ export class Daemon {
       expansion: { ratioMax: 2000, timeMaxMs: 3_600_000 },
     };
     const hostPolicy = [{ name: 'everything', allow: true }];
-    const fillNeeds = {
+    const { thinPools } = host;
+    const goldenNeeds = {
       ...{ images: host.store.images(life), devices, pools, volumes, reservations, clock, policy },
       ...{ decompressors: NO_DECOMPRESSORS, workshops: openWorkshops(life), shape: SHAPE },
       ...{ journals: host.journals.of(life), readBack: host.readBack, hostPolicy },
+      ...{ thinPools, log },
     };
+    this.goldens = new GoldenVolumes(goldenNeeds);
+    const { goldens } = this;
+    const fillNeeds = { ...goldenNeeds, goldens };
     const freeze = { frozen: () => undefined };
     this.fills = new Fills(
       { freeze, ledger, clock, log },
@@ -123,6 +132,8 @@ export class Daemon {
       fills: this.fills,
       firstStarts: new Map<string, string>(),
       retiring: new Set<string>(),
+      thinPools,
+      goldens,
       hostPolicy,
       freeze,
     };

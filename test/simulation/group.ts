@@ -161,7 +161,7 @@ export class Group {
         `${book.name} was taken over though it holds data or is in use`,
       );
     }
-    if (mark.state === 'unclear' || mark.target !== book.name) {
+    if (mark.state === 'unclear' || mark.state === 'golden' || mark.target !== book.name) {
       throw new Violation('foreign-untouched', `${book.name} was taken over for another name`);
     }
     book.isTakenOver = true;

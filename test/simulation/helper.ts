@@ -60,7 +60,10 @@ export class Helper {
     return {
       list: () => ask({ verb: 'list' }),
       examine: (vg, lv) => ask<Blankness>({ verb: 'examine', vg, lv }),
-      create: (volume: PrivateVolume, sizeBytes) => ask({ verb: 'create', volume: plain(volume), sizeBytes }),
+      create: (volume: PrivateVolume, sizeBytes, thinPool) =>
+        ask({ verb: 'create', volume: plain(volume), sizeBytes, thinPool }),
+      clone: (volume, { fillId, sha256, format }, sizeBytes) =>
+        ask({ verb: 'clone', volume: plain(volume), golden: { fillId, sha256, format }, sizeBytes }),
       adopt: (volume) => ask({ verb: 'adopt', volume: plain(volume) }),
       publish: (volume, seal) => ask({ verb: 'publish', volume: plain(volume), seal }),
       claim: (vg, seal, domainUuid) => ask({ verb: 'claim', vg, seal, domainUuid }),
@@ -69,6 +72,7 @@ export class Helper {
       arrive: (vg, seal) => ask({ verb: 'arrive', vg, seal }),
       recall: (vg, fillId) => ask({ verb: 'recall', vg, fillId }),
       discard: ({ vg, fillId }) => ask({ verb: 'discard', vg, fillId }),
+      drop: (vg, seal) => ask({ verb: 'drop', vg, seal }),
     };
   }
 
@@ -101,7 +105,9 @@ export class Helper {
     const turn = this.#last.then(() =>
       // Who has hung up before its turn does not want the thing done any more.
       daemon.isAlive
-        ? answer(request, this.#tools(life), () => Promise.resolve({ own: [VG], verified: [], shared: [] }))
+        ? answer(request, this.#tools(life), () =>
+            Promise.resolve({ own: [VG], verified: [], shared: [], thinPools: new Map() }),
+          )
         : undefined,
     );
     this.#last = turn.catch(() => undefined);
@@ -153,6 +159,13 @@ export class Helper {
           command('create', lv, lv, () =>
             sizeBytes > this.#group.freeBytes ? Promise.reject(full()) : lvm.create(vg, lv, sizeBytes, tags),
           ),
+        createThin: (vg, pool, lv, sizeBytes, tags) =>
+          command('create', lv, lv, () => lvm.createThin(vg, pool, lv, sizeBytes, tags)),
+        snapshot: (vg, origin, lv, tags) =>
+          command('create', lv, lv, () => lvm.snapshot(vg, origin, lv, tags)),
+        extend: (vg, lv, sizeBytes) => command('extend', lv, lv, () => lvm.extend(vg, lv, sizeBytes)),
+        deactivate: (vg, lv) => command('deactivate', lv, lv, () => lvm.deactivate(vg, lv)),
+        makeReadOnly: (vg, lv) => command('makeReadOnly', lv, lv, () => lvm.makeReadOnly(vg, lv)),
         swapTags: (vg, lv, remove, add) =>
           command('swapTags', lv, lv, () => lvm.swapTags(vg, lv, remove, add)),
         rename: (vg, from, to) => command('rename', to, from, () => lvm.rename(vg, from, to)),

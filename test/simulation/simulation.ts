@@ -195,6 +195,7 @@ export class Simulation {
     this.host = {
       limits,
       keepFree,
+      thinPools: new Map(),
       group,
       helper,
       libvirt,
