@@ -61,21 +61,18 @@ function refuseChanged(now: VolumeRow, before: VolumeRow): void {
 function findGolden(rows: readonly VolumeRow[], { volume, golden }: Clone, thinPools: ThinPools): VolumeRow {
   const { vg } = volume;
   const pool = findThinPool(rows, thinPools, vg);
-  const row = findFill(rows, vg, golden.fillId);
-  const mark = row && readMark(row.tags);
-  if (row === undefined || mark === undefined) {
+  const name = goldenName(golden.fillId);
+  const row = rows.find(({ lv }) => lv === name);
+  if (row === undefined) {
     throw new ProvisionError({
       code: 'VOLUME_MISSING',
-      message: `There is no golden volume ${vg}/${goldenName(golden.fillId)}.`,
+      message: `There is no golden volume ${vg}/${name}.`,
       hint: `See lvs -o +tags ${vg}; it is made again when it is next wanted.`,
     });
   }
-  if (
-    row.lv !== goldenName(golden.fillId) ||
-    mark.state !== 'golden' ||
-    !carriesExactly(row, goldenTags(mark))
-  ) {
-    throw stateError(vg, row.lv, 'is not a golden volume');
+  const mark = readMark(row.tags);
+  if (mark.state !== 'golden' || mark.fillId !== golden.fillId || !carriesExactly(row, goldenTags(mark))) {
+    throw stateError(vg, row.lv, 'does not carry the seal of a golden volume');
   }
   if (mark.sha256 !== golden.sha256 || mark.format !== golden.format) {
     throw stateError(vg, row.lv, `holds ${mark.sha256} read as ${mark.format}, and another image is wanted`);

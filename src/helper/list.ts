@@ -39,6 +39,6 @@ export async function list(
   };
 }
 
-function thinPoolOf({ vg, lv, sizeBytes, active, pool }: VolumeRow): HelperResult<'list'>['thinPools'] {
-  return pool === undefined ? [] : [{ vg, lv, sizeBytes, active, ...pool }];
+function thinPoolOf({ vg, lv, sizeBytes, pool }: VolumeRow): HelperResult<'list'>['thinPools'] {
+  return pool === undefined ? [] : [{ vg, lv, sizeBytes, ...pool }];
 }

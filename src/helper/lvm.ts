@@ -11,7 +11,7 @@ export interface VolumeRow extends LogicalVolume {
   /** What an active thin volume holds of its pool, shared with others or not; rounded up. */
   readonly mappedBytes?: number | undefined;
   /** Only of a thin pool. */
-  readonly pool?: Omit<ThinPool, 'vg' | 'lv' | 'sizeBytes' | 'active'> | undefined;
+  readonly pool?: Omit<ThinPool, 'vg' | 'lv' | 'sizeBytes'> | undefined;
   /** Kernel device numbers of an active LV. */
   readonly device?: { readonly major: number; readonly minor: number } | undefined;
 }
@@ -242,6 +242,8 @@ function poolOf(row: VolumeFields): VolumeRow['pool'] {
     metadataUsedBytes: shareOf(row.metadata_percent, metadataBytes) ?? 0,
     chunkBytes: Number(row.chunk_size),
     zeroes: row.zero !== '',
+    // What its volumes need of it is active with any of them, and then it tells its numbers; lv_active does not count that.
+    active: row.data_percent !== '',
     health: row.lv_health_status === '' ? undefined : row.lv_health_status,
   };
 }

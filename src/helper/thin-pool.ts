@@ -32,6 +32,13 @@ export function findThinPool(rows: readonly VolumeRow[], thinPools: ThinPools, v
       `Switch it on: lvchange --zero y ${vg}/${name}.`,
     );
   }
+  if (row.pool.health === 'out_of_data') {
+    throw new ProvisionError({
+      code: 'VG_FULL',
+      message: `The thin pool ${vg}/${name} has no space left for data.`,
+      hint: `Extend it with lvextend --size +SIZE ${vg}/${name}, or remove thin volumes that are not needed.`,
+    });
+  }
   if (row.pool.health !== undefined) {
     throw unsuitable(
       `The thin pool ${vg}/${name} is not healthy: LVM says ${row.pool.health}.`,

@@ -70,7 +70,7 @@ export class MemoryLvm {
       ...{ sizeBytes, segmentType: 'thin-pool' },
       pool: {
         ...{ usedBytes: sizeBytes / 2, metadataBytes: EXTENT_BYTES, metadataUsedBytes: EXTENT_BYTES / 4 },
-        ...{ chunkBytes: 65_536, zeroes: true },
+        ...{ chunkBytes: 65_536, zeroes: true, active: true },
         ...fields,
       },
     });
