@@ -13,6 +13,7 @@ import { keepWatchdogFed, systemdNotify } from './adapters/systemd-notify.ts';
 import { openTracing } from './adapters/tracing.ts';
 import { CONFIG_PATH } from './core/config-path.ts';
 import { describeProblem, toProblem } from './core/errors.ts';
+import { checkGoldens } from './main/goldens.ts';
 import type { Seeing } from './main/seeing.ts';
 import { openAudit, recordDaemon, recordRefusedConfig } from './main/seeing.ts';
 import { openControl, openGate, openHttp, openReload } from './main/sockets.ts';
@@ -76,13 +77,13 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
   const stores = await openStores(config, log, metrics);
   await stores.journals.keepOnly(new Set(ledger.fills().map(({ fillId }) => fillId)));
   const fillNeeds = fillNeedsOf(config, { ...stores, pools, volumes }, seeing);
-  const { hostPolicy, devices, reservations, goldens, thinPools } = fillNeeds;
+  const { hostPolicy, devices, reservations, goldens, thinPools, thinPoolNews } = fillNeeds;
   const recipe = openRecipe(fillNeeds, ledger, seeing);
   const fills = new Fills({ freeze, ledger, clock, log }, recipe, config.fills);
   const { volumeGroups, keepFree } = config;
   metrics.ask({ ledger, fills, reservations, cache: stores.cache, volumeGroups, keepFree });
   const needs = {
-    ...{ freeze, ledger, clock, log, volumes, reservations, pools, fills, goldens, thinPools },
+    ...{ freeze, ledger, clock, log, volumes, reservations, pools, fills, goldens, thinPools, thinPoolNews },
     domains: libvirt.domains,
     ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>(), hostPolicy },
     sharedGroups: new Set(config.sharedVolumeGroups),
@@ -104,6 +105,7 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
   const seen = { pools: gatePools, isLibvirtReachable: () => isLibvirtReachable };
   const gate = await openGate(config, { ...needs, ...seeing, ...seen, reconciler }, { reload, http });
   const stopReload = reload.start();
+  const stopChecks = checkGoldens(config, needs);
   wakeHelper(volumes, log);
   libvirt.connection.start();
   const timer = setInterval(() => {
@@ -114,7 +116,7 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
     stopReload();
     pools.stop();
     await http?.close();
-    await Promise.all([gate.close(), control.close(), reconciler.stop(), fills.stop()]);
+    await Promise.all([gate.close(), control.close(), reconciler.stop(), fills.stop(), stopChecks()]);
     await Promise.all([libvirt.connection.close(), trace?.close()]);
     recordDaemon(seeing.trail, 'stop');
     await recorded.close();

@@ -24,6 +24,7 @@ import type { Freeze, Ledger, Log, Pools } from '../provision/ports.ts';
 import { Reservations } from '../provision/reservations.ts';
 import { wishMissedAutostarts } from '../provision/start-wishes.ts';
 import { takingTurns } from '../provision/taking-turns.ts';
+import { ThinPoolNews } from '../provision/thin-pool-news.ts';
 import { watchedFill } from '../provision/watched-fill.ts';
 import { refusingWhileFrozen } from '../provision/while-frozen.ts';
 import { WriteRate } from '../provision/write-rate.ts';
@@ -102,14 +103,14 @@ export function fillNeedsOf<Parts extends FillParts>(config: Config, parts: Part
   const { writeRateMaxBytesPerS: rate } = config;
   const { keepFree, thin: thinLimits, thinPools } = config;
   const needs = {
-    ...{ ...parts, thinPools },
+    ...{ ...parts, thinPools, thinPoolNews: new ThinPoolNews(thinLimits, log) },
     clock: systemClock,
     readBack: config.verify.readBack,
     devices: metrics.volumes.measured(blockDevices),
     reservations: new Reservations({ volumes, log, keepFree, thinLimits }),
     writeRate: rate === 0 ? undefined : new WriteRate(systemClock, rate),
   };
-  return { ...needs, goldens: new GoldenVolumes({ ...needs, log }) };
+  return { ...needs, goldens: new GoldenVolumes({ ...needs, log, watch: metrics.goldens }) };
 }
 
 /** The recipe of a fill with all who look on. */

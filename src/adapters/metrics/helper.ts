@@ -6,6 +6,7 @@ import type { KeepFree } from '../../core/headroom.ts';
 import { headroomOf, KEEP_NOTHING_FREE } from '../../core/headroom.ts';
 import type { Volumes } from '../../provision/ports.ts';
 import { secondsSince } from './since.ts';
+import { ThinPoolMetrics } from './thin-pools.ts';
 
 const BUCKETS_SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
 
@@ -22,10 +23,12 @@ export class HelperMetrics {
   readonly #size;
   readonly #free;
   readonly #kept;
+  readonly #thinPools: ThinPoolMetrics;
   #keepFree: HelperSources['keepFree'] = new Map();
 
   constructor(registry: Registry) {
     const registers = [registry];
+    this.#thinPools = new ThinPoolMetrics(registry);
     this.#calls = new Histogram({
       name: 'lvp_helper_call_duration_seconds',
       help: 'Time for a call of the root helper, with the calls before it that it waited for.',
@@ -94,7 +97,9 @@ export class HelperMetrics {
     }
   }
 
-  #look({ groups }: Listing): void {
+  #look(listing: Listing): void {
+    const { groups } = listing;
+    this.#thinPools.look(listing);
     this.#size.reset();
     this.#free.reset();
     this.#kept.reset();
