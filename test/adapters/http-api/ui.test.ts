@@ -193,6 +193,10 @@ describe('the page', () => {
       '300 MiB in use 724 MiB left',
       'unauthorized, refused',
       'allowed, failed',
+      'domain web1 publish vg0/web1-root allowed, done',
+      'job 5dddbe6b fill vg0/ci-one allowed, done',
+      'uid:0 reprovision vg0/web1-root domain web1 allowed, failed',
+      'claimed by domain app1.eu-central.example.net',
     ]) {
       expect(words).toContain(wanted);
     }
