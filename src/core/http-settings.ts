@@ -1,7 +1,15 @@
 /** What the configuration says of the HTTP API: where it listens, who may call it, and how often. */
 
 /** What an identity may be allowed to do; each route needs one of them. */
-export const HTTP_RIGHTS = ['read', 'provision', 'cancel', 'retry', 'reprovision', 'audit', 'metrics'] as const;
+export const HTTP_RIGHTS = [
+  'read',
+  'provision',
+  'cancel',
+  'retry',
+  'reprovision',
+  'audit',
+  'metrics',
+] as const;
 export type HttpRight = (typeof HTTP_RIGHTS)[number];
 
 /** Somebody who may call: the holder of a client certificate or of a token. */
