@@ -32,50 +32,8 @@ export function auditedVerbs(
     ...{ who, what, correlationId: newCorrelationId() },
     ...(isUuid(nameOrUuid) ? { domain: nameOrUuid } : {}),
   });
-  const aboutJob = (what: string, id: string): About => ({
-    ...about(what),
-    ...(isUuid(id) ? { domain: ownerOfJob(id) } : {}),
-  });
-  // A job stands where a domain does: its seal names it.
-  const ofJob = ({ id, location }: Job): Partial<About> => ({ domain: ownerOfJob(id), volume: location });
-  const domainOf = ({ uuid }: { readonly uuid: string }): Partial<About> => ({ domain: uuid });
   return {
-    verbs: {
-      domains: () => verbs.domains(),
-      domain: (name) => verbs.domain(name),
-      disks: (name) => verbs.disks(name),
-      explain: (name) => verbs.explain(name),
-      handover: (name) => verbs.handover(name),
-      // Asked for when the host has just been frozen or thawed.
-      look: () =>
-        recorded(
-          trail,
-          about('look'),
-          () => verbs.look(),
-          ({ frozen }) => ({
-            what: frozen === undefined ? 'incident thaw' : 'incident freeze',
-          }),
-        ),
-      annotate: (name, request) => {
-        const work = () => verbs.annotate(name, request);
-        return request.dryRun === true ? work() : recorded(trail, about('annotate', name), work);
-      },
-      cancel: (name, target) =>
-        recorded(trail, about('cancel', name), () => verbs.cancel(name, target), domainOf),
-      retry: (name, target) =>
-        recorded(trail, about('retry', name), () => verbs.retry(name, target), domainOf),
-      reprovision: (name, request) => {
-        const work = () => verbs.reprovision(name, request);
-        if (request.dryRun === true) return work();
-        return recorded(trail, about('reprovision', name), work, ({ uuid, volume }) => ({
-          domain: uuid,
-          volume,
-        }));
-      },
-      provision: (xml) => recorded(trail, about('provision'), () => verbs.provision(xml), domainOf),
-      receive: (handover) =>
-        recorded(trail, about('receive', handover.uuid), () => verbs.receive(handover), domainOf),
-    },
+    verbs: auditedDomains(verbs, trail, about),
     images: {
       images: () => images.images(),
       stored: () => images.stored(),
@@ -91,13 +49,65 @@ export function auditedVerbs(
         return request.dryRun === true ? work() : recorded(trail, about('gc'), work);
       },
     },
-    jobs: {
-      start: (request, by) => recorded(trail, about('job create'), () => jobs.start(request, by), ofJob),
-      job: (id) => jobs.job(id),
-      jobs: (filter) => jobs.jobs(filter),
-      cancel: (id) => recorded(trail, aboutJob('job cancel', id), () => jobs.cancel(id), ofJob),
-      retry: (id) => recorded(trail, aboutJob('job retry', id), () => jobs.retry(id), ofJob),
+    jobs: auditedJobs(jobs, trail, about),
+  };
+}
+
+/** What an event is about: the verb, and the domain where it is named by its UUID. */
+type AboutOf = (what: string, nameOrUuid?: string) => About;
+
+function auditedDomains(verbs: ControlVerbs, trail: AuditTrail, about: AboutOf): ControlVerbs {
+  const domainOf = ({ uuid }: { readonly uuid: string }): Partial<About> => ({ domain: uuid });
+  return {
+    domains: () => verbs.domains(),
+    domain: (name) => verbs.domain(name),
+    disks: (name) => verbs.disks(name),
+    explain: (name) => verbs.explain(name),
+    handover: (name) => verbs.handover(name),
+    // Asked for when the host has just been frozen or thawed.
+    look: () =>
+      recorded(
+        trail,
+        about('look'),
+        () => verbs.look(),
+        ({ frozen }) => ({
+          what: frozen === undefined ? 'incident thaw' : 'incident freeze',
+        }),
+      ),
+    annotate: (name, request) => {
+      const work = () => verbs.annotate(name, request);
+      return request.dryRun === true ? work() : recorded(trail, about('annotate', name), work);
     },
+    cancel: (name, target) =>
+      recorded(trail, about('cancel', name), () => verbs.cancel(name, target), domainOf),
+    retry: (name, target) => recorded(trail, about('retry', name), () => verbs.retry(name, target), domainOf),
+    reprovision: (name, request) => {
+      const work = () => verbs.reprovision(name, request);
+      if (request.dryRun === true) return work();
+      return recorded(trail, about('reprovision', name), work, ({ uuid, volume }) => ({
+        domain: uuid,
+        volume,
+      }));
+    },
+    provision: (xml) => recorded(trail, about('provision'), () => verbs.provision(xml), domainOf),
+    receive: (handover) =>
+      recorded(trail, about('receive', handover.uuid), () => verbs.receive(handover), domainOf),
+  };
+}
+
+function auditedJobs(jobs: JobVerbs, trail: AuditTrail, about: AboutOf): JobVerbs {
+  const aboutJob = (what: string, id: string): About => ({
+    ...about(what),
+    ...(isUuid(id) ? { domain: ownerOfJob(id) } : {}),
+  });
+  // A job stands where a domain does: its seal names it.
+  const ofJob = ({ id, location }: Job): Partial<About> => ({ domain: ownerOfJob(id), volume: location });
+  return {
+    start: (request, by) => recorded(trail, about('job create'), () => jobs.start(request, by), ofJob),
+    job: (id) => jobs.job(id),
+    jobs: (filter) => jobs.jobs(filter),
+    cancel: (id) => recorded(trail, aboutJob('job cancel', id), () => jobs.cancel(id), ofJob),
+    retry: (id) => recorded(trail, aboutJob('job retry', id), () => jobs.retry(id), ofJob),
   };
 }
 

@@ -2,9 +2,10 @@
 import type { AuditEvent } from '../../../src/core/audit-event.ts';
 import type { AuditEvents } from '../../../src/core/audit-protocol.ts';
 import type { AuditVerbs, SpaceVerbs } from '../../../src/provision/ports.ts';
-import { DB } from '../../cli/fake-verbs.ts';
 
 const GIB = 2 ** 30;
+const DOMAIN = '9d3a4b1c-0000-4000-8000-000000000001';
+const JOB = '5dddbe6b-c6ad-4c91-9b67-acbd97c25f7c';
 
 export const FAKE_SPACE: SpaceVerbs = {
   space: () =>
@@ -17,13 +18,17 @@ export const FAKE_SPACE: SpaceVerbs = {
     ]),
 };
 
-const about = { volume: 'vg0/db1-root', domain: DB.uuid, correlationId: '00112233445566aa' };
+const about = { volume: 'vg0/web1-root', domain: DOMAIN, correlationId: '00112233445566aa' };
 
 export class FakeAudit implements AuditVerbs {
   events: AuditEvent[] = [
     {
-      ...{ ...about, at: '2026-11-30T08:00:00.000Z', who: `domain:${DB.uuid}`, what: 'publish' },
+      ...{ ...about, at: '2026-11-30T08:00:00.000Z', who: `domain:${DOMAIN}`, what: 'publish' },
       ...{ decision: 'allowed', outcome: 'done' },
+    },
+    {
+      ...{ at: '2026-11-30T08:00:00.500Z', who: `domain:job:${JOB}`, what: 'fill', volume: 'vg0/ci-one' },
+      ...{ domain: JOB, decision: 'allowed', outcome: 'done', correlationId: 'b' },
     },
     {
       ...{ at: '2026-11-30T08:00:01.000Z', who: 'unknown', what: 'GET /api/v1/jobs', correlationId: 'a' },

@@ -12,6 +12,8 @@ import { BUSY_HOST, BUSY_JOBS, FAILED, HOSTILE, HOSTILE_HOST, HOSTILE_JOBS } fro
 import type { Answer } from './server.ts';
 import { clock, containing, TestServer } from './server.ts';
 
+const MISTAKE = { code: 'ANNOTATION_INVALID', message: 'The annotation has two volumes for vda.' };
+
 const server = new TestServer();
 const admin = server.folder.make({ subject: '/O=Example/CN=admin', by: server.authority });
 beforeAll(async () => {
@@ -193,6 +195,10 @@ describe('the page', () => {
       '300 MiB in use 724 MiB left',
       'unauthorized, refused',
       'allowed, failed',
+      'domain web1 publish vg0/web1-root allowed, done',
+      'job 5dddbe6b fill vg0/ci-one allowed, done',
+      'uid:0 reprovision vg0/web1-root domain web1 allowed, failed',
+      'claimed by domain app1.eu-central.example.net',
     ]) {
       expect(words).toContain(wanted);
     }
@@ -301,6 +307,23 @@ describe('the page', () => {
     expect([rows(last), troubles(last)]).toEqual([20, 20]);
     expect((await look('/ui?page=999')).text).toContain('101 to 120 of 120');
     expect(rows((await look('/ui?show=ready')).text)).toBe(0);
+  });
+
+  it('has each id once, whatever is said twice', async () => {
+    const twice = {
+      ...FAILED,
+      problems: [MISTAKE, MISTAKE],
+      volumes: [...FAILED.volumes, ...FAILED.volumes],
+    };
+    server.events.events = server.events.events.flatMap((event) => [event, event]);
+    await server.open(
+      {},
+      domainsAre(() => Promise.resolve([twice])),
+    );
+    const ids = [...(await look()).text.matchAll(/ id="([^"]*)"/g)].map(([, id = '']) => id);
+    expect(ids.filter((id) => id.startsWith('trouble-'))).toHaveLength(4);
+    expect(ids.toSorted()).toEqual([...new Set(ids)].toSorted());
+    expect(ids.filter((id) => /\s/.test(id))).toEqual([]);
   });
 
   it('has links to older jobs and back', async () => {

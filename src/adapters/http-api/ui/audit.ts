@@ -1,9 +1,11 @@
 /** Who has done what of late. */
 import type { AuditEvent } from '../../../core/audit-event.ts';
 import type { AuditEvents } from '../../../core/audit-protocol.ts';
-import type { DomainStatus } from '../../../core/control-protocol.ts';
+import { isJob } from '../../../core/owner.ts';
 import type { Html, Part } from './html.ts';
 import { html } from './html.ts';
+import type { Names } from './names.ts';
+import { shownOwner } from './names.ts';
 import { section } from './section.ts';
 import type { Known } from './shared-reading.ts';
 import { table } from './table.ts';
@@ -11,11 +13,11 @@ import type { Tone } from './words.ts';
 import { marked, name, since } from './words.ts';
 
 interface Looked {
-  readonly domains: readonly DomainStatus[];
+  readonly names: Names;
   readonly nowMs: number;
 }
 
-export function auditSection(known: Known<AuditEvents> | undefined, { domains, nowMs }: Looked): Html {
+export function auditSection(known: Known<AuditEvents> | undefined, { names, nowMs }: Looked): Html {
   const about = { id: 'audit', title: 'Audit trail' };
   if (known === undefined) {
     return section(
@@ -24,7 +26,6 @@ export function auditSection(known: Known<AuditEvents> | undefined, { domains, n
       () => html`<p class="quiet">Only for identities with the verb <code>audit</code>.</p>`,
     );
   }
-  const names = new Map(domains.map((domain) => [domain.uuid, domain.name]));
   return section(about, known, ({ events, more }) => {
     if (events.length === 0) return html`<p class="quiet">Nothing has been written down yet.</p>`;
     // Two may be the same to the letter: they are told apart by how many there are after them.
@@ -36,7 +37,7 @@ export function auditSection(known: Known<AuditEvents> | undefined, { domains, n
       caption: 'Newest first',
       columns: [
         { label: 'When', cell: ({ at }) => since(at, nowMs) },
-        { label: 'Who', cell: ({ who }) => name(whoOf(who, names)) },
+        { label: 'Who', cell: ({ who }) => shownWho(who, names) },
         { label: 'What', cell: ({ what }) => name(what) },
         { label: 'On', cell: (event) => aboutOf(event, names) },
         {
@@ -63,18 +64,18 @@ function sameAfter(events: readonly AuditEvent[], index: number): number {
   return events.slice(index + 1).filter(({ at }) => at === moment).length;
 }
 
-function whoOf(who: string, names: ReadonlyMap<string, string>): string {
-  const [, uuid] = /^domain:(.+)$/.exec(who) ?? [];
-  const known = uuid === undefined ? undefined : names.get(uuid);
-  return known === undefined ? who : `domain ${known}`;
+function shownWho(who: string, names: Names): Html {
+  const [, owner] = /^domain:(.+)$/.exec(who) ?? [];
+  return owner === undefined && !isJob(who) ? name(who) : shownOwner(owner ?? who, names);
 }
 
-function aboutOf({ volume, domain, who }: AuditEvent, names: ReadonlyMap<string, string>): Part {
+/** The volume, and the domain where that says more. */
+function aboutOf({ volume, domain, who }: AuditEvent, names: Names): Part {
   const isOther = domain !== undefined && who !== `domain:${domain}`;
-  return [
-    volume === undefined ? undefined : html`<span class="path">${name(volume)}</span> `,
-    isOther ? name(names.get(domain) ?? domain) : undefined,
-  ];
+  const owner =
+    isOther && (volume === undefined || names.has(domain)) ? shownOwner(domain, names) : undefined;
+  if (volume === undefined) return owner;
+  return html`<span class="path">${name(volume)}</span> ${owner}`;
 }
 
 function toneOf(decision: AuditEvent['decision'], outcome: AuditEvent['outcome']): Tone {

@@ -2,6 +2,8 @@
 import type { Job, Jobs } from '../../../core/job-protocol.ts';
 import type { Html, Part } from './html.ts';
 import { html } from './html.ts';
+import type { Names } from './names.ts';
+import { shownOwner } from './names.ts';
 import { section, told } from './section.ts';
 import type { Known } from './shared-reading.ts';
 import { JOBS_SHOWN } from './status.ts';
@@ -10,7 +12,12 @@ import type { View } from './view.ts';
 import { linkTo } from './view.ts';
 import { badge, image, name, progress, since } from './words.ts';
 
-export function jobsSection(known: Known<Jobs>, view: View, nowMs: number): Html {
+interface Looked {
+  readonly names: Names;
+  readonly nowMs: number;
+}
+
+export function jobsSection(known: Known<Jobs>, view: View, { names, nowMs }: Looked): Html {
   return section({ id: 'jobs', title: 'Jobs' }, known, ({ jobs }) => {
     const shown = jobs.slice(0, JOBS_SHOWN);
     const oldest = jobs.length > JOBS_SHOWN ? shown.at(-1) : undefined;
@@ -19,19 +26,19 @@ export function jobsSection(known: Known<Jobs>, view: View, nowMs: number): Html
         ? html`<p class="quiet">
             ${view.after === undefined ? 'Nobody has asked for a volume without a domain.' : 'There are no older ones.'}
           </p>`
-        : jobsTable(shown, nowMs)
+        : jobsTable(shown, { names, nowMs })
     }
     ${ends(view, oldest)}`;
   });
 }
 
-function jobsTable(jobs: readonly Job[], nowMs: number): Html {
+function jobsTable(jobs: readonly Job[], { names, nowMs }: Looked): Html {
   return table({
     caption: 'Newest first',
     columns: [
       { label: 'Volume', cell: ({ location }) => html`<span class="path">${name(location)}</span>` },
       { label: 'State', isState: true, cell: ({ state }) => badge(state) },
-      { label: 'Details', cell: detailsOf },
+      { label: 'Details', cell: (job) => detailsOf(job, names) },
       {
         label: 'Image',
         cell: ({ request }) => html`<span class="path quiet">${image(request.image, request.format)}</span>`,
@@ -45,17 +52,17 @@ function jobsTable(jobs: readonly Job[], nowMs: number): Html {
   });
 }
 
-function detailsOf(job: Job): Part {
+function detailsOf(job: Job, names: Names): Part {
   if (job.problem !== undefined) return html`<div class="told">${told(job.problem)}</div>`;
   const { state, location, queuePosition, phase, claimedBy } = job;
   const words = [
     ...(queuePosition === undefined ? [] : [`${queuePosition} before it`]),
     ...(phase === undefined || phase === 'filling' ? [] : [phase]),
-    ...(claimedBy === undefined ? [] : [`claimed by domain ${claimedBy}`]),
   ];
   const bar = state === 'running' ? progress({ ...job, of: location }) : undefined;
-  if (bar === undefined && words.length === 0) return undefined;
-  return html`${bar} <span class="note" dir="auto">${words.join(', ')}</span>`;
+  const claim = claimedBy === undefined ? undefined : html`claimed by ${shownOwner(claimedBy, names)}`;
+  if (bar === undefined && claim === undefined && words.length === 0) return undefined;
+  return html`${bar} <span class="note" dir="auto">${words.join(', ')} ${claim}</span>`;
 }
 
 function ends(view: View, oldest: Job | undefined): Html | undefined {

@@ -4,6 +4,7 @@ import { auditSection } from './audit.ts';
 import type { Html } from './html.ts';
 import { html } from './html.ts';
 import { jobsSection } from './jobs.ts';
+import { namesOf } from './names.ts';
 import { cacheSection, spaceSection } from './space.ts';
 import type { Status } from './status.ts';
 import type { View } from './view.ts';
@@ -33,14 +34,15 @@ export function statusBody(status: Status, page: StatusPage): Html {
   const { view, nowMs } = page;
   const { domains, jobs, space, images, audit } = status;
   const volumes = volumesOf(domains.value ?? []);
+  const names = namesOf(domains.value ?? []);
   const isBusy = isUnderWay(status, volumes);
   return html`<a class="skip" href="#main">Skip to what stands here</a>
     ${header(status, page)}
     <main id="main" tabindex="-1" data-look-again-ms="${isBusy ? LOOK_WHILE_BUSY_MS : LOOK_MS}">
       ${frozenBanner(volumes)} ${troublesSection(volumes, view)}
-      ${volumesSection(domains, volumes, view, nowMs)} ${jobsSection(jobs, view, nowMs)}
+      ${volumesSection(domains, volumes, view, nowMs)} ${jobsSection(jobs, view, { names, nowMs })}
       <div class="beside">${spaceSection(space)} ${cacheSection(images, nowMs)}</div>
-      ${auditSection(audit, { domains: domains.value ?? [], nowMs })}
+      ${auditSection(audit, { names, nowMs })}
     </main>
     ${footer(page)}`;
 }

@@ -1,6 +1,7 @@
 /** A table that becomes cards where there is no room, and stays a table for whoever hears it. */
 import type { Html, Part } from './html.ts';
 import { html } from './html.ts';
+import { uniqueIds } from './ids.ts';
 
 export interface Column<Row> {
   readonly label: string;
@@ -14,7 +15,7 @@ export interface TableOptions<Row> {
   readonly caption: string;
   readonly columns: readonly Column<Row>[];
   readonly rows: readonly Row[];
-  /** Unique on the page. */
+  /** The same row again has the same, and no row of another table has. */
   readonly idOf: (row: Row) => string;
   /** What is told when it changes while somebody looks. */
   readonly newsOf?: (row: Row) => { readonly name: string; readonly state: string };
@@ -22,6 +23,7 @@ export interface TableOptions<Row> {
 
 /** Roles are said although these elements have them: they lose them where they are shown as cards. */
 export function table<Row>({ caption, columns, rows, idOf, newsOf }: TableOptions<Row>): Html {
+  const ids = uniqueIds(rows.map(idOf));
   return html`<table role="table">
     <caption>
       ${caption}
@@ -32,10 +34,10 @@ export function table<Row>({ caption, columns, rows, idOf, newsOf }: TableOption
       </tr>
     </thead>
     <tbody role="rowgroup">
-      ${rows.map((row) => {
+      ${rows.map((row, index) => {
         const news = newsOf?.(row);
-        return html`<tr role="row" id="${idOf(row)}" data-name="${news?.name}" data-state="${news?.state}">
-          ${columns.map((column, index) => cell(column, row, index === 0))}
+        return html`<tr role="row" id="${ids[index]}" data-name="${news?.name}" data-state="${news?.state}">
+          ${columns.map((column, place) => cell(column, row, place === 0))}
         </tr>`;
       })}
     </tbody>

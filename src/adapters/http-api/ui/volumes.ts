@@ -2,6 +2,7 @@
 import type { DomainStatus, VolumeStatus } from '../../../core/control-protocol.ts';
 import type { Html, Part } from './html.ts';
 import { html } from './html.ts';
+import { uniqueIds } from './ids.ts';
 import { section, told } from './section.ts';
 import type { Known } from './shared-reading.ts';
 import { table } from './table.ts';
@@ -81,6 +82,9 @@ export function frozenBanner({ frozen }: Volumes): Html | undefined {
 export function troublesSection({ troubles }: Volumes, view: View): Html | undefined {
   if (troubles.length === 0) return undefined;
   const { shown, page, pages } = slice(troubles, view.problems, PROBLEMS_PER_PAGE);
+  const ids = uniqueIds(
+    shown.map(({ domain, target, problem }) => idOf(`trouble-${problem.code}`, domain, target)),
+  );
   return html`<section id="attention" aria-labelledby="attention-title">
     <div class="heading">
       <h2 id="attention-title">Needs attention</h2>
@@ -88,11 +92,8 @@ export function troublesSection({ troubles }: Volumes, view: View): Html | undef
     </div>
     <ul class="troubles">
       ${shown.map(
-        ({ domain, target, isHeld, problem }) =>
-          html`<li
-            id="${idOf(`trouble-${problem.code}`, domain, target)}"
-            class="problem ${isHeld ? 'held' : ''}"
-          >
+        ({ domain, target, isHeld, problem }, index) =>
+          html`<li id="${ids[index]}" class="problem ${isHeld ? 'held' : ''}">
             <h3>
               ${name(domain.name)}${target === undefined ? undefined : html` <span class="disk">${target}</span>`}
             </h3>
@@ -197,7 +198,6 @@ function detailsOf({ domain, volume }: Row): Part {
   return html`${bar} ${words.map((word) => html`<span class="note" dir="auto">${word}</span> `)}`;
 }
 
-/** In an id there is no white space. */
 function idOf(kind: string, { uuid }: DomainStatus, target = ''): string {
-  return `${kind}-${uuid}-${target}`.replaceAll(/\s/g, '_');
+  return `${kind}-${uuid}-${target}`;
 }
