@@ -8,6 +8,8 @@ import { ENDED_JOBS, TOKENS } from './load-stage.ts';
 
 export interface LoadResult {
   readonly command: string;
+  /** What else the machine did: its load before the first measure. */
+  readonly loadBefore: number;
   readonly durations: Durations;
   readonly speed: Seen & { readonly cpuS: number };
   readonly jobs: ManyJobs;
@@ -25,7 +27,7 @@ export function loadText(result: LoadResult): string {
   const [cpu] = cpus();
   const machine = [
     `${cpus().length} × ${cpu?.model.trim() ?? 'unknown'}, ${mib(totalmem())}, Linux ${release()}`,
-    `Node ${process.version}, load ${loadavg()[0]?.toFixed(1) ?? ''} at the end`,
+    `Node ${process.version}, load ${result.loadBefore.toFixed(1)} before the first measure and ${loadavg()[0]?.toFixed(1) ?? ''} after the last`,
   ].join(', ');
   return `## The HTTP API under load
 
