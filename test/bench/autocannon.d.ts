@@ -1,5 +1,10 @@
 /** As much of autocannon as is used here; it brings no types. https://github.com/mcollina/autocannon#api */
 declare module 'autocannon' {
+  interface Request {
+    readonly path: string;
+    readonly headers: Record<string, string>;
+  }
+
   export interface Options {
     readonly url: string;
     readonly connections: number;
@@ -7,20 +12,19 @@ declare module 'autocannon' {
     readonly duration: number;
     /** Requests a second of all connections together. */
     readonly overallRate?: number;
-    readonly setupClient: (client: {
-      setRequests(
-        requests: readonly { readonly path: string; readonly headers: Record<string, string> }[],
-      ): void;
-    }) => void;
-    readonly excludeErrorStats?: boolean;
+    readonly setupClient: (client: { setRequests(requests: readonly Request[]): void }) => void;
+    readonly skipAggregateResult: true;
+  }
+
+  /** Of one run, to be aggregated. */
+  export interface Part {
+    readonly duration: number;
   }
 
   export interface Result {
     /** Milliseconds. */
     readonly latency: { readonly p50: number; readonly p99: number; readonly max: number };
     readonly requests: { readonly total: number };
-    /** Seconds. */
-    readonly duration: number;
     readonly errors: number;
     readonly timeouts: number;
     readonly '2xx': number;
@@ -28,9 +32,13 @@ declare module 'autocannon' {
     readonly '5xx': number;
   }
 
-  interface Instance extends Promise<Result> {
+  interface Instance extends Promise<Part> {
     stop(): void;
   }
 
-  export default function autocannon(options: Options): Instance;
+  function autocannon(options: Options): Instance;
+  namespace autocannon {
+    function aggregateResult(parts: readonly Part[], options: { readonly url: string }): Result;
+  }
+  export default autocannon;
 }

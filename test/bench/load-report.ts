@@ -4,10 +4,12 @@ import type { BenchImage } from './images.ts';
 import type { Seen } from './load-clients.ts';
 import type { BadTokens, Durations, FillsUnderLoad, ManyJobs, Soak } from './load-measure.ts';
 import { BAD_CLIENTS, CLIENTS, LIST_CLIENTS, LIST_RATE, RATE } from './load-measure.ts';
-import { ENDED_JOBS } from './load-stage.ts';
+import { ENDED_JOBS, TOKENS } from './load-stage.ts';
 
 export interface LoadResult {
   readonly command: string;
+  /** What else the machine did: its load before the first measure. */
+  readonly loadBefore: number;
   readonly durations: Durations;
   readonly speed: Seen & { readonly cpuS: number };
   readonly jobs: ManyJobs;
@@ -18,14 +20,14 @@ export interface LoadResult {
   readonly image: BenchImage | undefined;
 }
 
-const GOALS = { perSecond: 1_000, statusMs: 50, slower: 1.05, manyJobsMs: 20, grown: 1.05, besideBad: 1.25 };
+const GOALS = { perSecond: 1_000, statusMs: 50, slower: 1.05, manyJobsMs: 20, grown: 1.05 };
 
 export function loadText(result: LoadResult): string {
   const { command, durations, linked, unlinked, soaked, image, speed } = result;
   const [cpu] = cpus();
   const machine = [
     `${cpus().length} × ${cpu?.model.trim() ?? 'unknown'}, ${mib(totalmem())}, Linux ${release()}`,
-    `Node ${process.version}, load ${loadavg()[0]?.toFixed(1) ?? ''} at the end`,
+    `Node ${process.version}, load ${result.loadBefore.toFixed(1)} before the first measure and ${loadavg()[0]?.toFixed(1) ?? ''} after the last`,
   ].join(', ');
   return `## The HTTP API under load
 
@@ -36,8 +38,9 @@ The process that answers is put together as the daemon is: TLS, tokens, rate lim
 SQLite, planner, jobs and fills are the real ones, from a real MinIO to loop devices; LVM is a model behind the helper's
 protocol, and no libvirt is asked. It runs in a network namespace whose way to the store has 1 Gbit/s, where nothing else is said; the
 clients (autocannon) are with it, on its loopback. ${ENDED_JOBS} jobs that have ended are in the ledger. Status is asked for in the Go provisioner's
-words and in ours (\`/api/v1/status/ID\`, \`/api/v1/jobs/ID\`), of the jobs that run and of one that has ended long ago. Clients that are held to ${RATE}
-requests a second send them in bursts at the beginning of each second, all ${CLIENTS} at once. Latencies count from when a request should have been sent.
+words and in ours (\`/api/v1/status/ID\`, \`/api/v1/jobs/ID\`), of the jobs that run and of one that has ended long ago. ${CLIENTS} clients with
+${TOKENS} tokens are held to ${RATE} requests a second in all, in sixteen groups of which one after the other has its turn in each second. Latencies
+count from when a request should have been sent.
 
 | what                                                                           | goal | measured | |
 | --- | --- | --- | --- |
@@ -108,10 +111,16 @@ function rowsOf({ jobs, tokens, linked, unlinked, soaked, speed }: LoadResult): 
       jobs.status.p99 <= GOALS.manyJobsMs,
     ),
     row(
-      'good tokens beside bad ones at full speed, p99',
-      `≤ ${GOALS.besideBad} × without`,
-      `${beside.p99} ms, ${without.p99} ms without; ${beside.perSecond.toFixed(0)}/s`,
-      beside.p99 <= Math.max(GOALS.besideBad * without.p99, 1),
+      `status with ${BAD_CLIENTS} clients of bad tokens beside, without fills`,
+      `≥ ${GOALS.perSecond}/s`,
+      `${beside.perSecond.toFixed(0)}/s, ${without.perSecond.toFixed(0)}/s without`,
+      beside.perSecond >= GOALS.perSecond,
+    ),
+    row(
+      'the same, p99',
+      `≤ ${GOALS.statusMs} ms`,
+      `${beside.p99} ms, ${without.p99} ms without`,
+      beside.p99 <= GOALS.statusMs,
     ),
   ];
 }

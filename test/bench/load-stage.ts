@@ -18,7 +18,7 @@ import type { Cleanup } from './shell.ts';
 import { startStore } from './store.ts';
 
 /** Each has an eighth of the clients: so many unknown tokens are checked before failures are held back. */
-const TOKENS = 8;
+export const TOKENS = 8;
 export const ENDED_JOBS = 10_000;
 
 export interface StageOptions {

@@ -1,5 +1,5 @@
 /** npm run load: the HTTP API under load while volumes are filled; see --help. */
-import { constants } from 'node:os';
+import { constants, loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { badTokens, FULL, fillsUnderLoad, fullSpeed, manyJobs, SHORT, soak } from './load-measure.ts';
 import { loadText } from './load-report.ts';
@@ -35,6 +35,7 @@ const { values } = parseArgs({
 async function measureAll(cleanup: Cleanup): Promise<string> {
   const durations = values.short ? SHORT : FULL;
   const tell = (what: string) => process.stderr.write(`${what}\n`);
+  const [loadBefore = 0] = loadavg();
   tell('setting the stage');
   const stage = await Stage.set(
     { folder: values.folder, disk: values.disk, port: Number(values.port) },
@@ -57,6 +58,7 @@ async function measureAll(cleanup: Cleanup): Promise<string> {
   const command = `npm run load${values.short ? ' -- --short' : ''}`;
   return loadText({
     command,
+    loadBefore,
     durations,
     speed,
     jobs,
