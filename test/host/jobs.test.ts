@@ -164,18 +164,17 @@ describe('a job', () => {
        install -o libvirt-volume-provisioner -m 600 /etc/minio-test/certs/private.key ${etc}/tls/server.key
        install -m 644 /etc/minio-test/certs/public.crt ${etc}/tls/server.crt
        (echo 'http:'; echo '  listen: 0.0.0.0:8080'; echo "  tokens_file: ${etc}/tokens"
-        echo "  tls: {cert_file: ${etc}/tls/server.crt, key_file: ${etc}/tls/server.key, client_ca_file: /root/clients.crt}"
+        echo "  tls: {cert_file: ${etc}/tls/server.crt, key_file: ${etc}/tls/server.key, client_ca_file: ${etc}/tls/clients.crt}"
         echo '  identities:'
         echo '    - {token: ci, verbs: [read, provision, cancel], volume_prefixes: [ci-]}'
         echo '    - {certificate: admin, verbs: [read, audit]}'
        ) >>${etc}/config.yaml
-       chmod 711 /root
        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=clients -days 30 \
          -keyout /root/clients.key -out /root/clients.crt
        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=admin -days 30 \
          -CA /root/clients.crt -CAkey /root/clients.key -keyout /root/admin.key -out /root/admin.crt \
          -addext basicConstraints=critical,CA:FALSE
-       chmod 644 /root/clients.crt
+       install -m 644 /root/clients.crt ${etc}/tls/clients.crt
        printf 'X-API-Token: ' >/root/header; lvp token create ci >>/root/header
        lvp config check; systemctl restart libvirt-volume-provisioner`,
     );

@@ -373,11 +373,21 @@ describe('/openapi.json', () => {
         "post /api/v1/jobs/{id}/retry",
         "get /api/v1/jobs/{id}/events",
         "get /api/v1/domains",
+        "post /api/v1/domains",
         "get /api/v1/domains/{name}",
         "get /api/v1/domains/{name}/plan",
+        "post /api/v1/domains/{name}/cancel",
         "post /api/v1/domains/{name}/retry",
         "post /api/v1/domains/{name}/reprovision",
+        "get /api/v1/disks",
+        "post /api/v1/domains/{name}/annotate",
         "get /api/v1/images",
+        "get /api/v1/images/stored",
+        "post /api/v1/images/inspect",
+        "post /api/v1/images/gc",
+        "post /api/v1/images/verify",
+        "post /api/v1/images/prefetch",
+        "get /api/v1/audit",
       ]
     `);
     expect(paths).toMatchObject({
