@@ -134,6 +134,29 @@ describe('a job', () => {
     expect((await host().sh('lvp gc --dry-run', { reject: false })).exitCode).toBe(0);
   });
 
+  /** lvp over the network, by a token and by a client certificate, says what it says on the host. */
+  async function asksFromAfar(id: string): Promise<void> {
+    const lvp = (words: string) =>
+      host().sh(`lvp --server https://minio.test:8080 --server-ca /etc/minio-test/ca.pem ${words}`, {
+        reject: false,
+      });
+    const token = '--token-file /root/token';
+    const admin = '--client-cert /root/admin.crt --client-key /root/admin.key';
+    for (const words of [
+      'list --json',
+      'job list --json',
+      `job status ${id}`,
+      'status early --json',
+      'image ls --stored',
+    ])
+      expect((await lvp(`${token} ${words}`)).stdout).toBe((await host().sh(`lvp ${words}`)).stdout);
+    expect((await lvp(`${admin} status early`)).stdout).toContain('vda ready');
+    expect((await lvp(`${admin} audit --json`)).stdout).toContain('token:ci');
+    expect((await lvp(`${admin} job cancel ${id}`)).exitCode).toBe(5);
+    expect((await lvp('list')).exitCode).toBe(4);
+    expect((await lvp(`${token} doctor`)).exitCode).toBe(2);
+  }
+
   it('is asked for over the network, in the words of the Go provisioner', async () => {
     const etc = '/etc/libvirt-volume-provisioner';
     await host().sh(
@@ -141,9 +164,17 @@ describe('a job', () => {
        install -o libvirt-volume-provisioner -m 600 /etc/minio-test/certs/private.key ${etc}/tls/server.key
        install -m 644 /etc/minio-test/certs/public.crt ${etc}/tls/server.crt
        (echo 'http:'; echo '  listen: 0.0.0.0:8080'; echo "  tokens_file: ${etc}/tokens"
-        echo "  tls: {cert_file: ${etc}/tls/server.crt, key_file: ${etc}/tls/server.key}"
-        echo '  identities: [{token: ci, verbs: [read, provision, cancel], volume_prefixes: [ci-]}]'
+        echo "  tls: {cert_file: ${etc}/tls/server.crt, key_file: ${etc}/tls/server.key, client_ca_file: ${etc}/tls/clients.crt}"
+        echo '  identities:'
+        echo '    - {token: ci, verbs: [read, provision, cancel], volume_prefixes: [ci-]}'
+        echo '    - {certificate: admin, verbs: [read, audit]}'
        ) >>${etc}/config.yaml
+       openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=clients -days 30 \
+         -keyout /root/clients.key -out /root/clients.crt
+       openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=admin -days 30 \
+         -CA /root/clients.crt -CAkey /root/clients.key -keyout /root/admin.key -out /root/admin.crt \
+         -addext basicConstraints=critical,CA:FALSE
+       install -m 644 /root/clients.crt ${etc}/tls/clients.crt
        printf 'X-API-Token: ' >/root/header; lvp token create ci >>/root/header
        lvp config check; systemctl restart libvirt-volume-provisioner`,
     );
@@ -178,10 +209,17 @@ describe('a job', () => {
     );
     expect(shown).toMatch(/>vg0\/ci-one<[^]*<\/html>200 text\/html.*\n *<\/html>401 text\/html/);
     const { stdout: audit } = await host().sh('lvp audit --json');
+    // Both the job's fill and who asked for it, by one name.
+    const { stdout: ofJob } = await host().sh(`lvp audit --domain ${String(answer['job_id'])}`);
+    expect(ofJob).toMatch(/ provision .* by token:ci /);
+    expect(ofJob).toMatch(new RegExp(` fill vg0/ci-one by job:${String(answer['job_id'])} `));
+
     expect(audit).toMatch(/token:ci/);
     expect(audit).toMatch(/unauthorized/);
+    await host().sh(`umask 077; cut -d' ' -f2 /root/header >/root/token`);
+    await asksFromAfar(String(answer['job_id']));
     const { stdout: leaked } = await host().sh(
-      `cut -d' ' -f2 /root/header >/root/token; journalctl --all | grep -F -f /root/token || true
+      `journalctl --all | grep -F -f /root/token || true
        grep -rlsF -f /root/token /etc /run /var/lib/libvirt-volume-provisioner || true`,
     );
     expect(leaked).toBe('');

@@ -43,7 +43,7 @@ describe('POST /api/v1/provision', () => {
     expect(server.audited).toEqual([
       {
         ...{ who: 'token:all', what: 'provision', volume: 'vg0/web1-root', decision: 'allowed' },
-        ...{ outcome: 'begun', correlationId: 'c-1' },
+        ...{ outcome: 'begun', correlationId: 'c-1', domain: `job:${job.id}` },
       },
     ]);
   });

@@ -10,7 +10,7 @@ import { A_TEXT, AN_OBJECT, PROVISION, TestServer } from './server.ts';
 const server = new TestServer();
 const requests: unknown[] = [];
 beforeAll(async () => {
-  await server.writeTokens('all');
+  await server.writeTokens('all', 'reader', 'ci');
   await server.open(
     {},
     {
@@ -81,7 +81,7 @@ describe('jobs', () => {
     ['GET', '/api/v1/jobs?limit=0', undefined, 400, 'USAGE'],
     ['GET', '/api/v1/jobs?state=odd', undefined, 400, 'USAGE'],
     ['GET', '/api/v1/jobs?colour=red', undefined, 400, 'USAGE'],
-    ['GET', '/api/v1/jobs/x', undefined, 400, 'USAGE'],
+    ['GET', '/api/v1/jobs/x', undefined, 404, 'JOB_NOT_FOUND'],
     ['GET', `/api/v1/jobs/${NO_JOB}`, undefined, 404, 'JOB_NOT_FOUND'],
     ['GET', `/api/v1/jobs/${NO_JOB}/events`, undefined, 404, 'JOB_NOT_FOUND'],
     ['POST', '/api/v1/jobs', '{', 400, 'USAGE'],
@@ -243,6 +243,103 @@ describe('domains and images', () => {
   });
 });
 
+describe('what else lvp asks for', () => {
+  const IMAGE = { image: 'images/a.raw', format: 'raw' };
+  const post = (path: string, body: object, token?: string) =>
+    server.call('POST', path, { body, ...(token === undefined ? {} : { token: server.tokens.get(token) }) });
+  const xml = (volume: string) =>
+    `<domain><name>a</name><uuid>${NO_JOB}</uuid><metadata>` +
+    '<vp:provision xmlns:vp="urn:libvirt-volume-provisioner:domain:1">' +
+    '<vp:volume target="vda" image="images/a.raw" format="raw"/></vp:provision></metadata><devices>' +
+    `<disk type="${volume.startsWith('/') ? 'block' : 'volume'}" device="disk"><target dev="vda"/>` +
+    `<source ${volume.startsWith('/') ? `dev="${volume}"` : `pool="guests" volume="${volume}"`}/></disk></devices></domain>`;
+
+  beforeEach(() => {
+    server.domains.calls.length = 0;
+  });
+
+  it('is written down, and a dry run is not', async () => {
+    const annotate = { target: 'vda', image: 'images/a.raw', format: 'raw' };
+    expect((await post('/api/v1/domains/web1/annotate', { ...annotate, dryRun: true })).status).toBe(200);
+    const dry = { target: 'vda', dryRun: true };
+    expect((await post('/api/v1/domains/web1/reprovision', dry)).status).toBe(200);
+    expect(server.audited).toEqual([]);
+    expect((await post('/api/v1/domains/web1/annotate', annotate)).status).toBe(200);
+    expect((await post('/api/v1/domains/web1/cancel', {})).status).toBe(200);
+    expect((await post('/api/v1/domains', { xml: xml('ci-x') })).status).toBe(200);
+    expect((await post('/api/v1/images/gc', { all: true })).status).toBe(200);
+    expect((await post('/api/v1/images/prefetch', IMAGE)).status).toBe(200);
+    expect((await post('/api/v1/images/prefetch', { ...IMAGE, image: 'images/bad' })).status).toBe(200);
+    expect((await post('/api/v1/images/verify', IMAGE)).status).toBe(200);
+    expect(server.audited.map(({ what, volume, outcome }) => [what, volume, outcome])).toEqual([
+      ['annotate', 'guests/web1-root', 'done'],
+      ['cancel', 'guests/web1-root guests/web1-data', 'done'],
+      ['provision', 'guests/web1-root guests/web1-data', 'done'],
+      ['image gc', undefined, 'done'],
+      ['image prefetch', undefined, 'done'],
+      // Its status had been sent before.
+      ['image prefetch', undefined, 'failed'],
+    ]);
+    expect(server.audited.at(-1)).toMatchObject({ problem: { code: 'DIGEST_MISMATCH' } });
+  });
+
+  it('needs a right of its own', async () => {
+    const annotate = { target: 'vda', image: 'images/a.raw', format: 'raw' };
+    for (const [path, body] of [
+      ['/api/v1/domains/web1/annotate', annotate],
+      ['/api/v1/domains/web1/cancel', {}],
+      ['/api/v1/domains', { xml: xml('x') }],
+      ['/api/v1/images/gc', {}],
+      ['/api/v1/images/verify', IMAGE],
+      ['/api/v1/images/prefetch', IMAGE],
+    ] as const) {
+      expect([path, (await post(path, body, 'reader')).status]).toEqual([path, 403]);
+    }
+    const token = server.tokens.get('reader');
+    expect((await server.call('GET', '/api/v1/audit', { token })).status).toBe(403);
+    expect((await server.call('GET', '/api/v1/disks', { token })).status).toBe(200);
+    expect(server.domains.calls).toEqual([]);
+  });
+
+  it.each([
+    ['ci-one', 200],
+    ['/dev/vg0/ci-one', 200],
+    ['web1', 403],
+    ['/dev/vg0/web1', 403],
+    ['/dev/mapper/vg0-ci--one', 403],
+  ])('is for volumes with the right beginning: %s', async (volume, status) => {
+    expect((await post('/api/v1/domains', { xml: xml(volume) }, 'ci')).status).toBe(status);
+    expect(server.domains.calls).toHaveLength(status === 200 ? 1 : 0);
+  });
+
+  it('annotates no disk of which the volume has another beginning, annotated or not', async () => {
+    const annotate = { target: 'vda', image: 'images/a.raw', format: 'raw' };
+    for (const name of ['web1', 'plain1'])
+      expect((await post(`/api/v1/domains/${name}/annotate`, annotate, 'ci')).status).toBe(403);
+    expect(server.domains.calls).toEqual([]);
+  });
+
+  it('takes XML as long as a domain may have it, and no other request that long', async () => {
+    expect((await post('/api/v1/domains', { xml: 'x'.repeat(2 ** 21) })).status).toBe(413);
+    expect((await post('/api/v1/domains', { xml: `<!--${'x'.repeat(2 ** 17)}-->${xml('a')}` })).status).toBe(
+      200,
+    );
+    expect((await post('/api/v1/images/verify', { image: 'x'.repeat(2 ** 17) })).status).toBe(413);
+  });
+
+  it('ends the reading of an image when who may call changes', async () => {
+    const { images } = server;
+    images.calls.length = 0;
+    const ended = post('/api/v1/images/verify', { ...IMAGE, image: 'images/endless' });
+    await vi.waitFor(() => {
+      expect(images.calls).toHaveLength(1);
+    }, 30_000);
+    server.api.reload();
+    await ended;
+    expect(images.calls.at(-1)).toBe('aborted');
+  });
+});
+
 describe('/metrics', () => {
   it('needs authentication unless it is said otherwise', async () => {
     expect((await server.call('GET', '/metrics', { token: undefined })).status).toBe(401);
@@ -279,11 +376,21 @@ describe('/openapi.json', () => {
         "post /api/v1/jobs/{id}/retry",
         "get /api/v1/jobs/{id}/events",
         "get /api/v1/domains",
+        "post /api/v1/domains",
         "get /api/v1/domains/{name}",
         "get /api/v1/domains/{name}/plan",
+        "post /api/v1/domains/{name}/cancel",
         "post /api/v1/domains/{name}/retry",
         "post /api/v1/domains/{name}/reprovision",
+        "get /api/v1/disks",
+        "post /api/v1/domains/{name}/annotate",
         "get /api/v1/images",
+        "get /api/v1/images/stored",
+        "post /api/v1/images/inspect",
+        "post /api/v1/images/gc",
+        "post /api/v1/images/verify",
+        "post /api/v1/images/prefetch",
+        "get /api/v1/audit",
       ]
     `);
     expect(paths).toMatchObject({

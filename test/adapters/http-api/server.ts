@@ -74,7 +74,7 @@ export class TestServer {
         { token: 'reader', verbs: ['read'], volumePrefixes: [] },
         {
           token: 'ci',
-          verbs: ['read', 'provision', 'cancel', 'retry', 'reprovision'],
+          verbs: ['read', 'provision', 'cancel', 'retry', 'reprovision', 'annotate'],
           volumePrefixes: ['ci-'],
         },
         { certificate: 'CN=admin,O=Example', verbs: HTTP_RIGHTS, volumePrefixes: [] },
