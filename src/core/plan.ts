@@ -20,7 +20,7 @@ import { RETRY_MAX_MS } from './retry-pause.ts';
 import { sayOfAside, withAside } from './aside-of-disk.ts';
 import { asidesOf } from './retired.ts';
 import type { FillMark, LogicalVolume, ReceivingMark, Seal } from './volume.ts';
-import { fillIdOf, imageTag, privateName, readMark } from './volume.ts';
+import { fillIdOf, GOLDEN_PREFIX, imageTag, privateName, readMark } from './volume.ts';
 
 /** Why an existing volume may or may not be taken over. */
 export type Blankness = { readonly blank: true } | { readonly blank: false; readonly why: string };
@@ -90,6 +90,8 @@ export type DiskPlan = LocatedVolume &
     readonly aside?: string | undefined;
     /** Its pool is inactive: libvirt starts no guest on it, whatever the volume holds. */
     readonly stopped?: Problem | undefined;
+    /** `VG/LV` of the golden volume that the volume is a clone of, while that is still there. */
+    readonly cloneOf?: string | undefined;
     /** What this host's policy says of filling it; of no account for what is sealed. */
     readonly policy?: Verdict | undefined;
   };
@@ -111,8 +113,14 @@ export function plan(input: PlanInput): Plan {
     );
     const [aside] = asidesOf(input.volumes, disk.location);
     const stopped = stoppedPoolOf(input, disk.location);
+    const cloneOf = cloneOfVolume(input, disk);
     return {
-      ...{ ...disk, ...decision, because },
+      ...{
+        ...disk,
+        ...decision,
+        because: cloneOf === undefined ? because : `${because}; it is a clone of ${cloneOf}`,
+      },
+      ...(cloneOf !== undefined && { cloneOf }),
       ...(aside && { aside: volumeKey(aside.volume) }),
       ...(stopped && { stopped }),
       ...(policy && { policy }),
@@ -230,6 +238,13 @@ function decideDisk(input: PlanInput, disk: LocatedVolume, refusal: Problem | un
   return mark === undefined
     ? [{ action: 'fill', from: 'new' }, `there is no volume ${volumeKey(disk.location)} yet`]
     : [{ action: 'fill', from: 'adopt' }, `volume ${volumeKey(disk.location)} exists and is blank`];
+}
+
+function cloneOfVolume(input: PlanInput, disk: LocatedVolume): string | undefined {
+  const { vg, origin } = volumeOf(input, disk) ?? {};
+  return vg === undefined || origin?.startsWith(GOLDEN_PREFIX) !== true
+    ? undefined
+    : volumeKey({ vg, lv: origin });
 }
 
 /** Libvirt has no part in a thin volume. */

@@ -14,7 +14,7 @@ import type { FillRecord, Ledger } from './ports.ts';
 
 type StateOfVolume = Omit<
   VolumeStatus,
-  'target' | 'image' | 'format' | 'pool' | 'volume' | 'fillId' | 'updatedAt'
+  'target' | 'image' | 'format' | 'pool' | 'volume' | 'thinPool' | 'cloneOf' | 'fillId' | 'updatedAt'
 >;
 
 interface StatusNeeds {
@@ -97,6 +97,8 @@ function volumeStatus(needs: StatusNeeds, domainUuid: string, disk: DiskPlan): V
     ...identityOf(request),
     pool: placeOf(location),
     volume: location.lv,
+    ...(location.thinPool === undefined ? {} : { thinPool: location.thinPool }),
+    ...(disk.cloneOf === undefined ? {} : { cloneOf: disk.cloneOf }),
     ...stateOf(needs, disk, record),
     ...(disk.aside === undefined ? {} : { aside: disk.aside }),
     ...(record === undefined

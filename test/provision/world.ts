@@ -136,8 +136,12 @@ class FakeVolumes implements Volumes, VolumeDevices {
     return this.#ask({ verb: 'create', volume, sizeBytes, thinPool });
   }
 
-  clone(volume: PrivateVolume, golden: GoldenReference, sizeBytes: number): ReturnType<Volumes['clone']> {
-    return this.#ask({ verb: 'clone', volume, golden, sizeBytes });
+  clone(
+    volume: PrivateVolume,
+    { fillId, sha256, format }: GoldenReference,
+    sizeBytes: number,
+  ): ReturnType<Volumes['clone']> {
+    return this.#ask({ verb: 'clone', volume, golden: { fillId, sha256, format }, sizeBytes });
   }
 
   adopt(volume: PrivateVolume): ReturnType<Volumes['adopt']> {
@@ -400,20 +404,22 @@ class FakeLibvirt {
 
 const guests: LogicalPool = { name: 'guests', uuid: 'pool', vg: 'vg0', active: true };
 
-/** The XML of a domain with one annotated disk vda on guests/LV. */
+/** The XML of a domain with one annotated disk vda on guests/LV, or on /dev/vg0/LV. */
 export function domainXml(options: {
   readonly uuid: string;
   readonly name: string;
   readonly lv?: string;
   readonly attributes?: string;
   readonly provision?: string;
+  readonly source?: 'volume' | 'block';
 }): string {
-  const { uuid, name, lv = name, attributes = '', provision = '' } = options;
+  const { uuid, name, lv = name, attributes = '', provision = '', source = 'volume' } = options;
+  const from = source === 'volume' ? `pool='guests' volume='${lv}'` : `dev='/dev/vg0/${lv}'`;
   return `<domain type='kvm'><name>${name}</name><uuid>${uuid}</uuid><metadata>
     <vp:provision xmlns:vp='urn:libvirt-volume-provisioner:domain:1' ${provision}>
       <vp:volume target='vda' image='images/small.raw' format='raw' ${attributes}/>
     </vp:provision></metadata><devices>
-    <disk type='volume' device='disk'><driver name='qemu' type='raw'/><source pool='guests' volume='${lv}'/><target dev='vda' bus='virtio'/></disk>
+    <disk type='${source}' device='disk'><driver name='qemu' type='raw'/><source ${from}/><target dev='vda' bus='virtio'/></disk>
     </devices></domain>`;
 }
 

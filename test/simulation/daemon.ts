@@ -28,7 +28,7 @@ import type { StreamShape } from '../../src/provision/stream-shape.ts';
 import type { Census } from './census.ts';
 import type { Faults } from './faults.ts';
 import type { Group, Opener } from './group.ts';
-import { VG } from './group.ts';
+import { VG } from './domains.ts';
 import type { Helper } from './helper.ts';
 import type { Libvirt } from './libvirt.ts';
 import type { Life } from './life.ts';
@@ -67,8 +67,6 @@ export interface Host {
   readonly intervalMs: number;
   readonly limits: FillLimits;
   readonly keepFree: KeepFree;
-  /** The thin pool of the group, if it has one. */
-  readonly thinPools: ReadonlyMap<string, string>;
   /** Whether volumes are read back before they are sealed. */
   readonly readBack: boolean;
 }
@@ -94,14 +92,16 @@ export class Daemon {
     const { volumes, pools: unwatched } = takingTurns(host.helper.volumes(life), host.libvirt.pools(life));
     const devices = openDevices(host, life);
     const { census, log } = host;
-    const reservations = new Reservations({ volumes, log, keepFree: new Map([[VG, host.keepFree]]) });
+    const thinLimits = { overcommit: host.group.overcommit, warnPercent: 80, stopPercent: 95 };
+    const keepFree = new Map([[VG, host.keepFree]]);
+    const reservations = new Reservations({ volumes, log, keepFree, thinLimits });
     const pools = new PoolKeeper({ pools: unwatched, volumes, clock, log });
     const policy: ImagePolicy = {
       ...{ requireDigest: true, virtualSizeMaxBytes: 2 ** 40 },
       expansion: { ratioMax: 2000, timeMaxMs: 3_600_000 },
     };
     const hostPolicy = [{ name: 'everything', allow: true }];
-    const { thinPools } = host;
+    const { thinPools } = host.group;
     const goldenNeeds = {
       ...{ images: host.store.images(life), devices, pools, volumes, reservations, clock, policy },
       ...{ decompressors: NO_DECOMPRESSORS, workshops: openWorkshops(life), shape: SHAPE },
@@ -225,7 +225,8 @@ function openDevices({ group, faults }: Host, life: Life): VolumeDevices {
       life.atEnd(close);
       const write = async (bytes: Uint8Array, offsetBytes: number): Promise<void> => {
         await life.step('device write');
-        if (faults.strikes('writeFails')) throw deviceFailed(`EIO writing to ${lv}`);
+        const isFull = volume.thinPool !== undefined && group.thinFault === 'data';
+        if (isFull || faults.strikes('writeFails')) throw deviceFailed(`EIO writing to ${lv}`);
         group.write(volume, faults.strikes('diskCorrupts') ? spoilt(bytes) : bytes, offsetBytes);
         await life.step('device written');
       };

@@ -10,7 +10,8 @@ import type { Tools } from '../../src/helper/tools.ts';
 import type { Blankness, PrivateVolume, Volumes } from '../../src/provision/ports.ts';
 import type { Faults } from './faults.ts';
 import type { Group } from './group.ts';
-import { EXTENT_BYTES, VG } from './group.ts';
+import { VG } from './domains.ts';
+import { EXTENT_BYTES } from './group.ts';
 import type { Life } from './life.ts';
 import { Violation } from './violation.ts';
 
@@ -106,7 +107,7 @@ export class Helper {
       // Who has hung up before its turn does not want the thing done any more.
       daemon.isAlive
         ? answer(request, this.#tools(life), () =>
-            Promise.resolve({ own: [VG], verified: [], shared: [], thinPools: new Map() }),
+            Promise.resolve({ own: [VG], verified: [], shared: [], thinPools: this.#group.thinPools }),
           )
         : undefined,
     );
@@ -149,6 +150,7 @@ export class Helper {
           ),
         volumes: async (vgs) => {
           await life.step('lvs');
+          this.#group.measureThinPool();
           const opened = new Set(
             model.volumes.filter((volume) => this.#group.isOpen(volume)).map(({ uuid }) => uuid),
           );
@@ -160,11 +162,19 @@ export class Helper {
             sizeBytes > this.#group.freeBytes ? Promise.reject(full()) : lvm.create(vg, lv, sizeBytes, tags),
           ),
         createThin: (vg, pool, lv, sizeBytes, tags) =>
-          command('create', lv, lv, () => lvm.createThin(vg, pool, lv, sizeBytes, tags)),
+          command('create', lv, lv, () =>
+            this.#orPoolFull(lv, () => lvm.createThin(vg, pool, lv, sizeBytes, tags)),
+          ),
         snapshot: (vg, origin, lv, tags) =>
-          command('create', lv, lv, () => lvm.snapshot(vg, origin, lv, tags)),
-        extend: (vg, lv, sizeBytes) => command('extend', lv, lv, () => lvm.extend(vg, lv, sizeBytes)),
-        deactivate: (vg, lv) => command('deactivate', lv, lv, () => lvm.deactivate(vg, lv)),
+          command('create', lv, lv, () => this.#orPoolFull(lv, () => lvm.snapshot(vg, origin, lv, tags))),
+        extend: (vg, lv, sizeBytes) =>
+          command('extend', lv, lv, () => this.#orPoolFull(lv, () => lvm.extend(vg, lv, sizeBytes))),
+        deactivate: (vg, lv) =>
+          command('deactivate', lv, lv, () =>
+            this.#group.isOpen(model.get(lv))
+              ? Promise.reject(failed('deactivate', lv))
+              : lvm.deactivate(vg, lv),
+          ),
         makeReadOnly: (vg, lv) => command('makeReadOnly', lv, lv, () => lvm.makeReadOnly(vg, lv)),
         swapTags: (vg, lv, remove, add) =>
           command('swapTags', lv, lv, () => lvm.swapTags(vg, lv, remove, add)),
@@ -195,6 +205,11 @@ export class Helper {
         },
       },
     };
+  }
+
+  /** Without metadata a thin pool makes and grows nothing. */
+  #orPoolFull(lv: string, effect: () => Promise<void>): Promise<void> {
+    return this.#group.thinFault === 'metadata' ? Promise.reject(failed('a thin pool', lv)) : effect();
   }
 
   #judge(look: () => void): void {
