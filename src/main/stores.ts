@@ -20,6 +20,7 @@ import type { Freeze, Ledger, Log, Pools } from '../provision/ports.ts';
 import { Reservations } from '../provision/reservations.ts';
 import { wishMissedAutostarts } from '../provision/start-wishes.ts';
 import { takingTurns } from '../provision/taking-turns.ts';
+import { ThinPoolNews } from '../provision/thin-pool-news.ts';
 import { refusingWhileFrozen } from '../provision/while-frozen.ts';
 import { WriteRate } from '../provision/write-rate.ts';
 import type { Seeing } from './seeing.ts';
@@ -90,12 +91,12 @@ export function fillNeedsOf<Parts extends FillParts>(config: Config, parts: Part
   const { writeRateMaxBytesPerS: rate } = config;
   const { keepFree, thin: thinLimits, thinPools } = config;
   const needs = {
-    ...{ ...parts, thinPools },
+    ...{ ...parts, thinPools, thinPoolNews: new ThinPoolNews(thinLimits, log) },
     clock: systemClock,
     readBack: config.verify.readBack,
     devices: metrics.volumes.measured(blockDevices),
     reservations: new Reservations({ volumes, log, keepFree, thinLimits }),
     writeRate: rate === 0 ? undefined : new WriteRate(systemClock, rate),
   };
-  return { ...needs, goldens: new GoldenVolumes({ ...needs, log }) };
+  return { ...needs, goldens: new GoldenVolumes({ ...needs, log, watch: metrics.goldens }) };
 }
