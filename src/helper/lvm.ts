@@ -29,6 +29,7 @@ export interface Lvm {
   extend(vg: string, lv: string, sizeBytes: number): Promise<void>;
   swapTags(vg: string, lv: string, remove: readonly string[], add: readonly string[]): Promise<void>;
   rename(vg: string, from: string, to: string): Promise<void>;
+  /** Also one that is not to be activated by itself. */
   activate(vg: string, lv: string): Promise<void>;
   /** Fails if anybody has it open. */
   deactivate(vg: string, lv: string): Promise<void>;
@@ -150,7 +151,8 @@ export const lvm: Lvm = {
   },
 
   async activate(vg, lv) {
-    await mustRun(`${vg}/${lv}`, 'lvchange', ['--activate', 'y', `${vg}/${lv}`]);
+    const argv = ['--activate', 'y', '--ignoreactivationskip', `${vg}/${lv}`];
+    await mustRun(`${vg}/${lv}`, 'lvchange', argv);
   },
 
   async deactivate(vg, lv) {
