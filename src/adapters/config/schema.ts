@@ -26,6 +26,7 @@ import {
 } from './leaves.ts';
 import { Http } from './http-schema.ts';
 import { Policy, policyMistakes } from './policy-schema.ts';
+import { Prefetch, prefetchMistakes } from './prefetch-schema.ts';
 
 const endpoint = leaf(
   'a URL such as https://minio.example.com:9000, without user, path or query',
@@ -152,6 +153,7 @@ export const ConfigFile = z
         size_max: sizeOrOff('off, or a size such as 50GiB').default(0),
       })
       .prefault({}),
+    prefetch: Prefetch.prefault({}),
     limits: z
       .strictObject({
         virtual_size_max: size('a size such as 500GiB or 2TiB').default(2 * 2 ** 40),
@@ -170,10 +172,14 @@ export const ConfigFile = z
       })
       .prefault({}),
   })
-  .superRefine(({ pools, policy, integrity, volume_groups: groups }, context) => {
+  .superRefine(({ pools, policy, prefetch, integrity, minio, cache, volume_groups: groups }, context) => {
     const known = { groups, isSignatureUsable: integrity.minisign_keys.length > 0 };
-    for (const mistake of policyMistakes(policy ?? [], known))
-      context.addIssue({ code: 'custom', ...mistake });
+    const { buckets } = minio;
+    const mistakes = [
+      ...policyMistakes(policy ?? [], known),
+      ...prefetchMistakes(prefetch, { buckets, cacheBytes: cache.size_max, thinGroups: [] }),
+    ];
+    for (const mistake of mistakes) context.addIssue({ code: 'custom', ...mistake });
     for (const vg of Object.keys(pools)) {
       if (groups.includes(vg)) continue;
       context.addIssue({
