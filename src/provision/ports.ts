@@ -25,6 +25,7 @@ import type { Job, JobFilter, JobRequest, Jobs } from '../core/job-protocol.ts';
 import type { LastEnd, ShutoffReason } from '../core/last-end.ts';
 import type { Blankness } from '../core/plan.ts';
 import type { PlannedFill } from '../core/planned-fill.ts';
+import type { ListedObject } from '../core/prefetch-rule.ts';
 import type { CompressedExtent } from '../core/images/layout.ts';
 import type {
   Domain,
@@ -182,6 +183,31 @@ export interface Images {
   readInto(object: ImageObject, offsetBytes: number, target: Uint8Array, options: ReadOptions): Promise<void>;
   /** A small text object such as a sidecar digest; undefined if there is none. At most 64 KiB. */
   readText(image: ImageReference): Promise<string | undefined>;
+}
+
+/** What stands in a bucket; `isCutShort`: there is more than was asked for. */
+export interface BucketListing {
+  readonly objects: readonly ListedObject[];
+  readonly isCutShort: boolean;
+}
+
+/** Both only mean "look again": what is told may be lost, come twice, or be false. */
+export interface Listener {
+  /** The store has begun to tell; what was changed before was not told. */
+  readonly onOpen: () => void;
+  readonly onChange: () => void;
+}
+
+/** `not-offered`: the store does not know such requests, or does not allow them; asking again soon is of no use. */
+export type ListenEnd =
+  { readonly how: 'ended' } | { readonly how: 'failed' | 'not-offered'; readonly problem: Problem };
+
+/** Buckets of the store. */
+export interface Buckets {
+  /** The objects whose keys begin so, in the order of their keys, at most so many of them. Fails as Images do. */
+  list(bucket: string, prefix: string, countMax: number, signal: AbortSignal): Promise<BucketListing>;
+  /** Tells of changes to such objects until the connection or the signal ends. Does not reject, nor connect again. */
+  listen(bucket: string, prefix: string, listener: Listener, signal: AbortSignal): Promise<ListenEnd>;
 }
 
 /** Threads that work on the memory of one fill, beside the program's own. */

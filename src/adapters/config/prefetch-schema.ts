@@ -103,14 +103,20 @@ export interface PrefetchSettings {
   readonly rules: readonly PrefetchRule[];
 }
 
-export function toPrefetchSettings({ interval, rate_max: rateMaxBytesPerS, rules }: Prefetch): PrefetchSettings {
+export function toPrefetchSettings({
+  interval,
+  rate_max: rateMaxBytesPerS,
+  rules,
+}: Prefetch): PrefetchSettings {
   return {
     ...{ intervalMs: interval, rateMaxBytesPerS },
-    rules: rules.map(({ images, format, compression, to, pin, count_max: countMax, size_max: sizeMaxBytes }) => ({
-      ...{ images, format, pin, countMax, sizeMaxBytes },
-      compression: compression === 'none' ? undefined : compression,
-      toCache: to.includes('cache'),
-      toGroups: [...new Set(to)].filter((place) => place !== 'cache'),
-    })),
+    rules: rules.map(
+      ({ images, format, compression, to, pin, count_max: countMax, size_max: sizeMaxBytes }) => ({
+        ...{ images, format, pin, countMax, sizeMaxBytes },
+        compression: compression === 'none' ? undefined : compression,
+        toCache: to.includes('cache'),
+        toGroups: [...new Set(to)].filter((place) => place !== 'cache'),
+      }),
+    ),
   };
 }
