@@ -7,9 +7,10 @@ import type { ImageProof } from '../core/proof.ts';
 import type { VolumeRequest } from '../core/request.ts';
 import { imageName } from '../core/request.ts';
 import { LeasedImage } from './leased-image.ts';
-import type { CachedImage, ImageCache, ImageVerbs, Log, VolumeDevice, Workshops } from './ports.ts';
+import type { CachedImage, ImageCache, ImageVerbs, Log, Workshops } from './ports.ts';
 import type { ResolvedImage, ResolveNeeds } from './resolve-image.ts';
-import { streamImage } from './stream-image.ts';
+import type { OnProgress } from './read-image.ts';
+import { readImage } from './read-image.ts';
 
 /** Images read by hand at the same time: each takes the memory of a fill. */
 const READS_MAX = 2;
@@ -80,19 +81,11 @@ export class CachedImageVerbs implements ImageVerbs {
 
   /** Reads, hashes and decodes everything, as a fill would, and writes nothing. */
   async #read(image: ResolvedImage, signal: AbortSignal, onProgress: OnProgress): Promise<ReadImage> {
-    const { clock, workshops } = this.#needs;
-    const { images, object, layout, proof, outer, judgedSha256 } = image;
+    const { object, proof } = image;
     if (this.#reads >= READS_MAX) throw tooMany();
     this.#reads += 1;
     try {
-      const { sha256 } = await streamImage({
-        ...{ images, object, layout, proof, outer, clock, signal, workshops },
-        expectedSha256: judgedSha256,
-        device: nowhere(layout.virtualSizeBytes),
-        onProgress: ({ objectBytes, objectSizeBytes }) => {
-          onProgress(objectBytes, objectSizeBytes);
-        },
-      });
+      const sha256 = await readImage(this.#needs, image, signal, onProgress);
       return {
         ...{ image: imageName(object.image), sizeBytes: object.sizeBytes, sha256 },
         ...{ proven: proofsOf(proof).length > 0, from: 'store', cached: false },
@@ -118,8 +111,6 @@ export class CachedImageVerbs implements ImageVerbs {
   }
 }
 
-type OnProgress = (bytesDone: number, bytesTotal: number) => void;
-
 /** The request as an annotation would have it, with the same checks. */
 export function volumeRequestOf(request: ImageRequest): VolumeRequest {
   const { image, format, compression, sha256, sha512, version } = request;
@@ -127,20 +118,6 @@ export function volumeRequestOf(request: ImageRequest): VolumeRequest {
   const reading = readVolumeAttributes(attributes, 'lvp image');
   if (reading.value === undefined) throw new AnnotationError(reading.problems);
   return reading.value;
-}
-
-function nowhere(sizeBytes: number): VolumeDevice {
-  return {
-    sizeBytes,
-    write: () => Promise.resolve(),
-    zero: () => Promise.resolve(),
-    read: (target) => {
-      target.fill(0);
-      return Promise.resolve();
-    },
-    sync: () => Promise.resolve(),
-    close: () => Promise.resolve(),
-  };
 }
 
 function proofsOf(proof: ImageProof): ImageFacts['proofs'] {

@@ -48,7 +48,7 @@ export interface ResolveNeeds {
 }
 
 /** Another way to the bytes of an object than the store itself. */
-export type OpenObject = (object: ImageObject, sha256: string | undefined) => Promise<Images>;
+export type OpenObject = (object: ImageObject, proof: ImageProof) => Promise<Images>;
 
 /** Pins the object, finds the proof of its content and reads its metadata. Writes nothing anywhere. */
 export async function resolveImage(
@@ -61,7 +61,7 @@ export async function resolveImage(
   const object = await needs.images.stat(request.image, request.version);
   const proof = await findProof(needs.images, needs.policy, request);
   warnEarly(object, proof);
-  const images = (await open?.(object, proof.sha256)) ?? needs.images;
+  const images = (await open?.(object, proof)) ?? needs.images;
   const source = { images, clock: needs.clock, object, signal };
   const outer = outerLayer(needs, request);
   if (outer !== undefined) {
@@ -121,7 +121,8 @@ export function wantedSizeBytes(request: VolumeRequest, layout: ImageLayout): nu
   });
 }
 
-function checkBucket(policy: ImagePolicy, request: VolumeRequest): void {
+/** POLICY_REFUSED for an image in a bucket from which none is taken. */
+export function checkBucket(policy: Pick<ImagePolicy, 'buckets'>, request: VolumeRequest): void {
   if (policy.buckets === undefined || policy.buckets.includes(request.image.bucket)) return;
   throw new ProvisionError({
     code: 'POLICY_REFUSED',

@@ -7,7 +7,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { ChangeLines } from '../../src/adapters/change-lines.ts';
 import { MinioImages } from '../../src/adapters/minio-images.ts';
-import type { Buckets, Listener } from '../../src/provision/ports.ts';
+import type { Buckets } from '../../src/provision/ports.ts';
 import { FakeBuckets } from '../provision/fake-buckets.ts';
 import type { FakeS3 } from './fake-s3.ts';
 import { answerError, startFakeS3 } from './fake-s3.ts';
@@ -135,9 +135,7 @@ describe('what a store says of changes', () => {
 describe('a store that misbehaves', () => {
   let store: FakeS3;
   let images: MinioImages;
-  const listener = (): Listener & { readonly onChange: ReturnType<typeof vi.fn> } => ({
-    ...{ onOpen: vi.fn(), onChange: vi.fn() },
-  });
+  const listener = () => ({ onOpen: vi.fn<() => void>(), onChange: vi.fn<() => void>() });
 
   beforeEach(async () => {
     store = await startFakeS3();
