@@ -12,6 +12,7 @@ import { programVersion } from './adapters/program-version.ts';
 import { keepWatchdogFed, systemdNotify } from './adapters/systemd-notify.ts';
 import { CONFIG_PATH } from './core/config-path.ts';
 import { describeProblem, toProblem } from './core/errors.ts';
+import { openPrefetching } from './main/prefetching.ts';
 import type { Seeing } from './main/seeing.ts';
 import { openAudit, recordDaemon, recordRefusedConfig } from './main/seeing.ts';
 import { openControl, openGate, openHttp, openReload } from './main/sockets.ts';
@@ -92,9 +93,10 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
   };
   const reconciler = new Reconciler(needs);
   const poolEvents = poolEventsFor(reconciler);
+  const prefetching = openPrefetching(config, { ...fillNeeds, fills, freeze }, seeing);
   const callable = {
     verbs: new DomainVerbs({ ...needs, ...config.limits, reconciler, devices }),
-    images: new CachedImageVerbs({ ...fillNeeds, log }),
+    images: new CachedImageVerbs({ ...fillNeeds, log, prefetching: prefetching.status }),
     garbage: new GarbageCollector({ ...needs, reconciler, cache: stores.cache, damagedLedgers }),
     jobs: new VolumeJobs({ ...needs, reconciler }),
   };
@@ -109,15 +111,14 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
   const stopReload = reload.start();
   wakeHelper(volumes, log);
   libvirt.connection.start();
-  const timer = setInterval(() => {
-    if (isLibvirtReachable) lookAtEverything(reconciler, log);
-  }, config.reconcile.intervalMs);
+  prefetching.start();
+  const timer = lookEvery(config.reconcile.intervalMs, seen.isLibvirtReachable, reconciler, log);
   return async () => {
     clearInterval(timer);
     stopReload();
     pools.stop();
     await http?.close();
-    await Promise.all([gate.close(), control.close(), reconciler.stop(), fills.stop()]);
+    await Promise.all([gate.close(), control.close(), reconciler.stop(), fills.stop(), prefetching.stop()]);
     await libvirt.connection.close();
     recordDaemon(seeing.trail, 'stop');
     await recorded.close();
@@ -158,6 +159,17 @@ function onLibvirtEvent(event: LibvirtEvent, reconciler: Reconciler, poolEvents:
       log.warn({ problem: event.problem }, 'libvirt does not answer');
       return;
   }
+}
+
+function lookEvery(
+  intervalMs: number,
+  isLibvirtReachable: () => boolean,
+  reconciler: Reconciler,
+  log: Log,
+): NodeJS.Timeout {
+  return setInterval(() => {
+    if (isLibvirtReachable()) lookAtEverything(reconciler, log);
+  }, intervalMs);
 }
 
 function lookAtEverything(reconciler: Reconciler, log: Log): void {

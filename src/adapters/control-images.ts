@@ -1,7 +1,7 @@
 /** The routes of the control socket about images; core/image-protocol.ts names them. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ImageStep, ReadImage } from '../core/image-protocol.ts';
-import { GcRequest, ImageRequest } from '../core/image-protocol.ts';
+import { GcRequest, ImageRequest, PrefetchRequest, RmRequest } from '../core/image-protocol.ts';
 import { toProblem } from '../core/errors.ts';
 import type { ImageVerbs } from '../provision/ports.ts';
 import { readBody, usage } from './control-body.ts';
@@ -25,6 +25,8 @@ export async function routeImages(
       return verbs.images();
     case 'POST /v1/images/inspect':
       return verbs.inspect(await readBody(request, ImageRequest), untilGone(response));
+    case 'POST /v1/images/rm':
+      return verbs.rm((await readBody(request, RmRequest)).images);
     case 'POST /v1/images/gc':
       return verbs.gc((await readBody(request, GcRequest)).all ?? false);
     default:
@@ -38,7 +40,8 @@ export async function readImage(
   response: ServerResponse,
   verbs: ImageVerbs,
 ): Promise<void> {
-  const body = await readBody(request, ImageRequest);
+  const read = request.url === '/v1/images/verify' ? 'verify' : 'prefetch';
+  const body = await readBody(request, read === 'verify' ? ImageRequest : PrefetchRequest);
   const step = (value: ImageStep) => response.destroyed || response.write(`${JSON.stringify(value)}\n`);
   let toldMs = 0;
   const onProgress = (bytesDone: number, bytesTotal: number) => {
@@ -47,7 +50,6 @@ export async function readImage(
     toldMs = nowMs;
     step({ bytesDone, bytesTotal });
   };
-  const read = request.url === '/v1/images/verify' ? 'verify' : 'prefetch';
   response.writeHead(200, { 'content-type': 'application/x-ndjson' });
   try {
     const result: ReadImage = await verbs[read](body, untilGone(response), onProgress);

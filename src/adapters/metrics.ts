@@ -14,6 +14,7 @@ import { HttpMetrics } from './metrics/http.ts';
 import { ImageMetrics } from './metrics/images.ts';
 import type { ImageSources } from './metrics/images.ts';
 import { LibvirtMetrics } from './metrics/libvirt.ts';
+import { PrefetchMetrics } from './metrics/prefetch.ts';
 import { ProgramMetrics } from './metrics/program.ts';
 import { VolumeMetrics } from './metrics/volumes.ts';
 import type { VolumeSources } from './metrics/volumes.ts';
@@ -31,6 +32,7 @@ export class Metrics {
   readonly http = new HttpMetrics(this.#registry);
   readonly images = new ImageMetrics(this.#registry);
   readonly libvirt = new LibvirtMetrics(this.#registry);
+  readonly prefetch = new PrefetchMetrics(this.#registry);
   readonly volumes = new VolumeMetrics(this.#registry);
   readonly program: ProgramMetrics;
 

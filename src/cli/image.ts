@@ -3,13 +3,14 @@ import type { Command } from 'commander';
 import { ImageRequest } from '../core/image-protocol.ts';
 import { ProvisionError } from '../core/errors.ts';
 import { Option } from 'commander';
-import { CachedImages, GcResult, ImageFacts, ImageStep } from '../core/image-protocol.ts';
-import type { ReadImage } from '../core/image-protocol.ts';
+import { CachedImages, GcResult, ImageFacts, ImageStep, RmResult } from '../core/image-protocol.ts';
+import type { PrefetchRequest, ReadImage } from '../core/image-protocol.ts';
 import type { ImageOptions } from './checked-request.ts';
 import { checkedRequest, describedBy } from './checked-request.ts';
 import { EXIT } from './exit-codes.ts';
 import { approximateSize } from '../core/size.ts';
-import { table } from './format.ts';
+import { imagesText } from './image-list.ts';
+import { addImagePrefetch } from './image-prefetch.ts';
 import { addImageWrite } from './image-write.ts';
 import { Progress } from './progress.ts';
 import type { AddVerb, Context } from './verb.ts';
@@ -19,19 +20,22 @@ export const addImage: AddVerb = (program, finish) => {
   const image = program.command('image').description('images: what they are, and having them on this host');
   addLs(image, finish);
   addInspect(image, finish);
-  addRead(image, finish, 'verify', 'read all of an image from the store and compare its digest');
-  addRead(image, finish, 'prefetch', 'put an image into the cache of this host, before it is needed');
+  addVerify(image, finish);
+  addImagePrefetch(image, finish);
+  addRm(image, finish);
   addGc(image, finish);
   addImageWrite(image, finish);
 };
 
 const addLs: AddVerb = (image, finish) => {
-  const command = image.command('ls').description('show what is in the cache of this host');
+  const command = image
+    .command('ls')
+    .description('show the images on this host, why each is kept, and how far prefetching is');
   common(command, ['lvp image ls', "lvp image ls --json | jq '[.images[].sizeBytes] | add'"]).action(
     async (_options: object, self: Command) => {
       const { client, output } = contextOf(self, finish);
       const cached = await client.call(CachedImages, 'GET', '/v1/images');
-      output.result(cached, () => cachedText(cached));
+      output.result(cached, () => imagesText(cached));
       finish(EXIT.ok);
     },
   );
@@ -51,37 +55,46 @@ const addInspect: AddVerb = (image, finish) => {
   );
 };
 
-function addRead(
-  image: Command,
-  finish: Parameters<AddVerb>[1],
-  verb: 'verify' | 'prefetch',
-  description: string,
-): void {
-  const command = image.command(verb).description(description);
+const addVerify: AddVerb = (image, finish) => {
+  const command = image
+    .command('verify')
+    .description('read all of an image from the store and compare its digest');
   common(ofImage(command), [
-    `lvp image ${verb} images/debian-13.qcow2 --format qcow2`,
-    `lvp image ${verb} images/data.raw.zst --format raw --compression zstd --json`,
+    'lvp image verify images/debian-13.qcow2 --format qcow2',
+    'lvp image verify images/data.raw.zst --format raw --compression zstd --json',
   ]).action(async (name: string, options: ImageOptions, self: Command) => {
     const context = contextOf(self, finish);
-    const read = await readImage(context, verb, requestOf(name, options));
+    const read = await readImage(context, 'verify', requestOf(name, options));
     context.output.result(read, () => readText(read));
     finish(EXIT.ok);
   });
-}
+};
+
+const addRm: AddVerb = (image, finish) => {
+  const command = image
+    .command('rm')
+    .argument('<image...>', 'images as BUCKET/KEY, or as at least 8 digits of their SHA-256')
+    .description('remove images from this host; never one in use, and never one the configuration pins');
+  common(command, ['lvp image rm images/debian-12.qcow2', 'lvp image rm 0b1c2d3e --json']).action(
+    async (images: string[], _options: object, self: Command) => {
+      const { client, output } = contextOf(self, finish);
+      const result = await client.call(RmResult, 'POST', '/v1/images/rm', { images });
+      output.result(result, () => removedText(result.removed));
+      finish(EXIT.ok);
+    },
+  );
+};
 
 const addGc: AddVerb = (image, finish) => {
   const command = image
     .command('gc')
-    .option('--all', 'all that no fill uses just now, not only what is beyond cache.size_max')
+    .option('--all', 'all that is neither in use nor pinned, not only what is beyond cache.size_max')
     .description('remove images from the cache of this host');
   common(command, ['lvp image gc', 'lvp image gc --all']).action(
     async (options: { all?: boolean }, self: Command) => {
       const { client, output } = contextOf(self, finish);
       const result = await client.call(GcResult, 'POST', '/v1/images/gc', { all: options.all ?? false });
-      output.result(result, () => {
-        const freedBytes = result.evicted.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-        return `Removed ${result.evicted.length}, ${approximateSize(freedBytes)}.`;
-      });
+      output.result(result, () => removedText(result.evicted));
       finish(EXIT.ok);
     },
   );
@@ -110,10 +123,10 @@ export function requestOf(image: string, options: ImageOptions): ImageRequest {
   return checkedRequest(ImageRequest, { image, ...describedBy(options) }, 'image');
 }
 
-async function readImage(
+export async function readImage(
   { client, output }: Context,
   verb: 'verify' | 'prefetch',
-  request: ImageRequest,
+  request: PrefetchRequest,
 ): Promise<ReadImage> {
   const progress = new Progress(output);
   let result: ReadImage | undefined;
@@ -129,20 +142,9 @@ async function readImage(
   });
 }
 
-function cachedText({ images, sizeMaxBytes }: CachedImages): string {
-  const usedBytes = images.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-  const limit =
-    sizeMaxBytes === 0 ? 'The cache is off (cache.size_max)' : `At most ${approximateSize(sizeMaxBytes)}`;
-  const rows = images.map(({ image, sizeBytes, usedAt, inUse, sha256 }) => [
-    ...[
-      image,
-      approximateSize(sizeBytes),
-      inUse ? 'now' : usedAt.slice(0, 16).replace('T', ' '),
-      sha256.slice(0, 16),
-    ],
-  ]);
-  const list = rows.length === 0 ? [] : [table([['IMAGE', 'SIZE', 'LAST USE', 'SHA256'], ...rows], false)];
-  return [...list, `${limit}, in use ${approximateSize(usedBytes)}.`].join('\n');
+function removedText(removed: CachedImages['images']): string {
+  const freedBytes = removed.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  return `Removed ${removed.length}, ${approximateSize(freedBytes)}.`;
 }
 
 function factsText(facts: ImageFacts): string {
@@ -159,7 +161,7 @@ function factsText(facts: ImageFacts): string {
   ].join('\n');
 }
 
-function readText({ image, sizeBytes, sha256, proven, from, cached }: ReadImage): string {
+export function readText({ image, sizeBytes, sha256, proven, from, cached }: ReadImage): string {
   const verdict = proven ? 'is what it should be' : 'was read; nothing says what its digest must be';
   const where = cached ? `\n  in the cache now${from === 'cache' ? ', as it was before' : ''}` : '';
   return `${image} ${verdict}.\n  sha256 ${sha256}\n  ${sizeBytes} bytes${where}`;

@@ -6,12 +6,14 @@
  *   POST /v1/images/inspect    ImageRequest → ImageFacts
  *   POST /v1/images/verify     ImageRequest → ImageStep, one a line
  *   POST /v1/images/prefetch   ImageRequest → ImageStep, one a line
+ *   POST /v1/images/rm         RmRequest → RmResult
  *   POST /v1/images/gc         GcRequest → GcResult
  *
  * The steps end with a result or an error; a caller that goes away ends the work.
  */
 import { z } from 'zod';
 import { AnnotateRequest, ErrorBody } from './control-protocol.ts';
+import { PrefetchStatus } from './prefetch-protocol.ts';
 
 const text = z.string().max(4096);
 const count = z.number().nonnegative();
@@ -28,8 +30,14 @@ export const CachedImages = z.object({
       /** RFC 3339. */
       usedAt: text,
       inUse: z.boolean(),
+      /** The configuration wants it here. */
+      pinned: z.boolean(),
+      /** Why it is still here; `recent`: there is room, and nothing else was used later. */
+      kept: z.enum(['in-use', 'pinned', 'recent']),
     }),
   ),
+  /** How far the rules of the configuration are; absent: there are none. */
+  prefetch: PrefetchStatus.optional(),
 });
 export type CachedImages = z.infer<typeof CachedImages>;
 
@@ -42,6 +50,12 @@ export const ImageRequest = z.strictObject({
   version: AnnotateRequest.shape.version,
 });
 export type ImageRequest = z.infer<typeof ImageRequest>;
+
+export const PrefetchRequest = ImageRequest.extend({
+  /** `cache`, which it is without it, and volume groups with a thin pool. */
+  to: z.array(text).min(1).max(64).optional(),
+});
+export type PrefetchRequest = z.infer<typeof PrefetchRequest>;
 
 export const ImageFacts = z.object({
   image: text,
@@ -69,6 +83,8 @@ export const ReadImage = z.object({
   proven: z.boolean(),
   from: z.enum(['cache', 'store']),
   cached: z.boolean(),
+  /** Volume groups in whose thin pool it is a golden volume now; absent where none was asked for. */
+  golden: z.array(text).optional(),
 });
 export type ReadImage = z.infer<typeof ReadImage>;
 
@@ -80,6 +96,12 @@ export const ImageStep = z.union([
 export type ImageStep = z.infer<typeof ImageStep>;
 
 export const GcRequest = z.strictObject({ all: z.boolean().optional() });
+
+/** Each as `BUCKET/KEY`, or as at least 8 digits of its SHA-256. */
+export const RmRequest = z.strictObject({ images: z.array(text.min(1)).min(1).max(1000) });
+
+export const RmResult = z.object({ removed: CachedImages.shape.images });
+export type RmResult = z.infer<typeof RmResult>;
 
 export const GcResult = z.object({ evicted: CachedImages.shape.images });
 export type GcResult = z.infer<typeof GcResult>;

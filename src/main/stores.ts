@@ -11,10 +11,12 @@ import { findDamagedLedgers, openLedger } from '../adapters/ledger.ts';
 import { LvmHelper } from '../adapters/lvm-helper.ts';
 import type { Metrics } from '../adapters/metrics.ts';
 import { RotatingImages } from '../adapters/minio-rotation.ts';
+import { PrefetchFile } from '../adapters/prefetch-file.ts';
 import { WorkerThreads } from '../adapters/threads.ts';
 import { toProblem } from '../core/errors.ts';
 import { auditedPools, auditedVolumes } from '../provision/audited-effects.ts';
 import type { Freeze, Ledger, Log, Pools, Volumes } from '../provision/ports.ts';
+import { PrefetchedImages } from '../provision/prefetched-images.ts';
 import { Reservations } from '../provision/reservations.ts';
 import { wishMissedAutostarts } from '../provision/start-wishes.ts';
 import { takingTurns } from '../provision/taking-turns.ts';
@@ -41,17 +43,22 @@ export async function openStores(config: Config, log: Log, metrics: Metrics) {
     stateDir,
     limits,
     cache: { sizeMaxBytes: budgetBytes },
+    prefetch: { rules },
   } = config;
   const rotating = new RotatingImages(config.minio);
   const images = metrics.images.measuredStore(rotating);
+  // Before the cache looks for what may go.
+  const prefetched = new PrefetchedImages(new PrefetchFile(join(stateDir, 'prefetched.json')), rules, log);
+  await prefetched.open();
   const folder = new ImageFolder({
     ...{ folder: join(stateDir, 'cache'), store: images, log, budgetBytes },
     onEvicted: metrics.images.evicted,
+    isPinned: (sha256) => prefetched.isPinned(sha256),
   });
   await folder.open();
   const cache = metrics.images.measuredCache(folder);
   return {
-    ...{ rotating, images, cache, journals: new JournalFolder(join(stateDir, 'journals')) },
+    ...{ rotating, images, cache, prefetched, journals: new JournalFolder(join(stateDir, 'journals')) },
     decompressors: new SystemDecompressors(),
     workshops: new WorkerThreads(),
     hostPolicy: config.hostPolicy,

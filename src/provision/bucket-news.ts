@@ -42,10 +42,11 @@ export class BucketNews {
   /** Resolves when the signal aborts. */
   async follow(bucket: string, prefix: string, signal: AbortSignal): Promise<void> {
     let pauseMs = PAUSE_FIRST_MS;
-    while (!signal.aborted) {
+    const isOver = () => signal.aborted;
+    while (!isOver()) {
       const startedMs = this.#needs.clock.monotonicMs();
       const end = await this.#listen(bucket, prefix, signal);
-      if (signal.aborted) return;
+      if (isOver()) return;
       if (this.#needs.clock.monotonicMs() - startedMs >= GOOD_MS) pauseMs = PAUSE_FIRST_MS;
       await this.#pause(end.how === 'not-offered' ? NOT_OFFERED_PAUSE_MS : pauseMs, signal);
       pauseMs = Math.min(PAUSE_MAX_MS, 2 * pauseMs);

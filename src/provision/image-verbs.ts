@@ -2,11 +2,23 @@
 import { readVolumeAttributes } from '../core/annotation.ts';
 import { AnnotationError } from '../core/annotation-error.ts';
 import { ProvisionError } from '../core/errors.ts';
-import type { CachedImages, GcResult, ImageFacts, ImageRequest, ReadImage } from '../core/image-protocol.ts';
+import type {
+  CachedImages,
+  GcResult,
+  ImageFacts,
+  ImageRequest,
+  PrefetchRequest,
+  ReadImage,
+  RmResult,
+} from '../core/image-protocol.ts';
+import type { PrefetchStatus } from '../core/prefetch-protocol.ts';
 import type { ImageProof } from '../core/proof.ts';
 import type { VolumeRequest } from '../core/request.ts';
 import { imageName } from '../core/request.ts';
+import type { GoldenAhead } from './golden-ahead.ts';
+import { digestUnknown, requireGolden } from './golden-ahead.ts';
 import { LeasedImage } from './leased-image.ts';
+import { namedImages } from './named-images.ts';
 import type { CachedImage, ImageCache, ImageVerbs, Log, Workshops } from './ports.ts';
 import type { ResolvedImage, ResolveNeeds } from './resolve-image.ts';
 import type { OnProgress } from './read-image.ts';
@@ -19,6 +31,10 @@ export interface ImageNeeds extends ResolveNeeds {
   readonly cache: ImageCache;
   readonly workshops?: Workshops | undefined;
   readonly log: Log;
+  /** Undefined: there is no thin pool. */
+  readonly golden?: GoldenAhead | undefined;
+  /** Undefined where the configuration has no rules. */
+  readonly prefetching?: (() => PrefetchStatus) | undefined;
 }
 
 export class CachedImageVerbs implements ImageVerbs {
@@ -30,8 +46,11 @@ export class CachedImageVerbs implements ImageVerbs {
   }
 
   async images(): Promise<CachedImages> {
-    const { cache } = this.#needs;
-    return { sizeMaxBytes: cache.budgetBytes, images: (await cache.list()).map(shown) };
+    const { cache, prefetching } = this.#needs;
+    return {
+      ...{ sizeMaxBytes: cache.budgetBytes, images: (await cache.list()).map(shown) },
+      prefetch: prefetching?.(),
+    };
   }
 
   inspect(request: ImageRequest, signal: AbortSignal): Promise<ImageFacts> {
@@ -44,7 +63,35 @@ export class CachedImageVerbs implements ImageVerbs {
     return this.#with(request, needs, signal, (image) => this.#read(image, signal, onProgress));
   }
 
-  prefetch(request: ImageRequest, signal: AbortSignal, onProgress: OnProgress): Promise<ReadImage> {
+  async prefetch(request: PrefetchRequest, signal: AbortSignal, onProgress: OnProgress): Promise<ReadImage> {
+    const { to = ['cache'], ...image } = request;
+    const groups = to.filter((place) => place !== 'cache');
+    const read = await (groups.length === to.length
+      ? this.#lookUp(image, signal)
+      : this.#toCache(image, signal, onProgress));
+    for (const vg of groups) {
+      const wanted = { ...volumeRequestOf(image), sha256: read.sha256 };
+      await requireGolden(this.#needs.golden, vg).ensure(vg, wanted, { signal, onProgress });
+    }
+    return groups.length === 0 ? read : { ...read, golden: groups };
+  }
+
+  async rm(names: readonly string[]): Promise<RmResult> {
+    const { cache } = this.#needs;
+    const found = namedImages(await cache.list(), names);
+    const removed: CachedImage[] = [];
+    // Says why it may not be removed, before anything is.
+    for (const { sha256, inUse, pinned } of found) if (inUse || pinned) await cache.remove(sha256);
+    for (const { sha256 } of found) removed.push(await cache.remove(sha256));
+    return { removed: removed.map(shown) };
+  }
+
+  async gc(all: boolean): Promise<GcResult> {
+    const evicted = await this.#needs.cache.evict(all ? 'all' : 'over-budget');
+    return { evicted: evicted.map(shown) };
+  }
+
+  #toCache(request: ImageRequest, signal: AbortSignal, onProgress: OnProgress): Promise<ReadImage> {
     const { cache } = this.#needs;
     if (cache.budgetBytes === 0) throw cacheIsOff();
     return this.#with(request, this.#needs, signal, async (image, leased) => {
@@ -56,9 +103,15 @@ export class CachedImageVerbs implements ImageVerbs {
     });
   }
 
-  async gc(all: boolean): Promise<GcResult> {
-    const evicted = await this.#needs.cache.evict(all ? 'all' : 'over-budget');
-    return { evicted: evicted.map(shown) };
+  /** What is known of it without reading it. */
+  #lookUp(request: ImageRequest, signal: AbortSignal): Promise<ReadImage> {
+    return this.#with(request, this.#needs, signal, ({ object, sha256, proof }, leased) => {
+      if (sha256 === undefined) throw digestUnknown(request.image);
+      return Promise.resolve({
+        ...{ image: request.image, sizeBytes: object.sizeBytes, sha256, proven: proofsOf(proof).length > 0 },
+        ...{ from: leased.from, cached: leased.from === 'cache' },
+      });
+    });
   }
 
   async #facts({ object, layout, proof }: ResolvedImage): Promise<ImageFacts> {
@@ -124,8 +177,10 @@ function proofsOf(proof: ImageProof): ImageFacts['proofs'] {
   return (['sha256', 'sha512', 'signature'] as const).filter((kind) => proof[kind] !== undefined);
 }
 
-function shown({ sha256, sizeBytes, image, usedAtMs, inUse }: CachedImage): CachedImages['images'][number] {
-  return { sha256, sizeBytes, image, usedAt: new Date(usedAtMs).toISOString(), inUse };
+function shown(cached: CachedImage): CachedImages['images'][number] {
+  const { sha256, sizeBytes, image, usedAtMs, inUse, pinned } = cached;
+  const kept = inUse ? 'in-use' : pinned ? 'pinned' : 'recent';
+  return { sha256, sizeBytes, image, usedAt: new Date(usedAtMs).toISOString(), inUse, pinned, kept };
 }
 
 function cacheIsOff(): ProvisionError {

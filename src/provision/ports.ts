@@ -20,7 +20,15 @@ import type { GarbageReport, GarbageRequest } from '../core/garbage-protocol.ts'
 import type { Problem } from '../core/errors.ts';
 import type { Frozen } from '../core/frozen.ts';
 import type { Handover, ReceiveResult } from '../core/handover.ts';
-import type { CachedImages, GcResult, ImageFacts, ImageRequest, ReadImage } from '../core/image-protocol.ts';
+import type {
+  CachedImages,
+  GcResult,
+  ImageFacts,
+  ImageRequest,
+  PrefetchRequest,
+  ReadImage,
+  RmResult,
+} from '../core/image-protocol.ts';
 import type { Job, JobFilter, JobRequest, Jobs } from '../core/job-protocol.ts';
 import type { LastEnd, ShutoffReason } from '../core/last-end.ts';
 import type { Blankness } from '../core/plan.ts';
@@ -574,11 +582,16 @@ export interface ImageVerbs {
   ): Promise<ReadImage>;
   /** The same, and puts it into the cache; reads it from there if it is there already. */
   prefetch(
-    request: ImageRequest,
+    request: PrefetchRequest,
     signal: AbortSignal,
     onProgress: (bytesDone: number, bytesTotal: number) => void,
   ): Promise<ReadImage>;
-  /** Removes from the cache what is beyond its size, or all that is not in use. */
+  /**
+   * Removes these, each a `BUCKET/KEY` or the beginning of a SHA-256; nothing if any of them is not there, in use or
+   * pinned.
+   */
+  rm(images: readonly string[]): Promise<RmResult>;
+  /** Removes from the cache what is beyond its size, or all that is neither in use nor pinned. */
   gc(all: boolean): Promise<GcResult>;
 }
 

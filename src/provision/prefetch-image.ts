@@ -9,28 +9,18 @@ import type { ChosenImage } from '../core/prefetch-rule.ts';
 
 import type { VolumeRequest } from '../core/request.ts';
 import { findProof } from './find-proof.ts';
+import type { AheadRun, GoldenAhead } from './golden-ahead.ts';
+import { digestUnknown, requireGolden } from './golden-ahead.ts';
 import { volumeRequestOf } from './image-verbs.ts';
 import type { LeaseNeeds } from './leased-image.ts';
 import { LeasedImage } from './leased-image.ts';
 import type { LowPriority } from './low-priority.ts';
 import type { ImageCache, ImageObject, Log, PrefetchedImage } from './ports.ts';
 import type { PrefetchedImages } from './prefetched-images.ts';
-import type { OnProgress, ReadNeeds } from './read-image.ts';
+import type { ReadNeeds } from './read-image.ts';
 import { readImage } from './read-image.ts';
 import type { ImagePolicy } from './resolve-image.ts';
 import { checkBucket } from './resolve-image.ts';
-
-/** Golden volumes, as far as they are made ahead of time. */
-export interface GoldenAhead {
-  has(vg: string, sha256: string, format: VolumeRequest['format']): Promise<boolean>;
-  /** Makes one, unless it is there by then. */
-  ensure(vg: string, request: VolumeRequest & { readonly sha256: string }, run: AheadRun): Promise<void>;
-}
-
-export interface AheadRun {
-  readonly signal: AbortSignal;
-  readonly onProgress: OnProgress;
-}
 
 export interface PrefetchNeeds extends LeaseNeeds, ReadNeeds {
   readonly cache: ImageCache;
@@ -67,7 +57,7 @@ export async function prefetchImage(
     known !== undefined && isOf(known, object) && known.sha256 === (proof.sha256 ?? known.sha256);
   let { sha256 } = isSame ? known : proof;
   let isNew = false;
-  if (rule.toCache && !(await isHere(needs, chosen, sha256, isSame))) {
+  if (rule.toCache && !(await isHere(needs, chosen, { ...object, sha256 }, isSame))) {
     sha256 = await fetchImage({ ...needs, policy }, request, run, (fetched) =>
       record(prefetched, name, object, fetched),
     );
@@ -95,12 +85,12 @@ function isOf({ etag, version, sizeBytes }: PrefetchedImage, object: ImageObject
 async function isHere(
   { cache }: PrefetchNeeds,
   { rule }: ChosenImage,
-  sha256: string | undefined,
+  { sha256, sizeBytes }: ImageObject & { readonly sha256: string | undefined },
   isSame: boolean,
 ): Promise<boolean> {
   if (sha256 === undefined) return false;
   if (isSame && !rule.pin) return true;
-  return (await cache.list()).some((image) => image.sha256 === sha256);
+  return (await cache.list()).some((image) => image.sha256 === sha256 && image.sizeBytes === sizeBytes);
 }
 
 /** Pinned before the lease ends: at its end the cache makes room. */
@@ -136,10 +126,10 @@ async function makeGolden(
   let isMade = false;
   for (const vg of rule.toGroups) {
     if (sha256 === undefined) throw digestUnknown(name);
-    if (golden === undefined) throw noThinPool(vg);
-    if (await golden.has(vg, sha256, rule.format)) continue;
+    const place = requireGolden(golden, vg);
+    if (await place.has(vg, request)) continue;
     await priority.turn(run.signal);
-    await golden.ensure(vg, { ...request, sha256 }, run);
+    await place.ensure(vg, { ...request, sha256 }, run);
     isMade = true;
   }
   return isMade;
@@ -152,22 +142,6 @@ function record(
   sha256: string,
 ): Promise<void> {
   return prefetched.put({ image, sha256, etag, version, sizeBytes, atMs: Date.now() });
-}
-
-function digestUnknown(name: string): ProvisionError {
-  return new ProvisionError({
-    code: 'DIGEST_MISSING',
-    message: `Nothing says beforehand what the SHA-256 of ${name} is, by which a golden volume is known.`,
-    hint: `Upload the output of sha256sum as ${name}.sha256, or have it brought into the cache, too: to: [cache, …].`,
-  });
-}
-
-function noThinPool(vg: string): ProvisionError {
-  return new ProvisionError({
-    code: 'POOL_UNSUITABLE',
-    message: `The volume group ${vg} has no thin pool in which there could be golden volumes.`,
-    hint: 'Name it in thin_pools of the configuration, or prefetch to the cache.',
-  });
 }
 
 function noRoom(key: string): ProvisionError {

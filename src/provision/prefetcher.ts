@@ -21,9 +21,15 @@ const LOOK_PAUSE_MIN_MS = 2_000;
 /** An object that is refused is looked at again after the interval, then after twice as long, and so on up to this. */
 const REFUSED_PAUSE_MAX_MS = 86_400_000;
 
+/** Told of each image that was tried. Must not throw. */
+export interface PrefetchWatch {
+  readonly ended: (result: 'done' | 'failed') => void;
+}
+
 export interface PrefetcherNeeds extends PrefetchNeeds {
   readonly buckets: Buckets;
   readonly trail: AuditTrail;
+  readonly watch?: PrefetchWatch | undefined;
   readonly rules: readonly PrefetchRule[];
   readonly intervalMs: number;
 }
@@ -127,7 +133,7 @@ export class Prefetcher {
   }
 
   async #bring(chosen: ChosenImage, signal: AbortSignal): Promise<void> {
-    const { clock, log, trail } = this.#needs;
+    const { clock, log, trail, watch } = this.#needs;
     if (!this.#state.isDue(chosen, clock.nowMs(), await this.#isCached(chosen))) return;
     const about = { who: 'daemon', what: 'image prefetch', correlationId: newCorrelationId() };
     const onProgress = (bytesDone: number, bytesTotal: number) => {
@@ -137,10 +143,12 @@ export class Prefetcher {
       const { sha256, isNew } = await prefetchImage(this.#needs, chosen, { signal, onProgress });
       this.#state.brought(chosen);
       if (!isNew) return;
+      watch?.ended('done');
       log.info({ image: chosen.name, sha256 }, 'prefetched');
       trail.record({ ...about, decision: 'allowed', outcome: 'done' });
     } catch (error) {
       if (signal.aborted) return;
+      watch?.ended('failed');
       const problem = toProblem(error);
       const isNews = this.#state.failed(
         chosen,

@@ -37,7 +37,15 @@ const NONE: Known = {
 };
 
 function imageNamed(image: string) {
-  return { image, sha256: 'ab'.repeat(32), sizeBytes: 2 ** 20, usedAt: '2026-11-22T08:00:00Z', inUse: false };
+  return {
+    image,
+    sha256: 'ab'.repeat(32),
+    sizeBytes: 2 ** 20,
+    usedAt: '2026-11-22T08:00:00Z',
+    inUse: false,
+    pinned: false,
+    kept: 'recent' as const,
+  };
 }
 
 const KNOWN: Known = {

@@ -17,6 +17,7 @@ import type {
   ImageFacts,
   ImageRequest,
   ReadImage,
+  RmResult,
 } from '../../src/core/image-protocol.ts';
 import type { Finding, GarbageReport, GarbageRequest } from '../../src/core/garbage-protocol.ts';
 import type { Job, JobFilter, JobRequest, Jobs } from '../../src/core/job-protocol.ts';
@@ -224,6 +225,8 @@ const CACHED: CachedImages['images'][number] = {
   image: 'images/debian-13.qcow2',
   usedAt: '2026-11-22T08:00:00.000Z',
   inUse: false,
+  pinned: false,
+  kept: 'recent',
 };
 
 /** One image in a cache of 1 GiB; images/bad has another digest than it should. */
@@ -268,6 +271,13 @@ export class FakeImageVerbs implements ImageVerbs {
 
   async prefetch(...call: Parameters<FakeImageVerbs['verify']>): Promise<ReadImage> {
     return { ...(await this.verify(...call)), cached: true };
+  }
+
+  rm(images: readonly string[]): Promise<RmResult> {
+    this.calls.push(['rm', images]);
+    if (images.includes(CACHED.image)) return Promise.resolve({ removed: [CACHED] });
+    const message = `There is no image ${images.join()} on this host.`;
+    return Promise.reject(new ProvisionError({ code: 'IMAGE_NOT_FOUND', message }));
   }
 
   gc(all: boolean): Promise<GcResult> {
