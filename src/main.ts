@@ -78,7 +78,7 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
   const stores = await openStores(config, log, metrics);
   await stores.journals.keepOnly(new Set(ledger.fills().map(({ fillId }) => fillId)));
   const fillNeeds = fillNeedsOf(config, { ...stores, pools, volumes }, seeing);
-  const { hostPolicy, devices, reservations } = fillNeeds;
+  const { hostPolicy, devices, reservations, goldens, thinPools } = fillNeeds;
   const recipe = watchedFill(
     (record, task, fill) => fillVolume(fillNeeds, record, task, fill),
     [metrics.fills, auditedFills(seeing.trail)],
@@ -86,7 +86,7 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
   const fills = new Fills({ freeze, ledger, clock, log }, recipe, config.fills);
   metrics.ask({ ...{ ledger, fills, reservations, cache: stores.cache }, volumeGroups: config.volumeGroups });
   const needs = {
-    ...{ freeze, ledger, clock, log, volumes, reservations, pools, fills },
+    ...{ freeze, ledger, clock, log, volumes, reservations, pools, fills, goldens, thinPools },
     domains: libvirt.domains,
     ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>(), hostPolicy },
     sharedGroups: new Set(config.sharedVolumeGroups),

@@ -8,6 +8,7 @@ import { CONFIG_PATH } from '../core/config-path.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { KeepFree } from '../core/headroom.ts';
 import type { HostPolicy } from '../core/host-policy.ts';
+import type { ThinLimits } from '../core/thin-limits.ts';
 import type { HttpSettings } from '../core/http-settings.ts';
 import type { Subnet } from '../core/subnet.ts';
 import type { MinisignKey } from '../core/minisign.ts';
@@ -43,6 +44,9 @@ export interface Config {
   readonly volumeGroups: readonly string[];
   /** Those that other hosts see too; in those of them that are not in volumeGroups, seals are only verified. */
   readonly sharedVolumeGroups: readonly string[];
+  /** The thin pool of a group, by the group's name. */
+  readonly thinPools: ReadonlyMap<string, string>;
+  readonly thin: ThinLimits;
   /** Undefined: whatever the other settings allow is filled for every domain. */
   readonly hostPolicy: HostPolicy | undefined;
   readonly integrity: {
@@ -270,6 +274,12 @@ function toConfig(file: ConfigFile, accessKey: Secret, secretKey: Secret, ca: st
     },
     volumeGroups: file.volume_groups,
     sharedVolumeGroups: file.shared_volume_groups,
+    thinPools: new Map(Object.entries(file.thin_pools)),
+    thin: {
+      overcommit: file.thin.overcommit,
+      warnPercent: file.thin.warn_percent,
+      stopPercent: file.thin.stop_percent,
+    },
     hostPolicy: file.policy?.map(({ volume_groups: volumeGroups, size_max: sizeMaxBytes, ...rule }) => ({
       ...rule,
       ...{ volumeGroups, sizeMaxBytes },

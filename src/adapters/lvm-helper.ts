@@ -5,7 +5,7 @@ import { ProvisionError } from '../core/errors.ts';
 import type { HelperRequest, HelperResult, HelperVerb } from '../core/helper-protocol.ts';
 import { HELPER_RESULTS, HelperResponse, RESPONSE_BYTES_MAX } from '../core/helper-protocol.ts';
 import type { Blankness, PrivateVolume, Volumes } from '../provision/ports.ts';
-import type { ReceivingMark, Seal } from '../core/volume.ts';
+import type { GoldenReference, GoldenSeal, NewGoldenSeal, ReceivingMark, Seal } from '../core/volume.ts';
 
 export const HELPER_SOCKET = '/run/libvirt-volume-provisioner-helper.socket';
 
@@ -39,15 +39,27 @@ export class LvmHelper implements Volumes {
     return this.#ask('examine', { verb: 'examine', vg, lv });
   }
 
-  create(volume: PrivateVolume, sizeBytes: number): Promise<HelperResult<'create'>> {
-    return this.#ask('create', { verb: 'create', volume: plain(volume), sizeBytes });
+  create(volume: PrivateVolume, sizeBytes: number, thinPool?: string): Promise<HelperResult<'create'>> {
+    return this.#ask('create', {
+      ...{ verb: 'create', volume: plain(volume), sizeBytes },
+      ...(thinPool === undefined ? {} : { thinPool }),
+    });
+  }
+
+  clone(
+    volume: PrivateVolume,
+    { fillId, sha256, format }: GoldenReference,
+    sizeBytes: number,
+  ): Promise<HelperResult<'clone'>> {
+    const golden = { fillId, sha256, format };
+    return this.#ask('clone', { verb: 'clone', volume: plain(volume), golden, sizeBytes });
   }
 
   adopt(volume: PrivateVolume): Promise<HelperResult<'adopt'>> {
     return this.#ask('adopt', { verb: 'adopt', volume: plain(volume) });
   }
 
-  async publish(volume: PrivateVolume, seal: Seal | ReceivingMark): Promise<void> {
+  async publish(volume: PrivateVolume, seal: Seal | ReceivingMark | NewGoldenSeal): Promise<void> {
     await this.#ask('publish', { verb: 'publish', volume: plain(volume), seal });
   }
 
@@ -73,6 +85,10 @@ export class LvmHelper implements Volumes {
 
   async discard(volume: Pick<PrivateVolume, 'vg' | 'fillId'>): Promise<void> {
     await this.#ask('discard', { verb: 'discard', vg: volume.vg, fillId: volume.fillId });
+  }
+
+  async drop(vg: string, seal: Seal | GoldenSeal): Promise<void> {
+    await this.#ask('drop', { verb: 'drop', vg, seal });
   }
 
   async #ask<Verb extends HelperVerb>(

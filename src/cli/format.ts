@@ -74,12 +74,18 @@ function volumeLines(volume: VolumeStatus, colour: boolean): string[] {
     `${volume.pool}/${volume.volume} from ${volume.image} (${volume.format})`,
     ...(volume.sha256 === undefined ? [] : [`sha256 ${volume.sha256}`]),
     ...(volume.drift === undefined ? [] : [`differs from the annotation: ${volume.drift}`]),
+    ...thinLine(volume),
     ...(volume.aside === undefined ? [] : [`kept aside: ${volume.aside}, what it held before`]),
     ...(volume.problem === undefined
       ? []
       : [`problem: ${describeProblem(problemOf({ error: volume.problem }))}`]),
   ];
   return [`  ${progressLine(volume, colour)}`, ...details.map((line) => `      ${line}`)];
+}
+
+function thinLine({ pool, thinPool, cloneOf }: VolumeStatus): string[] {
+  if (thinPool === undefined) return [];
+  return [`thin, in ${pool}/${thinPool}${cloneOf === undefined ? '' : `, a clone of ${cloneOf}`}`];
 }
 
 /** `vda filling [#####-------] 45 %, 1.2 of 2.7 GiB, 812 MiB/s, 2 s left` */

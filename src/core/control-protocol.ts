@@ -34,8 +34,13 @@ export const VolumeStatus = z.object({
   /** `BUCKET/KEY`. */
   image: text,
   format: z.enum(['raw', 'qcow2']),
+  /** Libvirt's pool, or, of a thin volume, which libvirt does not know, the volume group. */
   pool: text,
   volume: text,
+  /** The LVM thin pool of a volume that is thin or is to be. */
+  thinPool: text.optional(),
+  /** `VG/LV` of the golden volume that it is a clone of, while that is still there. */
+  cloneOf: text.optional(),
   /** FillState, or `planned` (not begun), `refused` (see problem), `held` (its pool or libvirt is away). */
   state: z.enum([
     'waiting',

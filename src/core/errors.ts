@@ -44,6 +44,8 @@ export type ErrorCode =
   | 'VOLUME_GENERATION'
   | 'VOLUME_MISSING'
   | 'VOLUME_STATE'
+  | 'GOLDEN_IN_USE'
+  | 'GOLDEN_DAMAGED'
   // The host
   | 'FROZEN'
   // The request's life
@@ -73,6 +75,7 @@ const PASSING: ReadonlySet<ErrorCode> = new Set([
   'POOL_UNSUITABLE',
   'POOL_INACTIVE',
   'FROZEN',
+  'GOLDEN_IN_USE',
 ]);
 
 /** A failure as it is stored in the ledger and sent over sockets. */

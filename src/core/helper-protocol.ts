@@ -5,8 +5,9 @@
 import { z } from 'zod';
 import type { ErrorCode } from './errors.ts';
 import { isLvName, isVgName, RESERVED_PREFIX, targetNameMistake } from './lvm-names.ts';
+import { GOLDEN_OWNER, isGolden } from './owner.ts';
 import { UUID_PATTERN } from './uuid.ts';
-import { FILL_ID_PATTERN, FORMAT_TAG_PATTERN } from './volume.ts';
+import { FILL_ID_PATTERN, FORMAT_TAG_PATTERN, goldenName } from './volume.ts';
 
 /** Longest request line; the largest real one is below 2 KiB. */
 export const REQUEST_BYTES_MAX = 64 * 1024;
@@ -25,21 +26,33 @@ const DomainUuid = z.string().regex(UUID_PATTERN);
 const Owner = z.string().regex(/^(job:)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
 
 /** The final name must be good for a published volume now, not only when the fill is finished. */
-const PrivateVolume = z
+const OwnedVolume = z
   .strictObject({ vg: Vg, fillId: FillId, target: Lv, domainUuid: Owner })
   .refine(
     ({ vg, target }) => targetNameMistake(vg, target) === undefined,
     'cannot be published under that name',
   );
 
+/** Its final name follows from the fill, and is one that nobody else's volume can have. */
+const FutureGolden = z
+  .strictObject({ vg: Vg, fillId: FillId, target: Lv, domainUuid: z.literal(GOLDEN_OWNER) })
+  .refine(({ fillId, target }) => target === goldenName(fillId), 'is not the name of a golden volume');
+
+const PrivateVolume = z.union([OwnedVolume, FutureGolden]);
+
+const SizeBytes = z.int().min(1).max(SIZE_BYTES_MAX);
+const Sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+/** As tagValue() in volume.ts makes it: its characters only, and no longer than a tag may be. */
+const tagValue = (lengthMax: number) =>
+  z.string().regex(new RegExp(`^(:sha256:[0-9a-f]{64}|[A-Za-z0-9._/+=#-]{1,${lengthMax}})$`));
+
 /** What a seal says, whether the volume is finished or only set aside for a domain that arrives. */
 const SealFields = z.strictObject({
   fillId: FillId,
   target: Lv,
   domainUuid: Owner,
-  /** As imageTag() makes it: its characters only, and no longer than a tag may be. */
-  image: z.string().regex(/^(:sha256:[0-9a-f]{64}|[A-Za-z0-9._/+=#-]{1,118})$/),
-  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  image: tagValue(118),
+  sha256: Sha256,
   generation: z.int().min(1),
   format: z.string().regex(FORMAT_TAG_PATTERN).optional(),
 });
@@ -57,15 +70,32 @@ export const PublishedSeal = Seal.refine(
   'no volume is published under that name',
 );
 
+/** Before the helper has measured what the volume holds of its pool. */
+const NewGoldenSeal = z.strictObject({
+  state: z.literal('golden'),
+  fillId: FillId,
+  image: tagValue(118),
+  sha256: Sha256,
+  format: z.string().regex(FORMAT_TAG_PATTERN),
+  sizeBytes: SizeBytes,
+  contentSha256: Sha256,
+  version: tagValue(116).optional(),
+});
+
+export const GoldenSeal = NewGoldenSeal.extend({ mappedBytes: z.int().min(0).max(SIZE_BYTES_MAX) });
+
 const Publish = z
   .strictObject({
     verb: z.literal('publish'),
     volume: PrivateVolume,
-    seal: z.discriminatedUnion('state', [Seal, ReceivingMark]),
+    seal: z.discriminatedUnion('state', [Seal, ReceivingMark, NewGoldenSeal]),
   })
   .refine(
     ({ volume, seal }) =>
-      seal.fillId === volume.fillId && seal.target === volume.target && seal.domainUuid === volume.domainUuid,
+      seal.fillId === volume.fillId &&
+      (seal.state === 'golden'
+        ? isGolden(volume.domainUuid)
+        : seal.target === volume.target && seal.domainUuid === volume.domainUuid),
     'the seal is of another volume',
   );
 
@@ -75,9 +105,17 @@ export const HelperRequest = z.discriminatedUnion('verb', [
   z.strictObject({
     verb: z.literal('create'),
     volume: PrivateVolume,
-    sizeBytes: z.int().min(1).max(SIZE_BYTES_MAX),
+    sizeBytes: SizeBytes,
+    thinPool: Lv.optional(),
   }),
-  z.strictObject({ verb: z.literal('adopt'), volume: PrivateVolume }),
+  z.strictObject({
+    verb: z.literal('clone'),
+    // One that is golden's own is only read, to see whether that holds what it should.
+    volume: PrivateVolume,
+    golden: z.strictObject({ fillId: FillId, sha256: Sha256, format: z.string().regex(FORMAT_TAG_PATTERN) }),
+    sizeBytes: SizeBytes,
+  }),
+  z.strictObject({ verb: z.literal('adopt'), volume: OwnedVolume }),
   Publish,
   // Nothing ever becomes a job's that way.
   z.strictObject({ verb: z.literal('claim'), vg: Vg, seal: Seal, domainUuid: DomainUuid }),
@@ -86,6 +124,11 @@ export const HelperRequest = z.discriminatedUnion('verb', [
   z.strictObject({ verb: z.literal('arrive'), vg: Vg, seal: PublishedSeal }),
   z.strictObject({ verb: z.literal('recall'), vg: Vg, fillId: FillId }),
   z.strictObject({ verb: z.literal('discard'), vg: Vg, fillId: FillId }),
+  z.strictObject({
+    verb: z.literal('drop'),
+    vg: Vg,
+    seal: z.discriminatedUnion('state', [PublishedSeal, GoldenSeal]),
+  }),
 ]);
 export type HelperRequest = z.infer<typeof HelperRequest>;
 
@@ -98,6 +141,9 @@ const LogicalVolume = z.strictObject({
   active: z.boolean(),
   open: z.boolean(),
   segmentType: z.string(),
+  writable: z.boolean(),
+  thinPool: z.string().optional(),
+  origin: z.string().optional(),
 });
 
 const VolumeGroup = z.strictObject({
@@ -108,14 +154,32 @@ const VolumeGroup = z.strictObject({
   shared: z.boolean(),
 });
 
+const ThinPool = z.strictObject({
+  vg: z.string(),
+  lv: z.string(),
+  sizeBytes: z.int().min(0),
+  usedBytes: z.int().min(0),
+  metadataBytes: z.int().min(0),
+  metadataUsedBytes: z.int().min(0),
+  chunkBytes: z.int().min(1),
+  zeroes: z.boolean(),
+  active: z.boolean(),
+  health: z.string().optional(),
+});
+
 /** What each verb answers. */
 export const HELPER_RESULTS = {
-  list: z.strictObject({ volumes: z.array(LogicalVolume), groups: z.array(VolumeGroup) }),
+  list: z.strictObject({
+    volumes: z.array(LogicalVolume),
+    groups: z.array(VolumeGroup),
+    thinPools: z.array(ThinPool),
+  }),
   examine: z.union([
     z.strictObject({ blank: z.literal(true) }),
     z.strictObject({ blank: z.literal(false), why: z.string() }),
   ]),
   create: z.strictObject({ made: z.enum(['created', 'existing']), sizeBytes: z.int().min(1) }),
+  clone: z.strictObject({ made: z.enum(['created', 'existing']), sizeBytes: z.int().min(1) }),
   adopt: z.strictObject({ sizeBytes: z.int().min(1) }),
   publish: z.null(),
   claim: z.null(),
@@ -124,6 +188,7 @@ export const HELPER_RESULTS = {
   arrive: z.null(),
   recall: z.null(),
   discard: z.null(),
+  drop: z.null(),
 } as const;
 
 export type HelperVerb = keyof typeof HELPER_RESULTS;

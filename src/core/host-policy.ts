@@ -162,7 +162,7 @@ function refused(said: string, message: string, hint: string): Verdict {
 }
 
 function misplaced(rule: PolicyRule, { pool, vg }: Pick<VolumeLocation, 'pool' | 'vg'>): string[] {
-  return [...unlisted('pool', pool, rule.pools), ...unlisted('volume group', vg, rule.volumeGroups)];
+  return [...unlisted('pool', pool ?? '', rule.pools), ...unlisted('volume group', vg, rule.volumeGroups)];
 }
 
 function foreign({ images }: PolicyRule, image: string): string[] {

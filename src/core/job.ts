@@ -3,7 +3,7 @@ import { AnnotationError } from './annotation-error.ts';
 import { readVolumeAttributes } from './annotation.ts';
 import type { JobRequest } from './job-protocol.ts';
 import { ownerOfJob } from './owner.ts';
-import type { Domain, VolumeLocation, VolumeRequest } from './request.ts';
+import type { Domain, PooledLocation, VolumeRequest } from './request.ts';
 
 /** Stands for a disk of a domain where the planner wants one. */
 export const JOB_TARGET = 'vda';
@@ -21,7 +21,7 @@ function volumeRequestOf(request: JobRequest): VolumeRequest {
 export function domainOfJob(job: {
   readonly id: string;
   readonly request: JobRequest;
-  readonly location: Pick<VolumeLocation, 'pool' | 'lv'>;
+  readonly location: Pick<PooledLocation, 'pool' | 'lv'>;
 }): Domain {
   const owner = ownerOfJob(job.id);
   const disk = {

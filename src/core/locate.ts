@@ -3,6 +3,8 @@ import type { Problem } from './errors.ts';
 import { splitMapperName, targetNameMistake, vgNameMistake } from './lvm-names.ts';
 import { quote } from './quote.ts';
 import type { Domain, DomainDisk, LogicalPool, VolumeLocation, VolumeRequest } from './request.ts';
+import type { ThinPlaces } from './thin-place.ts';
+import { NOTHING_THIN } from './thin-place.ts';
 
 export interface LocatedVolume {
   readonly request: VolumeRequest;
@@ -23,10 +25,14 @@ export function activePoolOn(pools: readonly LogicalPool[], vg: string): Logical
 }
 
 /** All annotated volumes of a domain; a disk with any problem is in `problems` only. */
-export function locateVolumes(domain: Domain, pools: readonly LogicalPool[]): Locations {
+export function locateVolumes(
+  domain: Domain,
+  pools: readonly LogicalPool[],
+  thin: ThinPlaces = NOTHING_THIN,
+): Locations {
   const located: LocatedVolume[] = [];
   const problems: DiskProblem[] = [];
-  const targetsOf = targetsByVolume(domain, pools);
+  const targetsOf = targetsByVolume(domain, pools, thin);
   for (const request of domain.annotation?.volumes ?? []) {
     const { target } = request;
     const disk = domain.disks.find((one) => one.target === target);
@@ -34,7 +40,7 @@ export function locateVolumes(domain: Domain, pools: readonly LogicalPool[]): Lo
       problems.push({ target, ...noSuchDisk(target, domain) });
       continue;
     }
-    const location = locate(disk, pools);
+    const location = locate(disk, pools, thin);
     const found = [
       ...diskMistakes(disk),
       ...('code' in location ? [location] : sharedMistakes(target, location, targetsOf)),
@@ -102,19 +108,25 @@ function diskMistakes(disk: DomainDisk): Problem[] {
 }
 
 /** The volume behind a disk's source. */
-function locate(disk: DomainDisk, pools: readonly LogicalPool[]): VolumeLocation | Problem {
+function locate(disk: DomainDisk, pools: readonly LogicalPool[], thin: ThinPlaces): VolumeLocation | Problem {
   const { source, target } = disk;
   switch (source.type) {
     case 'volume': {
       const pool = pools.find(({ name }) => name === source.pool);
-      return pool === undefined ? noSuchPool(target, source.pool) : placed(target, pool, source.volume);
+      if (pool === undefined) return noSuchPool(target, source.pool);
+      const location = placed(target, { pool: pool.name, vg: pool.vg, lv: source.volume });
+      if ('code' in location || thin.poolOfExisting(location) === undefined) return location;
+      return thinThroughPool(target, location);
     }
     case 'block': {
       const names = splitPath(source.path);
       if (names === undefined) return notOnVolume(target, `the source ${quote(source.path)}`);
       const onVg = pools.filter(({ vg }) => vg === names.vg);
-      const pool = onVg.find(({ active }) => active) ?? onVg[0];
-      return pool === undefined ? noPoolOn(target, names.vg) : placed(target, pool, names.lv);
+      const pool = (onVg.find(({ active }) => active) ?? onVg[0])?.name;
+      const thinPool = thin.poolFor(names);
+      if (thinPool !== undefined)
+        return placed(target, { ...(pool === undefined ? {} : { pool }), ...names, thinPool });
+      return pool === undefined ? noPoolOn(target, names.vg) : placed(target, { pool, ...names });
     }
     case 'other':
       return source.sourceType === 'none'
@@ -130,23 +142,36 @@ function splitPath(path: string): { vg: string; lv: string } | undefined {
   return folder === 'mapper' ? splitMapperName(name) : { vg: folder, lv: name };
 }
 
-function placed(target: string, pool: LogicalPool, lv: string): VolumeLocation | Problem {
-  const vgMistake = vgNameMistake(pool.vg);
+function placed(target: string, location: VolumeLocation): VolumeLocation | Problem {
+  const { pool, vg, lv } = location;
+  const vgMistake = vgNameMistake(vg);
   if (vgMistake !== undefined) {
-    return {
-      code: 'POOL_UNSUITABLE',
-      message: `Pool ${quote(pool.name)} has ${quote(pool.vg)} as its volume group; that name ${vgMistake}.`,
-      hint: 'Correct <source><name> of the pool.',
-    };
+    return pool === undefined
+      ? unsuitable(
+          `Disk ${quote(target)} is in the volume group ${quote(vg)}; that name ${vgMistake}.`,
+          'Correct the source of the disk.',
+        )
+      : {
+          code: 'POOL_UNSUITABLE',
+          message: `Pool ${quote(pool)} has ${quote(vg)} as its volume group; that name ${vgMistake}.`,
+          hint: 'Correct <source><name> of the pool.',
+        };
   }
-  const lvMistake = targetNameMistake(pool.vg, lv);
+  const lvMistake = targetNameMistake(vg, lv);
   if (lvMistake !== undefined) {
     return unsuitable(
       `Disk ${quote(target)} is on a volume named ${quote(lv)}; that name ${lvMistake}.`,
       'Give the volume another name in the source of the disk.',
     );
   }
-  return { pool: pool.name, vg: pool.vg, lv };
+  return location;
+}
+
+function thinThroughPool(target: string, { pool = '', vg, lv }: VolumeLocation): Problem {
+  return unsuitable(
+    `Disk ${quote(target)} is on ${quote(`${vg}/${lv}`)} by way of the pool ${quote(pool)}, and that volume is thin: libvirt lists no thin volumes, and would not start the domain.`,
+    `Write <disk type="block"> with <source dev="/dev/${vg}/${lv}"/>.`,
+  );
 }
 
 function notOnVolume(target: string, what: string): Problem {
@@ -168,7 +193,7 @@ function noPoolOn(target: string, vg: string): Problem {
   return {
     code: 'POOL_UNSUITABLE',
     message: `Disk ${quote(target)} is in the volume group ${quote(vg)}, which belongs to no logical storage pool of this host.`,
-    hint: 'Define one with virsh pool-define-as NAME logical --source-name VG, and start it.',
+    hint: 'Define one with virsh pool-define-as NAME logical --source-name VG, and start it; or name a thin pool of the group in thin_pools of the configuration.',
   };
 }
 
@@ -176,10 +201,11 @@ function noPoolOn(target: string, vg: string): Problem {
 function targetsByVolume(
   { disks }: Domain,
   pools: readonly LogicalPool[],
+  thin: ThinPlaces,
 ): ReadonlyMap<string, readonly string[]> {
   const targets = new Map<string, string[]>();
   for (const disk of disks) {
-    const location = locate(disk, pools);
+    const location = locate(disk, pools, thin);
     if ('code' in location) continue;
     const name = volumeName(location);
     targets.set(name, [...(targets.get(name) ?? []), disk.target]);

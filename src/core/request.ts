@@ -92,12 +92,18 @@ export interface LogicalPool {
   readonly stopped?: Problem | undefined;
 }
 
-/** The place of a volume: pool, volume group and LV name. */
+/** The place of a volume: volume group and LV name, and by which pool each kind is reached. */
 export interface VolumeLocation {
-  readonly pool: string;
+  /** The libvirt pool on the group. Thin volumes need none, for libvirt does not list them. */
+  readonly pool?: string | undefined;
   readonly vg: string;
   readonly lv: string;
+  /** The LVM thin pool, of a volume that is thin or is to be. */
+  readonly thinPool?: string | undefined;
 }
+
+/** That of a thick volume, which libvirt knows through its pool. */
+export type PooledLocation = VolumeLocation & { readonly pool: string };
 
 /** `BUCKET/KEY`, as in annotations and messages. */
 export function imageName(image: ImageReference): string {

@@ -23,6 +23,11 @@ export interface LogicalVolume {
   readonly open: boolean;
   /** `linear`, `striped`, `thin`, `snapshot`, …: only `linear` and `striped` are ours to adopt. */
   readonly segmentType: string;
+  readonly writable: boolean;
+  /** The pool of a thin volume. */
+  readonly thinPool?: string | undefined;
+  /** Of what it is a snapshot, for as long as that is there. */
+  readonly origin?: string | undefined;
 }
 
 /** Size and free space of one volume group. */
@@ -33,6 +38,24 @@ export interface VolumeGroup {
   readonly extentBytes: number;
   /** Other hosts may use it too. Groups that lvmlockd guards are refused altogether; this says it of all others. */
   readonly shared: boolean;
+}
+
+/** A thin pool that the configuration names, as it is now. */
+export interface ThinPool {
+  readonly vg: string;
+  readonly lv: string;
+  /** Of its data; what it has mapped for all its thin volumes, 0 while it is not active, rounded up. */
+  readonly sizeBytes: number;
+  readonly usedBytes: number;
+  readonly metadataBytes: number;
+  readonly metadataUsedBytes: number;
+  /** Unit in which data is mapped. */
+  readonly chunkBytes: number;
+  /** Chunks are zeroed when they are mapped: what a volume has never written reads zero. */
+  readonly zeroes: boolean;
+  readonly active: boolean;
+  /** LVM's word for what is wrong with it (`lv_health_status`: `out_of_data`, `metadata_read_only`, `failed`). */
+  readonly health?: string | undefined;
 }
 
 /** Every private name begins so; the udev rule in systemd/ gives exactly these nodes to the service user. */
@@ -58,6 +81,14 @@ export const RETIRED_PREFIX = 'lvp-old-';
 /** The name of a published volume while it waits for the one that takes its place; `fillId` is that of its seal. */
 export function retiredName(fillId: string): string {
   return `${RETIRED_PREFIX}${fillId}`;
+}
+
+/** Every golden volume has a name that begins so. */
+export const GOLDEN_PREFIX = 'lvp-gold-';
+
+/** The final name of the golden volume that this fill makes. */
+export function goldenName(fillId: string): string {
+  return `${GOLDEN_PREFIX}${fillId}`;
 }
 
 /** What the tags of a volume under construction say. */
@@ -88,6 +119,34 @@ export interface Seal {
 /** A volume that a domain may bring its bytes to by migration; it then carries this seal. */
 export type ReceivingMark = Omit<Seal, 'state'> & { readonly state: 'receiving' };
 
+/**
+ * What the tags of a golden volume say: a read-only, inactive thin volume that holds an image and nothing else, of
+ * which the volumes of guests are snapshots. Its name is goldenName(), and it is nobody's.
+ */
+export interface GoldenSeal {
+  readonly state: 'golden';
+  readonly fillId: string;
+  /** As in Seal. */
+  readonly image: string;
+  readonly sha256: string;
+  /** As what the image was read, see formatTag(). */
+  readonly format: string;
+  /** Virtual size of the image; the volume is that large in whole extents. */
+  readonly sizeBytes: number;
+  /** SHA-256 of the first `sizeBytes` bytes of the volume, as they were read back after the fill. */
+  readonly contentSha256: string;
+  /** What it holds of its pool; the root helper measures it. */
+  readonly mappedBytes: number;
+  /** Of the image object, see versionTag(). */
+  readonly version?: string | undefined;
+}
+
+/** A golden seal before the helper has measured the volume. */
+export type NewGoldenSeal = Omit<GoldenSeal, 'mappedBytes'>;
+
+/** Which golden volume is meant. */
+export type GoldenReference = Pick<GoldenSeal, 'fillId' | 'sha256' | 'format'>;
+
 /** No tag of ours at all: somebody else's volume, or a blank one a tool has just made. */
 export interface Unmarked {
   readonly state: 'unmarked';
@@ -99,11 +158,11 @@ export interface Unclear {
   readonly why: string;
 }
 
-export type VolumeMark = FillMark | Seal | ReceivingMark | Unmarked | Unclear;
+export type VolumeMark = FillMark | Seal | ReceivingMark | GoldenSeal | Unmarked | Unclear;
 
 const TAG_PREFIX = 'lvp:';
 const TAG_LENGTH_MAX = 128;
-const STATES = ['filling', 'ready', 'receiving'] as const;
+const STATES = ['filling', 'ready', 'receiving', 'golden'] as const;
 
 /** Escapes text for use in an LVM tag: any byte LVM might refuse becomes `#` and two hex digits. */
 function escapeTag(text: string): string {
@@ -117,9 +176,18 @@ function escapeTag(text: string): string {
 
 /** The tag value for an image: readable when it fits, otherwise its SHA-256. */
 export function imageTag(image: ImageReference): string {
-  const escaped = escapeTag(imageName(image));
-  if (escaped.length + `${TAG_PREFIX}image:`.length <= TAG_LENGTH_MAX) return escaped;
-  return `:sha256:${createHash('sha256').update(imageName(image)).digest('hex')}`;
+  return tagValue('image', imageName(image));
+}
+
+/** The tag value for the version of an image object, made in the same way. */
+export function versionTag(version: string): string {
+  return tagValue('version', version);
+}
+
+function tagValue(name: string, text: string): string {
+  const escaped = escapeTag(text);
+  if (escaped.length + `${TAG_PREFIX}${name}:`.length <= TAG_LENGTH_MAX) return escaped;
+  return `:sha256:${createHash('sha256').update(text).digest('hex')}`;
 }
 
 /** The tag value for how an image is read: `qcow2`, `raw+zstd`. */
@@ -158,6 +226,21 @@ export function receivingTags(seal: Omit<Seal, 'state'>): string[] {
   return stateTags('receiving', seal);
 }
 
+/** The tags of a golden volume. */
+export function goldenTags(seal: Omit<GoldenSeal, 'state'>): string[] {
+  return [
+    `${TAG_PREFIX}golden`,
+    `${TAG_PREFIX}fill:${seal.fillId}`,
+    `${TAG_PREFIX}image:${seal.image}`,
+    `${TAG_PREFIX}sha256:${seal.sha256}`,
+    `${TAG_PREFIX}format:${seal.format}`,
+    `${TAG_PREFIX}size:${seal.sizeBytes}`,
+    `${TAG_PREFIX}content:${seal.contentSha256}`,
+    `${TAG_PREFIX}mapped:${seal.mappedBytes}`,
+    ...(seal.version === undefined ? [] : [`${TAG_PREFIX}version:${seal.version}`]),
+  ];
+}
+
 function stateTags(state: 'ready' | 'receiving', seal: Omit<Seal, 'state'>): string[] {
   return [
     `${TAG_PREFIX}${state}`,
@@ -182,17 +265,24 @@ export function readMark(tags: readonly string[]): VolumeMark {
     if (values.has(name)) return { state: 'unclear', why: `two tags ${TAG_PREFIX}${name}` };
     values.set(name, colon < 0 ? '' : tag.slice(colon + 1));
   }
+  if (!FILL_ID_PATTERN.test(values.get('fill') ?? '')) {
+    return { state: 'unclear', why: `no valid tag ${TAG_PREFIX}fill` };
+  }
+  const states = STATES.filter((name) => values.has(name));
+  return states.length === 1 && states[0] === 'golden' ? readGolden(values) : readOwned(values);
+}
+
+/** A mark that says whose the volume is. */
+function readOwned(values: ReadonlyMap<string, string>): VolumeMark {
   const common = {
     fillId: values.get('fill') ?? '',
     target: values.get('target') ?? '',
     domainUuid: values.get('domain') ?? '',
   };
-  if (!FILL_ID_PATTERN.test(common.fillId))
-    return { state: 'unclear', why: `no valid tag ${TAG_PREFIX}fill` };
   if (common.target === '') return { state: 'unclear', why: `no tag ${TAG_PREFIX}target` };
   if (common.domainUuid === '') return { state: 'unclear', why: `no tag ${TAG_PREFIX}domain` };
   const [state, ...more] = STATES.filter((name) => values.has(name));
-  if (state === undefined || more.length > 0) {
+  if (state === undefined || state === 'golden' || more.length > 0) {
     const names = STATES.map((name) => `${TAG_PREFIX}${name}`).join(', ');
     return { state: 'unclear', why: `exactly one of ${names} is expected` };
   }
@@ -209,4 +299,33 @@ export function readMark(tags: readonly string[]): VolumeMark {
   const format = values.get('format') ?? '';
   if (!FORMAT_TAG_PATTERN.test(format)) return { state: 'unclear', why: `no valid tag ${TAG_PREFIX}format` };
   return { state, ...common, image, sha256, generation, format };
+}
+
+function readGolden(values: ReadonlyMap<string, string>): GoldenSeal | Unclear {
+  const text = (name: string): string => values.get(name) ?? '';
+  const digest = /^[0-9a-f]{64}$/;
+  const wrong = (
+    [
+      ['image', text('image') !== ''],
+      ['sha256', digest.test(text('sha256'))],
+      ['format', FORMAT_TAG_PATTERN.test(text('format'))],
+      ['size', isCount(text('size')) && Number(text('size')) > 0],
+      ['content', digest.test(text('content'))],
+      ['mapped', isCount(text('mapped'))],
+      ['version', values.get('version') !== ''],
+    ] as const
+  ).find(([, isRight]) => !isRight);
+  if (wrong !== undefined) return { state: 'unclear', why: `no valid tag ${TAG_PREFIX}${wrong[0]}` };
+  const version = values.get('version');
+  return {
+    ...{ state: 'golden', fillId: text('fill'), image: text('image'), sha256: text('sha256') },
+    ...{ format: text('format'), sizeBytes: Number(text('size')), contentSha256: text('content') },
+    mappedBytes: Number(text('mapped')),
+    ...(version === undefined ? {} : { version }),
+  };
+}
+
+/** Of bytes, as a tag says it. */
+function isCount(text: string): boolean {
+  return /^(0|[1-9][0-9]*)$/.test(text) && Number.isSafeInteger(Number(text));
 }

@@ -8,6 +8,7 @@ import { JOURNAL_CHECKS } from './checks/journal.ts';
 import { LIBVIRT_CHECKS } from './checks/libvirt.ts';
 import { LVM_CHECKS } from './checks/lvm.ts';
 import { STORE_CHECKS } from './checks/store.ts';
+import { THIN_CHECKS } from './checks/thin.ts';
 import { TRANSPORT_CHECKS } from './checks/transport.ts';
 import { UNIT_CHECKS } from './checks/units.ts';
 import { UPDATE_CHECKS } from './checks/updates.ts';
@@ -22,6 +23,7 @@ export const CHECKS: readonly Check[] = [
   ...STORE_CHECKS,
   ...LIBVIRT_CHECKS,
   ...LVM_CHECKS,
+  ...THIN_CHECKS,
   ...JOURNAL_CHECKS,
   ...UPDATE_CHECKS,
 ];

@@ -28,6 +28,13 @@ export const COMMANDS = {
   'journald-settings': ['systemd-analyze', 'cat-config', '--no-pager', 'systemd/journald.conf'],
   'firewall-chains': ['nft', 'list', 'chains'],
   'lvm-settings': ['lvmconfig', '--typeconfig', 'full', 'devices'],
+  'lvm-growth': ['lvmconfig', '--typeconfig', 'full', 'activation'],
+  // Only the kernel knows how full they are, so that this one may have to wait for a lock.
+  'thin-pools': [
+    ...['lvs', '--config', 'devices{ignore_suspended_devices=1}', '--noheadings', '--separator', ','],
+    ...['-o', 'vg_name,lv_name,data_percent,metadata_percent,zero,seg_monitor,lv_health_status'],
+    ...['--select', 'segtype=thin-pool'],
+  ],
   'volume-groups': [
     ...['vgs', ...LVM, '--noheadings', '--units', 'b', '--nosuffix', '--separator', ' '],
     ...['-o', 'vg_name,vg_size,vg_free,vg_extent_size'],

@@ -2,6 +2,7 @@
 import type { DomainStatus } from '../core/control-protocol.ts';
 import type { GarbageReport } from '../core/garbage-protocol.ts';
 import type { KeepFree } from '../core/headroom.ts';
+import type { ThinLimits } from '../core/thin-limits.ts';
 import type { ChangeName, CommandName } from './commands.ts';
 
 /** An answer, that there is no such thing, or why there is no answer. */
@@ -35,6 +36,8 @@ export interface ConfigFacts {
     readonly secretKey: Revealing;
   };
   readonly volumeGroups: readonly string[];
+  readonly thinPools: ReadonlyMap<string, string>;
+  readonly thin: ThinLimits;
   readonly integrity: { readonly requireDigest: boolean };
   readonly keepFree: ReadonlyMap<string, KeepFree>;
   readonly limits: { readonly virtualSizeMaxBytes: number };

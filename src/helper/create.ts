@@ -1,18 +1,27 @@
 import { ProvisionError } from '../core/errors.ts';
 import type { HelperRequest, HelperResult } from '../core/helper-protocol.ts';
+import { isGolden } from '../core/owner.ts';
 import { ADOPTING_TAG, fillTags, privateName } from '../core/volume.ts';
 import { finishAdoption } from './adopt.ts';
 import { carriesExactly, findFill, stateError } from './fill.ts';
+import type { ThinPools } from './groups.ts';
 import type { VolumeRow } from './lvm.ts';
+import { findThinPool } from './thin-pool.ts';
 import type { Tools } from './tools.ts';
 import { readGroup, readVolume } from './tools.ts';
 
 type Create = Extract<HelperRequest, { verb: 'create' }>;
 
 /** Makes the private LV, or finds that an earlier call has made it; its node belongs to the service user. */
-export async function create(tools: Tools, request: Create): Promise<HelperResult<'create'>> {
+export async function create(
+  tools: Tools,
+  request: Create,
+  thinPools: ThinPools,
+): Promise<HelperResult<'create'>> {
   const { volume, sizeBytes } = request;
-  const held = findFill(await readGroup(tools, volume.vg), volume.vg, volume.fillId);
+  const rows = await readGroup(tools, volume.vg);
+  refuseOtherPool(rows, request, thinPools);
+  const held = findFill(rows, volume.vg, volume.fillId);
   if (held === undefined) {
     await makePrivate(tools, request);
   } else {
@@ -33,10 +42,33 @@ export async function create(tools: Tools, request: Create): Promise<HelperResul
   return { made: held === undefined ? 'created' : 'existing', sizeBytes: row.sizeBytes };
 }
 
-async function makePrivate(tools: Tools, { volume, sizeBytes }: Create): Promise<void> {
+function refuseOtherPool(
+  rows: readonly VolumeRow[],
+  { volume, thinPool }: Create,
+  thinPools: ThinPools,
+): void {
+  if (thinPool === undefined) {
+    if (!isGolden(volume.domainUuid)) return;
+    throw stateError(volume.vg, volume.target, 'is golden, and only a thin volume can be');
+  }
+  const pool = findThinPool(rows, thinPools, volume.vg);
+  if (pool.lv === thinPool) return;
+  throw new ProvisionError({
+    code: 'POOL_UNSUITABLE',
+    message: `The thin pool of ${volume.vg} is ${pool.lv} by the configuration, and not ${thinPool}.`,
+    hint: 'The service must read its configuration again: systemctl restart libvirt-volume-provisioner.',
+  });
+}
+
+async function makePrivate(tools: Tools, { volume, sizeBytes, thinPool }: Create): Promise<void> {
   const [group] = await tools.lvm.groups([volume.vg]);
   if (group === undefined) throw new Error(`${volume.vg} has gone within one request`);
   const neededBytes = Math.ceil(sizeBytes / group.extentBytes) * group.extentBytes;
+  const name = privateName(volume.fillId);
+  if (thinPool !== undefined) {
+    await tools.lvm.createThin(volume.vg, thinPool, name, neededBytes, fillTags(volume));
+    return;
+  }
   if (neededBytes > group.freeBytes) {
     throw new ProvisionError({
       code: 'VG_FULL',
@@ -44,11 +76,15 @@ async function makePrivate(tools: Tools, { volume, sizeBytes }: Create): Promise
       hint: `Free space in ${volume.vg} (vgs, lvremove) or extend it (vgextend).`,
     });
   }
-  await tools.lvm.create(volume.vg, privateName(volume.fillId), neededBytes, fillTags(volume));
+  await tools.lvm.create(volume.vg, name, neededBytes, fillTags(volume));
 }
 
-async function refuseUnfit(tools: Tools, { volume }: Create, held: VolumeRow): Promise<void> {
+async function refuseUnfit(tools: Tools, { volume, thinPool }: Create, held: VolumeRow): Promise<void> {
   const marks = fillTags(volume);
+  if (held.thinPool !== thinPool) {
+    const kind = thinPool === undefined ? 'no thin volume' : `a thin volume of ${thinPool}`;
+    throw stateError(volume.vg, held.lv, `is to be ${kind}`, 'Discard this fill and begin another.');
+  }
   // The private LV of this fill was to be an adopted one, and a crash came between: finish that first.
   if (carriesExactly(held, [...marks, ADOPTING_TAG])) {
     await finishAdoption(tools, volume);

@@ -1,6 +1,7 @@
 /**
  * Which volume groups the helper may touch: the key `volume_groups` of the configuration, and nothing else. Of
- * those only in `shared_volume_groups` it tells which volumes are sealed.
+ * those only in `shared_volume_groups` it tells which volumes are sealed. Thin volumes are made in the pools that
+ * `thin_pools` names.
  */
 import { constants } from 'node:fs';
 import type { Stats } from 'node:fs';
@@ -9,7 +10,7 @@ import { open } from 'node:fs/promises';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { ProvisionError } from '../core/errors.ts';
-import { isVgName } from '../core/lvm-names.ts';
+import { isLvName, isVgName } from '../core/lvm-names.ts';
 
 const CONFIG_BYTES_MAX = 1024 * 1024;
 const GROUPS_MAX = 64;
@@ -20,7 +21,13 @@ const VgNames = z.array(z.string().refine(isVgName, 'is not a legal volume group
 const Config = z.object({
   volume_groups: VgNames.min(1),
   shared_volume_groups: VgNames.default([]),
+  thin_pools: z
+    .record(z.string(), z.string().refine(isLvName, 'is not a legal logical volume name'))
+    .default({}),
 });
+
+/** The thin pool of a group, by the group's name. */
+export type ThinPools = ReadonlyMap<string, string>;
 
 export interface Groups {
   readonly own: readonly string[];
@@ -28,13 +35,15 @@ export interface Groups {
   readonly verified: readonly string[];
   /** Own ones that other hosts see too. */
   readonly shared: readonly string[];
+  /** Only of own groups that no other host sees: a thin pool belongs to one host. */
+  readonly thinPools: ThinPools;
 }
 
 /** Reads the file again whenever it is another one than last time. */
 export class ConfiguredGroups {
   readonly #path: string;
   #seen = '';
-  #groups: Groups = { own: [], verified: [], shared: [] };
+  #groups: Groups = { own: [], verified: [], shared: [], thinPools: new Map() };
 
   constructor(path: string) {
     this.#path = path;
@@ -87,10 +96,13 @@ export class ConfiguredGroups {
         own,
         verified: shared.filter((vg) => !own.includes(vg)),
         shared: shared.filter((vg) => own.includes(vg)),
+        thinPools: new Map(
+          Object.entries(config.data.thin_pools).filter(([vg]) => own.includes(vg) && !shared.includes(vg)),
+        ),
       };
     }
     throw this.#invalid(
-      `has no list of volume groups: ${z.prettifyError(config.error).replaceAll('\n', ' ')}`,
+      `has no list of volume groups, or one of thin pools that is none: ${z.prettifyError(config.error).replaceAll('\n', ' ')}`,
       config.error,
     );
   }

@@ -1,13 +1,17 @@
 import type { HelperResult } from '../core/helper-protocol.ts';
 import { readMark } from '../core/volume.ts';
 import type { Groups } from './groups.ts';
+import type { VolumeRow } from './lvm.ts';
 import type { Tools } from './tools.ts';
 
 /**
  * All LVs and the free space of the configured groups; a configured group that does not exist is left out. Of
  * groups that another host fills, only volumes that are published there: what is under way is not ours to see.
  */
-export async function list(tools: Tools, { own, verified, shared }: Groups): Promise<HelperResult<'list'>> {
+export async function list(
+  tools: Tools,
+  { own, verified, shared, thinPools }: Groups,
+): Promise<HelperResult<'list'>> {
   const groups = await tools.lvm.groups([...own, ...verified]);
   const rows = await tools.lvm.volumes(groups.map((group) => group.vg));
   const shown = rows.filter(({ vg, lv, tags }) => {
@@ -27,6 +31,14 @@ export async function list(tools: Tools, { own, verified, shared }: Groups): Pro
       active: row.active,
       open: row.open,
       segmentType: row.segmentType,
+      writable: row.writable,
+      thinPool: row.thinPool,
+      origin: row.origin,
     })),
+    thinPools: rows.flatMap((row) => (thinPools.get(row.vg) === row.lv ? thinPoolOf(row) : [])),
   };
+}
+
+function thinPoolOf({ vg, lv, sizeBytes, pool }: VolumeRow): HelperResult<'list'>['thinPools'] {
+  return pool === undefined ? [] : [{ vg, lv, sizeBytes, ...pool }];
 }

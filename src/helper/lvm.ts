@@ -1,12 +1,17 @@
 /** LVM as the verbs see it: rows in, single metadata commits out. */
 import { z } from 'zod';
 import { ProvisionError } from '../core/errors.ts';
-import type { LogicalVolume, VolumeGroup } from '../core/volume.ts';
+import type { LogicalVolume, ThinPool, VolumeGroup } from '../core/volume.ts';
 import { commandFailed, mustRun, runCommand } from './command.ts';
 
 /** A row of `lvs`, with what only the helper needs to know. */
 export interface VolumeRow extends LogicalVolume {
-  readonly writable: boolean;
+  /** It is activated by nobody who does not ask for it by an option of its own. */
+  readonly skipsActivation: boolean;
+  /** What an active thin volume holds of its pool, shared with others or not; rounded up. */
+  readonly mappedBytes?: number | undefined;
+  /** Only of a thin pool. */
+  readonly pool?: Omit<ThinPool, 'vg' | 'lv' | 'sizeBytes'> | undefined;
   /** Kernel device numbers of an active LV. */
   readonly device?: { readonly major: number; readonly minor: number } | undefined;
 }
@@ -17,16 +22,25 @@ export interface Lvm {
   /** Those of the named groups that exist here. */
   groups(vgs: readonly string[]): Promise<readonly VolumeGroup[]>;
   create(vg: string, lv: string, sizeBytes: number, tags: readonly string[]): Promise<void>;
+  /** A thin LV of that pool, all of which reads zero. */
+  createThin(vg: string, pool: string, lv: string, sizeBytes: number, tags: readonly string[]): Promise<void>;
+  /** A thin LV with the content and size of another one, active and writable whatever that one is. */
+  snapshot(vg: string, origin: string, lv: string, tags: readonly string[]): Promise<void>;
+  extend(vg: string, lv: string, sizeBytes: number): Promise<void>;
   swapTags(vg: string, lv: string, remove: readonly string[], add: readonly string[]): Promise<void>;
   rename(vg: string, from: string, to: string): Promise<void>;
   activate(vg: string, lv: string): Promise<void>;
+  /** Fails if anybody has it open. */
+  deactivate(vg: string, lv: string): Promise<void>;
+  /** Also keeps it from being activated by itself. */
+  makeReadOnly(vg: string, lv: string): Promise<void>;
   /** Deactivates and removes, if the LV carries all these tags at that moment. */
   remove(vg: string, lv: string, tags: readonly string[]): Promise<void>;
 }
 
 const REPORT = ['--reportformat', 'json', '--units', 'b', '--nosuffix'];
 const VOLUME_FIELDS =
-  'vg_name,lv_name,lv_uuid,lv_size,lv_tags,lv_active,lv_device_open,lv_permissions,lv_role,lv_kernel_major,lv_kernel_minor,segtype';
+  'vg_name,lv_name,lv_uuid,lv_size,lv_tags,lv_active,lv_device_open,lv_permissions,lv_role,lv_kernel_major,lv_kernel_minor,segtype,pool_lv,origin,lv_skip_activation,data_percent,metadata_percent,lv_metadata_size,chunk_size,zero,lv_health_status';
 
 const Bytes = z
   .string()
@@ -47,6 +61,15 @@ const VolumeFields = z.object({
   lv_kernel_major: z.string(),
   lv_kernel_minor: z.string(),
   segtype: z.string(),
+  pool_lv: z.string(),
+  origin: z.string(),
+  lv_skip_activation: z.string(),
+  data_percent: z.string(),
+  metadata_percent: z.string(),
+  lv_metadata_size: z.string(),
+  chunk_size: z.string(),
+  zero: z.string(),
+  lv_health_status: z.string(),
 });
 type VolumeFields = z.infer<typeof VolumeFields>;
 
@@ -91,16 +114,26 @@ export const lvm: Lvm = {
       ...['--yes', '--type', 'linear', '--name', lv, '--size', `${sizeBytes}b`],
       ...['--wipesignatures', 'y', '--zero', 'y', ...tags.flatMap((tag) => ['--addtag', tag]), vg],
     ];
-    const result = await runCommand(`${vg}/${lv}`, 'lvcreate', argv);
-    if (result.exitCode === 0) return;
-    const failure = commandFailed(`${vg}/${lv}`, 'lvcreate', argv, result);
-    if (!/insufficient (free space|suitable)/i.test(result.stderr)) throw failure;
-    throw new ProvisionError({
-      code: 'VG_FULL',
-      message: failure.message,
-      hint: `Free space in ${vg} (vgs, lvremove) or extend it (vgextend).`,
-      cause: failure,
-    });
+    await make(vg, lv, argv);
+  },
+
+  async createThin(vg, pool, lv, sizeBytes, tags) {
+    // Its pool zeroes what it maps, so that there is nothing to be wiped.
+    await make(vg, lv, [
+      ...['--yes', '--type', 'thin', '--thinpool', pool, '--name', lv, '--virtualsize', `${sizeBytes}b`],
+      ...['--wipesignatures', 'n', ...tags.flatMap((tag) => ['--addtag', tag]), vg],
+    ]);
+  },
+
+  async snapshot(vg, origin, lv, tags) {
+    await make(vg, lv, [
+      ...['--yes', '--snapshot', '--setactivationskip', 'n', '--permission', 'rw', '--name', lv],
+      ...[...tags.flatMap((tag) => ['--addtag', tag]), `${vg}/${origin}`],
+    ]);
+  },
+
+  async extend(vg, lv, sizeBytes) {
+    await mustRun(`${vg}/${lv}`, 'lvextend', ['--size', `${sizeBytes}b`, `${vg}/${lv}`]);
   },
 
   async swapTags(vg, lv, remove, add) {
@@ -119,6 +152,15 @@ export const lvm: Lvm = {
     await mustRun(`${vg}/${lv}`, 'lvchange', ['--activate', 'y', `${vg}/${lv}`]);
   },
 
+  async deactivate(vg, lv) {
+    await mustRun(`${vg}/${lv}`, 'lvchange', ['--activate', 'n', `${vg}/${lv}`]);
+  },
+
+  async makeReadOnly(vg, lv) {
+    const argv = ['--permission', 'r', '--setactivationskip', 'y', `${vg}/${lv}`];
+    await mustRun(`${vg}/${lv}`, 'lvchange', argv);
+  },
+
   async remove(vg, lv, tags) {
     // Removing an LV that is active, while libvirt refreshes its pool, can take the pool down.
     await mustRun(`${vg}/${lv}`, 'lvchange', ['--activate', 'n', `${vg}/${lv}`]);
@@ -126,6 +168,19 @@ export const lvm: Lvm = {
     await mustRun(`${vg}/${lv}`, 'lvremove', ['--yes', '--select', selected, `${vg}/${lv}`]);
   },
 };
+
+async function make(vg: string, lv: string, argv: readonly string[]): Promise<void> {
+  const result = await runCommand(`${vg}/${lv}`, 'lvcreate', argv);
+  if (result.exitCode === 0) return;
+  const failure = commandFailed(`${vg}/${lv}`, 'lvcreate', argv, result);
+  if (!/insufficient (free space|suitable)|free space in thin pool/i.test(result.stderr)) throw failure;
+  throw new ProvisionError({
+    code: 'VG_FULL',
+    message: failure.message,
+    hint: `Free space in ${vg} (vgs, lvremove) or extend it (vgextend); a thin pool, with lvextend.`,
+    cause: failure,
+  });
+}
 
 /** The rows of a report. Their list is called `lv`, or `seg`, or `vg`, by the fields asked for. */
 export function parseReport<Row extends z.ZodType>(text: string, row: Row): z.infer<Row>[] {
@@ -170,8 +225,33 @@ function toVolumeRow(row: VolumeFields, segmentType: string): VolumeRow {
     segmentType,
     writable: row.lv_permissions === 'writeable',
     // An inactive LV shows -1.
+    skipsActivation: row.lv_skip_activation !== '',
+    thinPool: segmentType === 'thin' ? row.pool_lv : undefined,
+    origin: row.origin === '' ? undefined : row.origin,
+    mappedBytes: segmentType === 'thin' ? shareOf(row.data_percent, row.lv_size) : undefined,
+    pool: segmentType === 'thin-pool' ? poolOf(row) : undefined,
     device: major > 0 && minor >= 0 ? { major, minor } : undefined,
   };
+}
+
+function poolOf(row: VolumeFields): VolumeRow['pool'] {
+  const metadataBytes = Number(row.lv_metadata_size);
+  return {
+    usedBytes: shareOf(row.data_percent, row.lv_size) ?? 0,
+    metadataBytes,
+    metadataUsedBytes: shareOf(row.metadata_percent, metadataBytes) ?? 0,
+    chunkBytes: Number(row.chunk_size),
+    zeroes: row.zero !== '',
+    // What its volumes need of it is active with any of them, and then it tells its numbers; lv_active does not count that.
+    active: row.data_percent !== '',
+    health: row.lv_health_status === '' ? undefined : row.lv_health_status,
+  };
+}
+
+/** LVM rounds to two digits behind the point; what is counted as used is never less than it is. */
+function shareOf(percent: string, ofBytes: number): number | undefined {
+  if (percent === '') return undefined;
+  return Math.min(ofBytes, Math.ceil(((Number(percent) + 0.005) / 100) * ofBytes));
 }
 
 /** A classic snapshot and its origin call their segments `linear`; only `lv_role` gives them away. */

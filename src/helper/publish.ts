@@ -4,13 +4,18 @@
  */
 import { ProvisionError } from '../core/errors.ts';
 import type { HelperRequest } from '../core/helper-protocol.ts';
+import type { ReceivingMark, Seal } from '../core/volume.ts';
 import { fillTags, privateName, receivingTags, sealTags } from '../core/volume.ts';
 import { carriesExactly, exchangeTags, findFill, stateError } from './fill.ts';
 import type { VolumeRow } from './lvm.ts';
 import type { Tools } from './tools.ts';
 import { readGroup, readVolume, waitClosed } from './tools.ts';
 
-type Publish = Extract<HelperRequest, { verb: 'publish' }>;
+/** Of a volume that somebody asked for; that of a golden one is publishGolden(). */
+interface Publish {
+  readonly volume: Extract<HelperRequest, { verb: 'publish' }>['volume'];
+  readonly seal: Seal | ReceivingMark;
+}
 
 export async function publish(tools: Tools, request: Publish): Promise<null> {
   const { vg, fillId, target } = request.volume;

@@ -6,12 +6,15 @@ import { isJob } from '../core/owner.ts';
 import { adopt } from './adopt.ts';
 import { arrive } from './arrive.ts';
 import { claim } from './claim.ts';
+import { clone } from './clone.ts';
 import { create } from './create.ts';
 import { discard } from './discard.ts';
+import { drop } from './drop.ts';
 import { examine } from './examine.ts';
-import type { Groups } from './groups.ts';
+import type { Groups, ThinPools } from './groups.ts';
 import { list } from './list.ts';
 import { publish } from './publish.ts';
+import { publishGolden } from './publish-golden.ts';
 import { recall } from './recall.ts';
 import { restore, retire } from './retire.ts';
 import type { Tools } from './tools.ts';
@@ -45,7 +48,7 @@ function parseRequest(line: string): HelperRequest {
 
 async function perform(request: HelperRequest, tools: Tools, groups: Groups): Promise<unknown> {
   if (request.verb === 'list') return list(tools, groups);
-  const { own, verified, shared } = groups;
+  const { own, verified, shared, thinPools } = groups;
   const vg = 'volume' in request ? request.volume.vg : request.vg;
   if (verified.includes(vg)) {
     throw new ProvisionError({
@@ -72,11 +75,13 @@ async function perform(request: HelperRequest, tools: Tools, groups: Groups): Pr
     case 'examine':
       return examine(tools, request.vg, request.lv);
     case 'create':
-      return create(tools, request);
+      return create(tools, request, thinPools);
+    case 'clone':
+      return clone(tools, request, thinPools);
     case 'adopt':
       return adopt(tools, request.volume);
     case 'publish':
-      return publish(tools, request);
+      return publishAs(tools, request, thinPools);
     case 'claim':
       return claim(tools, request);
     case 'retire':
@@ -89,7 +94,18 @@ async function perform(request: HelperRequest, tools: Tools, groups: Groups): Pr
       return recall(tools, request);
     case 'discard':
       return discard(tools, request);
+    case 'drop':
+      return drop(tools, request);
   }
+}
+
+function publishAs(
+  tools: Tools,
+  { volume, seal }: Extract<HelperRequest, { verb: 'publish' }>,
+  thinPools: ThinPools,
+): Promise<null> {
+  if (seal.state === 'golden') return publishGolden(tools, volume, seal, thinPools);
+  return publish(tools, { volume, seal });
 }
 
 /** What rests on nobody having the volume open, which can be seen on one host alone. */

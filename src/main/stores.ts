@@ -15,7 +15,10 @@ import { PrefetchFile } from '../adapters/prefetch-file.ts';
 import { WorkerThreads } from '../adapters/threads.ts';
 import { toProblem } from '../core/errors.ts';
 import { auditedPools, auditedVolumes } from '../provision/audited-effects.ts';
-import type { Freeze, Ledger, Log, Pools, Volumes } from '../provision/ports.ts';
+import { goldenAhead } from '../provision/golden-ahead.ts';
+import type { GoldenNeeds } from '../provision/golden-volumes.ts';
+import { GoldenVolumes } from '../provision/golden-volumes.ts';
+import type { Freeze, Ledger, Log, Pools } from '../provision/ports.ts';
 import { PrefetchedImages } from '../provision/prefetched-images.ts';
 import { Reservations } from '../provision/reservations.ts';
 import { wishMissedAutostarts } from '../provision/start-wishes.ts';
@@ -81,21 +84,27 @@ export function openVolumes(
   return refusingWhileFrozen(freeze, takingTurns(helper, auditedPools(libvirtPools, trail, ledger)));
 }
 
+/** What fills and golden volumes need and is not made here. */
+type FillParts = Omit<
+  GoldenNeeds,
+  'clock' | 'devices' | 'log' | 'reservations' | 'thinPools' | 'watch' | 'workshops'
+> & { readonly workshops: WorkerThreads };
+
 /** What the recipe of a fill works with, but for what it fills. */
-export function fillNeedsOf<Parts extends { readonly workshops: WorkerThreads; readonly volumes: Volumes }>(
-  config: Config,
-  parts: Parts,
-  { metrics, log }: Seeing,
-) {
+export function fillNeedsOf<Parts extends FillParts>(config: Config, parts: Parts, seeing: Seeing) {
   const { workshops, volumes } = parts;
+  const { metrics, log } = seeing;
   const blockDevices = new BlockDevices({ zero: (...range) => workshops.zero(...range) });
   const { writeRateMaxBytesPerS: rate } = config;
-  return {
-    ...parts,
+  const { keepFree, thin: thinLimits, thinPools } = config;
+  const needs = {
+    ...{ ...parts, thinPools },
     clock: systemClock,
     readBack: config.verify.readBack,
     devices: metrics.volumes.measured(blockDevices),
-    reservations: new Reservations({ volumes, log, keepFree: config.keepFree }),
+    reservations: new Reservations({ volumes, log, keepFree, thinLimits }),
     writeRate: rate === 0 ? undefined : new WriteRate(systemClock, rate),
   };
+  const goldens = new GoldenVolumes({ ...needs, log });
+  return { ...needs, goldens, golden: goldenAhead(goldens, thinPools, log) };
 }

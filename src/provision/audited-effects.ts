@@ -1,23 +1,36 @@
 /** What is done to volumes, written down: ports that leave an event for each effect, whoever caused it. */
-import { fillIdOf, privateName } from '../core/volume.ts';
+import { GOLDEN_OWNER, isGolden } from '../core/owner.ts';
+import type { GoldenSeal, Seal } from '../core/volume.ts';
+import { fillIdOf, goldenName, privateName } from '../core/volume.ts';
 import type { AuditTrail, FillWatch, Ledger, Pools, PrivateVolume, Volumes } from './ports.ts';
 import type { About } from './recorded.ts';
 import { briefly, decisionOf, newCorrelationId, recorded } from './recorded.ts';
 
 /** An event for each verb of the helper that changes something. */
 export function auditedVolumes(volumes: Volumes, trail: AuditTrail): Volumes {
-  const ofFill = (what: string, { vg, target, fillId, domainUuid }: PrivateVolume): About => ({
-    ...{ who: `domain:${domainUuid}`, what, volume: `${vg}/${target}` },
-    ...{ domain: domainUuid, correlationId: fillId },
-  });
+  const ofFill = (what: string, { vg, target, fillId, domainUuid }: PrivateVolume): About =>
+    isGolden(domainUuid)
+      ? { who: 'daemon', what, volume: `${vg}/${target}`, correlationId: fillId }
+      : {
+          ...{ who: `domain:${domainUuid}`, what, volume: `${vg}/${target}` },
+          ...{ domain: domainUuid, correlationId: fillId },
+        };
   const ofPrivate = (what: string, { vg, fillId }: Pick<PrivateVolume, 'vg' | 'fillId'>): About => ({
     ...{ who: 'daemon', what, volume: `${vg}/${privateName(fillId)}`, correlationId: fillId },
   });
+  const ofSealed = (what: string, vg: string, seal: Seal | GoldenSeal): About =>
+    seal.state === 'golden'
+      ? ofFill(what, {
+          ...{ vg, fillId: seal.fillId, target: goldenName(seal.fillId), domainUuid: GOLDEN_OWNER },
+        })
+      : ofFill(what, { ...seal, vg });
   return {
     list: () => volumes.list(),
     examine: (vg, lv) => volumes.examine(vg, lv),
-    create: (volume, sizeBytes) =>
-      recorded(trail, ofFill('create', volume), () => volumes.create(volume, sizeBytes)),
+    create: (volume, sizeBytes, thinPool) =>
+      recorded(trail, ofFill('create', volume), () => volumes.create(volume, sizeBytes, thinPool)),
+    clone: (volume, golden, sizeBytes) =>
+      recorded(trail, ofFill('clone', volume), () => volumes.clone(volume, golden, sizeBytes)),
     adopt: (volume) => recorded(trail, ofFill('adopt', volume), () => volumes.adopt(volume)),
     publish: (volume, seal) =>
       recorded(trail, ofFill('publish', volume), () => volumes.publish(volume, seal)),
@@ -32,6 +45,7 @@ export function auditedVolumes(volumes: Volumes, trail: AuditTrail): Volumes {
     recall: (vg, fillId) =>
       recorded(trail, ofPrivate('recall', { vg, fillId }), () => volumes.recall(vg, fillId)),
     discard: (volume) => recorded(trail, ofPrivate('discard', volume), () => volumes.discard(volume)),
+    drop: (vg, seal) => recorded(trail, ofSealed('drop', vg, seal), () => volumes.drop(vg, seal)),
   };
 }
 

@@ -14,11 +14,13 @@ import { frozenProblem } from '../core/frozen.ts';
 import { readDomainXml } from '../core/domain-xml.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { Handover, ReceiveResult } from '../core/handover.ts';
+import type { Locations } from '../core/locate.ts';
 import { locateVolumes } from '../core/locate.ts';
 import type { Plan } from '../core/plan.ts';
 import { goesOn } from '../core/planned-fill.ts';
 import { isTriedAgain } from '../core/retired.ts';
 import type { Domain } from '../core/request.ts';
+import { thinPlaces } from '../core/thin-place.ts';
 import { requireAnnotated } from './annotated-disk.ts';
 import { explanationOf, statusOf } from './domain-status.ts';
 import { handoverOf } from './handover-of.ts';
@@ -29,6 +31,7 @@ import { receive } from './receive.ts';
 import { reclaim } from './reclaim.ts';
 import type { ReprovisionNeeds } from './reprovision.ts';
 import { reprovision } from './reprovision.ts';
+import { indexVolumes } from './volume-index.ts';
 import { requireThawed } from './while-frozen.ts';
 
 export interface ControlNeeds extends ReprovisionNeeds {
@@ -92,7 +95,7 @@ export class DomainVerbs implements ControlVerbs {
   }
 
   async annotate(nameOrUuid: string, request: AnnotateRequest): Promise<AnnotateResult> {
-    const { domains, pools, reconciler } = this.#needs;
+    const { domains, reconciler } = this.#needs;
     const found = await domains.find(nameOrUuid);
     if (found === undefined) throw noSuchDomain(nameOrUuid);
     const { domain, problems } = readDomainXml(found.xml);
@@ -110,7 +113,7 @@ export class DomainVerbs implements ControlVerbs {
     if (volume.value === undefined) throw new AnnotationError(volume.problems);
     const before = withVolume(domain.annotation, volume.value);
     const annotation = { ...before, start: request.start ?? before.start };
-    const places = locateVolumes({ ...domain, annotation }, await pools.list());
+    const places = await this.#locate({ ...domain, annotation });
     const [problem] = places.problems.filter(({ target }) => target === request.target);
     if (problem !== undefined) throw new ProvisionError(problem);
     const xml = formatAnnotation(annotation);
@@ -118,6 +121,13 @@ export class DomainVerbs implements ControlVerbs {
     await domains.writeAnnotation(found.uuid, xml);
     reconciler.request(found.uuid);
     return { xml, applied: true };
+  }
+
+  async #locate(domain: Domain): Promise<Locations> {
+    const { pools, thinPools, volumes } = this.#needs;
+    const index = indexVolumes((await volumes.list()).volumes);
+    const thin = thinPlaces(thinPools, (place) => index.concerning(place));
+    return locateVolumes(domain, await pools.list(), thin);
   }
 
   async cancel(nameOrUuid: string, target?: string): Promise<DomainStatus> {

@@ -36,7 +36,8 @@ export async function deletePublished(
   const volume = volumes.find((one) => one.vg === vg && one.lv === lv);
   if (volume === undefined) return { outcome: 'absent' };
   const pool = pools.find((one) => one.vg === vg && one.active);
-  if (pool === undefined) return kept(`no active storage pool is on volume group ${vg}`);
+  const isThin = volume.thinPool !== undefined;
+  if (pool === undefined && !isThin) return kept(`no active storage pool is on volume group ${vg}`);
   if (groups.find((group) => group.vg === vg)?.shared !== false) {
     return kept(`volume group ${vg} is shared with other hosts`);
   }
@@ -51,7 +52,8 @@ export async function deletePublished(
   if (newcomer !== undefined) return kept(`domain ${newcomer} has just appeared`);
   if ((await domains.read(record.domainUuid)) !== undefined) return kept('its domain is back');
   if (!isStillGone()) return kept('its domain is coming back');
-  await needs.pools.deleteVolume(pool.name, lv);
+  if (isThin) await needs.volumes.drop(vg, sealOf(volume));
+  else if (pool !== undefined) await needs.pools.deleteVolume(pool.name, lv);
   return { outcome: 'deleted' };
 }
 
@@ -66,9 +68,16 @@ export function whyNotTheirs(volume: LogicalVolume, record: FillRecord): string 
     return `its tags are ${mark.state === 'unclear' ? 'unclear' : 'not those of a finished volume'}`;
   if (!isSealOf(mark, record)) return 'its seal is not that of this domain and this fill';
   if (volume.open) return 'something has it open';
-  // With the origin of a snapshot the snapshots would go, too.
-  if (!['linear', 'striped'].includes(volume.segmentType)) return `it is of type ${volume.segmentType}`;
+  // With the origin of a snapshot the snapshots would go, too; those of thin volumes stay.
+  if (!['linear', 'striped', 'thin'].includes(volume.segmentType))
+    return `it is of type ${volume.segmentType}`;
   return undefined;
+}
+
+function sealOf({ lv, tags }: LogicalVolume): Seal {
+  const mark = readMark(tags);
+  if (mark.state !== 'ready') throw new Error(`${lv} has lost its seal`);
+  return mark;
 }
 
 function isSealOf(seal: Seal, { domainUuid, fillId, location }: FillRecord): boolean {

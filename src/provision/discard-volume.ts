@@ -26,7 +26,9 @@ export async function discardVolume(
   const mark = readMark(found.tags);
   if (mark.state !== 'filling' || mark.fillId !== volume.fillId) return 'kept';
   // A volume in the middle of being taken over is not proven blank yet: the helper gives it back, unharmed.
-  if (pool === undefined || found.lv !== lv || found.tags.includes(ADOPTING_TAG)) {
+  // A thin one libvirt does not know.
+  const isUnknown = pool === undefined || found.thinPool !== undefined;
+  if (isUnknown || found.lv !== lv || found.tags.includes(ADOPTING_TAG)) {
     await needs.volumes.discard(volume);
     return 'discarded';
   }

@@ -6,7 +6,7 @@ import type { Verdict } from '../core/host-policy.ts';
 import { describeVerdict } from '../core/host-policy.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
 import { isStartable } from '../core/plan.ts';
-import type { VolumeRequest } from '../core/request.ts';
+import type { VolumeLocation, VolumeRequest } from '../core/request.ts';
 import { imageName } from '../core/request.ts';
 import type { Fills } from './fills.ts';
 import { problemsOf } from './observe.ts';
@@ -14,7 +14,7 @@ import type { FillRecord, Ledger } from './ports.ts';
 
 type StateOfVolume = Omit<
   VolumeStatus,
-  'target' | 'image' | 'format' | 'pool' | 'volume' | 'fillId' | 'updatedAt'
+  'target' | 'image' | 'format' | 'pool' | 'volume' | 'thinPool' | 'cloneOf' | 'fillId' | 'updatedAt'
 >;
 
 interface StatusNeeds {
@@ -95,14 +95,21 @@ function volumeStatus(needs: StatusNeeds, domainUuid: string, disk: DiskPlan): V
   const record = needs.ledger.fillOf(domainUuid, request.target);
   return {
     ...identityOf(request),
-    pool: location.pool,
+    pool: placeOf(location),
     volume: location.lv,
+    ...(location.thinPool === undefined ? {} : { thinPool: location.thinPool }),
+    ...(disk.cloneOf === undefined ? {} : { cloneOf: disk.cloneOf }),
     ...stateOf(needs, disk, record),
     ...(disk.aside === undefined ? {} : { aside: disk.aside }),
     ...(record === undefined
       ? {}
       : { fillId: record.fillId, updatedAt: new Date(record.updatedAtMs).toISOString() }),
   };
+}
+
+/** Libvirt's pool, or, of a thin volume, which it does not know, the volume group. */
+function placeOf({ pool, vg, thinPool }: VolumeLocation): string {
+  return thinPool === undefined && pool !== undefined ? pool : vg;
 }
 
 function stateOf(needs: StatusNeeds, disk: DiskPlan, record: FillRecord | undefined): StateOfVolume {

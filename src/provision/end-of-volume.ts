@@ -8,6 +8,7 @@ import type { LocatedVolume } from '../core/locate.ts';
 import { locateVolumes } from '../core/locate.ts';
 import { volumeKey } from '../core/planned-fill.ts';
 import type { VolumeRequest } from '../core/request.ts';
+import { NOTHING_THIN } from '../core/thin-place.ts';
 import type { DeleteNeeds } from './delete-published.ts';
 import { deletePublished } from './delete-published.ts';
 import type { DomainEnds } from './domain-ends.ts';
@@ -39,8 +40,10 @@ export function doomedVolumes(known: KnownDomain | undefined, fills: readonly Fi
   return fills.flatMap((record) => {
     if (record.domainUuid !== known.domain.uuid || record.state !== 'ready') return [];
     // The domain as it was last, not as it was when the volume was filled: its disk may be on another volume now.
-    const { pool, vg } = record.location;
-    const { located } = locateVolumes(known.domain, [{ name: pool, uuid: '', vg, active: true }]);
+    const { pool, vg, thinPool } = record.location;
+    const pools = pool === undefined ? [] : [{ name: pool, uuid: '', vg, active: true }];
+    const thin = { ...NOTHING_THIN, poolFor: () => thinPool };
+    const { located } = locateVolumes(known.domain, pools, thin);
     const isHere = (disk: LocatedVolume) =>
       disk.request.target === record.request.target &&
       volumeKey(disk.location) === volumeKey(record.location);

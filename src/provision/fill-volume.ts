@@ -3,16 +3,18 @@
  * power cut; tags and ledger then say where it stood (docs/design.md, "The life of a volume").
  */
 import { ProvisionError, toProblem } from '../core/errors.ts';
-import type { HostPolicy } from '../core/host-policy.ts';
-import { judgeFill } from '../core/host-policy.ts';
-import { isJob } from '../core/owner.ts';
-import { formatTag, imageTag, privateName } from '../core/volume.ts';
+import type { VolumeLocation } from '../core/request.ts';
+import { privateName } from '../core/volume.ts';
+import type { AllowedNeeds } from './allowed-fill.ts';
+import { requireAllowed } from './allowed-fill.ts';
 import { discardVolume } from './discard-volume.ts';
-import type { ProofPolicy } from './find-proof.ts';
+import type { ThinFillNeeds } from './fill-thin.ts';
+import { fillThin, isThinFill } from './fill-thin.ts';
 import type { FillRun, FillTask } from './fills.ts';
 import type { LeaseNeeds } from './leased-image.ts';
 import { LeasedImage } from './leased-image.ts';
 import type { FillRecord, Log, Pools, PrivateVolume } from './ports.ts';
+import { sealOfFill } from './seal-of-fill.ts';
 import { publishVolume } from './publish-volume.ts';
 import type { Reservations } from './reservations.ts';
 import { wantedSizeBytes } from './resolve-image.ts';
@@ -20,11 +22,9 @@ import type { WriteNeeds } from './write-image.ts';
 import { goesOnLater, writeImage } from './write-image.ts';
 
 /** Those of its steps: finding and judging the image, writing it, publishing. */
-export interface FillNeeds extends LeaseNeeds, WriteNeeds {
+export interface FillNeeds extends LeaseNeeds, WriteNeeds, AllowedNeeds, ThinFillNeeds {
   readonly pools: Pools;
   readonly reservations: Reservations;
-  /** Undefined: whatever is asked for is filled. */
-  readonly hostPolicy: HostPolicy | undefined;
 }
 
 /** Fills and publishes one volume; resolves with the SHA-256 of the image it now holds. */
@@ -38,13 +38,14 @@ export async function fillVolume(
   const volume: PrivateVolume = { vg: location.vg, fillId, target: location.lv, domainUuid };
   const publishing = { ...needs, log: run.log };
   if (task.from === 'finish') {
-    await publishVolume(publishing, volume, task.seal, location.pool);
+    await publishVolume(publishing, volume, task.seal, location);
     return task.seal.sha256;
   }
   if (task.from === 'claim') {
     await needs.volumes.claim(location.vg, task.seal, domainUuid);
     return task.seal.sha256;
   }
+  if (isThinFill(record, task)) return fillThin(needs, record, task, run);
   // Whoever has begun it, and before the store is asked for anything.
   const wanted = requireAllowed(needs, record);
   const leased = new LeasedImage({ ...needs, policy: { ...needs.policy, wanted } }, request, run);
@@ -53,7 +54,7 @@ export async function fillVolume(
     run.from(leased.from);
     const sizeBytes = wantedSizeBytes(request, layout);
     requireAllowed(needs, record, sizeBytes);
-    await makePrivateVolume(needs, task, volume, sizeBytes, location.pool);
+    await makePrivateVolume(needs, task, volume, sizeBytes, location);
     run.log.debug({ sizeBytes, from: task.from }, 'private volume made');
     run.signal.throwIfAborted();
     const sha256 = await leased.use((image) => writeImage(needs, volume, image, run));
@@ -63,36 +64,16 @@ export async function fillVolume(
     // Nobody wants it any more, or wants it from another image.
     run.signal.throwIfAborted();
     run.phase('publishing');
-    const seal = {
-      state: 'ready' as const,
-      ...{ fillId, target: volume.target, domainUuid, sha256 },
-      image: imageTag(request.image),
-      generation: request.generation,
-      ...(isJob(domainUuid) ? { format: formatTag(request) } : {}),
-    };
-    await publishVolume(publishing, volume, seal, location.pool);
+    await publishVolume(publishing, volume, sealOfFill(record, sha256), location);
     await forgetJournal(needs, fillId, run.log);
     run.log.debug({ cached: await leased.keep(sha256) }, 'published; the image may be kept');
     return sha256;
   } catch (error) {
-    if (!goesOnLater(error, run.signal)) await returnSpace(needs, volume, location.pool, run.log);
+    if (!goesOnLater(error, run.signal)) await returnSpace(needs, volume, location, run.log);
     throw error;
   } finally {
     await leased.close();
   }
-}
-
-/** POLICY_REFUSED unless this host's policy lets it be filled; returns what proof it wants. */
-function requireAllowed(
-  { hostPolicy }: FillNeeds,
-  record: FillRecord,
-  sizeBytes?: number,
-): ProofPolicy['wanted'] {
-  const domain = { uuid: record.domainUuid, name: record.domainName };
-  const verdict = judgeFill(hostPolicy, domain, record, sizeBytes);
-  if (verdict?.allowed === false) throw new ProvisionError(verdict.problem);
-  const kind = verdict?.rule.require;
-  return verdict === undefined || kind === undefined ? undefined : { kind, rule: verdict.rule.name };
 }
 
 async function makePrivateVolume(
@@ -100,7 +81,7 @@ async function makePrivateVolume(
   task: FillTask,
   volume: PrivateVolume,
   sizeBytes: number,
-  pool: string,
+  { pool }: VolumeLocation,
 ): Promise<void> {
   if (task.from === 'adopt') {
     await adopt(needs, volume, sizeBytes);
@@ -119,7 +100,7 @@ async function discardIfTooSmall(
   needs: FillNeeds,
   volume: PrivateVolume,
   sizeBytes: number,
-  pool: string,
+  pool: string | undefined,
 ): Promise<void> {
   const name = privateName(volume.fillId);
   const { volumes } = await needs.volumes.list();
@@ -147,7 +128,12 @@ async function adopt(needs: FillNeeds, volume: PrivateVolume, sizeBytes: number)
 }
 
 /** A volume that is already sealed is kept by discardVolume: then only its publishing is to be finished. */
-async function returnSpace(needs: FillNeeds, volume: PrivateVolume, pool: string, log: Log): Promise<void> {
+async function returnSpace(
+  needs: FillNeeds,
+  volume: PrivateVolume,
+  { pool }: VolumeLocation,
+  log: Log,
+): Promise<void> {
   try {
     await discardVolume(needs, volume, pool);
   } catch (error) {

@@ -175,10 +175,12 @@ export class Fills {
   #isImageWanted({ record }: Entry): boolean {
     const { image, version } = record.request;
     return [...this.#entries.values()].some(
-      ({ record: { fillId, request }, task, abort }) =>
+      ({ record: { fillId, request, location }, task, abort }) =>
         fillId !== record.fillId &&
         !abort.signal.aborted &&
         task.from !== 'finish' &&
+        // They share a golden volume, not a download.
+        location.thinPool === undefined &&
         imageName(request.image) === imageName(image) &&
         request.version === version,
     );

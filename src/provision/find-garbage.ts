@@ -1,15 +1,17 @@
 /** Compares tags, ledger, libvirt's domains and files, and finds what does not belong together. Changes nothing. */
 import type { Finding } from '../core/garbage-protocol.ts';
 import { readDomainXml } from '../core/domain-xml.ts';
+import { goldenVolumes, uselessGoldens } from '../core/golden.ts';
 import { locateVolumes } from '../core/locate.ts';
 import { planFinish, planReclaim } from '../core/left-behind.ts';
 import { isJob, jobIdOf } from '../core/owner.ts';
 import { volumeKey } from '../core/planned-fill.ts';
 import type { LogicalPool } from '../core/request.ts';
+import type { ThinPlaces } from '../core/thin-place.ts';
 import type { RetiredPlan } from '../core/retired.ts';
 import { retiredVolumes } from '../core/retired.ts';
-import type { LogicalVolume, Seal, VolumeGroup } from '../core/volume.ts';
-import { fillIdOf, readMark, RETIRED_PREFIX } from '../core/volume.ts';
+import type { GoldenSeal, LogicalVolume, Seal, VolumeGroup } from '../core/volume.ts';
+import { fillIdOf, goldenName, readMark, RETIRED_PREFIX } from '../core/volume.ts';
 import { doomedVolumes, UNPROVEN } from './end-of-volume.ts';
 import { observe } from './observe.ts';
 import type { Domains, FillRecord, ImageCache, JobRecord, KnownDomain } from './ports.ts';
@@ -36,6 +38,7 @@ interface Reading {
   readonly volumes: readonly LogicalVolume[];
   readonly pools: readonly LogicalPool[];
   readonly groups: readonly VolumeGroup[];
+  readonly thin: ThinPlaces;
   readonly fills: readonly FillRecord[];
   readonly retired: readonly RetiredPlan[];
   /** UUIDs of the domains that libvirt knows. */
@@ -44,11 +47,11 @@ interface Reading {
 
 export async function findGarbage(needs: FindNeeds): Promise<readonly Found[]> {
   const there = new Set(await needs.domains.list());
-  const { volumes, pools, groups } = await observe(needs, []);
+  const { volumes, pools, groups, thin } = await observe(needs, []);
   const fills = needs.ledger.fills();
   const accounts = accountsOf(needs, needs.reconciler.arrivals, volumes);
   const retired = planAsides(needs, volumes);
-  const reading = { volumes, pools, groups, fills, retired, there };
+  const reading = { volumes, pools, groups, thin, fills, retired, there };
   const litter = planReclaim(accounts);
   const unfinished = planFinish(accounts).map(({ volume }) => volume);
   const found: Found[] = [
@@ -103,6 +106,7 @@ async function judgeVolume(needs: FindNeeds, reading: Reading, volume: LogicalVo
     const why = mark.state === 'unclear' ? mark.why : 'it has a name of ours and none of our tags';
     return [{ ...todo('unclear', name, 'none'), why, hint: `Look at it: lvs -o +lv_tags ${name}` }];
   }
+  if (mark.state === 'golden') return judgeGolden(needs, volume, mark);
   if (mark.state !== 'ready' || needs.fills.running.has(mark.fillId)) return [];
   if (isPrivate) {
     const isTaken = reading.volumes.some(({ vg, lv }) => vg === volume.vg && lv === mark.target);
@@ -123,6 +127,23 @@ async function judgeVolume(needs: FindNeeds, reading: Reading, volume: LogicalVo
     : orphan(needs, reading, volume, mark);
 }
 
+/** The next look finishes or removes it. */
+function judgeGolden({ goldens }: FindNeeds, volume: LogicalVolume, { fillId }: GoldenSeal): Found[] {
+  if (goldens.filling.has(fillId)) return [];
+  const name = volumeKey(volume);
+  if (volume.lv === goldenName(fillId)) {
+    const [useless] = uselessGoldens(goldenVolumes([volume]));
+    return useless === undefined
+      ? []
+      : [{ ...todo('unclear', name, 'none'), why: `it is a golden volume, and ${useless.why}` }];
+  }
+  if (fillIdOf(volume.lv) === fillId) return [halfPublished(volume)];
+  const hint = `Look at it: lvs -o +lv_tags ${name}`;
+  return [
+    { ...todo('unclear', name, 'none'), why: 'it has the seal of a golden volume and another name', hint },
+  ];
+}
+
 /** One that stands aside for a fill that goes on, or is tried again, is where it should be. */
 function judgeRetired(reading: Reading, volume: LogicalVolume): Found[] {
   const name = volumeKey(volume);
@@ -140,7 +161,7 @@ function judgeRetired(reading: Reading, volume: LogicalVolume): Found[] {
 
 async function volumeWithoutRow(
   { domains }: FindNeeds,
-  { fills, pools }: Reading,
+  { fills, pools, thin }: Reading,
   volume: LogicalVolume,
   { domainUuid, fillId }: Seal,
 ): Promise<Found[]> {
@@ -148,7 +169,7 @@ async function volumeWithoutRow(
   const libvirts = await domains.read(domainUuid);
   if (libvirts === undefined) return [];
   // Mistakes of the annotation are told by lvp status.
-  const { located } = locateVolumes(readDomainXml(libvirts.xml).domain, pools);
+  const { located } = locateVolumes(readDomainXml(libvirts.xml).domain, pools, thin);
   if (!located.some(({ location }) => volumeKey(location) === volumeKey(volume))) return [];
   const why = `the ledger does not know what the seal says, that it is published for ${libvirts.name}`;
   return [{ ...todo('volume-without-row', volumeKey(volume), 'rebuild'), domain: domainUuid, why }];
@@ -220,7 +241,8 @@ function isOfFill({ tags }: LogicalVolume, fillId: string): boolean {
   return mark.state === 'ready' && mark.fillId === fillId;
 }
 
-function deleteHint({ pools }: Reading, { vg, lv }: LogicalVolume): string {
+function deleteHint({ pools }: Reading, { vg, lv, thinPool }: LogicalVolume): string {
+  if (thinPool !== undefined) return `If nobody needs it: lvremove ${vg}/${lv}`;
   const pool = pools.find((one) => one.vg === vg)?.name ?? 'POOL';
   return `If nobody needs it: virsh vol-delete --pool ${pool} ${lv}`;
 }

@@ -1,6 +1,9 @@
 /** Golden volumes, as they are made before a guest asks for one. */
+import { servingGolden } from '../core/golden.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { VolumeRequest } from '../core/request.ts';
+import type { GoldenVolumes } from './golden-volumes.ts';
+import type { Log } from './ports.ts';
 import type { OnProgress } from './read-image.ts';
 
 /** Golden volumes, as far as they are made ahead of time. */
@@ -35,4 +38,37 @@ function noThinPool(vg: string): ProvisionError {
     message: `The volume group ${vg} has no thin pool in which there could be golden volumes.`,
     hint: 'Name it in thin_pools of the configuration, or prefetch to the cache.',
   });
+}
+
+/** The golden volumes of this host, of which each is made by one for all who want it. */
+export function goldenAhead(
+  goldens: Pick<GoldenVolumes, 'list' | 'ensure'>,
+  thinPools: ReadonlyMap<string, string>,
+  log: Log,
+): GoldenAhead {
+  return {
+    async has(vg, { sha256, format, compression }) {
+      const thinPool = thinPools.get(vg);
+      if (thinPool === undefined) throw noThinPool(vg);
+      if (sha256 === undefined) return false;
+      const place = { vg, thinPool };
+      return servingGolden(await goldens.list(), place, { sha256, format, compression }) !== undefined;
+    },
+    async ensure(vg, { image, sha256, format, compression, version }, { signal, onProgress }) {
+      let bytesTotal = 0;
+      await goldens.ensure(
+        vg,
+        { image, sha256, format, compression, version },
+        {
+          ...{ signal, log },
+          phase: (_phase, total = bytesTotal) => {
+            bytesTotal = total;
+          },
+          progress: (bytesDone) => {
+            onProgress(bytesDone, bytesTotal);
+          },
+        },
+      );
+    },
+  };
 }

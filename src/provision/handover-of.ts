@@ -25,7 +25,17 @@ export function handoverOf(planned: Plan, { volumes }: Pick<Observation, 'volume
       const found = volumes.find((volume) => volumeKey(volume) === volumeKey(location));
       const seal = found === undefined ? undefined : readMark(found.tags);
       if (found === undefined || seal?.state !== 'ready') throw new Error(`${location.lv} has lost its seal`);
-      return { target: request.target, pool: location.pool, sizeBytes: found.sizeBytes, seal };
+      const { pool } = location;
+      if (pool === undefined) throw withoutPool(name, request.target, location.vg);
+      return { target: request.target, pool, sizeBytes: found.sizeBytes, seal };
     }),
   };
+}
+
+function withoutPool(name: string, target: string, vg: string): ProvisionError {
+  return new ProvisionError({
+    code: 'POOL_UNSUITABLE',
+    message: `Disk ${target} of domain ${name} is in the volume group ${vg}, on which no libvirt pool is: its place on another host is known by the name of a pool.`,
+    hint: `Define one on both hosts (virsh pool-define-as NAME logical --source-name ${vg}), and start it.`,
+  });
 }

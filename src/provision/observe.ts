@@ -12,7 +12,9 @@ import type { Blankness, Plan } from '../core/plan.ts';
 import { plan } from '../core/plan.ts';
 import { volumeKey } from '../core/planned-fill.ts';
 import type { Domain, LogicalPool, VolumeLocation } from '../core/request.ts';
-import type { LogicalVolume, VolumeGroup } from '../core/volume.ts';
+import type { ThinPlaces } from '../core/thin-place.ts';
+import { thinPlaces } from '../core/thin-place.ts';
+import type { LogicalVolume, ThinPool, VolumeGroup } from '../core/volume.ts';
 import { readMark } from '../core/volume.ts';
 import type { Fills } from './fills.ts';
 import type { Clock, FillRecord, Freeze, Ledger, Pools, Volumes } from './ports.ts';
@@ -30,6 +32,8 @@ export interface ObserveNeeds {
   /** Domains whose first start was refused, never to be admitted since; see PlanInput. */
   readonly firstStarts: ReadonlyMap<string, string>;
   readonly freeze: Freeze;
+  /** The thin pool of each volume group that has one. */
+  readonly thinPools: ReadonlyMap<string, string>;
   /** Undefined: whatever is asked for is filled. */
   readonly hostPolicy: HostPolicy | undefined;
 }
@@ -42,6 +46,9 @@ export interface Observation {
   readonly volumes: readonly LogicalVolume[];
   readonly pools: readonly LogicalPool[];
   readonly groups: readonly VolumeGroup[];
+  /** Where volumes are thin, or are to be. */
+  readonly thin: ThinPlaces;
+  readonly thinPools: readonly ThinPool[];
   /**
    * Decides about one of the domains the reading was made for, with the ledger as it is at this instant.
    * Whoever acts on plans does so before the next await: until then nothing of ours can have changed.
@@ -56,9 +63,13 @@ export async function observe(needs: ObserveNeeds, domains: readonly Domain[]): 
   const blankness: BlanknessByUuid = new Map();
   for (let count = 0; count < OBSERVATIONS_MAX; count++) {
     const settledBefore = needs.fills.settledCount;
-    const [pools, { volumes, groups }] = await Promise.all([needs.pools.list(), needs.volumes.list()]);
-    const located = domains.flatMap((domain) => locateVolumes(domain, pools).located);
+    const [pools, { volumes, groups, thinPools }] = await Promise.all([
+      needs.pools.list(),
+      needs.volumes.list(),
+    ]);
     const index = indexVolumes(volumes);
+    const thin = thinPlaces(needs.thinPools, (place) => index.concerning(place));
+    const located = domains.flatMap((domain) => locateVolumes(domain, pools, thin).located);
     const examined = await examineUnmarked(needs.volumes, index, located, blankness);
     if (needs.fills.settledCount !== settledBefore) continue;
     const stoppedPools = new Map(
@@ -69,10 +80,12 @@ export async function observe(needs: ObserveNeeds, domains: readonly Domain[]): 
     return {
       volumes,
       pools,
+      thin,
       groups,
+      thinPools,
       isFresh: () => needs.fills.settledCount === settledBefore,
       plan: (domain) => {
-        const locations = locateVolumes(domain, pools);
+        const locations = locateVolumes(domain, pools, thin);
         const frozen = needs.freeze.frozen();
         const places = locations.located.map(({ location }) => location);
         return plan({

@@ -3,7 +3,7 @@ import { ProvisionError } from '../core/errors.ts';
 import type { JobRequest } from '../core/job-protocol.ts';
 import { targetNameMistake } from '../core/lvm-names.ts';
 import { quote } from '../core/quote.ts';
-import type { LogicalPool, VolumeLocation } from '../core/request.ts';
+import type { LogicalPool, PooledLocation } from '../core/request.ts';
 import type { Pools, Volumes } from './ports.ts';
 
 interface PlaceNeeds {
@@ -12,7 +12,7 @@ interface PlaceNeeds {
 }
 
 /** POOL_UNSUITABLE, or DISK_UNSUITABLE if no volume can have that name. */
-export async function placeOfJob(needs: PlaceNeeds, { pool, volume }: JobRequest): Promise<VolumeLocation> {
+export async function placeOfJob(needs: PlaceNeeds, { pool, volume }: JobRequest): Promise<PooledLocation> {
   const [pools, { groups }] = await Promise.all([needs.pools.list(), needs.volumes.list()]);
   const ours = pools.filter(({ vg }) => groups.some((group) => group.vg === vg));
   const chosen = pool === undefined ? onlyPool(ours) : ours.find(({ name }) => name === pool);

@@ -137,7 +137,7 @@ function isKinOf(
   const mark = readMark(tags);
   if (lv === privateName(fillId) || lv === retiredName(fillId)) return true;
   if (mark.state === 'unmarked' || mark.state === 'unclear') return false;
-  return mark.fillId === fillId || (vg === place.vg && mark.target === place.lv);
+  return mark.fillId === fillId || (mark.state !== 'golden' && vg === place.vg && mark.target === place.lv);
 }
 
 export function state(message: string, hint: string): ProvisionError {

@@ -40,10 +40,20 @@ import type {
   ImageReference,
   LogicalPool,
   OuterCompression,
+  PooledLocation,
   VolumeLocation,
 } from '../core/request.ts';
 import type { HashFrom } from '../core/resumable-sha256.ts';
-import type { LogicalVolume, ReceivingMark, Seal, VolumeGroup } from '../core/volume.ts';
+import type {
+  GoldenReference,
+  GoldenSeal,
+  LogicalVolume,
+  NewGoldenSeal,
+  ReceivingMark,
+  Seal,
+  ThinPool,
+  VolumeGroup,
+} from '../core/volume.ts';
 import type { Hasher } from './hasher.ts';
 
 export type { Blankness } from '../core/plan.ts';
@@ -117,29 +127,51 @@ export type DomainChange = 'defined' | 'begun' | 'ended' | 'migrated';
 export interface PrivateVolume {
   readonly vg: string;
   readonly fillId: string;
-  /** Final LV name. */
+  /** Final LV name; that of a golden volume is goldenName(). */
   readonly target: string;
+  /** Or a job, or GOLDEN_OWNER (core/owner.ts). */
   readonly domainUuid: string;
+}
+
+export interface VolumeListing {
+  readonly volumes: readonly LogicalVolume[];
+  readonly groups: readonly VolumeGroup[];
+  readonly thinPools: readonly ThinPool[];
 }
 
 /** The root helper. Every call checks names, group, tags and sizes again on the other side. */
 export interface Volumes {
-  /** All LVs and the free space of the configured volume groups. */
-  list(): Promise<{ readonly volumes: readonly LogicalVolume[]; readonly groups: readonly VolumeGroup[] }>;
+  /** All LVs, the free space and the thin pools of what is configured; what does not exist is left out. */
+  list(): Promise<VolumeListing>;
   /** Whether an unmarked volume is provably blank; reads it, changes nothing. */
   examine(vg: string, lv: string): Promise<Blankness>;
-  /** Makes the private LV of at least `sizeBytes`; if this fill already has one, answers `existing`. */
+  /**
+   * Makes the private LV of at least `sizeBytes`, in the group's thin pool if one is named, all of which then reads
+   * zero; if this fill already has one, answers `existing`, and what it reads as is not known. POOL_UNSUITABLE if
+   * the pool is not the configured one, is not active, or does not zero what it maps.
+   */
   create(
     volume: PrivateVolume,
+    sizeBytes: number,
+    thinPool?: string,
+  ): Promise<{ readonly made: 'created' | 'existing'; readonly sizeBytes: number }>;
+  /**
+   * Makes the private LV a snapshot of the golden volume, of at least `sizeBytes`, all of which beyond the image
+   * reads zero; if this fill already has one, it goes on with that. Can be repeated. VOLUME_MISSING if there is no
+   * such golden volume, VOLUME_STATE if it is not what it has to be.
+   */
+  clone(
+    volume: PrivateVolume,
+    golden: GoldenReference,
     sizeBytes: number,
   ): Promise<{ readonly made: 'created' | 'existing'; readonly sizeBytes: number }>;
   /** Renames a blank, unmarked, unopened LV from `volume.target` to the private name and marks it. */
   adopt(volume: PrivateVolume): Promise<{ readonly sizeBytes: number }>;
   /**
    * Swaps the marks for the seal, or for the marks of a volume that is to receive one, renames to the final
-   * name, sets owner and mode back. Can be repeated.
+   * name, sets owner and mode back. A golden volume is made read-only and deactivated. Can be repeated.
    */
-  publish(volume: PrivateVolume, seal: Seal | ReceivingMark): Promise<void>;
+  publish(volume: PrivateVolume, seal: Seal | ReceivingMark | NewGoldenSeal): Promise<void>;
   /** Makes an unopened, sealed volume that of another domain. Can be repeated. */
   claim(vg: string, seal: Seal, domainUuid: string): Promise<void>;
   /** Renames the unopened volume with exactly this seal to its name aside; its tags stay. Can be repeated. */
@@ -152,9 +184,15 @@ export interface Volumes {
   recall(vg: string, fillId: string): Promise<void>;
   /**
    * Gives back a volume whose taking over was cut off; removes any other private LV, without libvirt: only for
-   * a group that no pool of libvirt is on. Succeeds if already gone.
+   * a group that no pool of libvirt is on, and for thin volumes, which no pool of libvirt shows. Succeeds if already
+   * gone.
    */
   discard(volume: Pick<PrivateVolume, 'vg' | 'fillId'>): Promise<void>;
+  /**
+   * Removes the unopened thin volume with exactly this seal, under its final name or aside, or the golden volume;
+   * any other is VOLUME_STATE. Succeeds if already gone.
+   */
+  drop(vg: string, seal: Seal | GoldenSeal): Promise<void>;
 }
 
 /** An image object pinned to one state of its bytes. */
@@ -431,7 +469,7 @@ export interface JobRecord {
   /** UUID; its volume belongs to ownerOfJob(id). */
   readonly id: string;
   readonly request: JobRequest;
-  readonly location: VolumeLocation;
+  readonly location: PooledLocation;
   /** See AuditEvent.who. */
   readonly by: string;
   readonly createdAtMs: number;

@@ -8,7 +8,6 @@ import { judgeImage } from '../core/host-policy.ts';
 import type { ChosenImage } from '../core/prefetch-rule.ts';
 
 import type { VolumeRequest } from '../core/request.ts';
-import { findProof } from './find-proof.ts';
 import type { AheadRun, GoldenAhead } from './golden-ahead.ts';
 import { digestUnknown, requireGolden } from './golden-ahead.ts';
 import { volumeRequestOf } from './image-verbs.ts';
@@ -20,7 +19,7 @@ import type { PrefetchedImages } from './prefetched-images.ts';
 import type { ReadNeeds } from './read-image.ts';
 import { readImage } from './read-image.ts';
 import type { ImagePolicy } from './resolve-image.ts';
-import { checkBucket } from './resolve-image.ts';
+import { pinImage } from './resolve-image.ts';
 
 export interface PrefetchNeeds extends LeaseNeeds, ReadNeeds {
   readonly cache: ImageCache;
@@ -49,9 +48,7 @@ export async function prefetchImage(
   await needs.priority.turn(run.signal);
   const request = volumeRequestOf({ image: name, format: rule.format, compression: rule.compression });
   const policy = policyFor(needs, request);
-  checkBucket(policy, request);
-  const object = await images.stat(request.image);
-  const proof = await findProof(images, policy, request);
+  const { object, proof } = await pinImage({ images, policy }, request);
   const known = prefetched.of(name);
   const isSame =
     known !== undefined && isOf(known, object) && known.sha256 === (proof.sha256 ?? known.sha256);

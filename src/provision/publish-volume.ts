@@ -3,6 +3,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { ProvisionError, toProblem } from '../core/errors.ts';
+import type { VolumeLocation } from '../core/request.ts';
 import type { LogicalVolume, Seal } from '../core/volume.ts';
 import { ADOPTING_TAG, readMark } from '../core/volume.ts';
 import { discardVolume } from './discard-volume.ts';
@@ -17,14 +18,15 @@ export async function publishVolume(
   needs: { readonly pools: Pools; readonly volumes: Volumes; readonly log: Log },
   volume: PrivateVolume,
   seal: Seal,
-  pool: string,
+  { pool, thinPool }: VolumeLocation,
 ): Promise<void> {
   const { volumes } = await needs.volumes.list();
   const inTheWay = volumes.find((other) => other.vg === volume.vg && other.lv === volume.target);
   const movedAside = inTheWay === undefined ? undefined : await moveBlankAside(needs, volume, inTheWay);
   await needs.volumes.publish(volume, seal);
   if (movedAside !== undefined) await discardAside(needs, movedAside, pool);
-  await showLibvirt(needs, pool);
+  // It lists no thin volumes.
+  if (thinPool === undefined && pool !== undefined) await showLibvirt(needs, pool);
 }
 
 /**
@@ -46,7 +48,7 @@ async function showLibvirt(
 async function discardAside(
   needs: { readonly pools: Pools; readonly volumes: Volumes; readonly log: Log },
   aside: PrivateVolume,
-  pool: string,
+  pool: string | undefined,
 ): Promise<void> {
   try {
     await discardVolume(needs, aside, pool);

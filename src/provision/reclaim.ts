@@ -8,6 +8,7 @@ import type { LogicalVolume, Seal } from '../core/volume.ts';
 import { readMark } from '../core/volume.ts';
 import type { Arrivals } from './arrivals.ts';
 import { discardVolume } from './discard-volume.ts';
+import type { GoldenVolumes } from './golden-volumes.ts';
 import type { ObserveNeeds } from './observe.ts';
 import { observe } from './observe.ts';
 import type { Log, Pools } from './ports.ts';
@@ -17,6 +18,7 @@ import { settleRetired } from './settle-retired.ts';
 export interface ReclaimNeeds extends ObserveNeeds {
   readonly pools: Pools;
   readonly log: Log;
+  readonly goldens: Pick<GoldenVolumes, 'filling' | 'settle'>;
 }
 
 /**
@@ -33,6 +35,7 @@ export async function reclaim(needs: ReclaimNeeds, arrivals: Arrivals): Promise<
   const awaited = arrivals.findAll(volumes);
   const litter = planReclaim(accounts);
   const orphans = planFinish(accounts);
+  await needs.goldens.settle(volumes);
   const settled = await settleRetired(needs, observation);
   const changed = [...settled, ...awaited];
   if (litter.length + orphans.length === 0) return changed;
@@ -44,11 +47,15 @@ export async function reclaim(needs: ReclaimNeeds, arrivals: Arrivals): Promise<
 
 /** What says of a private volume that somebody goes on with it. */
 export function accountsOf(
-  { fills, ledger }: ObserveNeeds,
+  { fills, goldens, ledger }: ReclaimNeeds,
   arrivals: Arrivals,
   volumes: readonly LogicalVolume[],
 ): Accounts {
-  return { volumes, fills: ledger.fills(), running: new Set([...fills.running, ...arrivals.preparing]) };
+  return {
+    volumes,
+    fills: ledger.fills(),
+    running: new Set([...fills.running, ...arrivals.preparing, ...goldens.filling]),
+  };
 }
 
 async function discardLitter(
@@ -72,15 +79,16 @@ async function discardLitter(
 /** A sealed volume whose domain has gone before the last step: it gets its name, and people see that it is there. */
 async function finishOrphan(
   needs: ReclaimNeeds,
-  { vg, lv }: LogicalVolume,
+  { vg, lv, thinPool }: LogicalVolume,
   seal: Seal,
   pools: readonly LogicalPool[],
 ): Promise<void> {
   const { fillId, target, domainUuid } = seal;
-  const pool = activePoolOn(pools, vg);
-  if (pool === undefined) return;
+  const pool = activePoolOn(pools, vg)?.name;
+  if (pool === undefined && thinPool === undefined) return;
   try {
-    await publishVolume(needs, { vg, fillId, target, domainUuid }, seal, pool.name);
+    const location = { pool, vg, lv: target, thinPool };
+    await publishVolume(needs, { vg, fillId, target, domainUuid }, seal, location);
     needs.log.info({ fill: fillId, volume: `${vg}/${target}` }, 'finished an abandoned volume');
   } catch (error) {
     const fields = { fill: fillId, volume: `${vg}/${lv}`, problem: toProblem(error) };

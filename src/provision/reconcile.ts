@@ -367,7 +367,9 @@ export class Reconciler {
     const lookAgain = (): void => {
       this.request(domain.uuid);
     };
-    if (!this.#shown.isSeen(seal.fillId, disk.location.pool, lookAgain)) return;
+    const { pool, thinPool } = disk.location;
+    const isListed = thinPool === undefined && pool !== undefined;
+    if (isListed && !this.#shown.isSeen(seal.fillId, pool, lookAgain)) return;
     const sealed = this.#newRecord(domain, disk, record, seal.fillId);
     ledger.putFill({ ...sealed, state: 'ready', sha256: seal.sha256 });
   }
@@ -519,7 +521,9 @@ export class Reconciler {
 
   #plan(observation: Observation, { domain, found, reading }: Annotated, ours: Set<string>): void {
     const planned = observation.plan(domain);
-    for (const { location } of planned.disks) ours.add(location.pool);
+    for (const { location } of planned.disks) {
+      if (location.pool !== undefined && location.thinPool === undefined) ours.add(location.pool);
+    }
     const untouched = isUntouched(planned, this.#needs.ledger.fillsOf(domain.uuid));
     this.act(planned, found === undefined ? undefined : 'libvirt');
     if (isJob(domain.uuid)) this.jobs.planned(planned);

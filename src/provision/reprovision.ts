@@ -7,7 +7,6 @@ import { randomBytes } from 'node:crypto';
 import type { ReprovisionRequest, ReprovisionResult } from '../core/control-protocol.ts';
 import { parseDomainXml } from '../core/domain-xml.ts';
 import { ProvisionError, toProblem } from '../core/errors.ts';
-import { describeHeadroom } from '../core/headroom.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
 import { volumeKey } from '../core/planned-fill.ts';
 import type { Domain } from '../core/request.ts';
@@ -127,9 +126,9 @@ function requireSpace(
   { domain, disk, volume }: Candidate,
 ): void {
   const neededBytes = Math.max(volume.sizeBytes, disk.request.sizeBytes ?? 0);
-  const headroom = reservations.headroomIn(observation, volume.vg, neededBytes);
-  if (headroom?.fits === true) return;
-  const numbers = headroom === undefined ? 'LVM says nothing of its space' : describeHeadroom(headroom);
+  const room = reservations.headroomIn(observation, disk.location, neededBytes);
+  if (room?.fits === true) return;
+  const numbers = room === undefined ? 'LVM says nothing of its space' : room.says;
   throw new ProvisionError({
     code: 'VG_FULL',
     message: `${volume.vg} has too little room for a second volume beside ${volumeKey(volume)}: ${numbers}.`,

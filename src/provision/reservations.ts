@@ -8,8 +8,11 @@
  * beside the volumes it shows.)
  */
 import { ProvisionError, toProblem } from '../core/errors.ts';
-import type { Headroom, KeepFree } from '../core/headroom.ts';
+import type { KeepFree } from '../core/headroom.ts';
 import { describeHeadroom, headroomOf, KEEP_NOTHING_FREE } from '../core/headroom.ts';
+import { isGolden } from '../core/owner.ts';
+import type { ThinLimits } from '../core/thin-limits.ts';
+import { describeThinHeadroom, THIN_LIMITS, thinHeadroomOf } from '../core/thin-headroom.ts';
 import { privateName, readMark } from '../core/volume.ts';
 import type { LogicalVolume } from '../core/volume.ts';
 import type { Log, PrivateVolume, Volumes } from './ports.ts';
@@ -18,8 +21,19 @@ const REFUSED_MAX = 4096;
 
 type Listing = Awaited<ReturnType<Volumes['list']>>;
 
+/** Space for a volume, in its group or, if it is thin, in its thin pool. */
+export interface Wanted extends PrivateVolume {
+  readonly thinPool?: string | undefined;
+}
+
+/** Whether it fits, and the numbers, in words that follow a colon. */
+export interface Room {
+  readonly fits: boolean;
+  readonly says: string;
+}
+
 interface Promised {
-  readonly volume: PrivateVolume;
+  readonly volume: Wanted;
   readonly sizeBytes: number;
   /** When it ended, in turns; undefined while it is held. */
   endedAt: number | undefined;
@@ -27,7 +41,7 @@ interface Promised {
 
 /** Fills that found too little space. */
 interface Refused {
-  readonly volume: PrivateVolume;
+  readonly volume: Wanted;
   readonly sizeBytes: number;
 }
 
@@ -36,6 +50,8 @@ interface ReservationNeeds {
   readonly log: Log;
   /** By volume group; without one nothing is kept free there. */
   readonly keepFree?: ReadonlyMap<string, KeepFree> | undefined;
+  /** For all thin pools. */
+  readonly thinLimits?: ThinLimits | undefined;
 }
 
 export class Reservations {
@@ -57,7 +73,7 @@ export class Reservations {
    * Runs `make` while the space for the volume is reserved; VG_FULL, and nothing is made, if there is too little.
    * What is already there needs none.
    */
-  async whileReserved<T>(volume: PrivateVolume, sizeBytes: number, make: () => Promise<T>): Promise<T> {
+  async whileReserved<T>(volume: Wanted, sizeBytes: number, make: () => Promise<T>): Promise<T> {
     await this.#reserve(volume, sizeBytes);
     try {
       return await make();
@@ -70,15 +86,20 @@ export class Reservations {
    * What a new volume would find in a reading; undefined if that says nothing of the group. Nothing is reserved by it.
    * All promises count that the reading does not show, for nothing is known of when it began.
    */
-  headroomIn(listing: Listing, vg: string, sizeBytes: number): Headroom | undefined {
-    return this.#headroom(listing, -1, { vg, fillId: '' }, sizeBytes);
+  headroomIn(
+    listing: Listing,
+    { vg, thinPool }: Pick<Wanted, 'vg' | 'thinPool'>,
+    sizeBytes: number,
+  ): Room | undefined {
+    return this.#headroom(listing, -1, { vg, thinPool, fillId: '' }, sizeBytes);
   }
 
-  /** What is promised and has not been taken yet, by volume group. */
+  /** What is promised and has not been taken yet, by volume group; thin pools have their own. */
   reservedBytes(): ReadonlyMap<string, number> {
     const reserved = new Map<string, number>();
     for (const { volume, sizeBytes, endedAt } of this.#promised.values()) {
-      if (endedAt === undefined) reserved.set(volume.vg, (reserved.get(volume.vg) ?? 0) + sizeBytes);
+      if (endedAt === undefined && volume.thinPool === undefined)
+        reserved.set(volume.vg, (reserved.get(volume.vg) ?? 0) + sizeBytes);
     }
     return reserved;
   }
@@ -96,12 +117,13 @@ export class Reservations {
     });
   }
 
-  async #reserve(volume: PrivateVolume, sizeBytes: number): Promise<void> {
+  async #reserve(volume: Wanted, sizeBytes: number): Promise<void> {
     await this.#read((listing, beganAt) => {
       const headroom = this.#headroom(listing, beganAt, volume, sizeBytes);
       this.#refused.delete(keyOf(volume));
       if (headroom?.fits === false) {
-        this.#remember({ volume, sizeBytes });
+        // Whoever wants a golden volume waits on its own account.
+        if (!isGolden(volume.domainUuid)) this.#remember({ volume, sizeBytes });
         throw full(volume, headroom);
       }
       // A group that is not there is the helper's to complain about.
@@ -137,26 +159,53 @@ export class Reservations {
 
   /** Undefined if no space is needed, or if nothing is known about the group. */
   #headroom(
-    { volumes, groups }: Listing,
+    listing: Listing,
     beganAt: number,
-    volume: Pick<PrivateVolume, 'vg' | 'fillId'>,
+    volume: Pick<Wanted, 'vg' | 'fillId' | 'thinPool'>,
     sizeBytes: number,
-  ): Headroom | undefined {
-    const group = groups.find(({ vg }) => vg === volume.vg);
-    if (group === undefined || isThere(volumes, volume)) return undefined;
+  ): Room | undefined {
     const others = [...this.#promised.values()].filter(
       ({ volume: other, endedAt = Infinity }) =>
         other.vg === volume.vg &&
+        other.thinPool === volume.thinPool &&
         other.fillId !== volume.fillId &&
-        endedAt > beganAt &&
-        !isThere(volumes, other),
+        endedAt > beganAt,
     );
-    return headroomOf(
+    if (volume.thinPool !== undefined) return this.#thinHeadroom(listing, volume, sizeBytes, others);
+    const { volumes, groups } = listing;
+    const group = groups.find(({ vg }) => vg === volume.vg);
+    if (group === undefined || findOf(volumes, volume) !== undefined) return undefined;
+    const headroom = headroomOf(
       { ...group, unitBytes: group.extentBytes },
       this.#needs.keepFree?.get(volume.vg) ?? KEEP_NOTHING_FREE,
-      others.map((other) => other.sizeBytes),
+      others.filter((other) => findOf(volumes, other.volume) === undefined).map((other) => other.sizeBytes),
       sizeBytes,
     );
+    return { fits: headroom.fits, says: describeHeadroom(headroom) };
+  }
+
+  /** A thin volume that is there may not have its full size yet: it counts with what it was promised. */
+  #thinHeadroom(
+    { volumes, groups, thinPools }: Listing,
+    volume: Pick<Wanted, 'vg' | 'fillId' | 'thinPool'>,
+    sizeBytes: number,
+    others: readonly Promised[],
+  ): Room | undefined {
+    const pool = thinPools.find(({ vg, lv }) => vg === volume.vg && lv === volume.thinPool);
+    if (pool === undefined) return undefined;
+    const extentBytes = groups.find(({ vg }) => vg === volume.vg)?.extentBytes ?? 1;
+    const inExtents = (bytes: number) => Math.ceil(bytes / extentBytes) * extentBytes;
+    const headroom = thinHeadroomOf(
+      pool,
+      volumes,
+      this.#needs.thinLimits ?? THIN_LIMITS,
+      others.map((other) => ({
+        lv: findOf(volumes, other.volume)?.lv,
+        sizeBytes: inExtents(other.sizeBytes),
+      })),
+      { lv: findOf(volumes, volume)?.lv, sizeBytes: inExtents(sizeBytes) },
+    );
+    return { fits: headroom.fits, says: describeThinHeadroom(headroom) };
   }
 
   #tellWhoeverFits(listing: Listing, beganAt: number): void {
@@ -177,15 +226,16 @@ export class Reservations {
 }
 
 /** Under its private name, or, being taken over, under another one with its marks. */
-function isThere(
+function findOf(
   volumes: readonly LogicalVolume[],
   { vg, fillId }: Pick<PrivateVolume, 'vg' | 'fillId'>,
-): boolean {
-  return volumes.some((found) => {
+): LogicalVolume | undefined {
+  return volumes.find((found) => {
     if (found.vg !== vg) return false;
     if (found.lv === privateName(fillId)) return true;
     const mark = readMark(found.tags);
-    return (mark.state === 'filling' || mark.state === 'ready') && mark.fillId === fillId;
+    const isOurs = mark.state === 'filling' || mark.state === 'ready' || mark.state === 'golden';
+    return isOurs && mark.fillId === fillId;
   });
 }
 
@@ -193,10 +243,18 @@ function keyOf({ domainUuid, target }: PrivateVolume): string {
   return `${domainUuid} ${target}`;
 }
 
-function full(volume: PrivateVolume, headroom: Headroom): ProvisionError {
+function full(volume: Wanted, room: Room): ProvisionError {
+  const { vg, thinPool } = volume;
+  if (thinPool !== undefined) {
+    return new ProvisionError({
+      code: 'VG_FULL',
+      message: `The thin pool ${vg}/${thinPool} has too little room for the volume ${volume.target}: ${room.says}.`,
+      hint: `Free space in it (lvs ${vg}, lvp image gc) or extend it (lvextend ${vg}/${thinPool}); thin.overcommit and thin.stop_percent in the configuration say how much is promised.`,
+    });
+  }
   return new ProvisionError({
     code: 'VG_FULL',
-    message: `${volume.vg} has too little room for the volume ${volume.target}: ${describeHeadroom(headroom)}.`,
+    message: `${volume.vg} has too little room for the volume ${volume.target}: ${room.says}.`,
     hint: `Free space in ${volume.vg} (vgs, lvremove) or extend it (vgextend); pools.${volume.vg}.keep_free in the configuration says what stays free.`,
   });
 }

@@ -50,6 +50,24 @@ export interface ResolveNeeds {
 /** Another way to the bytes of an object than the store itself. */
 export type OpenObject = (object: ImageObject, proof: ImageProof) => Promise<Images>;
 
+/** An object as it is now, and what must be true of its bytes. */
+export interface PinnedImage {
+  readonly object: ImageObject;
+  readonly proof: ImageProof;
+}
+
+/** Pins the object and finds the proof of its content; reads none of its bytes. */
+export async function pinImage(
+  { images, policy }: Pick<ResolveNeeds, 'images' | 'policy'>,
+  request: VolumeRequest,
+): Promise<PinnedImage> {
+  checkBucket(policy, request);
+  const object = await images.stat(request.image, request.version);
+  const proof = await findProof(images, policy, request);
+  warnEarly(object, proof);
+  return { object, proof };
+}
+
 /** Pins the object, finds the proof of its content and reads its metadata. Writes nothing anywhere. */
 export async function resolveImage(
   needs: ResolveNeeds,
@@ -57,10 +75,7 @@ export async function resolveImage(
   signal: AbortSignal,
   open?: OpenObject,
 ): Promise<ResolvedImage> {
-  checkBucket(needs.policy, request);
-  const object = await needs.images.stat(request.image, request.version);
-  const proof = await findProof(needs.images, needs.policy, request);
-  warnEarly(object, proof);
+  const { object, proof } = await pinImage(needs, request);
   const images = (await open?.(object, proof)) ?? needs.images;
   const source = { images, clock: needs.clock, object, signal };
   const outer = outerLayer(needs, request);
@@ -111,12 +126,15 @@ function fromTheStart(layout: ImageLayout): ImageLayout {
 }
 
 /** The size the volume must at least have, in bytes: the image's, or the larger one that was asked for. */
-export function wantedSizeBytes(request: VolumeRequest, layout: ImageLayout): number {
-  const { sizeBytes = layout.virtualSizeBytes } = request;
-  if (sizeBytes >= layout.virtualSizeBytes) return sizeBytes;
+export function wantedSizeBytes(
+  request: VolumeRequest,
+  { virtualSizeBytes }: Pick<ImageLayout, 'virtualSizeBytes'>,
+): number {
+  const { sizeBytes = virtualSizeBytes } = request;
+  if (sizeBytes >= virtualSizeBytes) return sizeBytes;
   throw new ProvisionError({
     code: 'IMAGE_TOO_LARGE',
-    message: `The annotation asks for a volume of ${sizeBytes} bytes, but the disk in ${imageName(request.image)} has ${layout.virtualSizeBytes} bytes.`,
+    message: `The annotation asks for a volume of ${sizeBytes} bytes, but the disk in ${imageName(request.image)} has ${virtualSizeBytes} bytes.`,
     hint: 'A size can only grow an image: raise size in the annotation or leave it out.',
   });
 }

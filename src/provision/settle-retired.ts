@@ -84,7 +84,7 @@ async function restore(
   await needs.volumes.restore(volume.vg, seal);
   needs.log.info({ target: seal.target }, 'a volume that was put aside has its name back');
   const pool = activePoolOn(pools, volume.vg);
-  if (pool !== undefined) await needs.pools.refresh(pool.name);
+  if (pool !== undefined && volume.thinPool === undefined) await needs.pools.refresh(pool.name);
   return true;
 }
 
@@ -94,12 +94,17 @@ async function remove(
   pools: readonly LogicalPool[],
 ): Promise<boolean> {
   const { volume, seal } = retired;
-  const pool = activePoolOn(pools, volume.vg);
-  if (pool === undefined) return false;
-  // libvirt removes only what it has seen under that name.
-  await needs.pools.refresh(pool.name);
-  if (!(await isStill(needs, retired))) return false;
-  await needs.pools.deleteVolume(pool.name, volume.lv);
+  if (volume.thinPool === undefined) {
+    const pool = activePoolOn(pools, volume.vg);
+    if (pool === undefined) return false;
+    // libvirt removes only what it has seen under that name.
+    await needs.pools.refresh(pool.name);
+    if (!(await isStill(needs, retired))) return false;
+    await needs.pools.deleteVolume(pool.name, volume.lv);
+  } else {
+    if (!(await isStill(needs, retired))) return false;
+    await needs.volumes.drop(volume.vg, seal);
+  }
   const { volumes } = await needs.volumes.list();
   if (volumes.some(({ uuid }) => uuid === volume.uuid)) return false;
   needs.log.info({ target: seal.target }, 'what was replaced is removed');

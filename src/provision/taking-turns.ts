@@ -24,7 +24,10 @@ export function takingTurns(
     volumes: {
       list: () => volumes.list(),
       examine: (vg, lv) => volumes.examine(vg, lv),
-      create: (volume, sizeBytes) => turns.take(volume.vg, () => volumes.create(volume, sizeBytes)),
+      create: (volume, sizeBytes, thinPool) =>
+        turns.take(volume.vg, () => volumes.create(volume, sizeBytes, thinPool)),
+      clone: (volume, golden, sizeBytes) =>
+        turns.take(volume.vg, () => volumes.clone(volume, golden, sizeBytes)),
       adopt: (volume) => turns.take(volume.vg, () => volumes.adopt(volume)),
       publish: (volume, seal) => turns.take(volume.vg, () => volumes.publish(volume, seal)),
       claim: (vg, seal, domainUuid) => volumes.claim(vg, seal, domainUuid),
@@ -34,6 +37,7 @@ export function takingTurns(
       arrive: (vg, seal) => volumes.arrive(vg, seal),
       recall: (vg, fillId) => turns.take(vg, () => volumes.recall(vg, fillId)),
       discard: (volume) => turns.take(volume.vg, () => volumes.discard(volume)),
+      drop: (vg, seal) => turns.take(vg, () => volumes.drop(vg, seal)),
     },
     pools: {
       list: async () => {

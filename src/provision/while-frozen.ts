@@ -25,7 +25,8 @@ export function refusingWhileFrozen(
     volumes: {
       list: () => volumes.list(),
       examine: (vg, lv) => volumes.examine(vg, lv),
-      create: (volume, sizeBytes) => thawed(() => volumes.create(volume, sizeBytes)),
+      create: (volume, sizeBytes, thinPool) => thawed(() => volumes.create(volume, sizeBytes, thinPool)),
+      clone: (volume, golden, sizeBytes) => thawed(() => volumes.clone(volume, golden, sizeBytes)),
       adopt: (volume) => thawed(() => volumes.adopt(volume)),
       publish: (volume, seal) => thawed(() => volumes.publish(volume, seal)),
       claim: (vg, seal, domainUuid) => thawed(() => volumes.claim(vg, seal, domainUuid)),
@@ -35,6 +36,7 @@ export function refusingWhileFrozen(
       arrive: (vg, seal) => volumes.arrive(vg, seal),
       recall: (vg, fillId) => thawed(() => volumes.recall(vg, fillId)),
       discard: (volume) => thawed(() => volumes.discard(volume)),
+      drop: (vg, seal) => thawed(() => volumes.drop(vg, seal)),
     },
     pools: {
       list: () => pools.list(),

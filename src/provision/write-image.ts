@@ -35,9 +35,14 @@ export interface WriteNeeds {
   readonly writeRate?: WriteRate | undefined;
   /** Whether all of the volume is read back from the disk and compared. */
   readonly readBack?: boolean | undefined;
+  /** The device reads as zeros everywhere, and nothing was ever written to it: holes are left alone. */
+  readonly isDeviceZero?: boolean | undefined;
   /** Only tests have another one than hosts. */
   readonly shape?: StreamShape | undefined;
 }
+
+/** What a run is given to report by and to stop on, as far as it is needed here. */
+export type WriteRun = Pick<FillRun, 'signal' | 'log' | 'phase' | 'progress'>;
 
 /**
  * Streams, syncs, checks the digest, reads back where that is wanted, and closes the device again: publish
@@ -47,7 +52,7 @@ export async function writeImage(
   needs: WriteNeeds,
   volume: PrivateVolume,
   image: ResolvedImage,
-  run: FillRun,
+  run: WriteRun,
 ): Promise<string> {
   const device = await needs.devices.open(volume.vg, privateName(volume.fillId));
   try {
@@ -87,7 +92,7 @@ interface Target {
 async function writeAndVerify(
   needs: WriteNeeds,
   image: ResolvedImage,
-  run: FillRun,
+  run: WriteRun,
   target: Target,
 ): Promise<string> {
   const sha256 = await stream(needs, image, run, target);
@@ -98,7 +103,7 @@ async function writeAndVerify(
 async function stream(
   needs: WriteNeeds,
   image: ResolvedImage,
-  run: FillRun,
+  run: WriteRun,
   { device, journal, resumeFrom }: Target,
 ): Promise<string> {
   run.progress(resumeFrom?.objectBytes ?? 0);
@@ -107,6 +112,7 @@ async function stream(
     ...streaming(needs, image, run),
     ...{ device, proof: image.proof, expectedSha256: image.judgedSha256, resumeFrom },
     writeRate: needs.writeRate,
+    isDeviceZero: needs.isDeviceZero,
     onCheckpoint: journal?.save,
   });
   return sha256;
@@ -116,7 +122,7 @@ async function stream(
 async function verify(
   needs: WriteNeeds,
   image: ResolvedImage,
-  run: FillRun,
+  run: WriteRun,
   { device, volume }: Target,
   sha256: string,
 ): Promise<void> {
@@ -131,7 +137,7 @@ async function verify(
 function streaming(
   { clock, workshops, shape }: WriteNeeds,
   { images, object, layout, outer }: ResolvedImage,
-  run: FillRun,
+  run: WriteRun,
 ): Omit<StreamOptions, 'device'> {
   return {
     ...{ images, clock, workshops, shape, object, layout, outer },

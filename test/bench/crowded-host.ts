@@ -87,7 +87,9 @@ export class CrowdedHost {
     this.annotated = Math.ceil(size / ANNOTATED_EACH);
     const answerLine = (line: string) => {
       this.counts.add(`helper ${(JSON.parse(line) as { verb: string }).verb}`);
-      return answer(line, lvm.tools(), () => Promise.resolve({ own: ['vg0'], verified: [], shared: [] }));
+      return answer(line, lvm.tools(), () =>
+        Promise.resolve({ own: ['vg0'], verified: [], shared: [], thinPools: new Map() }),
+      );
     };
     this.#helper = serveLines(answerLine, () => true);
     const socket = join(this.#folder, 'helper.sock');
@@ -115,6 +117,8 @@ export class CrowdedHost {
       ),
       reservations: new Reservations({ volumes, log: silent }),
       ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>(), hostPolicy: undefined },
+      thinPools: new Map<string, string>(),
+      goldens: { filling: new Set<string>(), settle: () => Promise.resolve() },
     };
     this.reconciler = new Reconciler(needs);
     this.verbs = new DomainVerbs({

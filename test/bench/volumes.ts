@@ -23,12 +23,14 @@ export class DeviceVolumes implements Volumes, VolumeDevices {
   list() {
     const volumes = [...this.#paths.keys()].map((lv) => ({
       ...{ vg: VG, lv, uuid: lv, sizeBytes: 0, tags: [], active: true, open: true, segmentType: 'linear' },
+      writable: true,
     }));
-    return Promise.resolve({ volumes, groups: [] });
+    return Promise.resolve({ volumes, groups: [], thinPools: [] });
   }
 
   readonly examine = notMeasured;
   readonly create = notMeasured;
+  readonly clone = notMeasured;
   readonly adopt = notMeasured;
   readonly publish = notMeasured;
   readonly claim = notMeasured;
@@ -37,6 +39,7 @@ export class DeviceVolumes implements Volumes, VolumeDevices {
   readonly arrive = notMeasured;
   readonly recall = notMeasured;
   readonly discard = notMeasured;
+  readonly drop = notMeasured;
 }
 
 function notMeasured(): Promise<never> {

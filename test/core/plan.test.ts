@@ -47,6 +47,7 @@ function volume(lv: string, tags: readonly string[] = []): LogicalVolume {
     active: true,
     open: false,
     segmentType: 'linear',
+    writable: true,
   };
 }
 

@@ -9,7 +9,7 @@ const US = '11111111-1111-4111-8111-111111111111';
 const OTHER = '22222222-2222-4222-8222-222222222222';
 const OLD = '0123456789abcdef';
 const NEW = 'fedcba9876543210';
-const base = { vg: 'vg0', sizeBytes: 1, active: true, open: false, segmentType: 'linear' };
+const base = { vg: 'vg0', sizeBytes: 1, active: true, open: false, segmentType: 'linear', writable: true };
 const lasting = { code: 'DIGEST_MISMATCH', message: 'wrong bytes' } as const;
 const passing = { code: 'VG_FULL', message: 'full' } as const;
 

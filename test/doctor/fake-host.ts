@@ -40,6 +40,8 @@ export class FakeHost implements Host {
       secretKey: { reveal: () => SECRET_KEY },
     },
     volumeGroups: ['vg0'],
+    thinPools: new Map([['vg0', 'pool0']]),
+    thin: { overcommit: 1, warnPercent: 80, stopPercent: 95 },
     integrity: { requireDigest: true },
     keepFree: new Map([['vg0', { percent: 10 }]]),
     limits: { virtualSizeMaxBytes: 2 ** 40 },

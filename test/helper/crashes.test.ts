@@ -4,7 +4,6 @@
  * service user can still write. Method: a model of LVM, a crash before and after each changing step.
  */
 import { describe, expect, it } from 'vitest';
-import { ProvisionError } from '../../src/core/errors.ts';
 import {
   ADOPTING_TAG,
   fillTags,
@@ -22,6 +21,8 @@ import { discard } from '../../src/helper/discard.ts';
 import { publish } from '../../src/helper/publish.ts';
 import { recall } from '../../src/helper/recall.ts';
 import { restore, retire } from '../../src/helper/retire.ts';
+import type { Verb } from './crash-everywhere.ts';
+import { codeOf, crashEverywhere } from './crash-everywhere.ts';
 import { Crash, MemoryLvm } from './memory-lvm.ts';
 
 const volume = {
@@ -40,9 +41,8 @@ const create5 = { verb: 'create' as const, volume, sizeBytes: 5_000_000 };
 const publishIt = { verb: 'publish' as const, volume, seal };
 const receiving: ReceivingMark = { ...seal, state: 'receiving' };
 
-type Verb = (model: MemoryLvm) => Promise<unknown>;
 const verbs = {
-  create: (model) => create(model.tools(), create5),
+  create: (model) => create(model.tools(), create5, new Map()),
   adopt: (model) => adopt(model.tools(), volume),
   publish: (model) => publish(model.tools(), publishIt),
   retire: (model) => retire(model.tools(), { vg: volume.vg, seal }),
@@ -53,28 +53,6 @@ const verbs = {
   discard: (model) => discard(model.tools(), volume),
 } satisfies Record<string, Verb>;
 
-/** Runs a verb once for each point it can crash at, then again without a crash. */
-async function crashEverywhere(
-  begin: () => MemoryLvm,
-  verb: Verb,
-  afterCrash: (model: MemoryLvm) => void,
-  afterRepeat: (model: MemoryLvm, repeated: Promise<unknown>) => Promise<void>,
-): Promise<number> {
-  const dry = begin();
-  await verb(dry).catch(() => undefined);
-  for (let step = 1; step <= dry.steps.length; step += 1) {
-    for (const when of ['before', 'after'] as const) {
-      const model = begin();
-      model.crashAt = { step, when };
-      await expect(verb(model)).rejects.toThrow(Crash);
-      afterCrash(model);
-      model.crashAt = undefined;
-      await afterRepeat(model, verb(model));
-    }
-  }
-  return dry.steps.length;
-}
-
 function begun(lv: string, fields: Parameters<MemoryLvm['add']>[1]): MemoryLvm {
   const model = new MemoryLvm();
   model.add('somebody-elses', { content: 'data', tags: ['backup'] });
@@ -84,14 +62,6 @@ function begun(lv: string, fields: Parameters<MemoryLvm['add']>[1]): MemoryLvm {
 
 function expectOthersUntouched(model: MemoryLvm): void {
   expect(model.get('somebody-elses')).toMatchObject({ tags: ['backup'], owner: 'root', content: 'data' });
-}
-
-async function codeOf(promise: Promise<unknown>): Promise<string> {
-  const error: unknown = await promise.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  return error instanceof ProvisionError ? error.code : String(error);
 }
 
 describe('publish, when it crashes at any step', () => {
@@ -218,7 +188,7 @@ describe('adopt, when it crashes at any step', () => {
       const crashed = (): MemoryLvm => Object.assign(begun(volume.target, {}), { crashAt: { step, when } });
       const made = crashed();
       await expect(verbs.adopt(made)).rejects.toThrow(Crash);
-      await expect(create(made.tools(), { ...create5, sizeBytes: 1 })).resolves.toMatchObject({
+      await expect(create(made.tools(), { ...create5, sizeBytes: 1 }, new Map())).resolves.toMatchObject({
         made: 'existing',
       });
       expect(made.get(hidden).tags).toEqual(fillTags(volume));

@@ -21,6 +21,14 @@ export interface ModelVolume {
   openLooks: number;
   active: boolean;
   segmentType: string;
+  writable: boolean;
+  skipsActivation: boolean;
+  /** Of a thin volume: its pool, what it is a snapshot of, and what it holds of the pool. */
+  thinPool?: string | undefined;
+  originUuid?: string | undefined;
+  mappedBytes?: number | undefined;
+  /** Only of a thin pool. */
+  pool?: VolumeRow['pool'];
 }
 
 const EXTENT_BYTES = 4 << 20;
@@ -48,11 +56,24 @@ export class MemoryLvm {
         owner: 'root',
         content: 'blank',
       },
-      ...{ openLooks: 0, active: true, segmentType: 'linear' },
+      ...{ openLooks: 0, active: true, segmentType: 'linear', writable: true, skipsActivation: false },
       ...fields,
     };
     this.volumes.push(volume);
     return volume;
+  }
+
+  /** A thin pool that zeroes what it maps, half of it used. */
+  addPool(lv: string, fields: Partial<NonNullable<VolumeRow['pool']>> = {}): ModelVolume {
+    const sizeBytes = 64 * EXTENT_BYTES;
+    return this.add(lv, {
+      ...{ sizeBytes, segmentType: 'thin-pool' },
+      pool: {
+        ...{ usedBytes: sizeBytes / 2, metadataBytes: EXTENT_BYTES, metadataUsedBytes: EXTENT_BYTES / 4 },
+        ...{ chunkBytes: 65_536, zeroes: true, active: true },
+        ...fields,
+      },
+    });
   }
 
   find(lv: string): ModelVolume | undefined {
@@ -80,7 +101,12 @@ export class MemoryLvm {
     if (open) volume.openLooks -= 1;
     return {
       ...{ vg: 'vg0', lv: volume.lv, uuid: volume.uuid, sizeBytes: volume.sizeBytes, tags: [...volume.tags] },
-      ...{ active: volume.active, open, segmentType: volume.segmentType, writable: true },
+      ...{ active: volume.active, open, segmentType: volume.segmentType, writable: volume.writable },
+      skipsActivation: volume.skipsActivation,
+      thinPool: volume.thinPool,
+      origin: this.volumes.find(({ uuid }) => uuid === volume.originUuid)?.lv,
+      mappedBytes: volume.active ? volume.mappedBytes : undefined,
+      pool: volume.pool,
       device: volume.active ? { major: 254, minor: 1 } : undefined,
     };
   }
@@ -114,6 +140,35 @@ export class MemoryLvm {
           this.#step('create', () => {
             this.freeExtents -= sizeBytes / EXTENT_BYTES;
             this.#udev(this.add(lv, { sizeBytes, tags: [...tags] }));
+          }),
+        createThin: (_vg, pool, lv, sizeBytes, tags) =>
+          this.#step('create', () => {
+            if (this.find(lv) !== undefined) throw new Error(`lvm: ${lv} exists`);
+            if (this.get(pool).pool === undefined) throw new Error(`lvm: ${pool} is no thin pool`);
+            this.#udev(this.add(lv, { ...thinIn(pool), sizeBytes, tags: [...tags] }));
+          }),
+        snapshot: (_vg, origin, lv, tags) =>
+          this.#step('create', () => {
+            const { uuid, thinPool, sizeBytes, mappedBytes, content } = this.get(origin);
+            if (this.find(lv) !== undefined) throw new Error(`lvm: ${lv} exists`);
+            if (thinPool === undefined) throw new Error(`lvm: ${origin} is not thin`);
+            const fields = { ...thinIn(thinPool), originUuid: uuid, sizeBytes, mappedBytes, content };
+            this.#udev(this.add(lv, { ...fields, tags: [...tags] }));
+          }),
+        extend: (_vg, lv, sizeBytes) =>
+          this.#step('extend', () => {
+            if (this.get(lv).sizeBytes >= sizeBytes) throw new Error(`lvm: ${lv} is as large`);
+            this.get(lv).sizeBytes = sizeBytes;
+          }),
+        deactivate: (_vg, lv) =>
+          this.#step('deactivate', () => {
+            if (this.get(lv).openLooks > 0) throw new Error(`lvm: ${lv} is in use`);
+            this.get(lv).active = false;
+          }),
+        makeReadOnly: (_vg, lv) =>
+          this.#step('makeReadOnly', () => {
+            this.get(lv).writable = false;
+            this.get(lv).skipsActivation = true;
           }),
         swapTags: (_vg, lv, remove, add) =>
           this.#step('swapTags', () => {
@@ -152,4 +207,8 @@ export class MemoryLvm {
       },
     };
   }
+}
+
+function thinIn(pool: string): Partial<ModelVolume> {
+  return { segmentType: 'thin', thinPool: pool, mappedBytes: 0 };
 }

@@ -2,7 +2,16 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { HelperRequest, HelperResponse } from '../../src/core/helper-protocol.ts';
-import { fillTags, privateName, sealTags } from '../../src/core/volume.ts';
+import { GOLDEN_OWNER } from '../../src/core/owner.ts';
+import {
+  fillTags,
+  GOLDEN_PREFIX,
+  goldenName,
+  goldenTags,
+  privateName,
+  readMark,
+  sealTags,
+} from '../../src/core/volume.ts';
 import type { Groups } from '../../src/helper/groups.ts';
 import { answer } from '../../src/helper/requests.ts';
 import { MemoryLvm } from './memory-lvm.ts';
@@ -17,6 +26,14 @@ const seal = {
   ...{ state: 'ready', fillId: volume.fillId, target: volume.target, domainUuid: volume.domainUuid },
   ...{ image: 'images/debian.qcow2', sha256: 'ab'.repeat(32), generation: 1 },
 };
+const golden = { fillId: 'fedcba9876543210', sha256: 'ab'.repeat(32), format: 'qcow2' };
+const futureGolden = {
+  ...{ vg: 'vg0', fillId: golden.fillId, target: goldenName(golden.fillId), domainUuid: GOLDEN_OWNER },
+};
+const newGoldenSeal = {
+  ...{ state: 'golden', ...golden, image: 'images/debian.qcow2', sizeBytes: 4096 },
+  contentSha256: 'cd'.repeat(32),
+};
 const good = {
   list: { verb: 'list' },
   examine: { verb: 'examine', vg: 'vg0', lv: 'web-root' },
@@ -30,6 +47,12 @@ const good = {
   recall: { verb: 'recall', vg: 'vg0', fillId: volume.fillId },
   claim: { verb: 'claim', vg: 'vg0', seal, domainUuid: '22222222-2222-3333-4444-555555555555' },
   discard: { verb: 'discard', vg: 'vg0', fillId: volume.fillId },
+  createThin: { verb: 'create', volume, sizeBytes: 4096, thinPool: 'pool0' },
+  createGolden: { verb: 'create', volume: futureGolden, sizeBytes: 4096, thinPool: 'pool0' },
+  publishGolden: { verb: 'publish', volume: futureGolden, seal: newGoldenSeal },
+  clone: { verb: 'clone', volume, golden, sizeBytes: 4096 },
+  drop: { verb: 'drop', vg: 'vg0', seal },
+  dropGolden: { verb: 'drop', vg: 'vg0', seal: { ...newGoldenSeal, mappedBytes: 4096 } },
 };
 const job = `job:${volume.domainUuid}`;
 const sealOfJob = { ...seal, domainUuid: job, format: 'qcow2+zstd' };
@@ -38,9 +61,9 @@ const claimFromJob = { verb: 'claim', vg: 'vg0', seal: sealOfJob, domainUuid: vo
 async function ask(
   line: string,
   model = new MemoryLvm(),
-  { own = ['vg0'], verified = [], shared = [] }: Partial<Groups> = {},
+  { own = ['vg0'], verified = [], shared = [], thinPools = new Map() }: Partial<Groups> = {},
 ) {
-  const groups = () => Promise.resolve({ own, verified, shared });
+  const groups = () => Promise.resolve({ own, verified, shared, thinPools });
   return HelperResponse.parse(JSON.parse(await answer(line, model.tools(), groups)));
 }
 
@@ -135,10 +158,45 @@ describe('a request', () => {
     expect(HelperRequest.safeParse({ ...good.publish, seal: { ...seal, ...change } }).success).toBe(false);
   });
 
+  it.each([
+    [
+      'as that of a guest',
+      { ...good.createGolden, volume: { ...futureGolden, domainUuid: volume.domainUuid } },
+    ],
+    ['under the name of a guest', { ...good.createGolden, volume: { ...futureGolden, target: 'web-root' } }],
+    [
+      'under that of another fill',
+      { ...good.createGolden, volume: { ...futureGolden, fillId: volume.fillId } },
+    ],
+    ['sealed for a guest', { ...good.publishGolden, seal }],
+    ['sealed as another fill', { ...good.publishGolden, seal: { ...newGoldenSeal, fillId: volume.fillId } }],
+    ['sealed without its content', { ...good.publishGolden, seal: { ...newGoldenSeal, contentSha256: '' } }],
+    ['measured by the daemon', { ...good.publishGolden, seal: good.dropGolden.seal }],
+    ['taken over', { verb: 'adopt', volume: futureGolden }],
+    ['set aside', { verb: 'retire', vg: 'vg0', seal: good.dropGolden.seal }],
+    ['cloned to be golden', { ...good.clone, volume: futureGolden }],
+    ['cloned as just any', { ...good.clone, golden: { ...golden, format: 'vmdk' } }],
+    ['claimed', { ...good.claim, domainUuid: GOLDEN_OWNER }],
+  ])('is refused with a golden volume that is %s', (_what, request) => {
+    expect(HelperRequest.safeParse(request).success).toBe(false);
+  });
+
+  it('with a seal for a guest’s volume is refused for a golden one, and the other way round', () => {
+    expect(HelperRequest.safeParse({ ...good.publish, seal: newGoldenSeal }).success).toBe(false);
+    expect(HelperRequest.safeParse({ ...good.publish, volume: futureGolden }).success).toBe(false);
+  });
+
+  it('allows no golden seal that would make a tag longer than LVM takes', () => {
+    const longest = { ...good.dropGolden.seal, image: 'a'.repeat(118), version: 'v'.repeat(116) };
+    const parsed = HelperRequest.parse({ ...good.dropGolden, seal: longest });
+    if (parsed.verb !== 'drop' || parsed.seal.state !== 'golden') throw new Error('another verb');
+    for (const tag of goldenTags(parsed.seal)) expect(tag).toMatch(/^[A-Za-z0-9_+./=!:&#-]{1,128}$/);
+  });
+
   it('allows no seal that would make a tag longer than LVM takes', () => {
     const longest = { ...seal, image: 'a'.repeat(118), generation: Number.MAX_SAFE_INTEGER };
     const parsed = HelperRequest.parse({ ...good.publish, seal: longest });
-    if (parsed.verb !== 'publish') throw new Error('another verb');
+    if (parsed.verb !== 'publish' || parsed.seal.state === 'golden') throw new Error('another verb');
     for (const tag of sealTags(parsed.seal)) expect(tag).toMatch(/^[A-Za-z0-9_+./=!:&#-]{1,128}$/);
   });
 });
@@ -149,6 +207,8 @@ describe('the answer', () => {
       fc.string(),
       fc.json(),
       fc.json().map((json) => `{"verb":"create","volume":${json}}`),
+      fc.json().map((json) => `{"verb":"clone","golden":${json}}`),
+      fc.json().map((json) => `{"verb":"drop","vg":"vg0","seal":${json}}`),
     );
     await fc.assert(
       fc.asyncProperty(junk, async (line) => {
@@ -220,6 +280,56 @@ describe('a group that other hosts see too', () => {
       expect(response).toMatchObject({ ok: true });
     }
     expect(model.find(volume.target)?.tags.toSorted()).toEqual(sealTags(seal).toSorted());
+  });
+});
+
+/** A request of any verb, one of whose fields is another one's or nonsense. */
+const spoiled = fc
+  .record({
+    request: fc.constantFrom(...Object.values(good)),
+    donor: fc.constantFrom<object[]>(...Object.values(good), seal, newGoldenSeal, volume, futureGolden),
+    pick: fc.nat(),
+    put: fc.oneof(fc.jsonValue(), fc.constant(undefined)),
+    takes: fc.boolean(),
+  })
+  .map(({ request, donor, pick, put, takes }) => {
+    const field = Object.keys(request)[pick % Object.keys(request).length] ?? 'verb';
+    const values = Object.values(donor) as unknown[];
+    return { ...request, [field]: takes ? values[pick % values.length] : put };
+  });
+
+describe('whatever is asked, on a host with a thin pool,', () => {
+  it('is answered, is no defect, and leaves alone what is not ours', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(spoiled, { maxLength: 4 }), async (requests) => {
+        const model = new MemoryLvm();
+        model.addPool('pool0');
+        const others = [
+          model.add('somebody-elses', { content: 'data', tags: ['backup'] }),
+          model.add('thin-of-others', {
+            content: 'data',
+            segmentType: 'thin',
+            thinPool: 'pool0',
+            mappedBytes: 0,
+          }),
+        ].map((other) => ({ ...other, tags: [...other.tags] }));
+        const sequence = [
+          ...Object.values(good).filter((_, index) => index % 3 === requests.length % 3),
+          ...requests,
+        ];
+        for (const request of sequence) {
+          const response = await ask(JSON.stringify(request), model, {
+            thinPools: new Map([['vg0', 'pool0']]),
+          });
+          if (!response.ok) expect(response.problem).not.toMatchObject({ code: 'INTERNAL' });
+        }
+        for (const other of others) expect(model.find(other.lv)).toMatchObject(other);
+        for (const { lv, tags, writable } of model.volumes) {
+          if (lv.startsWith(GOLDEN_PREFIX))
+            expect([readMark(tags).state, writable]).toEqual(['golden', false]);
+        }
+      }),
+    );
   });
 });
 

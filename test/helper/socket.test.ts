@@ -46,7 +46,9 @@ function serve(
 
 function serveModel(model: MemoryLvm): Promise<Connections> {
   return serve((line) =>
-    answer(line, model.tools(), () => Promise.resolve({ own: ['vg0'], verified: [], shared: [] })),
+    answer(line, model.tools(), () =>
+      Promise.resolve({ own: ['vg0'], verified: [], shared: [], thinPools: new Map() }),
+    ),
   );
 }
 

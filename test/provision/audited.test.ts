@@ -137,12 +137,13 @@ const record: FillRecord = {
 describe('effects', () => {
   const done = () => Promise.resolve();
   const volumes: Volumes = {
-    list: () => Promise.resolve({ volumes: [], groups: [] }),
+    list: () => Promise.resolve({ volumes: [], groups: [], thinPools: [] }),
     examine: () => Promise.resolve({ blank: true }),
     create: () => Promise.resolve({ made: 'created', sizeBytes: 1 }),
+    clone: () => Promise.resolve({ made: 'created', sizeBytes: 1 }),
     adopt: () => Promise.resolve({ sizeBytes: 1 }),
     ...{ publish: failing('TIMEOUT'), claim: done, retire: done, restore: done, arrive: done },
-    ...{ recall: done, discard: done },
+    ...{ recall: done, discard: done, drop: done },
   };
   const volume = { vg: 'vg0', fillId: FILL, target: 'db1-root', domainUuid: DB.uuid };
   const pools: Pools = {

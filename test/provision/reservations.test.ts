@@ -45,7 +45,7 @@ class Group {
     const { freeBytes } = this;
     const sizeBytes = this.extents * EXTENT_BYTES;
     const group = { vg: VG, sizeBytes, freeBytes, extentBytes: EXTENT_BYTES, shared: false };
-    const listing = { volumes: [...this.volumes], groups: [group] };
+    const listing = { volumes: [...this.volumes], groups: [group], thinPools: [] };
     await this.#step();
     return listing;
   }
@@ -69,7 +69,7 @@ class Group {
 function lvOf(volume: PrivateVolume, sizeBytes: number): LogicalVolume {
   return {
     ...{ vg: VG, lv: privateName(volume.fillId), uuid: volume.fillId, sizeBytes, tags: fillTags(volume) },
-    ...{ active: true, open: false, segmentType: 'linear' },
+    ...{ active: true, open: false, segmentType: 'linear', writable: true },
   };
 }
 

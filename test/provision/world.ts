@@ -13,7 +13,13 @@ import type { KeepFree } from '../../src/core/headroom.ts';
 import type { HostPolicy } from '../../src/core/host-policy.ts';
 import type { ImageReference, LogicalPool } from '../../src/core/request.ts';
 import { imageName } from '../../src/core/request.ts';
-import type { ReceivingMark, Seal } from '../../src/core/volume.ts';
+import type {
+  GoldenReference,
+  GoldenSeal,
+  NewGoldenSeal,
+  ReceivingMark,
+  Seal,
+} from '../../src/core/volume.ts';
 import { answer } from '../../src/helper/requests.ts';
 import type { AdmitNeeds } from '../../src/provision/admit-start.ts';
 import { GarbageCollector } from '../../src/provision/collect-garbage.ts';
@@ -22,6 +28,7 @@ import type { FillNeeds } from '../../src/provision/fill-volume.ts';
 import { fillVolume } from '../../src/provision/fill-volume.ts';
 import type { FillLimits } from '../../src/core/fill-limits.ts';
 import { Fills } from '../../src/provision/fills.ts';
+import { GoldenVolumes } from '../../src/provision/golden-volumes.ts';
 import type {
   Blankness,
   Clock,
@@ -88,6 +95,7 @@ class FakeClock implements Clock {
  */
 class FakeVolumes implements Volumes, VolumeDevices {
   readonly sharedGroups = new Set<string>();
+  readonly thinPools = new Map<string, string>();
   readonly lvm = new MemoryLvm();
   readonly #bytes = new Map<string, Buffer>();
   #last: Promise<unknown> = Promise.resolve();
@@ -123,16 +131,24 @@ class FakeVolumes implements Volumes, VolumeDevices {
     return this.#ask({ verb: 'examine', vg, lv });
   }
 
-  create(volume: PrivateVolume, sizeBytes: number): ReturnType<Volumes['create']> {
+  create(volume: PrivateVolume, sizeBytes: number, thinPool?: string): ReturnType<Volumes['create']> {
     this.onCreate();
-    return this.#ask({ verb: 'create', volume, sizeBytes });
+    return this.#ask({ verb: 'create', volume, sizeBytes, thinPool });
+  }
+
+  clone(
+    volume: PrivateVolume,
+    { fillId, sha256, format }: GoldenReference,
+    sizeBytes: number,
+  ): ReturnType<Volumes['clone']> {
+    return this.#ask({ verb: 'clone', volume, golden: { fillId, sha256, format }, sizeBytes });
   }
 
   adopt(volume: PrivateVolume): ReturnType<Volumes['adopt']> {
     return this.#ask({ verb: 'adopt', volume });
   }
 
-  publish(volume: PrivateVolume, seal: Seal | ReceivingMark): Promise<void> {
+  publish(volume: PrivateVolume, seal: Seal | ReceivingMark | NewGoldenSeal): Promise<void> {
     return this.#ask({ verb: 'publish', volume, seal });
   }
 
@@ -158,6 +174,10 @@ class FakeVolumes implements Volumes, VolumeDevices {
 
   discard({ vg, fillId }: Pick<PrivateVolume, 'vg' | 'fillId'>): Promise<void> {
     return this.#ask({ verb: 'discard', vg, fillId });
+  }
+
+  drop(vg: string, seal: Seal | GoldenSeal): Promise<void> {
+    return this.#ask({ verb: 'drop', vg, seal });
   }
 
   open(_vg: string, lv: string): ReturnType<VolumeDevices['open']> {
@@ -191,9 +211,20 @@ class FakeVolumes implements Volumes, VolumeDevices {
     });
   }
 
-  #bytesOf({ uuid, sizeBytes }: ModelVolume): Buffer {
-    const bytes = this.#bytes.get(uuid) ?? Buffer.alloc(sizeBytes, 0xa5);
+  #bytesOf(volume: ModelVolume): Buffer {
+    const { uuid, sizeBytes } = volume;
+    const known = this.#bytes.get(uuid) ?? this.#firstBytes(volume);
+    // A thin volume may have grown since.
+    const bytes = known.length >= sizeBytes ? known : Buffer.concat([known], sizeBytes);
     this.#bytes.set(uuid, bytes);
+    return bytes;
+  }
+
+  #firstBytes({ sizeBytes, segmentType, originUuid }: ModelVolume): Buffer {
+    if (segmentType !== 'thin') return Buffer.alloc(sizeBytes, 0xa5);
+    // Nobody writes to what a snapshot was made of.
+    const bytes = Buffer.alloc(sizeBytes);
+    if (originUuid !== undefined) this.#bytes.get(originUuid)?.copy(bytes);
     return bytes;
   }
 
@@ -207,7 +238,12 @@ class FakeVolumes implements Volumes, VolumeDevices {
   async #answer<T>(request: object): Promise<T> {
     if (this.isAway) throw new ProvisionError({ code: 'HELPER_UNAVAILABLE', message: 'the helper is away' });
     const line = await answer(JSON.stringify(request), this.lvm.tools(), () =>
-      Promise.resolve({ own: ['vg0'], verified: [], shared: [...this.sharedGroups] }),
+      Promise.resolve({
+        own: ['vg0'],
+        verified: [],
+        shared: [...this.sharedGroups],
+        thinPools: this.thinPools,
+      }),
     );
     const response = JSON.parse(line) as {
       readonly ok: boolean;
@@ -368,20 +404,22 @@ class FakeLibvirt {
 
 const guests: LogicalPool = { name: 'guests', uuid: 'pool', vg: 'vg0', active: true };
 
-/** The XML of a domain with one annotated disk vda on guests/LV. */
+/** The XML of a domain with one annotated disk vda on guests/LV, or on /dev/vg0/LV. */
 export function domainXml(options: {
   readonly uuid: string;
   readonly name: string;
   readonly lv?: string;
   readonly attributes?: string;
   readonly provision?: string;
+  readonly source?: 'volume' | 'block';
 }): string {
-  const { uuid, name, lv = name, attributes = '', provision = '' } = options;
+  const { uuid, name, lv = name, attributes = '', provision = '', source = 'volume' } = options;
+  const from = source === 'volume' ? `pool='guests' volume='${lv}'` : `dev='/dev/vg0/${lv}'`;
   return `<domain type='kvm'><name>${name}</name><uuid>${uuid}</uuid><metadata>
     <vp:provision xmlns:vp='urn:libvirt-volume-provisioner:domain:1' ${provision}>
       <vp:volume target='vda' image='images/small.raw' format='raw' ${attributes}/>
     </vp:provision></metadata><devices>
-    <disk type='volume' device='disk'><driver name='qemu' type='raw'/><source pool='guests' volume='${lv}'/><target dev='vda' bus='virtio'/></disk>
+    <disk type='${source}' device='disk'><driver name='qemu' type='raw'/><source ${from}/><target dev='vda' bus='virtio'/></disk>
     </devices></domain>`;
 }
 
@@ -391,6 +429,7 @@ interface WorldOptions {
   readonly keepFree?: ReadonlyMap<string, KeepFree>;
   readonly limits?: Partial<FillLimits>;
   readonly writeBytesPerSecond?: number;
+  readonly overcommit?: number;
   readonly hostPolicy?: HostPolicy;
   readonly log?: Log;
 }
@@ -412,6 +451,7 @@ export class World {
   poolKeeper!: PoolKeeper;
   garbage!: GarbageCollector;
   jobs!: VolumeJobs;
+  goldens!: GoldenVolumes;
   readonly strays = new Set<string>();
   damagedLedgers: readonly string[] = [];
 
@@ -465,9 +505,12 @@ export class World {
     const { requireDigest = true, readBack = false, keepFree, limits, log = silent } = this.#options;
     const { writeBytesPerSecond } = this.#options;
     const { hostPolicy } = this;
-    const reservations = new Reservations({ volumes, log: silent, keepFree });
-    const fillNeeds: FillNeeds = {
-      ...{ images, pools, volumes, reservations, devices, clock, hostPolicy },
+    const { thinPools } = this.volumes;
+    const { overcommit = 1 } = this.#options;
+    const thinLimits = { overcommit, warnPercent: 80, stopPercent: 95 };
+    const reservations = new Reservations({ volumes, log: silent, keepFree, thinLimits });
+    const goldenNeeds = {
+      ...{ images, pools, volumes, reservations, devices, clock, hostPolicy, log, thinPools },
       policy: {
         requireDigest,
         virtualSizeMaxBytes: VIRTUAL_SIZE_MAX_BYTES,
@@ -477,6 +520,9 @@ export class World {
       readBack,
       writeRate: writeBytesPerSecond === undefined ? undefined : new WriteRate(clock, writeBytesPerSecond),
     };
+    this.goldens = new GoldenVolumes(goldenNeeds);
+    const { goldens } = this;
+    const fillNeeds: FillNeeds = { ...goldenNeeds, goldens };
     this.fills = new Fills(
       { freeze, ledger, clock, log: silent },
       (...fill) => fillVolume(fillNeeds, ...fill),
@@ -487,7 +533,7 @@ export class World {
     );
     const needs = {
       ...{ freeze, pools, volumes, reservations, ledger, clock, fills: this.fills, domains, log, hostPolicy },
-      ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>() },
+      ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>(), thinPools, goldens },
     };
     this.reconciler = new Reconciler(needs);
     this.verbs = new DomainVerbs({

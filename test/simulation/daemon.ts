@@ -6,6 +6,7 @@ import { DomainVerbs } from '../../src/provision/control-verbs.ts';
 import { fillVolume } from '../../src/provision/fill-volume.ts';
 import type { FillLimits } from '../../src/core/fill-limits.ts';
 import { Fills } from '../../src/provision/fills.ts';
+import { GoldenVolumes } from '../../src/provision/golden-volumes.ts';
 import { KnownPools } from '../../src/provision/observe.ts';
 import type {
   Decompressors,
@@ -27,7 +28,7 @@ import type { StreamShape } from '../../src/provision/stream-shape.ts';
 import type { Census } from './census.ts';
 import type { Faults } from './faults.ts';
 import type { Group, Opener } from './group.ts';
-import { VG } from './group.ts';
+import { VG } from './domains.ts';
 import type { Helper } from './helper.ts';
 import type { Libvirt } from './libvirt.ts';
 import type { Life } from './life.ts';
@@ -76,6 +77,7 @@ export class Daemon {
   readonly fills: Fills;
   readonly verbs: DomainVerbs;
   readonly jobs: VolumeJobs;
+  readonly goldens: GoldenVolumes;
   readonly admit: AdmitNeeds;
   readonly #libvirt: Libvirt;
   readonly #poolEvents: PoolEvents;
@@ -90,18 +92,25 @@ export class Daemon {
     const { volumes, pools: unwatched } = takingTurns(host.helper.volumes(life), host.libvirt.pools(life));
     const devices = openDevices(host, life);
     const { census, log } = host;
-    const reservations = new Reservations({ volumes, log, keepFree: new Map([[VG, host.keepFree]]) });
+    const thinLimits = { overcommit: host.group.overcommit, warnPercent: 80, stopPercent: 95 };
+    const keepFree = new Map([[VG, host.keepFree]]);
+    const reservations = new Reservations({ volumes, log, keepFree, thinLimits });
     const pools = new PoolKeeper({ pools: unwatched, volumes, clock, log });
     const policy: ImagePolicy = {
       ...{ requireDigest: true, virtualSizeMaxBytes: 2 ** 40 },
       expansion: { ratioMax: 2000, timeMaxMs: 3_600_000 },
     };
     const hostPolicy = [{ name: 'everything', allow: true }];
-    const fillNeeds = {
+    const { thinPools } = host.group;
+    const goldenNeeds = {
       ...{ images: host.store.images(life), devices, pools, volumes, reservations, clock, policy },
       ...{ decompressors: NO_DECOMPRESSORS, workshops: openWorkshops(life), shape: SHAPE },
       ...{ journals: host.journals.of(life), readBack: host.readBack, hostPolicy },
+      ...{ thinPools, log },
     };
+    this.goldens = new GoldenVolumes(goldenNeeds);
+    const { goldens } = this;
+    const fillNeeds = { ...goldenNeeds, goldens };
     const freeze = { frozen: () => undefined };
     this.fills = new Fills(
       { freeze, ledger, clock, log },
@@ -123,6 +132,8 @@ export class Daemon {
       fills: this.fills,
       firstStarts: new Map<string, string>(),
       retiring: new Set<string>(),
+      thinPools,
+      goldens,
       hostPolicy,
       freeze,
     };
@@ -214,7 +225,8 @@ function openDevices({ group, faults }: Host, life: Life): VolumeDevices {
       life.atEnd(close);
       const write = async (bytes: Uint8Array, offsetBytes: number): Promise<void> => {
         await life.step('device write');
-        if (faults.strikes('writeFails')) throw deviceFailed(`EIO writing to ${lv}`);
+        const isFull = volume.thinPool !== undefined && group.thinFault === 'data';
+        if (isFull || faults.strikes('writeFails')) throw deviceFailed(`EIO writing to ${lv}`);
         group.write(volume, faults.strikes('diskCorrupts') ? spoilt(bytes) : bytes, offsetBytes);
         await life.step('device written');
       };

@@ -18,7 +18,30 @@ import {
   useVerb,
 } from './host-deeds.ts';
 import { cancelJob, createJob, retryJob } from './job-deeds.ts';
+import {
+  checkGolden,
+  damageGolden,
+  evictGolden,
+  fillThinPool,
+  openGoldenUp,
+  removeGolden,
+} from './thin-deeds.ts';
 import { deleteVolume, letGuestsWrite, makeForeign, openForeign } from './volume-deeds.ts';
+
+/** In runs with a thin pool. */
+export const THIN_DEEDS: readonly Deed[] = [
+  ...[define, redefine, undefine, start, start, reprovision],
+  ...[
+    evictGolden,
+    evictGolden,
+    checkGolden,
+    checkGolden,
+    damageGolden,
+    removeGolden,
+    openGoldenUp,
+    fillThinPool,
+  ],
+];
 
 /** Each as often as it stands here. */
 export const DEEDS: readonly Deed[] = [

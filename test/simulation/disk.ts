@@ -14,10 +14,10 @@ const SIGNATURE_OFFSET_BYTES = HEAD_BYTES + 1024;
 const ZEROS = Buffer.alloc(256 * 1024);
 
 export class Disk {
-  readonly bytes: Buffer;
-  readonly #stable: Buffer;
+  bytes: Buffer;
+  #stable: Buffer;
   /** A 1 for each byte that was written and outlasts a power cut. */
-  readonly #kept: Buffer;
+  #kept: Buffer;
   #unsynced: { readonly offsetBytes: number; readonly bytes: Buffer }[] = [];
 
   constructor(sizeBytes: number) {
@@ -25,6 +25,22 @@ export class Disk {
     this.bytes.fill(0, 0, HEAD_BYTES);
     this.#stable = Buffer.from(this.bytes);
     this.#kept = Buffer.alloc(sizeBytes);
+  }
+
+  /** Of a thin volume, whose pool zeroes what it maps: what nobody has written reads as zeros, or as its origin's. */
+  static thin(sizeBytes: number, origin: Disk | undefined): Disk {
+    const disk = new Disk(sizeBytes);
+    disk.bytes.fill(0);
+    origin?.bytes.copy(disk.bytes);
+    disk.#stable = Buffer.from(disk.bytes);
+    return disk;
+  }
+
+  /** A thin volume has grown. */
+  grow(sizeBytes: number): void {
+    this.bytes = Buffer.concat([this.bytes], sizeBytes);
+    this.#stable = Buffer.concat([this.#stable], sizeBytes);
+    this.#kept = Buffer.concat([this.#kept], sizeBytes);
   }
 
   get isBlank(): boolean {

@@ -123,6 +123,8 @@ function newDisk(run: Simulation, random: Random, target: string, lv: string): D
   const digest = random.chance(0.8) ? run.store.digestOf(image) : sha256Of(Buffer.from('wrong'));
   return {
     ...{ target, lv, image, generation: random.chance(0.85) ? 1 : 2 },
+    // One name is always of a volume that libvirt lists.
+    ...(run.isThin && lv !== 'vm3' ? { isBlock: true } : {}),
     sizeBytes: random.chance(0.5) ? 512 * random.between(8, 160) : undefined,
     sha256: random.chance(0.3) ? digest : undefined,
     onUndefine: random.pick(['keep', 'delete'] as const),

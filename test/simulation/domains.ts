@@ -4,6 +4,8 @@ import type { VolumeFate } from '../../src/core/request.ts';
 export interface DiskSpec {
   readonly target: string;
   readonly lv: string;
+  /** Named by its device: libvirt need not know it. */
+  readonly isBlock?: boolean | undefined;
   readonly image: string;
   readonly sizeBytes?: number | undefined;
   readonly sha256?: string | undefined;
@@ -22,6 +24,7 @@ export interface DomainSpec {
 }
 
 export const POOL = 'guests';
+export const VG = 'vg0';
 
 export function uuidOf(slot: number): string {
   return `${slot}`.repeat(8) + `-0000-4000-8000-` + `${slot}`.repeat(12);
@@ -39,8 +42,10 @@ export function xmlOf({ uuid, name, disks, start, annotation }: DomainSpec): str
     annotation === 'broken' ? '' : volumes.join('')
   }</vp:provision>`;
   const devices = disks.map(
-    ({ target, lv }) =>
-      `<disk type='volume' device='disk'><source pool='${POOL}' volume='${lv}'/><target dev='${target}'/></disk>`,
+    ({ target, lv, isBlock = false }) =>
+      `<disk type='${isBlock ? 'block' : 'volume'}' device='disk'><source ${
+        isBlock ? `dev='/dev/${VG}/${lv}'` : `pool='${POOL}' volume='${lv}'`
+      }/><target dev='${target}'/></disk>`,
   );
   return `<domain><name>${name}</name><uuid>${uuid}</uuid><metadata>${
     annotation === 'none' ? '' : provision

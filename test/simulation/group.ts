@@ -2,18 +2,20 @@
  * The volume group: the model of LVM that the helper's own tests use, and for each volume its bytes, who made
  * it and who has it open. It watches every change, whoever makes it, and knows which of them break a promise.
  */
-import { isJob } from '../../src/core/owner.ts';
-import { ADOPTING_TAG, fillIdOf, readMark, retiredName } from '../../src/core/volume.ts';
-import type { Seal, VolumeMark } from '../../src/core/volume.ts';
+import { GOLDEN_OWNER, isJob } from '../../src/core/owner.ts';
+import { ADOPTING_TAG, fillIdOf, goldenName, readMark, retiredName } from '../../src/core/volume.ts';
+import type { GoldenSeal, Seal, VolumeMark } from '../../src/core/volume.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';
 import { MemoryLvm } from '../helper/memory-lvm.ts';
-import { Disk } from './disk.ts';
+import { Disk, HEAD_BYTES } from './disk.ts';
+import { VG } from './domains.ts';
 import type { Random } from './random.ts';
 import { Violation } from './violation.ts';
 
 /** Small, so that a run costs milliseconds. */
 export const EXTENT_BYTES = 16 * 1024;
-export const VG = 'vg0';
+export const THIN_POOL = 'pool0';
+const CHUNK_BYTES = 4096;
 
 /** Whoever has a device open; compared by identity. */
 export interface Opener {
@@ -32,19 +34,32 @@ export interface Book {
   /** A volume of somebody else that was proven blank and is ours since. */
   isTakenOver: boolean;
   hasStarted: boolean;
+  /** Somebody has written to it as a golden volume, by hand; or it was cloned from such a one since. */
+  isSpoilt: boolean;
 }
+
+/** What has run full of the thin pool, whatever is promised. */
+export type ThinFault = 'data' | 'metadata' | undefined;
 
 export class Group {
   readonly model = new MemoryLvm();
   readonly #books = new Map<string, Book>();
   readonly #nowMs: () => number;
   extents = 64;
+  /** The thin pool of the group, in a run that has one. */
+  readonly thinPools = new Map<string, string>();
+  overcommit = 1;
+  thinFault: ThinFault;
+  /** Golden volumes that somebody wants removed, by their UUIDs. */
+  readonly unwanted = new Set<string>();
   /** Whether a volume that was put aside has been replaced, which is the only reason to remove a sealed one. */
   isReplaced: (seal: Seal) => boolean = () => false;
   /** Judges the removal of a published volume by us. */
   onDelete: (volume: ModelVolume, seal: Seal) => void = () => undefined;
   /** Judges the moment in which a volume is sealed. */
   onSeal: (volume: ModelVolume, book: Book) => void = () => undefined;
+  /** Judges the moment in which a golden volume is sealed. */
+  onGoldenSeal: (volume: ModelVolume, book: Book) => void = () => undefined;
   /** Judges the moment in which a domain gets what a job has filled; with the job's seal. */
   onClaim: (volume: ModelVolume, seal: Seal) => void = () => undefined;
 
@@ -53,8 +68,43 @@ export class Group {
   }
 
   get freeBytes(): number {
-    const used = this.model.volumes.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    const thick = this.model.volumes.filter(
+      ({ thinPool, pool }) => thinPool === undefined && pool === undefined,
+    );
+    const used = thick.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
     return Math.max(0, this.extents * EXTENT_BYTES - used);
+  }
+
+  /** Beside what thick volumes get. */
+  addThinPool(extents: number, overcommit: number): void {
+    const volume = this.model.addPool(THIN_POOL, { chunkBytes: CHUNK_BYTES });
+    this.#open(volume, 'somebody', new Disk(HEAD_BYTES));
+    this.thinPools.set(VG, THIN_POOL);
+    this.overcommit = overcommit;
+    this.resizeThinPool(extents);
+  }
+
+  resizeThinPool(extents: number): void {
+    const volume = this.model.find(THIN_POOL);
+    if (volume?.pool === undefined) return;
+    volume.sizeBytes = extents * EXTENT_BYTES;
+    volume.pool = { ...volume.pool, metadataBytes: (volume.sizeBytes / CHUNK_BYTES) * 64 * 2 };
+  }
+
+  /** As LVM reports it: how much is in use. */
+  measureThinPool(): void {
+    const volume = this.model.find(THIN_POOL);
+    if (volume?.pool === undefined) return;
+    const used = this.#thinVolumes().reduce((sum, { mappedBytes = 0 }) => sum + mappedBytes, 0);
+    volume.pool = {
+      ...volume.pool,
+      usedBytes: this.thinFault === 'data' ? volume.sizeBytes : Math.min(used, volume.sizeBytes),
+      metadataUsedBytes: this.thinFault === 'metadata' ? volume.pool.metadataBytes : 0,
+    };
+  }
+
+  #thinVolumes(): ModelVolume[] {
+    return this.model.volumes.filter(({ thinPool }) => thinPool !== undefined);
   }
 
   /** A volume that a tool or an operator makes. */
@@ -105,16 +155,24 @@ export class Group {
     if (book.madeBy === 'somebody' && !book.isTakenOver) {
       throw new Violation('foreign-untouched', `${volume.lv} was written to before it was proven blank`);
     }
+    if (volume.originUuid !== undefined)
+      throw new Violation('exact-bytes', `${volume.lv}, which is a clone, was written to`);
     book.disk.write(bytes, offsetBytes);
+    if (volume.thinPool === undefined) return;
+    const endBytes = Math.ceil((offsetBytes + bytes.length) / CHUNK_BYTES) * CHUNK_BYTES;
+    volume.mappedBytes = Math.max(volume.mappedBytes ?? 0, endBytes);
   }
 
   /** Called after each LVM command of ours. */
   afterCommand(command: string, lv: string, before: VolumeMark | undefined): void {
     const volume = this.model.find(lv);
     if (volume === undefined) return;
-    if (command === 'create') this.#open(volume, 'us');
+    if (command === 'create') this.#opened(volume);
     const mark = readMark(volume.tags);
     const book = this.bookOf(volume);
+    if (command === 'extend') book.disk.grow(volume.sizeBytes);
+    if (volume.thinPool !== undefined && (command === 'create' || command === 'extend')) this.#judgePromise();
+    this.#judgeGolden(volume, book, mark, before);
     if (before?.state === 'ready' && mark.state !== 'ready') {
       throw new Violation('names-mean-finished', `the seal of ${lv} was taken off`);
     }
@@ -136,19 +194,59 @@ export class Group {
       book.disk.losePower(random);
     }
     for (const volume of this.model.volumes) {
-      volume.active = true;
+      volume.active = !volume.skipsActivation;
       volume.openLooks = 0;
       // udev begins anew and gives out nodes by name.
       volume.owner = fillIdOf(volume.lv) === undefined ? 'root' : 'service';
     }
   }
 
-  #open(volume: ModelVolume, madeBy: Book['madeBy']): void {
+  #open(volume: ModelVolume, madeBy: Book['madeBy'], disk = new Disk(volume.sizeBytes)): void {
     this.#books.set(volume.uuid, {
-      ...{ disk: new Disk(volume.sizeBytes), madeBy, madeAtMs: this.#nowMs() },
+      ...{ disk, madeBy, madeAtMs: this.#nowMs() },
       ...{ name: volume.lv, tags: [...volume.tags], openers: new Set() },
-      ...{ isTakenOver: false, hasStarted: false },
+      ...{ isTakenOver: false, hasStarted: false, isSpoilt: false },
     });
+  }
+
+  /** We have made it; a clone has the bytes of what it was made of. */
+  #opened(volume: ModelVolume): void {
+    if (volume.thinPool === undefined) {
+      this.#open(volume, 'us');
+      return;
+    }
+    const origin = this.model.volumes.find(({ uuid }) => uuid === volume.originUuid);
+    if (origin !== undefined) this.#judgeOrigin(volume, origin);
+    const book = origin && this.bookOf(origin);
+    this.#open(volume, 'us', Disk.thin(volume.sizeBytes, book?.disk));
+    this.bookOf(volume).isSpoilt = book?.isSpoilt ?? false;
+  }
+
+  /** Only a golden volume is cloned, as it was sealed. */
+  #judgeOrigin(volume: ModelVolume, origin: ModelVolume): void {
+    const mark = readMark(origin.tags);
+    const isSealed = mark.state === 'golden' && origin.lv === goldenName(mark.fillId);
+    if (isSealed && !origin.writable && !this.isOpen(origin)) return;
+    throw new Violation('golden-untouched', `${volume.lv} was made of ${origin.lv}, which is ${mark.state}`);
+  }
+
+  #judgeGolden(volume: ModelVolume, book: Book, mark: VolumeMark, before: VolumeMark | undefined): void {
+    if (before?.state === 'golden' && mark.state !== 'golden')
+      throw new Violation('golden-untouched', `the seal of the golden ${volume.lv} was taken off`);
+    if (mark.state === 'golden' && before?.state !== 'golden') this.onGoldenSeal(volume, book);
+  }
+
+  /** What thin volumes may grow to, all together, is no more than was allowed. */
+  #judgePromise(): void {
+    const limitBytes = (this.model.find(THIN_POOL)?.sizeBytes ?? 0) * this.overcommit;
+    const promised = this.#thinVolumes().reduce((sum, volume) => {
+      const mark = readMark(volume.tags);
+      if (mark.state === 'golden' && !volume.writable) return sum + mark.mappedBytes;
+      const isForCheck = mark.state === 'filling' && mark.domainUuid === GOLDEN_OWNER;
+      return isForCheck && volume.originUuid !== undefined ? sum : sum + volume.sizeBytes;
+    }, 0);
+    if (promised <= limitBytes) return;
+    throw new Violation('space-promised', `${promised} bytes are promised, and at most ${limitBytes} may be`);
   }
 
   /** The tag of an adoption goes away: from here on the volume may be written to, or removed. */
@@ -161,7 +259,7 @@ export class Group {
         `${book.name} was taken over though it holds data or is in use`,
       );
     }
-    if (mark.state === 'unclear' || mark.target !== book.name) {
+    if (mark.state === 'unclear' || mark.state === 'golden' || mark.target !== book.name) {
       throw new Violation('foreign-untouched', `${book.name} was taken over for another name`);
     }
     book.isTakenOver = true;
@@ -171,6 +269,7 @@ export class Group {
   #judgeName(volume: ModelVolume, mark: VolumeMark): void {
     const isPrivate = fillIdOf(volume.lv) !== undefined;
     if (isPrivate || mark.state === 'unmarked' || mark.state === 'ready') return;
+    if (mark.state === 'golden' && volume.lv === goldenName(mark.fillId)) return;
     if (volume.tags.includes(ADOPTING_TAG)) return;
     throw new Violation('names-mean-finished', `${volume.lv} has its final name while it is ${mark.state}`);
   }
@@ -186,7 +285,26 @@ export class Group {
       this.onDelete(volume, mark);
       return;
     }
+    if (mark.state === 'golden') {
+      this.#judgeGoldenRemoval(volume, book, mark);
+      return;
+    }
     const isOurs = mark.state === 'filling' && fillIdOf(volume.lv) === mark.fillId;
     if (!isOurs) throw new Violation('names-mean-finished', `${volume.lv} was removed while ${mark.state}`);
+  }
+
+  /** It is wanted no more, holds what another one holds, or somebody has been at it. */
+  #judgeGoldenRemoval(volume: ModelVolume, book: Book, seal: GoldenSeal): void {
+    const twin = this.model.volumes.some((other) => {
+      const mark = readMark(other.tags);
+      return (
+        other !== volume &&
+        mark.state === 'golden' &&
+        mark.sha256 === seal.sha256 &&
+        mark.format === seal.format
+      );
+    });
+    if (twin || book.isSpoilt || volume.writable || this.unwanted.has(volume.uuid)) return;
+    throw new Violation('golden-untouched', `${volume.lv} was removed, and nobody wanted that`);
   }
 }

@@ -10,7 +10,8 @@ import type { Tools } from '../../src/helper/tools.ts';
 import type { Blankness, PrivateVolume, Volumes } from '../../src/provision/ports.ts';
 import type { Faults } from './faults.ts';
 import type { Group } from './group.ts';
-import { EXTENT_BYTES, VG } from './group.ts';
+import { VG } from './domains.ts';
+import { EXTENT_BYTES } from './group.ts';
 import type { Life } from './life.ts';
 import { Violation } from './violation.ts';
 
@@ -60,7 +61,10 @@ export class Helper {
     return {
       list: () => ask({ verb: 'list' }),
       examine: (vg, lv) => ask<Blankness>({ verb: 'examine', vg, lv }),
-      create: (volume: PrivateVolume, sizeBytes) => ask({ verb: 'create', volume: plain(volume), sizeBytes }),
+      create: (volume: PrivateVolume, sizeBytes, thinPool) =>
+        ask({ verb: 'create', volume: plain(volume), sizeBytes, thinPool }),
+      clone: (volume, { fillId, sha256, format }, sizeBytes) =>
+        ask({ verb: 'clone', volume: plain(volume), golden: { fillId, sha256, format }, sizeBytes }),
       adopt: (volume) => ask({ verb: 'adopt', volume: plain(volume) }),
       publish: (volume, seal) => ask({ verb: 'publish', volume: plain(volume), seal }),
       claim: (vg, seal, domainUuid) => ask({ verb: 'claim', vg, seal, domainUuid }),
@@ -69,6 +73,7 @@ export class Helper {
       arrive: (vg, seal) => ask({ verb: 'arrive', vg, seal }),
       recall: (vg, fillId) => ask({ verb: 'recall', vg, fillId }),
       discard: ({ vg, fillId }) => ask({ verb: 'discard', vg, fillId }),
+      drop: (vg, seal) => ask({ verb: 'drop', vg, seal }),
     };
   }
 
@@ -101,7 +106,9 @@ export class Helper {
     const turn = this.#last.then(() =>
       // Who has hung up before its turn does not want the thing done any more.
       daemon.isAlive
-        ? answer(request, this.#tools(life), () => Promise.resolve({ own: [VG], verified: [], shared: [] }))
+        ? answer(request, this.#tools(life), () =>
+            Promise.resolve({ own: [VG], verified: [], shared: [], thinPools: this.#group.thinPools }),
+          )
         : undefined,
     );
     this.#last = turn.catch(() => undefined);
@@ -143,6 +150,7 @@ export class Helper {
           ),
         volumes: async (vgs) => {
           await life.step('lvs');
+          this.#group.measureThinPool();
           const opened = new Set(
             model.volumes.filter((volume) => this.#group.isOpen(volume)).map(({ uuid }) => uuid),
           );
@@ -153,6 +161,21 @@ export class Helper {
           command('create', lv, lv, () =>
             sizeBytes > this.#group.freeBytes ? Promise.reject(full()) : lvm.create(vg, lv, sizeBytes, tags),
           ),
+        createThin: (vg, pool, lv, sizeBytes, tags) =>
+          command('create', lv, lv, () =>
+            this.#orPoolFull(lv, () => lvm.createThin(vg, pool, lv, sizeBytes, tags)),
+          ),
+        snapshot: (vg, origin, lv, tags) =>
+          command('create', lv, lv, () => this.#orPoolFull(lv, () => lvm.snapshot(vg, origin, lv, tags))),
+        extend: (vg, lv, sizeBytes) =>
+          command('extend', lv, lv, () => this.#orPoolFull(lv, () => lvm.extend(vg, lv, sizeBytes))),
+        deactivate: (vg, lv) =>
+          command('deactivate', lv, lv, () =>
+            this.#group.isOpen(model.get(lv))
+              ? Promise.reject(failed('deactivate', lv))
+              : lvm.deactivate(vg, lv),
+          ),
+        makeReadOnly: (vg, lv) => command('makeReadOnly', lv, lv, () => lvm.makeReadOnly(vg, lv)),
         swapTags: (vg, lv, remove, add) =>
           command('swapTags', lv, lv, () => lvm.swapTags(vg, lv, remove, add)),
         rename: (vg, from, to) => command('rename', to, from, () => lvm.rename(vg, from, to)),
@@ -182,6 +205,11 @@ export class Helper {
         },
       },
     };
+  }
+
+  /** Without metadata a thin pool makes and grows nothing. */
+  #orPoolFull(lv: string, effect: () => Promise<void>): Promise<void> {
+    return this.#group.thinFault === 'metadata' ? Promise.reject(failed('a thin pool', lv)) : effect();
   }
 
   #judge(look: () => void): void {

@@ -102,7 +102,8 @@ export class Judge {
     const image = this.#store.contentOf(seal.sha256);
     if (image === undefined)
       throw new Violation('exact-bytes', `no image ever had the digest on ${volume.lv}`);
-    if (!isImageAndZeros(book.disk.stable, image)) {
+    // What somebody has written to a golden volume by hand is noticed by its check, some time later.
+    if (!book.isSpoilt && !isImageAndZeros(book.disk.stable, image)) {
       throw new Violation(
         'exact-bytes',
         `${volume.lv} was sealed, but a power cut now would show other bytes`,
@@ -114,6 +115,19 @@ export class Judge {
         `${volume.lv} was sealed while it could still be written to`,
       );
     }
+  }
+
+  /** It holds its image and zeros for good, and nobody can change that. */
+  onGoldenSeal(volume: ModelVolume, book: Book): void {
+    const seal = readMark(volume.tags);
+    const image = seal.state === 'golden' ? this.#store.contentOf(seal.sha256) : undefined;
+    if (image === undefined || !isImageAndZeros(book.disk.stable, image))
+      throw new Violation(
+        'exact-bytes',
+        `${volume.lv} was made golden, and a power cut now would show other bytes`,
+      );
+    if (volume.writable || volume.active || book.openers.size > 0 || volume.originUuid !== undefined)
+      throw new Violation('golden-untouched', `${volume.lv} was sealed while it could still be written to`);
   }
 
   /** A domain gets what a job has filled: that must be what its annotation asks for. */
@@ -194,6 +208,7 @@ export class Judge {
         throw new Violation('in-agreement', `${volume.lv} stands aside, and a guest runs on it`);
       }
     }
+    this.#judgeGoldensAtRest();
     for (const { location } of ledger.unfinishedJobs())
       throw new Violation('ready-in-the-end', `a job for ${location.lv} does not end`);
     for (const record of ledger.fills()) {
@@ -221,6 +236,18 @@ export class Judge {
       if (!domains.has(record.domainUuid) && known.origin === 'libvirt' && !isKept) {
         throw new Violation('in-agreement', `${what} is of a domain that is gone`);
       }
+    }
+  }
+
+  #judgeGoldensAtRest(): void {
+    const held = new Set<string>();
+    for (const { lv, tags, writable } of this.#group.model.volumes) {
+      const seal = readMark(tags);
+      if (seal.state !== 'golden') continue;
+      if (writable) throw new Violation('nothing-left', `${lv} is golden, and can be written to`);
+      if (held.has(seal.sha256))
+        throw new Violation('nothing-left', `${lv} is golden, and another one holds the same`);
+      held.add(seal.sha256);
     }
   }
 
@@ -349,6 +376,7 @@ export class Judge {
     }
     if (book.hasStarted) return;
     const image = this.#store.contentOf(seal.sha256);
+    if (book.isSpoilt) return;
     if (image === undefined || !isImageAndZeros(book.disk.bytes, image)) {
       throw new Violation('exact-bytes', `${spec.name} was started and reads other bytes from ${volume.lv}`);
     }

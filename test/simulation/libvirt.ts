@@ -19,7 +19,7 @@ import type { DomainSpec } from './domains.ts';
 import { POOL, xmlOf } from './domains.ts';
 import type { Faults } from './faults.ts';
 import type { Group, Opener } from './group.ts';
-import { VG } from './group.ts';
+import { VG } from './domains.ts';
 import type { Life } from './life.ts';
 import { never } from './life.ts';
 import type { Random } from './random.ts';
@@ -289,14 +289,15 @@ export class Libvirt {
 
   startPool(): void {
     if (this.isPoolActive) return;
-    for (const volume of this.#group.model.volumes) volume.active = true;
+    for (const volume of this.#group.model.volumes) volume.active = !volume.skipsActivation;
     this.isPoolActive = true;
     this.refreshPool();
     this.emit({ kind: 'pool' });
   }
 
   refreshPool(): void {
-    this.#known = new Set(this.#group.model.volumes.map(({ lv }) => lv));
+    const thick = this.#group.model.volumes.filter(({ thinPool }) => thinPool === undefined);
+    this.#known = new Set(thick.map(({ lv }) => lv));
   }
 
   domainsPort(daemon: Life): Domains {
@@ -368,6 +369,7 @@ export class Libvirt {
           if (!this.isPoolActive) throw poolInactive();
           const volume = this.#group.model.find(lv);
           if (volume === undefined) return;
+          if (volume.thinPool !== undefined) throw failed(`no storage vol with matching name '${lv}'`);
           if (this.#group.isOpen(volume)) throw failed(`${lv} is in use`);
           this.#trace(`libvirt removes ${lv}`);
           this.#group.remove(lv, 'us');
@@ -381,11 +383,13 @@ export class Libvirt {
     const answer = await this.hook.ask('prepare', spec);
     if (!answer.allowed) return answer.problems.map(({ code }) => code).join(' ') || 'refused';
     if (boot !== this.#boots || this.isAway) return 'libvirtd has gone meanwhile';
-    if (!this.isPoolActive) return 'the pool is not active';
+    const isBlock = spec.disks.every((disk) => disk.isBlock === true);
+    if (!this.isPoolActive && !isBlock) return 'the pool is not active';
     const volumes: ModelVolume[] = [];
-    for (const { lv } of spec.disks) {
+    for (const { lv, isBlock: isNamedByDevice = false } of spec.disks) {
       const volume = this.#group.model.find(lv);
-      if (volume === undefined || !this.#known.has(lv)) return `no storage volume ${lv}`;
+      if (volume === undefined || (!isNamedByDevice && !this.#known.has(lv)))
+        return `no storage volume ${lv}`;
       if (this.#group.isOpen(volume) || !volume.active) return `${lv} cannot be opened`;
       volumes.push(volume);
     }

@@ -27,6 +27,8 @@ export class Rest {
     this.#run.store.chunkMs = 0;
     for (const name of IMAGE_NAMES) this.#run.store.putSidecar(name);
     this.#run.group.extents = 1000;
+    this.#run.group.thinFault = undefined;
+    this.#run.group.resizeThinPool(1000);
     // Whoever had begun something has finished it.
     await this.#run.runFor(120_000);
     this.#run.setLibvirtAway(false);

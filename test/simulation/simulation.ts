@@ -13,7 +13,7 @@ import { Daemon } from './daemon.ts';
 import type { Host } from './daemon.ts';
 import type { Deed } from './deed.ts';
 import { IMAGE_NAMES } from './deed.ts';
-import { DEEDS } from './deeds.ts';
+import { DEEDS, THIN_DEEDS } from './deeds.ts';
 import type { DomainSpec } from './domains.ts';
 import { Faults } from './faults.ts';
 import { EXTENT_BYTES, Group } from './group.ts';
@@ -57,6 +57,7 @@ const STREAM = {
   readBack: 8,
   limits: 9,
   rest: 10,
+  thin: 11,
   each: 1000,
 } as const;
 
@@ -136,6 +137,9 @@ export class Simulation {
       });
     });
     this.judge = new Judge(this.group, this.store, nowMs);
+    const thinRandom = new Random(seed, STREAM.thin);
+    if (thinRandom.chance(0.4))
+      this.group.addThinPool(thinRandom.pick([12, 24, 64]), thinRandom.pick([1, 1, 1.5]));
     const { agenda, faults, group } = this;
     this.libvirt = new Libvirt({ agenda, random: new Random(seed, STREAM.libvirt), faults, group, trace });
     const onViolation = (violation: Violation) => {
@@ -160,6 +164,9 @@ export class Simulation {
     this.group.onSeal = (volume, book) => {
       this.judge.onSeal(volume, book);
       this.#requireWanted(volume);
+    };
+    this.group.onGoldenSeal = (volume, book) => {
+      this.judge.onGoldenSeal(volume, book);
     };
     this.group.onClaim = (volume, seal) => {
       this.judge.onClaim(volume, seal);
@@ -208,7 +215,7 @@ export class Simulation {
       census: this.census,
     };
     this.daemon = new Daemon(this.host, this.#newLife('daemon'));
-    const pace = `${JSON.stringify({ ...this.pace, ...limits, keepFree })}${readBack ? ', volumes are read back' : ''}`;
+    const pace = `${JSON.stringify({ ...this.pace, ...limits, keepFree })}${readBack ? ', volumes are read back' : ''}${this.isThin ? ', thin volumes' : ''}`;
     this.say(`seed ${seed}; faults: ${faults.toString()}; pace ${pace}`);
   }
 
@@ -218,7 +225,7 @@ export class Simulation {
     const deeds = random.between(8, DEEDS_MAX);
     for (let index = 0; index < deeds && this.violation === undefined; index++) {
       const pauseMs = random.skewed(120_000);
-      const deed = random.pick(DEEDS);
+      const deed = random.pick(this.isThin ? [...DEEDS, ...THIN_DEEDS] : DEEDS);
       if (only === undefined || only.has(index)) this.#begin(index, deed);
       await this.runFor(pauseMs);
     }
@@ -231,6 +238,10 @@ export class Simulation {
       this.#end();
     }
     return deeds;
+  }
+
+  get isThin(): boolean {
+    return this.group.thinPools.size > 0;
   }
 
   /** Deeds and what they lead to; the number is that for `--only`. */

@@ -17,6 +17,8 @@ export const ORACLES = [
   'incoming-not-filled',
   'names-mean-finished',
   'deleted-on-proof',
+  'golden-untouched',
+  'space-promised',
   'gate-in-time',
   'in-agreement',
   'nothing-left',

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { parseDuration } from '../../core/duration.ts';
+import { isLvName } from '../../core/lvm-names.ts';
 import { parseSize } from '../../core/size.ts';
 
 /** A value that is converted, or refused with the sentence of what is allowed. */
@@ -43,6 +44,12 @@ function sizeWithin(value: unknown, minBytes: number, maxBytes: number): number 
 export function whole(min: number, max: number) {
   return leaf(`a whole number from ${min} to ${max}`, (value) =>
     Number.isInteger(value) && Number(value) >= min && Number(value) <= max ? Number(value) : undefined,
+  );
+}
+
+export function number(allowed: string, min: number, max: number) {
+  return leaf(allowed, (value) =>
+    typeof value === 'number' && value >= min && value <= max ? value : undefined,
   );
 }
 
@@ -89,6 +96,10 @@ export function volumeGroups(countMin: number) {
   const pattern = /^[A-Za-z0-9+_.][A-Za-z0-9+_.-]{0,126}$/;
   return names('letters, digits and + _ . -, not beginning with -', pattern, countMin);
 }
+
+export const thinPool = leaf('the name of a logical volume, which is a thin pool', (value) =>
+  typeof value === 'string' && isLvName(value) ? value : undefined,
+);
 
 /** The beginning of `BUCKET/KEY`, or undefined. */
 export function parsePrefix(value: unknown): string | undefined {

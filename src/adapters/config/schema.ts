@@ -16,11 +16,13 @@ import {
   leaf,
   listOf,
   names,
+  number,
   oneOf,
   parsePrefix,
   path,
   size,
   sizeOrOff,
+  thinPool,
   volumeGroups,
   whole,
 } from './leaves.ts';
@@ -128,11 +130,24 @@ const keepFree = leaf(
   },
 );
 
+const Thin = z
+  .strictObject({
+    overcommit: number('a factor from 1 to 100, such as 1 or 1.5', 1, 100).default(1),
+    warn_percent: whole(1, 100).default(80),
+    stop_percent: whole(1, 100).default(95),
+  })
+  .superRefine(({ warn_percent: warn, stop_percent: stop }, context) => {
+    if (warn <= stop) return;
+    context.addIssue({ code: 'custom', path: ['warn_percent'], message: 'at most thin.stop_percent' });
+  });
+
 export const ConfigFile = z
   .strictObject({
     minio: Minio,
     volume_groups: volumeGroups(1),
     shared_volume_groups: volumeGroups(0).default([]),
+    thin_pools: z.record(z.string(), thinPool).default({}),
+    thin: Thin.prefault({}),
     policy: Policy.optional(),
     integrity: Integrity.prefault({}),
     verify: z.strictObject({ read_back: flag.default(false) }).prefault({}),
@@ -172,12 +187,14 @@ export const ConfigFile = z
       })
       .prefault({}),
   })
-  .superRefine(({ pools, policy, prefetch, integrity, minio, cache, volume_groups: groups }, context) => {
+  .superRefine((settings, context) => {
+    const { pools, policy, prefetch, integrity, minio, cache, volume_groups: groups } = settings;
     const known = { groups, isSignatureUsable: integrity.minisign_keys.length > 0 };
-    const { buckets } = minio;
+    const thinGroups = Object.keys(settings.thin_pools);
     const mistakes = [
       ...policyMistakes(policy ?? [], known),
-      ...prefetchMistakes(prefetch, { buckets, cacheBytes: cache.size_max, thinGroups: [] }),
+      ...prefetchMistakes(prefetch, { buckets: minio.buckets, cacheBytes: cache.size_max, thinGroups }),
+      ...thinMistakes(settings),
     ];
     for (const mistake of mistakes) context.addIssue({ code: 'custom', ...mistake });
     for (const vg of Object.keys(pools)) {
@@ -190,6 +207,24 @@ export const ConfigFile = z
     }
   });
 export type ConfigFile = z.infer<typeof ConfigFile>;
+
+/** A thin pool is active on one host, and holds volumes of ours only in a group that is ours. */
+function thinMistakes({
+  thin_pools: thinPools,
+  volume_groups: groups,
+  shared_volume_groups: shared,
+}: {
+  readonly thin_pools: Readonly<Record<string, string>>;
+  readonly volume_groups: readonly string[];
+  readonly shared_volume_groups: readonly string[];
+}): { readonly path: string[]; readonly message: string }[] {
+  return Object.keys(thinPools).flatMap((vg) => {
+    const path = ['thin_pools', vg];
+    if (!groups.includes(vg)) return [{ path, message: 'only under the name of one of volume_groups' }];
+    if (!shared.includes(vg)) return [];
+    return [{ path, message: 'none in a group of shared_volume_groups: a thin pool belongs to one host' }];
+  });
+}
 
 /** A name is looked up, and judged, whenever a connection is made. */
 function isOutside(url: URL, subnets: readonly Subnet[]): boolean {

@@ -1,7 +1,7 @@
 /** The table of jobs. Of those that have ended there may be thousands: they stay on disk, behind indexes. */
 import type Database from 'better-sqlite3';
 import type { JobRequest } from '../../core/job-protocol.ts';
-import type { VolumeLocation } from '../../core/request.ts';
+import type { PooledLocation } from '../../core/request.ts';
 import type { JobEnd, JobQuery, JobRecord, JobRows } from '../../provision/ports.ts';
 import { ENDED_JOBS_MAX } from '../../provision/ports.ts';
 
@@ -134,7 +134,7 @@ function jobOfRow(row: JobRow): JobRecord {
   return {
     ...{ id: row.id, by: row.asked_by, createdAtMs: row.created_at_ms, updatedAtMs: row.updated_at_ms },
     request: JSON.parse(row.request) as JobRequest,
-    location: JSON.parse(row.location) as VolumeLocation,
+    location: JSON.parse(row.location) as PooledLocation,
     ...(row.job_end === null ? {} : { end: JSON.parse(row.job_end) as JobEnd }),
   };
 }

@@ -49,7 +49,9 @@ export class HelperMetrics {
         return listing;
       },
       examine: (vg, lv) => call('examine', () => volumes.examine(vg, lv)),
-      create: (volume, sizeBytes) => call('create', () => volumes.create(volume, sizeBytes)),
+      create: (volume, sizeBytes, thinPool) =>
+        call('create', () => volumes.create(volume, sizeBytes, thinPool)),
+      clone: (volume, golden, sizeBytes) => call('clone', () => volumes.clone(volume, golden, sizeBytes)),
       adopt: (volume) => call('adopt', () => volumes.adopt(volume)),
       publish: (volume, seal) => call('publish', () => volumes.publish(volume, seal)),
       claim: (vg, seal, domainUuid) => call('claim', () => volumes.claim(vg, seal, domainUuid)),
@@ -58,6 +60,7 @@ export class HelperMetrics {
       arrive: (vg, seal) => call('arrive', () => volumes.arrive(vg, seal)),
       recall: (vg, fillId) => call('recall', () => volumes.recall(vg, fillId)),
       discard: (volume) => call('discard', () => volumes.discard(volume)),
+      drop: (vg, seal) => call('drop', () => volumes.drop(vg, seal)),
     };
   }
 

@@ -173,7 +173,7 @@ const ROOM: readonly Check[] = [
   },
   {
     id: 'lvm.pools',
-    title: 'each volume group has an active pool',
+    title: 'each volume group has an active pool, or a thin pool',
     why: 'Domains name their volumes by pools; in one that is stopped nothing begins.',
     source: SOURCE.operate('A pool that stops'),
     fix: 'virsh pool-start POOL; if there is none, virsh pool-define-as NAME logical --source-name VG --target /dev/VG.',
@@ -181,7 +181,8 @@ const ROOM: readonly Check[] = [
       const active = lines(must(await host.run('pools-active'), 'virsh pool-list'));
       const all = await pools(host);
       const wanted = await wantedGroups(host);
-      const without = wanted.filter((vg) => !all.some((pool) => pool.vg === vg));
+      const { thinPools } = await configOf(host);
+      const without = wanted.filter((vg) => !thinPools.has(vg) && !all.some((pool) => pool.vg === vg));
       const stopped = all
         .filter(({ name, vg }) => wanted.includes(vg) && !active.includes(name))
         .map(({ name }) => name);

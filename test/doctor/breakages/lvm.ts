@@ -1,7 +1,41 @@
 import type { Breakage } from './breakage.ts';
+import type { FakeHost } from '../fake-host.ts';
 import { breakage } from './breakage.ts';
 
+/** What lvs says of thin pools: names, data and metadata in use, zeroing, monitoring, health. */
+const thinPool = (text: string) => (host: FakeHost) => {
+  host.says('thin-pools', text);
+};
+
+const THIN: readonly Breakage[] = [
+  breakage('lvm.thin-pools', thinPool('  vg0,pool0,1.00,1.00,,monitored,\n'), 'fail', /pool0 does not zero/),
+  breakage('lvm.thin-pools', thinPool('  vg1,pool0,1.00,1.00,zero,monitored,\n'), 'fail', /missing/),
+  breakage(
+    'lvm.thin-pools',
+    thinPool('  vg0,pool0,100.00,1.00,zero,monitored,out_of_data\n'),
+    'fail',
+    /pool0 is out_of_data/,
+  ),
+  breakage('lvm.thin-room', thinPool('  vg0,pool0,80.00,1.00,zero,monitored,\n'), 'warn', /data 80%/),
+  breakage('lvm.thin-room', thinPool('  vg0,pool0,1.00,95.50,zero,monitored,\n'), 'fail', /metadata 95.5%/),
+  breakage(
+    'lvm.thin-growth',
+    thinPool('  vg0,pool0,1.00,1.00,zero,not monitored,\n'),
+    'warn',
+    /not monitored/,
+  ),
+  breakage(
+    'lvm.thin-growth',
+    (host) => {
+      host.configured = { ...host.configured, thin: { ...host.configured.thin, overcommit: 2 } };
+    },
+    'warn',
+    /overcommit is 2/,
+  ),
+];
+
 export const LVM: readonly Breakage[] = [
+  ...THIN,
   breakage(
     'lvm.scan-lvs',
     (host) => {
@@ -85,6 +119,7 @@ export const LVM: readonly Breakage[] = [
   breakage(
     'lvm.pools',
     (host) => {
+      host.configured = { ...host.configured, thinPools: new Map() };
       host.says('pools-all', '\n');
     },
     'fail',

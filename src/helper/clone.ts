@@ -1,0 +1,102 @@
+/**
+ * A guest's volume out of a golden one: a thin snapshot, grown. One commit makes it with the marks of its fill, so
+ * that a crash at any point leaves a volume that the next call goes on with, or that discard removes.
+ */
+import { ProvisionError } from '../core/errors.ts';
+import type { HelperRequest, HelperResult } from '../core/helper-protocol.ts';
+import { fillTags, goldenName, goldenTags, privateName, readMark } from '../core/volume.ts';
+import { carriesExactly, findFill, stateError } from './fill.ts';
+import type { ThinPools } from './groups.ts';
+import type { VolumeRow } from './lvm.ts';
+import { findThinPool } from './thin-pool.ts';
+import type { Tools } from './tools.ts';
+import { readGroup, readVolume } from './tools.ts';
+
+type Clone = Extract<HelperRequest, { verb: 'clone' }>;
+
+/** The private LV as a snapshot of exactly that golden volume; its node belongs to the service user. */
+export async function clone(
+  tools: Tools,
+  request: Clone,
+  thinPools: ThinPools,
+): Promise<HelperResult<'clone'>> {
+  const { volume, golden, sizeBytes } = request;
+  const { vg, fillId } = volume;
+  const name = privateName(fillId);
+  const rows = await readGroup(tools, vg);
+  const origin = findGolden(rows, request, thinPools);
+  const extentBytes = await extentOf(tools, vg);
+  const wantedBytes = Math.ceil(sizeBytes / extentBytes) * extentBytes;
+  if (wantedBytes < origin.sizeBytes) {
+    throw stateError(
+      vg,
+      origin.lv,
+      `has ${origin.sizeBytes} bytes, and the volume for ${volume.target} is to have ${wantedBytes}`,
+      'A volume can only be larger than its image.',
+    );
+  }
+  const held = findFill(rows, vg, fillId);
+  if (held === undefined) await tools.lvm.snapshot(vg, origin.lv, name, fillTags(volume));
+  else refuseUnfit(request, held);
+  const made = await readVolume(tools, vg, name);
+  if (made.origin !== origin.lv || made.thinPool !== origin.thinPool) {
+    throw stateError(vg, name, `is no snapshot of ${origin.lv}`, 'Discard this fill and begin another.');
+  }
+  if (made.sizeBytes < wantedBytes) await tools.lvm.extend(vg, name, wantedBytes);
+  if (!made.active) await tools.lvm.activate(vg, name);
+  await tools.devices.settle();
+  const row = await readVolume(tools, vg, name);
+  await tools.devices.checkService(row);
+  refuseChanged(await readVolume(tools, vg, goldenName(golden.fillId)), origin);
+  return { made: held === undefined ? 'created' : 'existing', sizeBytes: row.sizeBytes };
+}
+
+/** LVM makes snapshots by name: somebody may have exchanged the golden volume between the look and the snapshot. */
+function refuseChanged(now: VolumeRow, before: VolumeRow): void {
+  if (now.uuid === before.uuid) return;
+  throw stateError(before.vg, before.lv, 'was exchanged while it was being cloned');
+}
+
+/** The golden volume, as it was sealed: nobody has it open, and nobody could have written to it. */
+function findGolden(rows: readonly VolumeRow[], { volume, golden }: Clone, thinPools: ThinPools): VolumeRow {
+  const { vg } = volume;
+  const pool = findThinPool(rows, thinPools, vg);
+  const name = goldenName(golden.fillId);
+  const row = rows.find(({ lv }) => lv === name);
+  if (row === undefined) {
+    throw new ProvisionError({
+      code: 'VOLUME_MISSING',
+      message: `There is no golden volume ${vg}/${name}.`,
+      hint: `See lvs -o +tags ${vg}; it is made again when it is next wanted.`,
+    });
+  }
+  const mark = readMark(row.tags);
+  if (mark.state !== 'golden' || mark.fillId !== golden.fillId || !carriesExactly(row, goldenTags(mark))) {
+    throw stateError(vg, row.lv, 'does not carry the seal of a golden volume');
+  }
+  if (mark.sha256 !== golden.sha256 || mark.format !== golden.format) {
+    throw stateError(vg, row.lv, `holds ${mark.sha256} read as ${mark.format}, and another image is wanted`);
+  }
+  if (row.segmentType !== 'thin' || row.thinPool !== pool.lv) {
+    throw stateError(vg, row.lv, `is no thin volume of ${pool.lv}`);
+  }
+  const why = row.writable ? 'can be written to' : row.open ? 'is open' : undefined;
+  if (why === undefined) return row;
+  throw stateError(
+    vg,
+    row.lv,
+    `${why}, so it may hold something else by now`,
+    `If nobody needs it, remove it (lvremove ${vg}/${row.lv}): it is made again when it is next wanted.`,
+  );
+}
+
+function refuseUnfit({ volume }: Clone, held: VolumeRow): void {
+  if (held.lv === privateName(volume.fillId) && carriesExactly(held, fillTags(volume))) return;
+  throw stateError(volume.vg, held.lv, `carries other marks of fill ${volume.fillId} than were asked for`);
+}
+
+async function extentOf(tools: Tools, vg: string): Promise<number> {
+  const [group] = await tools.lvm.groups([vg]);
+  if (group === undefined) throw new Error(`${vg} has gone within one request`);
+  return group.extentBytes;
+}

@@ -1,0 +1,147 @@
+/**
+ * The recipe of a thin volume. Where the digest of its image is known beforehand it is a clone of a golden volume, which
+ * is made if there is none; otherwise the image is written to it. Either way it is published like any other.
+ */
+import { toProblem } from '../core/errors.ts';
+import { furtherAlgorithms } from '../core/proof.ts';
+import type { ImageProof } from '../core/proof.ts';
+import { privateName } from '../core/volume.ts';
+import type { AllowedNeeds } from './allowed-fill.ts';
+import { requireAllowed } from './allowed-fill.ts';
+import { discardVolume } from './discard-volume.ts';
+import type { ProofPolicy } from './find-proof.ts';
+import { findProof } from './find-proof.ts';
+import type { FillRun, FillTask } from './fills.ts';
+import { FillsStopped } from './fills.ts';
+import type { FreshThinNeeds } from './fresh-thin-volume.ts';
+import { writeFreshThin } from './fresh-thin-volume.ts';
+import type { GoldenVolumes } from './golden-volumes.ts';
+import type { LeaseNeeds } from './leased-image.ts';
+import { LeasedImage } from './leased-image.ts';
+import type { FillRecord, PrivateVolume } from './ports.ts';
+import { publishVolume } from './publish-volume.ts';
+import { checkBucket, pinImage, wantedSizeBytes } from './resolve-image.ts';
+import { sealOfFill } from './seal-of-fill.ts';
+
+export interface ThinFillNeeds extends LeaseNeeds, FreshThinNeeds, AllowedNeeds {
+  readonly goldens: Pick<GoldenVolumes, 'ensure' | 'clone'>;
+}
+
+/** A golden volume may go in the moment before it is cloned; more often than this in a row would be odd. */
+const CLONE_TRIES_MAX = 3;
+
+type ThinRecord = FillRecord & { readonly location: { readonly thinPool: string } };
+
+/** True where a thin volume is to be made; what is there is taken over, published or claimed like any other. */
+export function isThinFill(record: FillRecord, { from }: FillTask): record is ThinRecord {
+  return record.location.thinPool !== undefined && (from === 'new' || from === 'resume');
+}
+
+/** Makes and publishes it; resolves with the SHA-256 of the image it now holds. */
+export async function fillThin(
+  needs: ThinFillNeeds,
+  record: ThinRecord,
+  task: FillTask,
+  run: FillRun,
+): Promise<string> {
+  const { location, fillId, domainUuid } = record;
+  const volume: PrivateVolume = { vg: location.vg, fillId, target: location.lv, domainUuid };
+  const wanted = requireAllowed(needs, record);
+  // Nothing that was begun is gone on with: a clone takes a moment, and of other thin volumes it is not known what
+  // was written to them.
+  if (task.from === 'resume') await discardVolume(needs, volume, location.pool);
+  try {
+    const sha256 = await fill(needs, record, volume, wanted, run);
+    run.signal.throwIfAborted();
+    run.phase('publishing');
+    await publishVolume({ ...needs, log: run.log }, volume, sealOfFill(record, sha256), location);
+    return sha256;
+  } catch (error) {
+    if (!(run.signal.reason instanceof FillsStopped)) await giveBack(needs, volume, run);
+    throw error;
+  }
+}
+
+async function fill(
+  needs: ThinFillNeeds,
+  record: ThinRecord,
+  volume: PrivateVolume,
+  wanted: ProofPolicy['wanted'],
+  run: FillRun,
+): Promise<string> {
+  const { location, request } = record;
+  const { sha256, ...proof } = await proofBeforehand(needs, record, wanted);
+  // What a signature or another digest says of a golden volume is in no seal.
+  if (sha256 === undefined || furtherAlgorithms(proof).length > 0) {
+    return writeImageTo(needs, record, volume, wanted, run);
+  }
+  for (let tries = 1; ; tries++) {
+    const golden = await needs.goldens.ensure(location.vg, { ...request, sha256 }, run);
+    const sizeBytes = wantedSizeBytes(request, { virtualSizeBytes: golden.seal.sizeBytes });
+    requireAllowed(needs, record, sizeBytes);
+    try {
+      await needs.goldens.clone(golden, volume, sizeBytes);
+      run.log.info({ golden: golden.seal.fillId, sizeBytes }, 'cloned from a golden volume');
+      return golden.seal.sha256;
+    } catch (error) {
+      if (tries === CLONE_TRIES_MAX || !mayBeGone(error)) throw error;
+      run.log.warn({ problem: toProblem(error) }, 'the golden volume went before it was cloned');
+      await discardVolume(needs, volume, location.pool);
+    }
+  }
+}
+
+/** What is known before a byte is read. A digest in the annotation needs no word of the store. */
+async function proofBeforehand(
+  needs: ThinFillNeeds,
+  { request }: ThinRecord,
+  wanted: ProofPolicy['wanted'],
+): Promise<ImageProof> {
+  const policy = { ...needs.policy, wanted };
+  if (request.sha256 === undefined) return (await pinImage({ ...needs, policy }, request)).proof;
+  checkBucket(policy, request);
+  return findProof(needs.images, policy, request);
+}
+
+function mayBeGone(error: unknown): boolean {
+  const { code } = toProblem(error);
+  return code === 'VOLUME_MISSING' || code === 'VOLUME_STATE';
+}
+
+/** As a thick volume is filled, but that what is not written to reads as zeros already. */
+async function writeImageTo(
+  needs: ThinFillNeeds,
+  record: ThinRecord,
+  volume: PrivateVolume,
+  wanted: ProofPolicy['wanted'],
+  run: FillRun,
+): Promise<string> {
+  const { location, request } = record;
+  const policy = { ...needs.policy, wanted };
+  const leased = new LeasedImage({ ...needs, policy }, request, run);
+  try {
+    const thin = { ...volume, thinPool: location.thinPool };
+    const { sha256 } = await writeFreshThin(needs, leased, thin, run, (layout) => {
+      run.from(leased.from);
+      const sizeBytes = wantedSizeBytes(request, layout);
+      requireAllowed(needs, record, sizeBytes);
+      return sizeBytes;
+    });
+    run.log.debug({ cached: await leased.keep(sha256) }, 'written; the image may be kept');
+    return sha256;
+  } finally {
+    await leased.close();
+  }
+}
+
+/** One that is sealed already is kept by discardVolume: then only its publishing is to be finished. */
+async function giveBack(needs: ThinFillNeeds, volume: PrivateVolume, run: FillRun): Promise<void> {
+  try {
+    await discardVolume(needs, volume, undefined);
+  } catch (error) {
+    run.log.warn(
+      { problem: toProblem(error), volume: `${volume.vg}/${privateName(volume.fillId)}` },
+      'the private volume could not be removed now; it will be reclaimed',
+    );
+  }
+}
