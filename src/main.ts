@@ -95,8 +95,8 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
   const poolEvents = poolEventsFor(reconciler);
   const prefetching = openPrefetching(config, { ...fillNeeds, fills, freeze }, seeing);
   const callable = {
-    verbs: new DomainVerbs({ ...needs, ...config.limits, reconciler, devices }),
-    images: new CachedImageVerbs({ ...fillNeeds, log, prefetching: prefetching.status }),
+    verbs: new DomainVerbs({ ...needs, ...config.limits, reconciler, devices, warm: stores.warm }),
+    images: new CachedImageVerbs({ ...fillNeeds, ...prefetching.forVerbs, log }),
     garbage: new GarbageCollector({ ...needs, reconciler, cache: stores.cache, damagedLedgers }),
     jobs: new VolumeJobs({ ...needs, reconciler }),
   };

@@ -10,7 +10,7 @@ const KEPT: Readonly<Record<CachedImages['images'][number]['kept'], string>> = {
   recent: 'there is room',
 };
 
-export function imagesText({ images, sizeMaxBytes, prefetch }: CachedImages): string {
+export function imagesText({ images, golden, sizeMaxBytes, prefetch }: CachedImages): string {
   const usedBytes = images.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   const limit =
     sizeMaxBytes === 0 ? 'The cache is off (cache.size_max)' : `At most ${approximateSize(sizeMaxBytes)}`;
@@ -22,8 +22,21 @@ export function imagesText({ images, sizeMaxBytes, prefetch }: CachedImages): st
   return [
     ...(rows.length === 0 ? [] : [table([head, ...rows], false)]),
     `${limit}, in use ${approximateSize(usedBytes)}.`,
+    ...(golden.length === 0 ? [] : ['', table([GOLDEN_HEAD, ...golden.map(goldenRow)], false)]),
     ...(prefetch === undefined ? [] : ['', ...prefetchLines(prefetch)]),
   ].join('\n');
+}
+
+const GOLDEN_HEAD = ['GOLDEN VOLUME', 'IMAGE', 'DISK', 'IN POOL', 'SHA256', 'KEPT BECAUSE'];
+
+function goldenRow(golden: CachedImages['golden'][number]): string[] {
+  const { volume, image, sizeBytes, mappedBytes, sha256, pinned, unfit } = golden;
+  return [
+    ...[volume, image, approximateSize(sizeBytes)],
+    mappedBytes === undefined ? '' : approximateSize(mappedBytes),
+    sha256.slice(0, 16),
+    unfit === undefined ? (pinned ? KEPT.pinned : 'clones are made of it') : `it ${unfit}`,
+  ];
 }
 
 function prefetchLines({ rules, now, pausedBy, news }: PrefetchStatus): string[] {

@@ -79,7 +79,7 @@ const addRm: AddVerb = (image, finish) => {
     async (images: string[], _options: object, self: Command) => {
       const { client, output } = contextOf(self, finish);
       const result = await client.call(RmResult, 'POST', '/v1/images/rm', { images });
-      output.result(result, () => removedText(result.removed));
+      output.result(result, () => removedText(result.removed, result.removedGolden));
       finish(EXIT.ok);
     },
   );
@@ -94,7 +94,7 @@ const addGc: AddVerb = (image, finish) => {
     async (options: { all?: boolean }, self: Command) => {
       const { client, output } = contextOf(self, finish);
       const result = await client.call(GcResult, 'POST', '/v1/images/gc', { all: options.all ?? false });
-      output.result(result, () => removedText(result.evicted));
+      output.result(result, () => removedText(result.evicted, result.evictedGolden));
       finish(EXIT.ok);
     },
   );
@@ -142,9 +142,10 @@ export async function readImage(
   });
 }
 
-function removedText(removed: CachedImages['images']): string {
+function removedText(removed: CachedImages['images'], golden: CachedImages['golden']): string {
   const freedBytes = removed.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-  return `Removed ${removed.length}, ${approximateSize(freedBytes)}.`;
+  const goldens = golden.map(({ volume }) => volume).join(', ');
+  return `Removed ${removed.length}, ${approximateSize(freedBytes)}${goldens === '' ? '' : `; golden: ${goldens}`}.`;
 }
 
 function factsText(facts: ImageFacts): string {

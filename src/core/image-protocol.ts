@@ -36,6 +36,23 @@ export const CachedImages = z.object({
       kept: z.enum(['in-use', 'pinned', 'recent']),
     }),
   ),
+  /** Golden volumes, of which guests' volumes are clones. */
+  golden: z.array(
+    z.object({
+      /** `VG/LV`. */
+      volume: text,
+      thinPool: text,
+      image: text,
+      sha256: text,
+      format: text,
+      /** Of the disk in the image; and what of the pool it takes, where that is known. */
+      sizeBytes: count,
+      mappedBytes: count.optional(),
+      pinned: z.boolean(),
+      /** Why it serves nobody, if so. */
+      unfit: text.optional(),
+    }),
+  ),
   /** How far the rules of the configuration are; absent: there are none. */
   prefetch: PrefetchStatus.optional(),
 });
@@ -100,8 +117,14 @@ export const GcRequest = z.strictObject({ all: z.boolean().optional() });
 /** Each as `BUCKET/KEY`, or as at least 8 digits of its SHA-256. */
 export const RmRequest = z.strictObject({ images: z.array(text.min(1)).min(1).max(1000) });
 
-export const RmResult = z.object({ removed: CachedImages.shape.images });
+export const RmResult = z.object({
+  removed: CachedImages.shape.images,
+  removedGolden: CachedImages.shape.golden,
+});
 export type RmResult = z.infer<typeof RmResult>;
 
-export const GcResult = z.object({ evicted: CachedImages.shape.images });
+export const GcResult = z.object({
+  evicted: CachedImages.shape.images,
+  evictedGolden: CachedImages.shape.golden,
+});
 export type GcResult = z.infer<typeof GcResult>;

@@ -1,8 +1,8 @@
 /** Bringing images here ahead of time: who does it, how fast, and whom it makes way for. */
 import { systemClock } from '../adapters/clock.ts';
 import type { Config } from '../adapters/config-file.ts';
-import type { PrefetchStatus } from '../core/prefetch-protocol.ts';
 import type { Fills } from '../provision/fills.ts';
+import type { ImageNeeds } from '../provision/image-verbs.ts';
 import { LowPriority } from '../provision/low-priority.ts';
 import type { Buckets, Freeze } from '../provision/ports.ts';
 import type { PrefetchNeeds } from '../provision/prefetch-image.ts';
@@ -14,8 +14,7 @@ import type { Seeing } from './seeing.ts';
 export interface Prefetching {
   readonly start: () => void;
   readonly stop: () => Promise<void>;
-  /** Undefined where the configuration has no rules. */
-  readonly status: (() => PrefetchStatus) | undefined;
+  readonly forVerbs: Pick<ImageNeeds, 'prefetching' | 'isPinned'>;
 }
 
 type Parts = Omit<PrefetchNeeds, 'priority' | 'log'> & {
@@ -43,6 +42,9 @@ export function openPrefetching(
       prefetcher.start();
     },
     stop: () => prefetcher.stop(),
-    status: rules.length === 0 ? undefined : () => prefetchStatus(prefetcher, priority),
+    forVerbs: {
+      prefetching: rules.length === 0 ? undefined : () => prefetchStatus(prefetcher, priority),
+      isPinned: (sha256) => parts.prefetched.isPinned(sha256),
+    },
   };
 }

@@ -23,6 +23,7 @@ import { PrefetchedImages } from '../provision/prefetched-images.ts';
 import { Reservations } from '../provision/reservations.ts';
 import { wishMissedAutostarts } from '../provision/start-wishes.ts';
 import { takingTurns } from '../provision/taking-turns.ts';
+import { WarmImages } from '../provision/warm-images.ts';
 import { refusingWhileFrozen } from '../provision/while-frozen.ts';
 import { WriteRate } from '../provision/write-rate.ts';
 import type { Seeing } from './seeing.ts';
@@ -61,6 +62,7 @@ export async function openStores(config: Config, log: Log, metrics: Metrics) {
   await folder.open();
   const cache = metrics.images.measuredCache(folder);
   return {
+    warm: new WarmImages(cache, prefetched),
     ...{ rotating, images, cache, prefetched, journals: new JournalFolder(join(stateDir, 'journals')) },
     decompressors: new SystemDecompressors(),
     workshops: new WorkerThreads(),

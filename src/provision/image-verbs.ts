@@ -1,7 +1,8 @@
 /** The verbs behind `lvp image`: what an image is, whether it is whole, and having it on this host beforehand. */
 import { readVolumeAttributes } from '../core/annotation.ts';
 import { AnnotationError } from '../core/annotation-error.ts';
-import { ProvisionError } from '../core/errors.ts';
+import { ProvisionError, toProblem } from '../core/errors.ts';
+import type { GoldenVolume } from '../core/golden.ts';
 import type {
   CachedImages,
   GcResult,
@@ -17,6 +18,7 @@ import type { VolumeRequest } from '../core/request.ts';
 import { imageName } from '../core/request.ts';
 import type { GoldenAhead } from './golden-ahead.ts';
 import { digestUnknown, requireGolden } from './golden-ahead.ts';
+import type { GoldenVolumes } from './golden-volumes.ts';
 import { LeasedImage } from './leased-image.ts';
 import { namedImages } from './named-images.ts';
 import type { CachedImage, ImageCache, ImageVerbs, Log, Workshops } from './ports.ts';
@@ -33,6 +35,9 @@ export interface ImageNeeds extends ResolveNeeds {
   readonly log: Log;
   /** Undefined: there is no thin pool. */
   readonly golden?: GoldenAhead | undefined;
+  readonly goldens?: Pick<GoldenVolumes, 'list' | 'drop'> | undefined;
+  /** Whether the configuration wants the image with this digest on this host. */
+  readonly isPinned?: ((sha256: string) => boolean) | undefined;
   /** Undefined where the configuration has no rules. */
   readonly prefetching?: (() => PrefetchStatus) | undefined;
 }
@@ -49,6 +54,7 @@ export class CachedImageVerbs implements ImageVerbs {
     const { cache, prefetching } = this.#needs;
     return {
       ...{ sizeMaxBytes: cache.budgetBytes, images: (await cache.list()).map(shown) },
+      golden: (await this.#goldens()).map(({ shown: golden }) => golden),
       prefetch: prefetching?.(),
     };
   }
@@ -77,18 +83,45 @@ export class CachedImageVerbs implements ImageVerbs {
   }
 
   async rm(names: readonly string[]): Promise<RmResult> {
-    const { cache } = this.#needs;
-    const found = namedImages(await cache.list(), names);
-    const removed: CachedImage[] = [];
+    const { cache, goldens } = this.#needs;
+    const known = await this.#goldens();
+    const images = await cache.list();
+    const both = [...images, ...known.map(({ shown: golden }) => golden)];
+    const meant = new Set<unknown>(namedImages(both, names));
+    const [found, golden] = [
+      images.filter((one) => meant.has(one)),
+      known.filter((one) => meant.has(one.shown)),
+    ];
     // Says why it may not be removed, before anything is.
     for (const { sha256, inUse, pinned } of found) if (inUse || pinned) await cache.remove(sha256);
+    for (const { shown: one } of golden) if (one.pinned) throw goldenPinned(one.volume);
+    const removed: CachedImage[] = [];
     for (const { sha256 } of found) removed.push(await cache.remove(sha256));
-    return { removed: removed.map(shown) };
+    for (const { volume } of golden) await goldens?.drop(volume);
+    return { removed: removed.map(shown), removedGolden: golden.map((one) => one.shown) };
   }
 
+  /** Of golden volumes only with `all`: each takes its part of its pool for as long as it may serve. */
   async gc(all: boolean): Promise<GcResult> {
-    const evicted = await this.#needs.cache.evict(all ? 'all' : 'over-budget');
-    return { evicted: evicted.map(shown) };
+    const { cache, goldens, log } = this.#needs;
+    const evicted = await cache.evict(all ? 'all' : 'over-budget');
+    const evictedGolden: CachedImages['golden'] = [];
+    for (const { volume, shown: golden } of all ? await this.#goldens() : []) {
+      if (golden.pinned) continue;
+      try {
+        await goldens?.drop(volume);
+        evictedGolden.push(golden);
+      } catch (error) {
+        log.warn({ problem: toProblem(error), volume: golden.volume }, 'a golden volume was not removed');
+      }
+    }
+    return { evicted: evicted.map(shown), evictedGolden };
+  }
+
+  async #goldens(): Promise<readonly ShownGolden[]> {
+    const { goldens, isPinned = () => false } = this.#needs;
+    const volumes = (await goldens?.list()) ?? [];
+    return volumes.map((volume) => ({ volume, shown: shownGolden(volume, isPinned(volume.seal.sha256)) }));
   }
 
   #toCache(request: ImageRequest, signal: AbortSignal, onProgress: OnProgress): Promise<ReadImage> {
@@ -181,6 +214,27 @@ function shown(cached: CachedImage): CachedImages['images'][number] {
   const { sha256, sizeBytes, image, usedAtMs, inUse, pinned } = cached;
   const kept = inUse ? 'in-use' : pinned ? 'pinned' : 'recent';
   return { sha256, sizeBytes, image, usedAt: new Date(usedAtMs).toISOString(), inUse, pinned, kept };
+}
+
+interface ShownGolden {
+  readonly volume: GoldenVolume;
+  readonly shown: CachedImages['golden'][number];
+}
+
+function shownGolden(golden: GoldenVolume, pinned: boolean): ShownGolden['shown'] {
+  const { vg, lv, thinPool, seal, unfit } = golden;
+  const { image, sha256, format, sizeBytes, mappedBytes } = seal;
+  return {
+    ...{ volume: `${vg}/${lv}`, thinPool, image, sha256, format, sizeBytes, mappedBytes, pinned, unfit },
+  };
+}
+
+function goldenPinned(volume: string): ProvisionError {
+  return new ProvisionError({
+    code: 'POLICY_REFUSED',
+    message: `The golden volume ${volume} is pinned by the configuration.`,
+    hint: 'Take its image out of prefetch.rules, or set pin to false there, and restart the provisioner.',
+  });
 }
 
 function cacheIsOff(): ProvisionError {

@@ -50,7 +50,7 @@ function imageNamed(image: string) {
 
 const KNOWN: Known = {
   domains: () => Promise.resolve([BROKEN, DB, WEB]),
-  images: () => Promise.resolve({ sizeMaxBytes: 2 ** 30, images: [imageNamed('images/a.raw')] }),
+  images: () => Promise.resolve({ sizeMaxBytes: 2 ** 30, images: [imageNamed('images/a.raw')], golden: [] }),
   jobs: () => Promise.resolve({ jobs: [JOB, FAILED_JOB] }),
 };
 
@@ -238,7 +238,8 @@ describe('with a daemon', () => {
     expect(await inBash('annotate', '--format', '=', 'r')).toEqual(['raw']);
     expect(await inBash('annotate', '--format', '=')).toEqual(['qcow2', 'raw']);
     expect(await inBash('annotate', '--format', '=', 'raw', 'web1', '')).toEqual(['vda', 'vdb']);
-    images.images = () => Promise.resolve({ sizeMaxBytes: 1, images: [imageNamed('images/2026:11:22.raw')] });
+    images.images = () =>
+      Promise.resolve({ sizeMaxBytes: 1, images: [imageNamed('images/2026:11:22.raw')], golden: [] });
     expect(await inBash('image', 'inspect', 'images/2026', ':', '11')).toEqual(['11:22.raw']);
     expect(await inBash('image', 'inspect', 'images/2026', ':')).toEqual(['11:22.raw']);
     expect(await inBash('image', 'inspect', 'images/2')).toEqual(['images/2026:11:22.raw']);

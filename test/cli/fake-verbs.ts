@@ -234,7 +234,7 @@ export class FakeImageVerbs implements ImageVerbs {
   readonly calls: unknown[] = [];
 
   images(): Promise<CachedImages> {
-    return Promise.resolve({ sizeMaxBytes: 2 ** 30, images: [CACHED] });
+    return Promise.resolve({ sizeMaxBytes: 2 ** 30, images: [CACHED], golden: [] });
   }
 
   inspect(request: ImageRequest): Promise<ImageFacts> {
@@ -275,14 +275,14 @@ export class FakeImageVerbs implements ImageVerbs {
 
   rm(images: readonly string[]): Promise<RmResult> {
     this.calls.push(['rm', images]);
-    if (images.includes(CACHED.image)) return Promise.resolve({ removed: [CACHED] });
+    if (images.includes(CACHED.image)) return Promise.resolve({ removed: [CACHED], removedGolden: [] });
     const message = `There is no image ${images.join()} on this host.`;
     return Promise.reject(new ProvisionError({ code: 'IMAGE_NOT_FOUND', message }));
   }
 
   gc(all: boolean): Promise<GcResult> {
     this.calls.push(['gc', all]);
-    return Promise.resolve({ evicted: all ? [CACHED] : [] });
+    return Promise.resolve({ evicted: all ? [CACHED] : [], evictedGolden: [] });
   }
 }
 
