@@ -64,10 +64,10 @@ export class PrefetchState {
   }
 
   /** Whether something is to be done about it: it is new or another one, is missing, or is to be tried again. */
-  isDue({ name, state }: ChosenImage, nowMs: number, isCached: boolean): boolean {
+  isDue({ name, state }: ChosenImage, nowMs: number, isStillHere: boolean): boolean {
     const tried = this.#tried.get(name);
     if (tried?.state !== state) return true;
-    return tried.problem === undefined ? !isCached : tried.nextTryAtMs <= nowMs;
+    return tried.problem === undefined ? !isStillHere : tried.nextTryAtMs <= nowMs;
   }
 
   brought({ name, state }: ChosenImage): void {

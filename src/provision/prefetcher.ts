@@ -8,6 +8,7 @@ import type { ChosenImage, PrefetchRule } from '../core/prefetch-rule.ts';
 import { bucketOf, chooseImages, keyPrefixOf } from '../core/prefetch-rule.ts';
 import { retryPauseMs } from '../core/retry-pause.ts';
 import { BucketNews } from './bucket-news.ts';
+import { volumeRequestOf } from './image-verbs.ts';
 import type { AuditTrail, Buckets } from './ports.ts';
 import type { PrefetchNeeds } from './prefetch-image.ts';
 import { prefetchImage } from './prefetch-image.ts';
@@ -134,7 +135,7 @@ export class Prefetcher {
 
   async #bring(chosen: ChosenImage, signal: AbortSignal): Promise<void> {
     const { clock, log, trail, watch } = this.#needs;
-    if (!this.#state.isDue(chosen, clock.nowMs(), await this.#isCached(chosen))) return;
+    if (!this.#state.isDue(chosen, clock.nowMs(), await this.#isHere(chosen))) return;
     const about = { who: 'daemon', what: 'image prefetch', correlationId: newCorrelationId() };
     const onProgress = (bytesDone: number, bytesTotal: number) => {
       this.#state.now = { image: chosen.name, bytesDone, bytesTotal };
@@ -163,11 +164,22 @@ export class Prefetcher {
     }
   }
 
-  async #isCached({ name, rule }: ChosenImage): Promise<boolean> {
-    if (!rule.toCache || !rule.pin) return true;
-    const sha256 = this.#needs.prefetched.of(name)?.sha256;
-    const images = await this.#needs.cache.list().catch(() => []);
-    return images.some((image) => image.sha256 === sha256);
+  /** What is not pinned may be gone. */
+  async #isHere({ name, rule }: ChosenImage): Promise<boolean> {
+    if (!rule.pin) return true;
+    const { prefetched, cache, golden } = this.#needs;
+    const sha256 = prefetched.of(name)?.sha256;
+    const images = rule.toCache ? await cache.list().catch(() => []) : [];
+    if (rule.toCache && !images.some((image) => image.sha256 === sha256)) return false;
+    const request = {
+      ...volumeRequestOf({ image: name, format: rule.format, compression: rule.compression }),
+      sha256,
+    };
+    for (const vg of rule.toGroups) {
+      // Whatever keeps it from being known is met again where it is made.
+      if ((await golden?.has(vg, request).catch(() => false)) === false) return false;
+    }
+    return true;
   }
 
   #pauseAfter(problem: Problem, tries: number): number {

@@ -233,8 +233,11 @@ const CACHED: CachedImages['images'][number] = {
 export class FakeImageVerbs implements ImageVerbs {
   readonly calls: unknown[] = [];
 
+  /** In place of the one image. */
+  list: CachedImages | undefined;
+
   images(): Promise<CachedImages> {
-    return Promise.resolve({ sizeMaxBytes: 2 ** 30, images: [CACHED], golden: [] });
+    return Promise.resolve(this.list ?? { sizeMaxBytes: 2 ** 30, images: [CACHED], golden: [] });
   }
 
   inspect(request: ImageRequest): Promise<ImageFacts> {
