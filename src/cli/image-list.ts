@@ -52,7 +52,7 @@ function prefetchLines({ rules, now, pausedBy, news }: PrefetchStatus): string[]
   return [
     table([['PREFETCH', 'TO', 'STATE', ''], ...rows], false),
     ...(now === undefined ? [] : [`Reading ${now.image}: ${percentOf(now)}${whyPaused(pausedBy)}.`]),
-    ...(now === undefined && pausedBy !== undefined ? [`It rests${whyPaused(pausedBy)}.`] : []),
+    ...(now === undefined && pausedBy !== undefined ? [`Prefetching${whyPaused(pausedBy)}.`] : []),
     ...problems,
     ...news
       .filter(({ state }) => state === 'polling')
@@ -69,5 +69,6 @@ function percentOf({ bytesDone, bytesTotal }: NonNullable<PrefetchStatus['now']>
 
 function whyPaused(pausedBy: PrefetchStatus['pausedBy']): string {
   if (pausedBy === undefined) return '';
-  return pausedBy === 'frozen' ? ', until the host is thawed' : ', until no volume waits for its turn';
+  const until = pausedBy === 'frozen' ? 'the host is thawed' : 'no volume waits for its turn';
+  return `; it rests until ${until}`;
 }
