@@ -16,6 +16,8 @@ import { LowPriority } from '../../src/provision/low-priority.ts';
 import type { AuditTrail, Clock, ImageObject, Images, ReadOptions } from '../../src/provision/ports.ts';
 import { PrefetchedImages } from '../../src/provision/prefetched-images.ts';
 import { Prefetcher } from '../../src/provision/prefetcher.ts';
+import type { ImagePolicy } from '../../src/provision/resolve-image.ts';
+import type { WriteRate } from '../../src/provision/write-rate.ts';
 import { FakeBuckets } from './fake-buckets.ts';
 import { silent } from './world.ts';
 
@@ -127,6 +129,11 @@ export class SteppedClock implements Clock {
   }
 }
 
+export const POLICY: ImagePolicy = {
+  ...{ requireDigest: false, virtualSizeMaxBytes: 2 ** 40 },
+  expansion: { ratioMax: 100, timeMaxMs: 60_000 },
+};
+
 export const RULE: PrefetchRule = {
   ...{ images: 'images/*.raw', format: 'raw', compression: undefined, toCache: true, toGroups: [] },
   ...{ pin: true, countMax: 10, sizeMaxBytes: Infinity },
@@ -136,6 +143,7 @@ export interface PrefetchSetting {
   readonly rules?: readonly PrefetchRule[];
   readonly budgetBytes?: number;
   readonly hostPolicy?: HostPolicy;
+  readonly rate?: Pick<WriteRate, 'take'>;
 }
 
 export class PrefetchWorld {
@@ -165,6 +173,7 @@ export class PrefetchWorld {
     rules = [RULE],
     budgetBytes = 100 * MIB,
     hostPolicy,
+    rate,
   }: PrefetchSetting = {}): Promise<void> {
     await (this.prefetcher as Prefetcher | undefined)?.stop();
     const { store, clock, audited, waiting } = this;
@@ -180,11 +189,8 @@ export class PrefetchWorld {
     this.prefetcher = new Prefetcher({
       ...{ images: store, buckets: store.buckets, cache: this.cache, clock, log: silent, rules, hostPolicy },
       ...{ prefetched: this.prefetched, intervalMs: 900_000, decompressors: new SystemDecompressors() },
-      priority: new LowPriority({ clock, freeze, fills: waiting }),
-      policy: {
-        ...{ requireDigest: false, virtualSizeMaxBytes: 2 ** 40 },
-        expansion: { ratioMax: 100, timeMaxMs: 60_000 },
-      },
+      priority: new LowPriority({ clock, freeze, fills: waiting, rate }),
+      policy: POLICY,
       trail: { record: (event) => void audited.push(event) },
     });
   }

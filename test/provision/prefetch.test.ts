@@ -2,12 +2,19 @@
  * Goal: what the rules choose is here before anybody asks, is what it should be, stays while it is pinned, and takes
  * nothing from anybody who waits. Method: the real cache over a store in memory, and a clock that the test moves.
  */
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { MIB, PrefetchWorld, RULE } from './prefetch-world.ts';
+import { SystemDecompressors } from '../../src/adapters/decompressors.ts';
+import { volumeRequestOf } from '../../src/provision/image-verbs.ts';
+import { LeasedImage } from '../../src/provision/leased-image.ts';
+import { readImage } from '../../src/provision/read-image.ts';
+import type { ImagePolicy } from '../../src/provision/resolve-image.ts';
+import { WarmImages } from '../../src/provision/warm-images.ts';
+import { MIB, POLICY, PrefetchWorld, RULE } from './prefetch-world.ts';
+import { silent } from './world.ts';
 
 let world: PrefetchWorld;
 beforeEach(async () => {
@@ -110,6 +117,62 @@ describe('a look', () => {
     await world.prefetcher.look();
     expect(world.prefetched.isPinned(sha256)).toBe(true);
     expect(world.prefetcher.state.rules()).toMatchObject([{ problem: { code: 'STORE_UNREACHABLE' } }]);
+  });
+});
+
+describe('a fill of what was brought', () => {
+  const { signal } = new AbortController();
+  const fillFrom = async (policy: Partial<ImagePolicy> = {}) => {
+    const needs = {
+      ...{
+        images: world.store,
+        cache: world.cache,
+        clock: world.clock,
+        decompressors: new SystemDecompressors(),
+      },
+      policy: { ...POLICY, ...policy },
+    };
+    const request = volumeRequestOf({ image: 'images/a.raw', format: 'raw' });
+    const leased = new LeasedImage(needs, request, { signal, log: silent, isImageWanted: () => false });
+    const sha256 = await leased.use((image) => readImage(world, image, signal, () => undefined));
+    const { from } = leased;
+    await leased.close();
+    return { sha256, from };
+  };
+
+  it('reads none of its bytes from the store', async () => {
+    const sha256 = world.store.putImage('images/a.raw', 20 * MIB);
+    await world.prefetcher.look();
+    const before = world.store.readBytes.get('images/a.raw');
+    expect(await fillFrom()).toEqual({ sha256, from: 'cache' });
+    expect(world.store.readBytes.get('images/a.raw')).toBe(before);
+  });
+
+  it('neither does so where a SHA-512 is all that proves it, and compares that again', async () => {
+    const bytes = randomBytes(2 * MIB);
+    const sha256 = world.store.put('images/a.raw', bytes);
+    const sha512 = createHash('sha512').update(bytes).digest('hex');
+    world.store.put('images/a.raw.sha512', `${sha512}\n`);
+    await world.prefetcher.look();
+    const before = world.store.readBytes.get('images/a.raw') ?? 0;
+    expect(await fillFrom()).toEqual({ sha256, from: 'cache' });
+    expect(world.store.readBytes.get('images/a.raw')).toBe(before);
+    await writeFile(path.join(world.folder, 'cache', sha256), 'damaged', { flag: 'r+' });
+    expect(await fillFrom()).toEqual({ sha256, from: 'store' });
+    expect(world.store.readBytes.get('images/a.raw')).toBeGreaterThanOrEqual(before + bytes.length);
+  });
+
+  it('is told of beforehand', async () => {
+    const sha256 = world.store.putImage('images/a.raw');
+    const warm = new WarmImages(world.cache, world.prefetched);
+    const request = volumeRequestOf({ image: 'images/a.raw', format: 'raw' });
+    const targets = (change: object = {}) => warm.targetsOf([{ ...request, ...change }]);
+    expect(await targets({ sha256 })).toEqual(new Set());
+    await world.prefetcher.look();
+    expect(await targets()).toEqual(new Set(['vda']));
+    expect(await targets({ sha256 })).toEqual(new Set(['vda']));
+    expect(await targets({ sha256: '0'.repeat(64) })).toEqual(new Set());
+    expect(await targets({ version: 'another' })).toEqual(new Set());
   });
 });
 
@@ -273,6 +336,16 @@ describe('low priority', () => {
     stand(false);
     await whenIt(async () => (await world.cached()).length === 1);
     await looking;
+  });
+
+  it('reads no faster than it may', async () => {
+    const take = vi.fn(() => Promise.resolve());
+    await world.restart({ rate: { take } });
+    world.store.putImage('images/a.raw', 9 * MIB);
+    await world.prefetcher.look();
+    const taken = take.mock.calls.reduce((sum, [bytes]: readonly unknown[]) => sum + Number(bytes), 0);
+    expect(taken).toBeGreaterThanOrEqual(world.store.readBytes.get('images/a.raw') ?? Infinity);
+    expect(taken).toBeGreaterThanOrEqual(9 * MIB);
   });
 
   it('ends in the middle when the daemon does, and leaves nothing behind', async () => {
