@@ -12,6 +12,7 @@ import { programVersion } from './adapters/program-version.ts';
 import { keepWatchdogFed, systemdNotify } from './adapters/systemd-notify.ts';
 import { CONFIG_PATH } from './core/config-path.ts';
 import { describeProblem, toProblem } from './core/errors.ts';
+import { checkGoldens } from './main/goldens.ts';
 import { openPrefetching } from './main/prefetching.ts';
 import type { Seeing } from './main/seeing.ts';
 import { openAudit, recordDaemon, recordRefusedConfig } from './main/seeing.ts';
@@ -78,15 +79,13 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
   const stores = await openStores(config, log, metrics);
   await stores.journals.keepOnly(new Set(ledger.fills().map(({ fillId }) => fillId)));
   const fillNeeds = fillNeedsOf(config, { ...stores, pools, volumes }, seeing);
-  const { hostPolicy, devices, reservations, goldens, thinPools } = fillNeeds;
-  const recipe = watchedFill(
-    (record, task, fill) => fillVolume(fillNeeds, record, task, fill),
-    [metrics.fills, auditedFills(seeing.trail)],
-  );
+  const { hostPolicy, devices, reservations, goldens, thinPools, thinPoolNews } = fillNeeds;
+  const watches = [metrics.fills, auditedFills(seeing.trail)];
+  const recipe = watchedFill((...fill) => fillVolume(fillNeeds, ...fill), watches);
   const fills = new Fills({ freeze, ledger, clock, log }, recipe, config.fills);
   metrics.ask({ ...{ ledger, fills, reservations, cache: stores.cache }, volumeGroups: config.volumeGroups });
   const needs = {
-    ...{ freeze, ledger, clock, log, volumes, reservations, pools, fills, goldens, thinPools },
+    ...{ freeze, ledger, clock, log, volumes, reservations, pools, fills, goldens, thinPools, thinPoolNews },
     domains: libvirt.domains,
     ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>(), hostPolicy },
     sharedGroups: new Set(config.sharedVolumeGroups),
@@ -109,6 +108,7 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
   const seen = { pools: gatePools, isLibvirtReachable: () => isLibvirtReachable };
   const gate = await openGate(config, { ...needs, ...seeing, ...seen, reconciler }, { reload, http });
   const stopReload = reload.start();
+  const stopChecks = checkGoldens(config, needs);
   wakeHelper(volumes, log);
   libvirt.connection.start();
   prefetching.start();
@@ -118,7 +118,8 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
     stopReload();
     pools.stop();
     await http?.close();
-    await Promise.all([gate.close(), control.close(), reconciler.stop(), fills.stop(), prefetching.stop()]);
+    const works = [reconciler, fills, prefetching].map((work) => work.stop());
+    await Promise.all([gate.close(), control.close(), stopChecks(), ...works]);
     await libvirt.connection.close();
     recordDaemon(seeing.trail, 'stop');
     await recorded.close();

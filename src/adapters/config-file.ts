@@ -47,6 +47,8 @@ export interface Config {
   /** The thin pool of a group, by the group's name. */
   readonly thinPools: ReadonlyMap<string, string>;
   readonly thin: ThinLimits;
+  /** How many golden volumes are read and compared a day; 0: none. */
+  readonly goldenChecksPerDay: number;
   /** Undefined: whatever the other settings allow is filled for every domain. */
   readonly hostPolicy: HostPolicy | undefined;
   readonly integrity: {
@@ -275,6 +277,7 @@ function toConfig(file: ConfigFile, accessKey: Secret, secretKey: Secret, ca: st
     volumeGroups: file.volume_groups,
     sharedVolumeGroups: file.shared_volume_groups,
     thinPools: new Map(Object.entries(file.thin_pools)),
+    goldenChecksPerDay: file.thin.checks_per_day,
     thin: {
       overcommit: file.thin.overcommit,
       warnPercent: file.thin.warn_percent,

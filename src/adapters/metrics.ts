@@ -9,6 +9,7 @@ import { AuditMetrics } from './metrics/audit.ts';
 import { FillMetrics } from './metrics/fills.ts';
 import type { FillSources } from './metrics/fills.ts';
 import { GateMetrics } from './metrics/gate.ts';
+import { GoldenMetrics } from './metrics/goldens.ts';
 import { HelperMetrics } from './metrics/helper.ts';
 import { HttpMetrics } from './metrics/http.ts';
 import { ImageMetrics } from './metrics/images.ts';
@@ -28,6 +29,7 @@ export class Metrics {
   readonly audit = new AuditMetrics(this.#registry);
   readonly fills = new FillMetrics(this.#registry);
   readonly gate = new GateMetrics(this.#registry);
+  readonly goldens = new GoldenMetrics(this.#registry);
   readonly helper = new HelperMetrics(this.#registry);
   readonly http = new HttpMetrics(this.#registry);
   readonly images = new ImageMetrics(this.#registry);

@@ -84,6 +84,13 @@ function hasRoom({ limitBytes, promisedBytes, reservedBytes, wantedBytes }: Thin
   return promisedBytes + reservedBytes + wantedBytes <= limitBytes;
 }
 
+/** What all volumes of a pool may come to hold of its data. */
+export function promisedBytes(pool: ThinPool, volumes: readonly LogicalVolume[]): number {
+  return volumes
+    .filter(({ vg, thinPool }) => vg === pool.vg && thinPool === pool.lv)
+    .reduce((sum, volume) => sum + chunksOf(growsTo(volume), pool.chunkBytes) * pool.chunkBytes, 0);
+}
+
 /** What a volume may come to hold of its pool, in bytes. */
 function growsTo(volume: LogicalVolume): number {
   const mark = readMark(volume.tags);

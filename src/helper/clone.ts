@@ -42,6 +42,7 @@ export async function clone(
   if (made.origin !== origin.lv || made.thinPool !== origin.thinPool) {
     throw stateError(vg, name, `is no snapshot of ${origin.lv}`, 'Discard this fill and begin another.');
   }
+  // Before it is active: nobody has to wait for udev twice, and its node is never one of another size.
   if (made.sizeBytes < wantedBytes) await tools.lvm.extend(vg, name, wantedBytes);
   if (!made.active) await tools.lvm.activate(vg, name);
   await tools.devices.settle();

@@ -24,7 +24,7 @@ export interface Lvm {
   create(vg: string, lv: string, sizeBytes: number, tags: readonly string[]): Promise<void>;
   /** A thin LV of that pool, all of which reads zero. */
   createThin(vg: string, pool: string, lv: string, sizeBytes: number, tags: readonly string[]): Promise<void>;
-  /** A thin LV with the content and size of another one, active and writable whatever that one is. */
+  /** A thin LV with the content and size of another one, not active yet, and writable whatever that one is. */
   snapshot(vg: string, origin: string, lv: string, tags: readonly string[]): Promise<void>;
   extend(vg: string, lv: string, sizeBytes: number): Promise<void>;
   swapTags(vg: string, lv: string, remove: readonly string[], add: readonly string[]): Promise<void>;
@@ -127,8 +127,8 @@ export const lvm: Lvm = {
 
   async snapshot(vg, origin, lv, tags) {
     await make(vg, lv, [
-      ...['--yes', '--snapshot', '--setactivationskip', 'n', '--permission', 'rw', '--name', lv],
-      ...[...tags.flatMap((tag) => ['--addtag', tag]), `${vg}/${origin}`],
+      ...['--yes', '--snapshot', '--setactivationskip', 'n', '--permission', 'rw', '--activate', 'n'],
+      ...['--name', lv, ...tags.flatMap((tag) => ['--addtag', tag]), `${vg}/${origin}`],
     ]);
   },
 

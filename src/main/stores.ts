@@ -23,6 +23,7 @@ import { PrefetchedImages } from '../provision/prefetched-images.ts';
 import { Reservations } from '../provision/reservations.ts';
 import { wishMissedAutostarts } from '../provision/start-wishes.ts';
 import { takingTurns } from '../provision/taking-turns.ts';
+import { ThinPoolNews } from '../provision/thin-pool-news.ts';
 import { WarmImages } from '../provision/warm-images.ts';
 import { refusingWhileFrozen } from '../provision/while-frozen.ts';
 import { WriteRate } from '../provision/write-rate.ts';
@@ -100,13 +101,13 @@ export function fillNeedsOf<Parts extends FillParts>(config: Config, parts: Part
   const { writeRateMaxBytesPerS: rate } = config;
   const { keepFree, thin: thinLimits, thinPools } = config;
   const needs = {
-    ...{ ...parts, thinPools },
+    ...{ ...parts, thinPools, thinPoolNews: new ThinPoolNews(thinLimits, log) },
     clock: systemClock,
     readBack: config.verify.readBack,
     devices: metrics.volumes.measured(blockDevices),
     reservations: new Reservations({ volumes, log, keepFree, thinLimits }),
     writeRate: rate === 0 ? undefined : new WriteRate(systemClock, rate),
   };
-  const goldens = new GoldenVolumes({ ...needs, log });
+  const goldens = new GoldenVolumes({ ...needs, log, watch: metrics.goldens });
   return { ...needs, goldens, golden: goldenAhead(goldens, thinPools, log) };
 }

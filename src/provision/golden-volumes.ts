@@ -9,7 +9,7 @@ import type { GoldenContent, GoldenVolume } from '../core/golden.ts';
 import { goldenVolumes, servingGolden, unnamedGoldens, uselessGoldens } from '../core/golden.ts';
 import { GOLDEN_OWNER } from '../core/owner.ts';
 import type { ImageReference } from '../core/request.ts';
-import type { GoldenSeal, LogicalVolume } from '../core/volume.ts';
+import type { GoldenSeal, LogicalVolume, NewGoldenSeal } from '../core/volume.ts';
 import { formatTag, goldenName } from '../core/volume.ts';
 import { digestOfGolden } from './check-golden.ts';
 import type { MakeGoldenNeeds } from './make-golden.ts';
@@ -32,8 +32,8 @@ export interface GoldenRun extends Member {
 
 /** What has become of golden volumes, for whoever counts. Must not throw. */
 export interface GoldenWatch {
-  /** A volume of a guest was made from one; `warm`: the golden volume was there before. */
-  cloned(how: 'warm' | 'cold'): void;
+  /** A volume of a guest was made of one. */
+  cloned(): void;
   made(): void;
   dropped(why: 'asked' | 'useless' | 'damaged'): void;
   /** One was there and is gone, and it was not us. */
@@ -100,6 +100,7 @@ export class GoldenVolumes {
         volumes.clone(volume, golden.seal, sizeBytes),
       );
     });
+    this.#needs.watch?.cloned();
   }
 
   /** Removes it; clones that were made of it stay. GOLDEN_IN_USE while one is being made. */
@@ -198,8 +199,11 @@ export class GoldenVolumes {
   }
 
   async #finish(vg: string, seal: GoldenSeal): Promise<void> {
-    const { mappedBytes: _, ...unmeasured } = seal;
-    const { fillId } = seal;
+    const { fillId, image, sha256, format, sizeBytes, contentSha256, version } = seal;
+    const unmeasured: NewGoldenSeal = {
+      ...{ state: 'golden', fillId, image, sha256, format, sizeBytes, contentSha256 },
+      ...(version === undefined ? {} : { version }),
+    };
     const volume = { vg, fillId, target: goldenName(fillId), domainUuid: GOLDEN_OWNER };
     await this.#needs.volumes.publish(volume, unmeasured);
     this.#needs.log.info({ volume: `${vg}/${volume.target}` }, 'finished a golden volume');

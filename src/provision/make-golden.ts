@@ -44,8 +44,8 @@ export async function makeGolden(
     if (written.sha256 !== request.sha256) throw otherImage(volume, written.sha256);
     const seal = await sealOf(needs, volume, request, written, run);
     run.signal.throwIfAborted();
-    const { thinPool: _, ...fields } = volume;
-    await needs.volumes.publish(fields, seal);
+    const { vg, target, domainUuid } = volume;
+    await needs.volumes.publish({ vg, fillId, target, domainUuid }, seal);
     run.log.info({ volume: `${place.vg}/${volume.target}`, sha256: seal.sha256 }, 'golden volume made');
     await leased.keep(seal.sha256);
   } catch (error) {

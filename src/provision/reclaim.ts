@@ -14,10 +14,12 @@ import { observe } from './observe.ts';
 import type { Log, Pools } from './ports.ts';
 import { publishVolume } from './publish-volume.ts';
 import { settleRetired } from './settle-retired.ts';
+import type { ThinPoolNews } from './thin-pool-news.ts';
 
 export interface ReclaimNeeds extends ObserveNeeds {
   readonly pools: Pools;
   readonly log: Log;
+  readonly thinPoolNews?: ThinPoolNews | undefined;
   readonly goldens: Pick<GoldenVolumes, 'filling' | 'settle'>;
 }
 
@@ -35,6 +37,7 @@ export async function reclaim(needs: ReclaimNeeds, arrivals: Arrivals): Promise<
   const awaited = arrivals.findAll(volumes);
   const litter = planReclaim(accounts);
   const orphans = planFinish(accounts);
+  needs.thinPoolNews?.look(observation.thinPools);
   await needs.goldens.settle(volumes);
   const settled = await settleRetired(needs, observation);
   const changed = [...settled, ...awaited];

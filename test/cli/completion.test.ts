@@ -78,7 +78,7 @@ describe('what comes next', () => {
     ['job cancel ', `${JOB.id} ${FAILED_JOB.id}`],
     ['job list --after ', `${JOB.id} ${FAILED_JOB.id}`],
     ['job list --state c', 'completed cancelled'],
-    ['image ', 'ls inspect verify prefetch gc write help'],
+    ['image ', 'ls inspect verify prefetch rm gc write help'],
     ['image help w', 'write'],
     ['image -', '-h --help'],
     ['config ', 'check reload help'],

@@ -153,7 +153,7 @@ export class MemoryLvm {
             if (this.find(lv) !== undefined) throw new Error(`lvm: ${lv} exists`);
             if (thinPool === undefined) throw new Error(`lvm: ${origin} is not thin`);
             const fields = { ...thinIn(thinPool), originUuid: uuid, sizeBytes, mappedBytes, content };
-            this.#udev(this.add(lv, { ...fields, tags: [...tags] }));
+            this.add(lv, { ...fields, active: false, tags: [...tags] });
           }),
         extend: (_vg, lv, sizeBytes) =>
           this.#step('extend', () => {

@@ -4,27 +4,13 @@
  * the nodes and the service user are asked what is so.
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { HelperResponse } from '../../src/core/helper-protocol.ts';
-import type { HelperRequest } from '../../src/core/helper-protocol.ts';
+import type { HelperRequest, HelperResponse } from '../../src/core/helper-protocol.ts';
 import { fillTags, privateName, sealTags } from '../../src/core/volume.ts';
 import type { Seal } from '../../src/core/volume.ts';
+import { askHelper, HELPER_SOCKET, prepareToAsk } from './ask-helper.ts';
 import { collectLogsOnFailure, Host } from './host.ts';
 
-const SOCKET = '/run/libvirt-volume-provisioner-helper.socket';
 const USER = 'libvirt-volume-provisioner';
-
-/** One line to the socket, one line back; python, because it starts faster than node. */
-const ASK = `
-import socket, sys
-s = socket.socket(socket.AF_UNIX); s.connect('${SOCKET}')
-s.sendall(sys.stdin.buffer.read() + b'\\n')
-answer = b''
-while not answer.endswith(b'\\n'):
-    part = s.recv(65536)
-    if not part: break
-    answer += part
-sys.stdout.buffer.write(answer)
-`;
 
 /** An md superblock as mdadm writes it: version 1.0 lies at the end of the device, 1.2 at 4 KiB. */
 const MD_SUPERBLOCK = `
@@ -54,8 +40,7 @@ async function sh(script: string): Promise<string> {
 
 async function ask(request: HelperRequest | Record<string, unknown>): Promise<HelperResponse> {
   if (host === undefined) throw new Error('no host');
-  const { stdout } = await host.sh('python3 /root/ask.py', { input: JSON.stringify(request) });
-  return HelperResponse.parse(JSON.parse(stdout));
+  return askHelper(host, request);
 }
 
 /** The answer to a request that must succeed. */
@@ -94,7 +79,7 @@ const zeroed = (lv: string, sizeMib = 32): Promise<string> =>
 
 beforeAll(async () => {
   host = await Host.up('helper', { installed: true });
-  await host.sh('cat >/root/ask.py', { input: ASK });
+  await prepareToAsk(host);
   await host.sh('cat >/root/md.py', { input: MD_SUPERBLOCK });
   await sh(`echo 'volume_groups: [vg1]' >/etc/${USER}/config.yaml`);
 });
@@ -104,7 +89,7 @@ afterAll(async () => {
 
 describe('the socket', () => {
   it('is the service user’s alone', async () => {
-    expect(await sh(`stat -c '%U %a' ${SOCKET}`)).toBe(`${USER} 600`);
+    expect(await sh(`stat -c '%U %a' ${HELPER_SOCKET}`)).toBe(`${USER} 600`);
     await expect(
       sh(`setpriv --reuid nobody --regid nogroup --clear-groups python3 - </root/ask.py`),
     ).rejects.toThrow(/PermissionError/);

@@ -69,10 +69,12 @@ export async function putRandomImages(
   }
 }
 
-/** How domains of tests look: one disk on the pool `guests`, annotated unless `image` is left out. */
+/** How domains of tests look: one disk, on the pool `guests` unless said otherwise, annotated unless `image` is left out. */
 export interface TestDomain {
   readonly name: string;
   readonly pool?: 'guests' | 'others';
+  /** Its disk is of type `block`, on this device. */
+  readonly device?: string;
   /** LV name; the domain's name unless given. */
   readonly lv?: string;
   /** Key in the bucket `images`. */
@@ -87,7 +89,7 @@ export interface TestDomain {
 
 export function domainXml(domain: TestDomain): string {
   const { name, pool = 'guests', lv = name, image, uuid } = domain;
-  const { format = 'raw', attributes = '', provision = '' } = domain;
+  const { format = 'raw', attributes = '', provision = '', device } = domain;
   const metadata =
     image === undefined
       ? ''
@@ -104,9 +106,9 @@ export function domainXml(domain: TestDomain): string {
   <os><type arch='x86_64' machine='pc'>hvm</type></os>
   <devices>
     <emulator>/usr/bin/qemu-system-x86_64</emulator>
-    <disk type='volume' device='disk'>
+    <disk type='${device === undefined ? 'volume' : 'block'}' device='disk'>
       <driver name='qemu' type='raw'/>
-      <source pool='${pool}' volume='${lv}'/>
+      ${device === undefined ? `<source pool='${pool}' volume='${lv}'/>` : `<source dev='${device}'/>`}
       <target dev='vda' bus='virtio'/>
     </disk>
     <serial type='file'><source path='/var/log/libvirt/qemu/${name}-serial.log'/></serial>

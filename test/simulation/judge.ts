@@ -99,6 +99,8 @@ export class Judge {
       }
     }
     this.#judgeDigest(seal, request, intent.sinceMs);
+    if (volume.sizeBytes < (request.sizeBytes ?? 0))
+      throw new Violation('exact-bytes', `${volume.lv} was sealed, and is smaller than it was asked for`);
     const image = this.#store.contentOf(seal.sha256);
     if (image === undefined)
       throw new Violation('exact-bytes', `no image ever had the digest on ${volume.lv}`);

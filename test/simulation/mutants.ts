@@ -16,6 +16,7 @@ import type { Change, Mutant } from './mutations/mutant.ts';
 import { POOLS } from './mutations/pools.ts';
 import { REPROVISION } from './mutations/reprovision.ts';
 import { STARTS } from './mutations/starts.ts';
+import { THIN } from './mutations/thin.ts';
 import { VOLUMES } from './mutations/volumes.ts';
 import { ORACLES } from './violation.ts';
 
@@ -32,6 +33,7 @@ const MUTANTS = [
   ...DELETION,
   ...POOLS,
   ...JOBS,
+  ...THIN,
 ];
 
 function main(): number {

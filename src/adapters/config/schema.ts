@@ -135,6 +135,7 @@ const Thin = z
     overcommit: number('a factor from 1 to 100, such as 1 or 1.5', 1, 100).default(1),
     warn_percent: whole(1, 100).default(80),
     stop_percent: whole(1, 100).default(95),
+    checks_per_day: whole(0, 1_000).default(4),
   })
   .superRefine(({ warn_percent: warn, stop_percent: stop }, context) => {
     if (warn <= stop) return;

@@ -4,6 +4,7 @@ import { Counter, Gauge, Histogram } from 'prom-client';
 import { toProblem } from '../../core/errors.ts';
 import type { Volumes } from '../../provision/ports.ts';
 import { secondsSince } from './since.ts';
+import { ThinPoolMetrics } from './thin-pools.ts';
 
 const BUCKETS_SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300];
 
@@ -14,9 +15,11 @@ export class HelperMetrics {
   readonly #errors;
   readonly #size;
   readonly #free;
+  readonly #thinPools: ThinPoolMetrics;
 
   constructor(registry: Registry) {
     const registers = [registry];
+    this.#thinPools = new ThinPoolMetrics(registry);
     this.#calls = new Histogram({
       name: 'lvp_helper_call_duration_seconds',
       help: 'Time for a call of the root helper, with the calls before it that it waited for.',
@@ -77,7 +80,9 @@ export class HelperMetrics {
     }
   }
 
-  #look({ groups }: Listing): void {
+  #look(listing: Listing): void {
+    const { groups } = listing;
+    this.#thinPools.look(listing);
     this.#size.reset();
     this.#free.reset();
     for (const { vg, sizeBytes, freeBytes } of groups) {

@@ -46,7 +46,7 @@ export const JOBS: readonly Mutant[] = [
     changes: [
       {
         file: 'provision/reconcile.ts',
-        from: 'if (this.#jobs.unfinished(domain.uuid) !== undefined) this.#actOnDisks(planned, undefined);',
+        from: 'if (this.jobs.unfinished(domain.uuid) !== undefined) this.#actOnDisks(planned, undefined);',
         to: 'this.#actOnDisks(planned, undefined);',
       },
     ],

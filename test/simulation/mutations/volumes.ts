@@ -8,9 +8,9 @@ export const VOLUMES: readonly Mutant[] = [
     changes: [
       {
         file: 'helper/create.ts',
-        from: 'await tools.lvm.create(volume.vg, privateName(volume.fillId), neededBytes, fillTags(volume));',
-        to: `await tools.lvm.create(volume.vg, privateName(volume.fillId), neededBytes, fillTags(volume));
-  await tools.lvm.rename(volume.vg, privateName(volume.fillId), volume.target);`,
+        from: 'await tools.lvm.create(volume.vg, name, neededBytes, fillTags(volume));',
+        to: `await tools.lvm.create(volume.vg, name, neededBytes, fillTags(volume));
+  await tools.lvm.rename(volume.vg, name, volume.target);`,
       },
     ],
   },
