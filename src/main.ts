@@ -14,6 +14,7 @@ import { openTracing } from './adapters/tracing.ts';
 import { CONFIG_PATH } from './core/config-path.ts';
 import { describeProblem, toProblem } from './core/errors.ts';
 import { checkGoldens } from './main/goldens.ts';
+import { openPrefetching } from './main/prefetching.ts';
 import type { Seeing } from './main/seeing.ts';
 import { openAudit, recordDaemon, recordRefusedConfig } from './main/seeing.ts';
 import { openControl, openGate, openHttp, openReload } from './main/sockets.ts';
@@ -90,9 +91,10 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
   };
   const reconciler = new Reconciler(needs);
   const poolEvents = poolEventsFor(reconciler);
+  const prefetching = openPrefetching(config, { ...fillNeeds, fills, freeze }, seeing);
   const callable = {
-    verbs: new DomainVerbs({ ...needs, ...config.limits, reconciler, devices }),
-    images: new CachedImageVerbs({ ...fillNeeds, log }),
+    verbs: new DomainVerbs({ ...needs, ...config.limits, reconciler, devices, warm: stores.warm }),
+    images: new CachedImageVerbs({ ...fillNeeds, ...prefetching.forVerbs, log }),
     garbage: new GarbageCollector({ ...needs, reconciler, cache: stores.cache, damagedLedgers }),
     jobs: new VolumeJobs({ ...needs, reconciler }),
   };
@@ -108,15 +110,15 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
   const stopChecks = checkGoldens(config, needs);
   wakeHelper(volumes, log);
   libvirt.connection.start();
-  const timer = setInterval(() => {
-    if (isLibvirtReachable) lookAtEverything(reconciler, log);
-  }, config.reconcile.intervalMs);
+  prefetching.start();
+  const timer = lookEvery(config.reconcile.intervalMs, seen.isLibvirtReachable, reconciler, log);
   return async () => {
     clearInterval(timer);
     stopReload();
     pools.stop();
     await http?.close();
-    await Promise.all([gate.close(), control.close(), reconciler.stop(), fills.stop(), stopChecks()]);
+    const works = [reconciler, fills, prefetching].map((work) => work.stop());
+    await Promise.all([gate.close(), control.close(), stopChecks(), ...works]);
     await Promise.all([libvirt.connection.close(), trace?.close()]);
     recordDaemon(seeing.trail, 'stop');
     await recorded.close();
@@ -157,6 +159,17 @@ function onLibvirtEvent(event: LibvirtEvent, reconciler: Reconciler, poolEvents:
       log.warn({ problem: event.problem }, 'libvirt does not answer');
       return;
   }
+}
+
+function lookEvery(
+  intervalMs: number,
+  isLibvirtReachable: () => boolean,
+  reconciler: Reconciler,
+  log: Log,
+): NodeJS.Timeout {
+  return setInterval(() => {
+    if (isLibvirtReachable()) lookAtEverything(reconciler, log);
+  }, intervalMs);
 }
 
 function lookAtEverything(reconciler: Reconciler, log: Log): void {

@@ -22,6 +22,8 @@ import { readEnvironment } from './config/environment.ts';
 import type { Origin } from './config/mistakes.ts';
 import { toHttpSettings } from './config/http-schema.ts';
 import { describeIssue } from './config/mistakes.ts';
+import type { PrefetchSettings } from './config/prefetch-schema.ts';
+import { toPrefetchSettings } from './config/prefetch-schema.ts';
 import { ConfigFile } from './config/schema.ts';
 import type { Secret } from './config/secret.ts';
 import { readTracing } from './config/tracing.ts';
@@ -68,6 +70,7 @@ export interface Config {
   readonly keepFree: ReadonlyMap<string, KeepFree>;
   /** 0: nothing is kept. */
   readonly cache: { readonly sizeMaxBytes: number };
+  readonly prefetch: PrefetchSettings;
   readonly limits: {
     readonly virtualSizeMaxBytes: number;
     /** Bytes of content for each byte of a compressed object. */
@@ -302,6 +305,7 @@ function toConfig(
     writeRateMaxBytesPerS: file.fills.write_rate_max,
     keepFree: new Map(Object.entries(file.pools).map(([vg, { keep_free }]) => [vg, keep_free])),
     cache: { sizeMaxBytes: file.cache.size_max },
+    prefetch: toPrefetchSettings(file.prefetch),
     limits: {
       virtualSizeMaxBytes: file.limits.virtual_size_max,
       expansionMax: file.limits.expansion_max,

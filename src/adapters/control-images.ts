@@ -1,6 +1,6 @@
 /** The routes of the control socket about images; core/image-protocol.ts names them. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { GcRequest, ImageRequest } from '../core/image-protocol.ts';
+import { GcRequest, ImageRequest, PrefetchRequest, RmRequest } from '../core/image-protocol.ts';
 import type { ImageVerbs } from '../provision/ports.ts';
 import { readBody, usage } from './control-body.ts';
 import { readInSteps } from './image-steps.ts';
@@ -23,6 +23,8 @@ export async function routeImages(
       return verbs.stored();
     case 'POST /v1/images/inspect':
       return verbs.inspect(await readBody(request, ImageRequest), untilGone(response));
+    case 'POST /v1/images/rm':
+      return verbs.rm((await readBody(request, RmRequest)).images);
     case 'POST /v1/images/gc':
       return verbs.gc((await readBody(request, GcRequest)).all ?? false);
     default:
@@ -36,8 +38,8 @@ export async function readImage(
   response: ServerResponse,
   verbs: ImageVerbs,
 ): Promise<void> {
-  const body = await readBody(request, ImageRequest);
   const verb = request.url === '/v1/images/verify' ? 'verify' : 'prefetch';
+  const body = await readBody(request, verb === 'verify' ? ImageRequest : PrefetchRequest);
   const signal = untilGone(response);
   response.writeHead(200, { 'content-type': 'application/x-ndjson' });
   await readInSteps(

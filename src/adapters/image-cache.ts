@@ -18,6 +18,7 @@ import {
   writeFile,
 } from 'node:fs/promises';
 import { join } from 'node:path';
+import { z } from 'zod';
 import { ProvisionError } from '../core/errors.ts';
 import { imageName } from '../core/request.ts';
 import type {
@@ -34,6 +35,14 @@ import { readFully, Spool } from './image-spool.ts';
 const NAME = /^[0-9a-f]{64}$/;
 /** Left to everybody else on that disk. */
 const FREE_MIN_BYTES = 1024 ** 3;
+
+/** What stands beside an entry: for people, and to know it by where no digest is stated. */
+const Description = z.object({
+  image: z.string().optional(),
+  etag: z.string().optional(),
+  version: z.string().optional(),
+});
+type Description = z.infer<typeof Description>;
 
 interface SharedSpool {
   readonly key: string;
@@ -54,6 +63,8 @@ export interface ImageFolderOptions {
   readonly log: Log;
   /** An image was removed to make room. */
   readonly onEvicted?: ((image: CachedImage) => void) | undefined;
+  /** Whether this one is never to be removed; asked each time. */
+  readonly isPinned?: ((sha256: string) => boolean) | undefined;
 }
 
 export class ImageFolder implements ImageCache {
@@ -62,6 +73,7 @@ export class ImageFolder implements ImageCache {
   readonly #store: Images;
   readonly #log: Log;
   readonly #onEvicted: (image: CachedImage) => void;
+  readonly #isPinned: (sha256: string) => boolean;
   readonly #spools = new Map<string, SharedSpool>();
   /** Leases on finished entries, by SHA-256. */
   readonly #inUse = new Map<string, number>();
@@ -76,6 +88,7 @@ export class ImageFolder implements ImageCache {
     this.#store = options.store;
     this.#log = options.log;
     this.#onEvicted = options.onEvicted ?? (() => undefined);
+    this.#isPinned = options.isPinned ?? (() => false);
   }
 
   /** Removes what a killed daemon left half done, and what a smaller budget has no room for. */
@@ -103,7 +116,8 @@ export class ImageFolder implements ImageCache {
 
   lease(object: ImageObject, options: LeaseOptions): Promise<ImageLease> {
     return this.#inTurn(async () => {
-      const { sha256 } = options;
+      const sha256 =
+        options.sha256 ?? (options.isProvenOtherwise === true ? await this.#readAs(object) : undefined);
       const found = sha256 === undefined ? undefined : await this.#leaseEntry(sha256, object);
       if (found !== undefined) return found;
       const shared = this.#spools.get(keyOf(object)) ?? (await this.#beginSpool(object, options.isShared));
@@ -121,9 +135,11 @@ export class ImageFolder implements ImageCache {
       if (!NAME.test(name)) continue;
       const found = await stat(join(this.#folder, name)).catch(() => undefined);
       if (found === undefined) continue;
-      const inUse = this.#isInUse(name);
-      const image = await this.#imageOf(name);
-      images.push({ sha256: name, sizeBytes: found.size, image, usedAtMs: found.mtimeMs, inUse });
+      const { image = '' } = await this.#descriptionOf(name);
+      images.push({
+        ...{ sha256: name, sizeBytes: found.size, image, usedAtMs: found.mtimeMs },
+        ...{ inUse: this.#isInUse(name), pinned: this.#isPinned(name) },
+      });
     }
     return images.sort((a, b) => b.usedAtMs - a.usedAtMs);
   }
@@ -132,13 +148,23 @@ export class ImageFolder implements ImageCache {
     return this.#inTurn(() => this.#evictTo(what === 'all' ? 0 : this.budgetBytes));
   }
 
+  remove(sha256: string): Promise<CachedImage> {
+    return this.#inTurn(async () => {
+      const found = (await this.list()).find((image) => image.sha256 === sha256);
+      if (found === undefined || found.inUse || found.pinned) throw notRemovable(sha256, found);
+      await this.#remove(sha256);
+      this.#log.info({ sha256, image: found.image }, 'removed from the image cache');
+      return found;
+    });
+  }
+
   async #evictTo(budgetBytes: number): Promise<CachedImage[]> {
     const images = await this.list();
     let keptBytes = images.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
     const evicted: CachedImage[] = [];
     for (const image of images.reverse()) {
       if (keptBytes <= budgetBytes) break;
-      if (image.inUse) continue;
+      if (image.inUse || image.pinned) continue;
       await this.#remove(image.sha256);
       keptBytes -= image.sizeBytes;
       evicted.push(image);
@@ -164,7 +190,7 @@ export class ImageFolder implements ImageCache {
     await this.#describe(sha256, object).catch(() => undefined);
     this.#inUse.set(sha256, (this.#inUse.get(sha256) ?? 0) + 1);
     return {
-      from: 'cache',
+      ...{ from: 'cache', sha256 },
       images: readingFrom(this.#store, async (offsetBytes, target, options) => {
         options.signal.throwIfAborted();
         await readFully(file, offsetBytes, target).catch((error: unknown) => {
@@ -259,19 +285,29 @@ export class ImageFolder implements ImageCache {
     await rm(join(this.#folder, `${sha256}.json`), { force: true });
   }
 
-  async #describe(sha256: string, object: ImageObject): Promise<void> {
-    const text = JSON.stringify({ image: imageName(object.image) });
+  async #describe(sha256: string, { image, etag, version }: ImageObject): Promise<void> {
+    const text = JSON.stringify({ image: imageName(image), etag, version });
     await writeFile(join(this.#folder, `${sha256}.json`), `${text}\n`, { mode: 0o600 });
   }
 
-  async #imageOf(sha256: string): Promise<string> {
+  async #descriptionOf(sha256: string): Promise<Description> {
     try {
       const text = await readFile(join(this.#folder, `${sha256}.json`), 'utf8');
-      const { image } = JSON.parse(text) as { image?: unknown };
-      return typeof image === 'string' ? image : '';
+      return Description.parse(JSON.parse(text));
     } catch {
-      return '';
+      return {};
     }
+  }
+
+  /** The entry that was read as exactly this state of the object. */
+  async #readAs(object: ImageObject): Promise<string | undefined> {
+    for (const name of await readdir(this.#folder)) {
+      if (!NAME.test(name)) continue;
+      const { image, etag, version } = await this.#descriptionOf(name);
+      if (image === imageName(object.image) && etag === object.etag && version === object.version)
+        return name;
+    }
+    return undefined;
   }
 
   async #sizeOf(sha256: string): Promise<number | undefined> {
@@ -309,6 +345,28 @@ function readingFrom(store: Images, read: Read): Images {
 /** One state of an object's bytes. */
 function keyOf(object: ImageObject): string {
   return JSON.stringify([imageName(object.image), object.version, object.etag, object.sizeBytes]);
+}
+
+function notRemovable(sha256: string, image: CachedImage | undefined): ProvisionError {
+  if (image === undefined) {
+    return new ProvisionError({
+      code: 'IMAGE_NOT_FOUND',
+      message: `There is no image ${sha256} in the cache of this host.`,
+      hint: 'lvp image ls shows those that are.',
+    });
+  }
+  if (image.pinned) {
+    return new ProvisionError({
+      code: 'POLICY_REFUSED',
+      message: `The image ${image.image} (${sha256}) is pinned by the configuration.`,
+      hint: 'Take it out of prefetch.rules, or set pin to false there, and restart the provisioner.',
+    });
+  }
+  return new ProvisionError({
+    code: 'IMAGE_IN_USE',
+    message: `The image ${image.image} (${sha256}) is being read.`,
+    hint: 'Try again when the fill that reads it has ended: lvp list.',
+  });
 }
 
 /** Of the kind that lets the fill distrust the entry and read from the store. */

@@ -18,6 +18,7 @@ import type { ImageSources } from './metrics/images.ts';
 import { JobMetrics } from './metrics/jobs.ts';
 import type { JobSources } from './metrics/jobs.ts';
 import { LibvirtMetrics } from './metrics/libvirt.ts';
+import { PrefetchMetrics } from './metrics/prefetch.ts';
 import { ProgramMetrics } from './metrics/program.ts';
 import { VolumeMetrics } from './metrics/volumes.ts';
 import type { VolumeSources } from './metrics/volumes.ts';
@@ -39,6 +40,7 @@ export class Metrics {
   readonly images = new ImageMetrics(this.#registry);
   readonly jobs = new JobMetrics(this.#registry);
   readonly libvirt = new LibvirtMetrics(this.#registry);
+  readonly prefetch = new PrefetchMetrics(this.#registry);
   readonly volumes = new VolumeMetrics(this.#registry);
   readonly program: ProgramMetrics;
 

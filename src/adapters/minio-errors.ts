@@ -10,6 +10,8 @@ export interface Asked {
   readonly endpoint: string;
   /** The version that somebody asked for by name. */
   readonly version?: string | undefined;
+  /** What the policy of the key has to allow; without it, reading the object. */
+  readonly action?: string | undefined;
 }
 
 const MISSING = new Set(['NoSuchKey', 'NoSuchBucket', 'NoSuchVersion', 'NotFound', 'MethodNotAllowed']);
@@ -43,7 +45,9 @@ function refused(error: RefusedAnswer, asked: Asked): ProvisionError {
     return new ProvisionError({
       code: 'STORE_ACCESS_DENIED',
       message: `The store ${asked.endpoint} does not let us read ${asked.name}: ${error.message}.`,
-      hint: DENIED_HINTS[s3Code] ?? 'Check the credentials, and that their policy allows s3:GetObject there.',
+      hint:
+        DENIED_HINTS[s3Code] ??
+        `Check the credentials, and that their policy allows ${asked.action ?? 's3:GetObject'} there.`,
       cause: error,
     });
   }

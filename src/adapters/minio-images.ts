@@ -3,21 +3,20 @@
  * trying again is for the caller, who knows how far it got. Questions and texts go through the minio
  * client; the bytes of images come over connections of our own, by requests which that client has signed.
  */
-import http from 'node:http';
-import https from 'node:https';
+import type http from 'node:http';
 import { ProvisionError } from '../core/errors.ts';
 import type { ImageReference } from '../core/request.ts';
 import { imageName } from '../core/request.ts';
 import type { Subnet } from '../core/subnet.ts';
-import type { BucketListing, ImageObject, Images, ReadOptions } from '../provision/ports.ts';
-import { StoreAddresses } from './minio-addresses.ts';
+import type { ImageObject, Images, ReadOptions } from '../provision/ports.ts';
+import { MinioBuckets } from './minio-buckets.ts';
 import type { Asked } from './minio-errors.ts';
 import { storeError, wrongAnswer } from './minio-errors.ts';
-import { LISTING_BYTES_MAX, listingQuery, parseListing } from './minio-listing.ts';
+import { StoreExchange } from './minio-exchange.ts';
 import { RangeReader } from './minio-ranges.ts';
-import type { Ask, StoreAccess } from './minio-requests.ts';
-import { RequestSigner, clientRequest, isSecure, minioClient } from './minio-requests.ts';
-import { RefusedAnswer, wasStale, watchedTransport } from './minio-transport.ts';
+import type { Ask } from './minio-requests.ts';
+import { RequestSigner, clientRequest, isSecure } from './minio-requests.ts';
+import { RefusedAnswer } from './minio-transport.ts';
 
 export interface MinioOptions {
   /** `https://minio.example:9000`; scheme, host and port only. */
@@ -43,10 +42,8 @@ export interface MinioOptions {
 /** No image has this name. */
 const PROBE_KEY = 'lvp-asks-whether-it-may-read-here';
 const TEXT_MAX_BYTES = 64 * 1024;
-const STALE_TRIES_MAX = 8;
 const BUCKET = /^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/;
 const KEY_MAX_BYTES = 1024;
-const PLAIN = { 'accept-encoding': 'identity' };
 /** Of an ETag or version: it goes into requests, journals and messages. S3's own have at most a tenth of that. */
 const PIN_LENGTH_MAX = 1024;
 
@@ -70,29 +67,22 @@ export function openMinio({ endpoint, accessKey, secretKey, ca, ...limits }: Min
   });
 }
 
-export class MinioImages implements Images, BucketListing {
-  readonly #access: StoreAccess;
-  readonly #timeouts: { readonly connectTimeoutMs: number; readonly idleTimeoutMs: number };
-  readonly #agent: http.Agent;
-  readonly #addresses: StoreAddresses | undefined;
+export class MinioImages implements Images {
+  /** What is in its buckets, over the same connections. */
+  readonly buckets: MinioBuckets;
+  readonly #exchange: StoreExchange;
   readonly #ranges: RangeReader;
 
   constructor(options: MinioOptions) {
     const { caPem, connectTimeoutMs = 10_000, idleTimeoutMs = 30_000 } = options;
     const { rateMinBytesPerS = 64 * 1024, rateWindowMs = 30_000 } = options;
     const access = { ...options, endpoint: parseEndpoint(options.endpoint) };
-    const secure = isSecure(access);
-    this.#access = access;
-    this.#timeouts = { connectTimeoutMs, idleTimeoutMs };
-    const ca = caPem === undefined ? {} : { ca: caPem };
-    const addresses = options.addresses === undefined ? undefined : new StoreAddresses(options.addresses);
-    const lookup = addresses === undefined ? {} : { lookup: addresses.lookup };
-    this.#addresses = addresses;
-    this.#agent = secure
-      ? new https.Agent({ keepAlive: true, minVersion: 'TLSv1.2', ...ca, ...lookup })
-      : new http.Agent({ keepAlive: true, ...lookup });
+    const limits = { caPem, connectTimeoutMs, idleTimeoutMs };
+    this.#exchange = new StoreExchange(access, { ...limits, addresses: options.addresses });
+    this.buckets = new MinioBuckets(this.#exchange);
+    const { addresses } = this.#exchange;
     this.#ranges = new RangeReader(new RequestSigner(access), {
-      ...{ secure, caPem, addresses, connectTimeoutMs, idleTimeoutMs, rateMinBytesPerS, rateWindowMs },
+      ...{ ...limits, secure: isSecure(access), addresses, rateMinBytesPerS, rateWindowMs },
     });
   }
 
@@ -156,24 +146,6 @@ export class MinioImages implements Images, BucketListing {
     }
   }
 
-  async list(bucket: string, countMax: number): ReturnType<BucketListing['list']> {
-    const asked = { name: bucket, endpoint: this.#access.endpoint.origin };
-    try {
-      checkName({ bucket, key: PROBE_KEY });
-      const answer = await this.#fresh(() =>
-        this.#client().makeRequestAsync(
-          { method: 'GET', bucketName: bucket, query: listingQuery(countMax), headers: PLAIN },
-          '',
-          [200],
-        ),
-      );
-      const tooMuch = () => wrongAnswer(asked, `the listing is longer than ${LISTING_BYTES_MAX} bytes`);
-      return parseListing(await textOf(answer, LISTING_BYTES_MAX, tooMuch));
-    } catch (error) {
-      throw storeError(error, asked);
-    }
-  }
-
   /**
    * Asks for an object that need not be there. `readable`: the keys are right, and may read in the bucket;
    * `unknown`: they are right, and their policy does not let the store say what is there (s3:ListBucket). Throws
@@ -199,43 +171,20 @@ export class MinioImages implements Images, BucketListing {
     }
   }
 
-  /** Closes idle connections. */
+  /** Closes idle connections, and those that tell of changes. */
   close(): void {
-    this.#agent.destroy();
+    this.#exchange.close();
     this.#ranges.close();
   }
 
   /** One exchange; rejects unless the status is 200 or 206. */
   async #send(ask: Ask): Promise<http.IncomingMessage> {
     checkName(ask.image);
-    return this.#fresh(() => this.#client().makeRequestAsync(clientRequest(ask), '', [200, 206]));
-  }
-
-  async #fresh<T>(send: () => Promise<T>): Promise<T> {
-    for (let tries = 1; ; tries++) {
-      try {
-        return await send();
-      } catch (error) {
-        // Each try takes one dead connection out of the agent's pool.
-        if (!wasStale(error) || tries === STALE_TRIES_MAX) throw error;
-      }
-    }
-  }
-
-  /** For one request. */
-  #client(): ReturnType<typeof minioClient> {
-    const totalTimeoutMs = 2 * this.#timeouts.idleTimeoutMs;
-    const transport = watchedTransport(
-      isSecure(this.#access),
-      { ...this.#timeouts, totalTimeoutMs },
-      this.#agent,
-      this.#addresses,
-    );
-    return minioClient(this.#access, transport);
+    return this.#exchange.send(clientRequest(ask));
   }
 
   #asked(image: ImageReference): Asked {
-    return { name: imageName(image), endpoint: this.#access.endpoint.origin };
+    return { name: imageName(image), endpoint: this.#exchange.access.endpoint.origin };
   }
 }
 

@@ -4,7 +4,15 @@
  */
 import { ProvisionError, toProblem } from '../core/errors.ts';
 import type { ImageReference } from '../core/request.ts';
-import type { BucketListing, ImageObject, Images, ReadOptions } from '../provision/ports.ts';
+import type {
+  BucketListing,
+  Buckets,
+  ImageObject,
+  Images,
+  ListenEnd,
+  Listener,
+  ReadOptions,
+} from '../provision/ports.ts';
 import type { MinioImages, MinioSettings } from './minio-images.ts';
 import { openMinio } from './minio-images.ts';
 
@@ -21,7 +29,7 @@ export interface RotatingSettings extends MinioSettings {
   readonly buckets: readonly string[] | undefined;
 }
 
-export class RotatingImages implements Images, BucketListing {
+export class RotatingImages implements Images, Buckets {
   readonly #bucket: string;
   #way: Way;
 
@@ -32,10 +40,6 @@ export class RotatingImages implements Images, BucketListing {
 
   stat(image: ImageReference, version?: string): Promise<ImageObject> {
     return this.#use((images) => images.stat(image, version));
-  }
-
-  list(bucket: string, countMax: number): ReturnType<BucketListing['list']> {
-    return this.#use((images) => images.list(bucket, countMax));
   }
 
   readText(image: ImageReference): Promise<string | undefined> {
@@ -60,6 +64,15 @@ export class RotatingImages implements Images, BucketListing {
         }),
       () => gotBytes === 0,
     );
+  }
+
+  list(bucket: string, prefix: string, countMax: number, signal: AbortSignal): Promise<BucketListing> {
+    return this.#use((images) => images.buckets.list(bucket, prefix, countMax, signal));
+  }
+
+  /** Not counted as a request: it would never end, and ends with its way, so that it begins anew with the new keys. */
+  listen(bucket: string, prefix: string, listener: Listener, signal: AbortSignal): Promise<ListenEnd> {
+    return this.#way.images.buckets.listen(bucket, prefix, listener, signal);
   }
 
   /**

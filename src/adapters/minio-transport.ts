@@ -17,8 +17,10 @@ export interface RequestLimits {
   readonly connectTimeoutMs: number;
   /** From the request to the answer's headers, and between two pieces of its body. */
   readonly idleTimeoutMs: number;
-  /** The whole request; a store that drips bytes is no better than one that stands still. */
-  readonly totalTimeoutMs: number;
+  /** The whole request; a store that drips bytes is no better than one that stands still. Undefined: it has no end. */
+  readonly totalTimeoutMs: number | undefined;
+  /** Ends the request, and its answer. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** An answer with a status that was not hoped for. */
@@ -66,7 +68,11 @@ export function watchedTransport(
   const request = (options: https.RequestOptions, onAnswer: (answer: http.IncomingMessage) => void) => {
     // The agent asks for names alone.
     addresses?.check(options.host ?? '');
-    const sent = (secure ? https : http).request({ ...options, agent });
+    const { signal } = limits;
+    const sent = (secure ? https : http).request({
+      ...{ ...options, agent },
+      ...(signal === undefined ? {} : { signal }),
+    });
     const watch = new Watch(sent, limits);
     sent.on('response', (answer) => {
       watch.answered(answer);
@@ -94,7 +100,9 @@ class Watch {
     this.#limits = limits;
     this.#timers = [
       this.#after(limits.idleTimeoutMs, 'no answer'),
-      this.#after(limits.totalTimeoutMs, 'the answer did not end'),
+      ...(limits.totalTimeoutMs === undefined
+        ? []
+        : [this.#after(limits.totalTimeoutMs, 'the answer did not end')]),
     ];
     request.on('error', (error) => {
       const reset = 'code' in error && (error.code === 'ECONNRESET' || error.code === 'EPIPE');

@@ -18,8 +18,8 @@ import { ProvisionError } from '../core/errors.ts';
 import type { GarbageRequest } from '../core/garbage-protocol.ts';
 import { GarbageReport } from '../core/garbage-protocol.ts';
 import { Handover, ReceiveResult } from '../core/handover.ts';
-import type { ImageRequest, ReadImage } from '../core/image-protocol.ts';
-import { CachedImages, GcResult, ImageFacts, ImageStep, StoredImages } from '../core/image-protocol.ts';
+import type { ImageRequest, PrefetchRequest, ReadImage } from '../core/image-protocol.ts';
+import { CachedImages, GcResult, ImageFacts, ImageStep, RmResult, StoredImages } from '../core/image-protocol.ts';
 import type { JobFilter, JobRequest } from '../core/job-protocol.ts';
 import { Job, Jobs } from '../core/job-protocol.ts';
 import { parsedJson } from './transport/parsed-json.ts';
@@ -108,7 +108,7 @@ export class Daemon {
   /** Takes as long as it takes. */
   async readImage(
     verb: 'verify' | 'prefetch',
-    request: ImageRequest,
+    request: PrefetchRequest,
     onProgress: (bytesDone: number, bytesTotal: number) => void,
   ): Promise<ReadImage> {
     const asked = { method: 'POST', path: `/v1/images/${verb}`, body: request } as const;
@@ -124,6 +124,11 @@ export class Daemon {
       message: 'The provisioner ended before the image was read.',
       hint: 'See: systemctl status libvirt-volume-provisioner',
     });
+  }
+
+  /** Each as `BUCKET/KEY`, or as at least 8 digits of its SHA-256. */
+  removeImages(images: readonly string[]): Promise<RmResult> {
+    return this.#call(RmResult, 'POST', '/v1/images/rm', { images });
   }
 
   collectImages(all: boolean): Promise<GcResult> {

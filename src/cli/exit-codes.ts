@@ -45,6 +45,7 @@ const CODE_OF: Partial<Record<ErrorCode | HttpCode, ExitCode>> = {
   POOL_UNSUITABLE: EXIT.notReady,
   POOL_INACTIVE: EXIT.notReady,
   POLICY_REFUSED: EXIT.notReady,
+  IMAGE_IN_USE: EXIT.notReady,
   VOLUME_NOT_BLANK: EXIT.notReady,
   VOLUME_OF_OTHER_DOMAIN: EXIT.notReady,
   VOLUME_GENERATION: EXIT.notReady,

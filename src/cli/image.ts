@@ -7,6 +7,8 @@ import type { ImageOptions } from './checked-request.ts';
 import { checkedRequest, describedBy } from './checked-request.ts';
 import { EXIT } from './exit-codes.ts';
 import { approximateSize } from '../core/size.ts';
+import { imagesText } from './image-list.ts';
+import { addImagePrefetch } from './image-prefetch.ts';
 import type { Look } from './output.ts';
 import { table } from './table.ts';
 import { addImageWrite } from './image-write.ts';
@@ -18,8 +20,9 @@ export const addImage: AddVerb = (program, finish) => {
   const image = program.command('image').description('images: what they are, and having them on this host');
   addLs(image, finish);
   addInspect(image, finish);
-  addRead(image, finish, 'verify', 'read all of an image from the store and compare its digest');
-  addRead(image, finish, 'prefetch', 'put an image into the cache of this host, before it is needed');
+  addVerify(image, finish);
+  addImagePrefetch(image, finish);
+  addRm(image, finish);
   addGc(image, finish);
   addImageWrite(image, finish);
 };
@@ -28,7 +31,7 @@ const addLs: AddVerb = (image, finish) => {
   const command = image
     .command('ls')
     .option('--stored', 'what is in the buckets of the store instead')
-    .description('show what is in the cache of the host, or in the store');
+    .description('show the images on this host, why each is kept, and how far prefetching is');
   common(command, [
     'lvp image ls',
     'lvp image ls --stored',
@@ -42,7 +45,7 @@ const addLs: AddVerb = (image, finish) => {
       return;
     }
     const cached = await daemon.images();
-    output.result(cached, () => cachedText(cached, output.look));
+    output.result(cached, () => imagesText(cached, output.look));
     finish(EXIT.ok);
   });
 };
@@ -61,39 +64,48 @@ const addInspect: AddVerb = (image, finish) => {
   );
 };
 
-function addRead(
-  image: Command,
-  finish: Parameters<AddVerb>[1],
-  verb: 'verify' | 'prefetch',
-  description: string,
-): void {
-  const command = image.command(verb).description(description);
+const addVerify: AddVerb = (image, finish) => {
+  const command = image
+    .command('verify')
+    .description('read all of an image from the store and compare its digest');
   common(ofImage(command), [
-    `lvp image ${verb} images/debian-13.qcow2 --format qcow2`,
-    `lvp image ${verb} images/data.raw.zst --format raw --compression zstd --json`,
+    'lvp image verify images/debian-13.qcow2 --format qcow2',
+    'lvp image verify images/data.raw.zst --format raw --compression zstd --json',
   ]).action(async (name: string, options: ImageOptions, self: Command) => {
     const { daemon, output } = contextOf(self, finish);
     const request = requestOf(name, options);
     const progress = await Progress.open(output);
-    const read = await daemon.readImage(verb, request, progress.show).finally(progress.end);
+    const read = await daemon.readImage('verify', request, progress.show).finally(progress.end);
     output.result(read, () => readText(read));
     finish(EXIT.ok);
   });
-}
+};
+
+const addRm: AddVerb = (image, finish) => {
+  const command = image
+    .command('rm')
+    .argument('<image...>', 'images as BUCKET/KEY, or as at least 8 digits of their SHA-256')
+    .description('remove images from this host; never one in use, and never one the configuration pins');
+  common(command, ['lvp image rm images/debian-12.qcow2', 'lvp image rm 0b1c2d3e --json']).action(
+    async (images: string[], _options: object, self: Command) => {
+      const { daemon, output } = contextOf(self, finish);
+      const result = await daemon.removeImages(images);
+      output.result(result, () => removedText(result.removed, result.removedGolden));
+      finish(EXIT.ok);
+    },
+  );
+};
 
 const addGc: AddVerb = (image, finish) => {
   const command = image
     .command('gc')
-    .option('--all', 'all that no fill uses just now, not only what is beyond cache.size_max')
+    .option('--all', 'all that is neither in use nor pinned, not only what is beyond cache.size_max')
     .description('remove images from the cache of this host');
   common(command, ['lvp image gc', 'lvp image gc --all']).action(
     async (options: { all?: boolean }, self: Command) => {
       const { daemon, output } = contextOf(self, finish);
       const result = await daemon.collectImages(options.all ?? false);
-      output.result(result, () => {
-        const freedBytes = result.evicted.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-        return `Removed ${result.evicted.length}, ${approximateSize(freedBytes)}.`;
-      });
+      output.result(result, () => removedText(result.evicted, result.evictedGolden));
       finish(EXIT.ok);
     },
   );
@@ -122,21 +134,10 @@ export function requestOf(image: string, options: ImageOptions): ImageRequest {
   return checkedRequest(ImageRequest, { image, ...describedBy(options) }, 'image');
 }
 
-function cachedText({ images, sizeMaxBytes }: CachedImages, { width }: Look): string {
-  const usedBytes = images.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-  const limit =
-    sizeMaxBytes === 0 ? 'The cache is off (cache.size_max)' : `At most ${approximateSize(sizeMaxBytes)}`;
-  const rows = images.map(({ image, sizeBytes, usedAt, inUse, sha256 }) => [
-    ...[
-      image,
-      approximateSize(sizeBytes),
-      inUse ? 'now' : usedAt.slice(0, 16).replace('T', ' '),
-      sha256.slice(0, 16),
-    ],
-  ]);
-  const list =
-    rows.length === 0 ? [] : [table([['IMAGE', 'SIZE', 'LAST USE', 'SHA256'], ...rows], { width })];
-  return [...list, `${limit}, in use ${approximateSize(usedBytes)}.`].join('\n');
+function removedText(removed: CachedImages['images'], golden: CachedImages['golden']): string {
+  const freedBytes = removed.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  const goldens = golden.map(({ volume }) => volume).join(', ');
+  return `Removed ${removed.length}, ${approximateSize(freedBytes)}${goldens === '' ? '' : `; golden: ${goldens}`}.`;
 }
 
 function storedText({ images, more }: StoredImages, { width }: Look): string {
@@ -167,7 +168,7 @@ function factsText(facts: ImageFacts): string {
   ].join('\n');
 }
 
-function readText({ image, sizeBytes, sha256, proven, from, cached }: ReadImage): string {
+export function readText({ image, sizeBytes, sha256, proven, from, cached }: ReadImage): string {
   const verdict = proven ? 'is what it should be' : 'was read; nothing says what its digest must be';
   const where = cached ? `\n  in the cache now${from === 'cache' ? ', as it was before' : ''}` : '';
   return `${image} ${verdict}.\n  sha256 ${sha256}\n  ${sizeBytes} bytes${where}`;

@@ -14,6 +14,7 @@ export type ErrorCode =
   | 'USAGE'
   // The image
   | 'IMAGE_NOT_FOUND'
+  | 'IMAGE_IN_USE'
   | 'IMAGE_CHANGED'
   | 'IMAGE_TRUNCATED'
   | 'IMAGE_MALFORMED'
@@ -70,6 +71,7 @@ const PASSING: ReadonlySet<ErrorCode> = new Set([
   'TIMEOUT',
   'IMAGE_CHANGED',
   'IMAGE_NOT_FOUND',
+  'IMAGE_IN_USE',
   'POOL_UNSUITABLE',
   'POOL_INACTIVE',
   'FROZEN',

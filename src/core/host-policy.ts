@@ -9,7 +9,7 @@ import { fitsPattern } from './name-pattern.ts';
 import { describeOwner, isJob } from './owner.ts';
 import type { ProofKind } from './proof.ts';
 import { quote } from './quote.ts';
-import type { Domain, ImageFormat, OuterCompression, VolumeLocation } from './request.ts';
+import type { Domain, ImageFormat, OuterCompression, VolumeLocation, VolumeRequest } from './request.ts';
 import { imageName } from './request.ts';
 import { approximateSize } from './size.ts';
 
@@ -93,6 +93,33 @@ export function judgePlace(
     ...misplaced(rule, location),
     ...oversized(rule, sizeBytes),
   ]);
+}
+
+/**
+ * Whether there is any domain that may have this image, and the rule of those that let it which wants the least
+ * proof; undefined: no policy. For what is brought here before a domain asks.
+ */
+export function judgeImage(
+  policy: HostPolicy | undefined,
+  { image, format, compression }: Pick<VolumeRequest, 'image' | 'format' | 'compression'>,
+): Verdict | undefined {
+  const name = imageName(image);
+  const letting = policy?.filter((rule) => {
+    const objections = [
+      ...foreign(rule, name),
+      ...unlisted('format', format, rule.formats),
+      ...unlisted('compression', compression ?? 'none', rule.compression),
+    ];
+    return rule.allow && objections.length === 0;
+  });
+  if (letting === undefined) return undefined;
+  const rule = letting.find(({ require }) => require !== 'signature') ?? letting[0];
+  if (rule !== undefined) return { allowed: true, rule };
+  return refused(
+    'no rule allows the image',
+    `No rule of this host's policy lets any domain have the image ${quote(name)} as ${format}.`,
+    'Take it out of prefetch.rules, or have `policy` in the configuration changed.',
+  );
 }
 
 function judge(

@@ -7,12 +7,14 @@
  *   POST /v1/images/inspect    ImageRequest → ImageFacts
  *   POST /v1/images/verify     ImageRequest → ImageStep, one a line
  *   POST /v1/images/prefetch   ImageRequest → ImageStep, one a line
+ *   POST /v1/images/rm         RmRequest → RmResult
  *   POST /v1/images/gc         GcRequest → GcResult
  *
  * The steps end with a result or an error; a caller that goes away ends the work.
  */
 import { z } from 'zod';
 import { AnnotateRequest, ErrorBody } from './control-protocol.ts';
+import { PrefetchStatus } from './prefetch-protocol.ts';
 
 const text = z.string().max(4096);
 const count = z.number().nonnegative();
@@ -29,8 +31,31 @@ export const CachedImages = z.object({
       /** RFC 3339. */
       usedAt: text,
       inUse: z.boolean(),
+      /** The configuration wants it here. */
+      pinned: z.boolean(),
+      /** Why it is still here; `recent`: there is room, and nothing else was used later. */
+      kept: z.enum(['in-use', 'pinned', 'recent']),
     }),
   ),
+  /** Golden volumes, of which guests' volumes are clones. */
+  golden: z.array(
+    z.object({
+      /** `VG/LV`. */
+      volume: text,
+      thinPool: text,
+      image: text,
+      sha256: text,
+      format: text,
+      /** Of the disk in the image; and what of the pool it takes, where that is known. */
+      sizeBytes: count,
+      mappedBytes: count.optional(),
+      pinned: z.boolean(),
+      /** Why it serves nobody, if so. */
+      unfit: text.optional(),
+    }),
+  ),
+  /** How far the rules of the configuration are; absent: there are none. */
+  prefetch: PrefetchStatus.optional(),
 });
 export type CachedImages = z.infer<typeof CachedImages>;
 
@@ -62,6 +87,12 @@ export const ImageRequest = z.strictObject({
 });
 export type ImageRequest = z.infer<typeof ImageRequest>;
 
+export const PrefetchRequest = ImageRequest.extend({
+  /** `cache`, which it is without it, and volume groups with a thin pool. */
+  to: z.array(text).min(1).max(64).optional(),
+});
+export type PrefetchRequest = z.infer<typeof PrefetchRequest>;
+
 export const ImageFacts = z.object({
   image: text,
   format: AnnotateRequest.shape.format,
@@ -88,6 +119,8 @@ export const ReadImage = z.object({
   proven: z.boolean(),
   from: z.enum(['cache', 'store']),
   cached: z.boolean(),
+  /** Volume groups in whose thin pool it is a golden volume now; absent where none was asked for. */
+  golden: z.array(text).optional(),
 });
 export type ReadImage = z.infer<typeof ReadImage>;
 
@@ -100,5 +133,17 @@ export type ImageStep = z.infer<typeof ImageStep>;
 
 export const GcRequest = z.strictObject({ all: z.boolean().optional() });
 
-export const GcResult = z.object({ evicted: CachedImages.shape.images });
+/** Each as `BUCKET/KEY`, or as at least 8 digits of its SHA-256. */
+export const RmRequest = z.strictObject({ images: z.array(text.min(1)).min(1).max(1000) });
+
+export const RmResult = z.object({
+  removed: CachedImages.shape.images,
+  removedGolden: CachedImages.shape.golden,
+});
+export type RmResult = z.infer<typeof RmResult>;
+
+export const GcResult = z.object({
+  evicted: CachedImages.shape.images,
+  evictedGolden: CachedImages.shape.golden,
+});
 export type GcResult = z.infer<typeof GcResult>;

@@ -11,6 +11,7 @@ import { findDamagedLedgers, openLedger } from '../adapters/ledger.ts';
 import { LvmHelper } from '../adapters/lvm-helper.ts';
 import type { Metrics } from '../adapters/metrics.ts';
 import { RotatingImages } from '../adapters/minio-rotation.ts';
+import { PrefetchFile } from '../adapters/prefetch-file.ts';
 import { WorkerThreads } from '../adapters/threads.ts';
 import { toProblem } from '../core/errors.ts';
 import { auditedFills, auditedPools, auditedVolumes } from '../provision/audited-effects.ts';
@@ -18,13 +19,16 @@ import { tracedFill, tracedVolumes } from '../provision/traced-fill.ts';
 import type { FillNeeds } from '../provision/fill-volume.ts';
 import { fillVolume } from '../provision/fill-volume.ts';
 import type { FillVolume } from '../provision/fills.ts';
+import { goldenAhead } from '../provision/golden-ahead.ts';
 import type { GoldenNeeds } from '../provision/golden-volumes.ts';
 import { GoldenVolumes } from '../provision/golden-volumes.ts';
 import type { Freeze, Ledger, Log, Pools } from '../provision/ports.ts';
+import { PrefetchedImages } from '../provision/prefetched-images.ts';
 import { Reservations } from '../provision/reservations.ts';
 import { wishMissedAutostarts } from '../provision/start-wishes.ts';
 import { takingTurns } from '../provision/taking-turns.ts';
 import { ThinPoolNews } from '../provision/thin-pool-news.ts';
+import { WarmImages } from '../provision/warm-images.ts';
 import { watchedFill } from '../provision/watched-fill.ts';
 import { refusingWhileFrozen } from '../provision/while-frozen.ts';
 import { WriteRate } from '../provision/write-rate.ts';
@@ -49,23 +53,24 @@ export async function openStores(config: Config, log: Log, metrics: Metrics) {
     stateDir,
     limits,
     cache: { sizeMaxBytes: budgetBytes },
+    prefetch: { rules },
   } = config;
   const rotating = new RotatingImages(config.minio);
   const images = metrics.images.measuredStore(rotating);
+  // Before the cache looks for what may go.
+  const prefetched = new PrefetchedImages(new PrefetchFile(join(stateDir, 'prefetched.json')), rules, log);
+  await prefetched.open();
   const folder = new ImageFolder({
     ...{ folder: join(stateDir, 'cache'), store: images, log, budgetBytes },
     onEvicted: metrics.images.evicted,
+    isPinned: (sha256) => prefetched.isPinned(sha256),
   });
   await folder.open();
   const cache = metrics.images.measuredCache(folder);
   return {
-    ...{
-      rotating,
-      listing: rotating,
-      images,
-      cache,
-      journals: new JournalFolder(join(stateDir, 'journals')),
-    },
+    warm: new WarmImages(cache, prefetched),
+    ...{ rotating, buckets: rotating, images, cache, prefetched },
+    journals: new JournalFolder(join(stateDir, 'journals')),
     decompressors: new SystemDecompressors(),
     workshops: new WorkerThreads(),
     hostPolicy: config.hostPolicy,
@@ -110,7 +115,8 @@ export function fillNeedsOf<Parts extends FillParts>(config: Config, parts: Part
     reservations: new Reservations({ volumes, log, keepFree, thinLimits }),
     writeRate: rate === 0 ? undefined : new WriteRate(systemClock, rate),
   };
-  return { ...needs, goldens: new GoldenVolumes({ ...needs, log, watch: metrics.goldens }) };
+  const goldens = new GoldenVolumes({ ...needs, log, watch: metrics.goldens });
+  return { ...needs, goldens, golden: goldenAhead(goldens, thinPools, log) };
 }
 
 /** The recipe of a fill with all who look on. */

@@ -41,6 +41,7 @@ export function auditedVerbs(
       verify: (request, signal, onProgress) => images.verify(request, signal, onProgress),
       prefetch: (request, signal, onProgress) =>
         recorded(trail, about('image prefetch'), () => images.prefetch(request, signal, onProgress)),
+      rm: (names) => recorded(trail, about('image rm'), () => images.rm(names)),
       gc: (all) => recorded(trail, about('image gc'), () => images.gc(all)),
     },
     garbage: {

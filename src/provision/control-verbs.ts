@@ -34,12 +34,15 @@ import { reclaim } from './reclaim.ts';
 import type { ReprovisionNeeds } from './reprovision.ts';
 import { reprovision } from './reprovision.ts';
 import { indexVolumes } from './volume-index.ts';
+import type { WarmImages } from './warm-images.ts';
 import { requireThawed } from './while-frozen.ts';
 
 export interface ControlNeeds extends ReprovisionNeeds {
   readonly devices: VolumeDevices;
   /** The largest volume that is made for a domain that arrives, in bytes. */
   readonly virtualSizeMaxBytes: number;
+  /** Without it, nothing is known of where images come from. */
+  readonly warm?: Pick<WarmImages, 'targetsOf'> | undefined;
 }
 
 /** A domain as libvirt or, before its first start went through, the gate has shown it. */
@@ -100,7 +103,8 @@ export class DomainVerbs implements ControlVerbs {
         start: { allowed: true, why: 'it has no annotation, so this program has no say in it' },
       };
     }
-    return explanationOf(orMistakes(found, planned));
+    const warm = await this.#needs.warm?.targetsOf(found.domain.annotation?.volumes ?? []);
+    return explanationOf(orMistakes(found, planned), warm);
   }
 
   async annotate(nameOrUuid: string, request: AnnotateRequest): Promise<AnnotateResult> {

@@ -39,7 +39,8 @@ export function statusOf(needs: StatusNeeds, planned: Plan, active: boolean): Do
 }
 
 /** What the planner would do now and why, and whether the gate would open. */
-export function explanationOf(planned: Plan): Explanation {
+/** `warm`: the targets whose images are here already. */
+export function explanationOf(planned: Plan, warm: ReadonlySet<string> = new Set()): Explanation {
   const { domain } = planned;
   const allowed = isStartable(planned);
   const problems = problemsOf(planned);
@@ -57,7 +58,7 @@ export function explanationOf(planned: Plan): Explanation {
       ...planned.disks.map((disk) => ({
         target: disk.request.target,
         action: actionOf(disk),
-        why: disk.because,
+        why: `${disk.because}${disk.action === 'fill' && warm.has(disk.request.target) ? '; its image comes from the cache' : ''}`,
         ...(disk.policy === undefined ? {} : { policy: policyOf(disk, disk.policy) }),
       })),
     ],

@@ -1,31 +1,32 @@
 /** The verbs behind `lvp image`: what an image is, whether it is whole, and having it on this host beforehand. */
 import { readVolumeAttributes } from '../core/annotation.ts';
 import { AnnotationError } from '../core/annotation-error.ts';
-import { ProvisionError } from '../core/errors.ts';
+import { ProvisionError, toProblem } from '../core/errors.ts';
+import type { GoldenVolume } from '../core/golden.ts';
 import type {
   CachedImages,
   GcResult,
   ImageFacts,
   ImageRequest,
+  PrefetchRequest,
   ReadImage,
+  RmResult,
   StoredImages,
 } from '../core/image-protocol.ts';
+import type { PrefetchStatus } from '../core/prefetch-protocol.ts';
 import type { ImageProof } from '../core/proof.ts';
 import type { VolumeRequest } from '../core/request.ts';
 import { imageName } from '../core/request.ts';
+import type { GoldenAhead } from './golden-ahead.ts';
+import { digestUnknown, requireGolden } from './golden-ahead.ts';
+import type { GoldenVolumes } from './golden-volumes.ts';
 import { LeasedImage } from './leased-image.ts';
-import type {
-  BucketListing,
-  CachedImage,
-  ImageCache,
-  ImageVerbs,
-  Log,
-  VolumeDevice,
-  Workshops,
-} from './ports.ts';
+import { namedImages } from './named-images.ts';
+import type { Buckets, CachedImage, ImageCache, ImageVerbs, Log, Workshops } from './ports.ts';
 import type { ResolvedImage, ResolveNeeds } from './resolve-image.ts';
+import type { OnProgress } from './read-image.ts';
+import { readImage } from './read-image.ts';
 import { storedImages } from './stored-images.ts';
-import { streamImage } from './stream-image.ts';
 
 /** Images read by hand at the same time: each takes the memory of a fill. */
 const READS_MAX = 2;
@@ -34,7 +35,14 @@ export interface ImageNeeds extends ResolveNeeds {
   readonly cache: ImageCache;
   readonly workshops?: Workshops | undefined;
   readonly log: Log;
-  readonly listing: BucketListing;
+  readonly buckets: Pick<Buckets, 'list'>;
+  /** Undefined: there is no thin pool. */
+  readonly golden?: GoldenAhead | undefined;
+  readonly goldens?: Pick<GoldenVolumes, 'list' | 'drop'> | undefined;
+  /** Whether the configuration wants the image with this digest on this host. */
+  readonly isPinned?: ((sha256: string) => boolean) | undefined;
+  /** Undefined where the configuration has no rules. */
+  readonly prefetching?: (() => PrefetchStatus) | undefined;
 }
 
 export class CachedImageVerbs implements ImageVerbs {
@@ -46,13 +54,17 @@ export class CachedImageVerbs implements ImageVerbs {
   }
 
   async images(): Promise<CachedImages> {
-    const { cache } = this.#needs;
-    return { sizeMaxBytes: cache.budgetBytes, images: (await cache.list()).map(shown) };
+    const { cache, prefetching } = this.#needs;
+    return {
+      ...{ sizeMaxBytes: cache.budgetBytes, images: (await cache.list()).map(shown) },
+      golden: (await this.#goldens()).map(({ shown: golden }) => golden),
+      prefetch: prefetching?.(),
+    };
   }
 
   stored(): Promise<StoredImages> {
-    const { listing, policy } = this.#needs;
-    return storedImages(listing, policy.buckets);
+    const { buckets, policy } = this.#needs;
+    return storedImages(buckets, policy.buckets);
   }
 
   inspect(request: ImageRequest, signal: AbortSignal): Promise<ImageFacts> {
@@ -65,7 +77,62 @@ export class CachedImageVerbs implements ImageVerbs {
     return this.#with(request, needs, signal, (image) => this.#read(image, signal, onProgress));
   }
 
-  prefetch(request: ImageRequest, signal: AbortSignal, onProgress: OnProgress): Promise<ReadImage> {
+  async prefetch(request: PrefetchRequest, signal: AbortSignal, onProgress: OnProgress): Promise<ReadImage> {
+    const { to = ['cache'], ...image } = request;
+    const groups = to.filter((place) => place !== 'cache');
+    const read = await (groups.length === to.length
+      ? this.#lookUp(image, signal)
+      : this.#toCache(image, signal, onProgress));
+    for (const vg of groups) {
+      const wanted = { ...volumeRequestOf(image), sha256: read.sha256 };
+      await requireGolden(this.#needs.golden, vg).ensure(vg, wanted, { signal, onProgress });
+    }
+    return groups.length === 0 ? read : { ...read, golden: groups };
+  }
+
+  async rm(names: readonly string[]): Promise<RmResult> {
+    const { cache, goldens } = this.#needs;
+    const known = await this.#goldens();
+    const images = await cache.list();
+    const both = [...images, ...known.map(({ shown: golden }) => golden)];
+    const meant = new Set<unknown>(namedImages(both, names));
+    const [found, golden] = [
+      images.filter((one) => meant.has(one)),
+      known.filter((one) => meant.has(one.shown)),
+    ];
+    // Says why it may not be removed, before anything is.
+    for (const { sha256, inUse, pinned } of found) if (inUse || pinned) await cache.remove(sha256);
+    for (const { shown: one } of golden) if (one.pinned) throw goldenPinned(one.volume);
+    const removed: CachedImage[] = [];
+    for (const { sha256 } of found) removed.push(await cache.remove(sha256));
+    for (const { volume } of golden) await goldens?.drop(volume);
+    return { removed: removed.map(shown), removedGolden: golden.map((one) => one.shown) };
+  }
+
+  /** Of golden volumes only with `all`: each takes its part of its pool for as long as it may serve. */
+  async gc(all: boolean): Promise<GcResult> {
+    const { cache, goldens, log } = this.#needs;
+    const evicted = await cache.evict(all ? 'all' : 'over-budget');
+    const evictedGolden: CachedImages['golden'] = [];
+    for (const { volume, shown: golden } of all ? await this.#goldens() : []) {
+      if (golden.pinned) continue;
+      try {
+        await goldens?.drop(volume);
+        evictedGolden.push(golden);
+      } catch (error) {
+        log.warn({ problem: toProblem(error), volume: golden.volume }, 'a golden volume was not removed');
+      }
+    }
+    return { evicted: evicted.map(shown), evictedGolden };
+  }
+
+  async #goldens(): Promise<readonly ShownGolden[]> {
+    const { goldens, isPinned = () => false } = this.#needs;
+    const volumes = (await goldens?.list()) ?? [];
+    return volumes.map((volume) => ({ volume, shown: shownGolden(volume, isPinned(volume.seal.sha256)) }));
+  }
+
+  #toCache(request: ImageRequest, signal: AbortSignal, onProgress: OnProgress): Promise<ReadImage> {
     const { cache } = this.#needs;
     if (cache.budgetBytes === 0) throw cacheIsOff();
     return this.#with(request, this.#needs, signal, async (image, leased) => {
@@ -77,9 +144,15 @@ export class CachedImageVerbs implements ImageVerbs {
     });
   }
 
-  async gc(all: boolean): Promise<GcResult> {
-    const evicted = await this.#needs.cache.evict(all ? 'all' : 'over-budget');
-    return { evicted: evicted.map(shown) };
+  /** What is known of it without reading it. */
+  #lookUp(request: ImageRequest, signal: AbortSignal): Promise<ReadImage> {
+    return this.#with(request, this.#needs, signal, ({ object, sha256, proof }, leased) => {
+      if (sha256 === undefined) throw digestUnknown(request.image);
+      return Promise.resolve({
+        ...{ image: request.image, sizeBytes: object.sizeBytes, sha256, proven: proofsOf(proof).length > 0 },
+        ...{ from: leased.from, cached: leased.from === 'cache' },
+      });
+    });
   }
 
   async #facts({ object, layout, proof }: ResolvedImage): Promise<ImageFacts> {
@@ -102,19 +175,11 @@ export class CachedImageVerbs implements ImageVerbs {
 
   /** Reads, hashes and decodes everything, as a fill would, and writes nothing. */
   async #read(image: ResolvedImage, signal: AbortSignal, onProgress: OnProgress): Promise<ReadImage> {
-    const { clock, workshops } = this.#needs;
-    const { images, object, layout, proof, outer, judgedSha256 } = image;
+    const { object, proof } = image;
     if (this.#reads >= READS_MAX) throw tooMany();
     this.#reads += 1;
     try {
-      const { sha256 } = await streamImage({
-        ...{ images, object, layout, proof, outer, clock, signal, workshops },
-        expectedSha256: judgedSha256,
-        device: nowhere(layout.virtualSizeBytes),
-        onProgress: ({ objectBytes, objectSizeBytes }) => {
-          onProgress(objectBytes, objectSizeBytes);
-        },
-      });
+      const sha256 = await readImage(this.#needs, image, signal, onProgress);
       return {
         ...{ image: imageName(object.image), sizeBytes: object.sizeBytes, sha256 },
         ...{ proven: proofsOf(proof).length > 0, from: 'store', cached: false },
@@ -140,8 +205,6 @@ export class CachedImageVerbs implements ImageVerbs {
   }
 }
 
-type OnProgress = (bytesDone: number, bytesTotal: number) => void;
-
 /** The request as an annotation would have it, with the same checks. */
 export function volumeRequestOf(request: ImageRequest): VolumeRequest {
   const { image, format, compression, sha256, sha512, version } = request;
@@ -151,26 +214,35 @@ export function volumeRequestOf(request: ImageRequest): VolumeRequest {
   return reading.value;
 }
 
-function nowhere(sizeBytes: number): VolumeDevice {
-  return {
-    sizeBytes,
-    write: () => Promise.resolve(),
-    zero: () => Promise.resolve(),
-    read: (target) => {
-      target.fill(0);
-      return Promise.resolve();
-    },
-    sync: () => Promise.resolve(),
-    close: () => Promise.resolve(),
-  };
-}
-
 function proofsOf(proof: ImageProof): ImageFacts['proofs'] {
   return (['sha256', 'sha512', 'signature'] as const).filter((kind) => proof[kind] !== undefined);
 }
 
-function shown({ sha256, sizeBytes, image, usedAtMs, inUse }: CachedImage): CachedImages['images'][number] {
-  return { sha256, sizeBytes, image, usedAt: new Date(usedAtMs).toISOString(), inUse };
+function shown(cached: CachedImage): CachedImages['images'][number] {
+  const { sha256, sizeBytes, image, usedAtMs, inUse, pinned } = cached;
+  const kept = inUse ? 'in-use' : pinned ? 'pinned' : 'recent';
+  return { sha256, sizeBytes, image, usedAt: new Date(usedAtMs).toISOString(), inUse, pinned, kept };
+}
+
+interface ShownGolden {
+  readonly volume: GoldenVolume;
+  readonly shown: CachedImages['golden'][number];
+}
+
+function shownGolden(golden: GoldenVolume, pinned: boolean): ShownGolden['shown'] {
+  const { vg, lv, thinPool, seal, unfit } = golden;
+  const { image, sha256, format, sizeBytes, mappedBytes } = seal;
+  return {
+    ...{ volume: `${vg}/${lv}`, thinPool, image, sha256, format, sizeBytes, mappedBytes, pinned, unfit },
+  };
+}
+
+function goldenPinned(volume: string): ProvisionError {
+  return new ProvisionError({
+    code: 'POLICY_REFUSED',
+    message: `The golden volume ${volume} is pinned by the configuration.`,
+    hint: 'Take its image out of prefetch.rules, or set pin to false there, and restart the provisioner.',
+  });
 }
 
 function cacheIsOff(): ProvisionError {

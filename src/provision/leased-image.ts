@@ -90,10 +90,11 @@ export class LeasedImage {
 
   async #resolve(): Promise<ResolvedImage> {
     const { cache } = this.#needs;
-    const image = await resolveImage(this.#needs, this.#request, this.#run.signal, async (object, sha256) => {
+    const image = await resolveImage(this.#needs, this.#request, this.#run.signal, async (object, proof) => {
       // A compressed object is read twice, and fetched once if there is room for it.
       const isShared = this.#run.isImageWanted() || this.#request.compression !== undefined;
-      this.#lease = await cache?.lease(object, { sha256, isShared });
+      const isProvenOtherwise = proof.signature !== undefined || proof.sha512 !== undefined;
+      this.#lease = await cache?.lease(object, { sha256: proof.sha256, isProvenOtherwise, isShared });
       return this.#lease?.images ?? this.#needs.images;
     });
     const { etag, version } = image.object;

@@ -27,13 +27,16 @@ import type {
   GcResult,
   ImageFacts,
   ImageRequest,
+  PrefetchRequest,
   ReadImage,
+  RmResult,
   StoredImages,
 } from '../core/image-protocol.ts';
 import type { Job, JobFilter, JobRequest, Jobs } from '../core/job-protocol.ts';
 import type { LastEnd, ShutoffReason } from '../core/last-end.ts';
 import type { Blankness } from '../core/plan.ts';
 import type { PlannedFill } from '../core/planned-fill.ts';
+import type { ListedObject } from '../core/prefetch-rule.ts';
 import type { CompressedExtent } from '../core/images/layout.ts';
 import type {
   Domain,
@@ -232,20 +235,29 @@ export interface Images {
   readText(image: ImageReference): Promise<string | undefined>;
 }
 
-/** An object in a bucket, as a listing has it. */
-export interface ListedObject {
-  readonly key: string;
-  readonly sizeBytes: number;
-  readonly modifiedAtMs?: number | undefined;
+/** What stands in a bucket; `isCutShort`: there is more than was asked for. */
+export interface BucketListing {
+  readonly objects: readonly ListedObject[];
+  readonly isCutShort: boolean;
 }
 
-/** What is in a bucket. */
-export interface BucketListing {
-  /** The first `countMax` (1 to 1000) by their keys; errors as of Images.stat. */
-  list(
-    bucket: string,
-    countMax: number,
-  ): Promise<{ readonly objects: readonly ListedObject[]; readonly more: boolean }>;
+/** Both only mean "look again": what is told may be lost, come twice, or be false. */
+export interface Listener {
+  /** The store has begun to tell; what was changed before was not told. */
+  readonly onOpen: () => void;
+  readonly onChange: () => void;
+}
+
+/** `not-offered`: the store does not know such requests, or does not allow them; asking again soon is of no use. */
+export type ListenEnd =
+  { readonly how: 'ended' } | { readonly how: 'failed' | 'not-offered'; readonly problem: Problem };
+
+/** Buckets of the store. */
+export interface Buckets {
+  /** The objects whose keys begin so, in the order of their keys, at most so many of them. Fails as Images do. */
+  list(bucket: string, prefix: string, countMax: number, signal: AbortSignal): Promise<BucketListing>;
+  /** Tells of changes to such objects until the connection or the signal ends. Does not reject, nor connect again. */
+  listen(bucket: string, prefix: string, listener: Listener, signal: AbortSignal): Promise<ListenEnd>;
 }
 
 /** Threads that work on the memory of one fill, beside the program's own. */
@@ -296,8 +308,10 @@ export interface ImageCache {
   readonly budgetBytes: number;
   lease(object: ImageObject, options: LeaseOptions): Promise<ImageLease>;
   list(): Promise<readonly CachedImage[]>;
-  /** Removes what is not in use: the least recently used beyond the budget, or everything. */
+  /** Removes what is neither in use nor pinned: the least recently used beyond the budget, or everything. */
   evict(what: 'over-budget' | 'all'): Promise<readonly CachedImage[]>;
+  /** Removes one. IMAGE_IN_USE, POLICY_REFUSED if it is pinned, IMAGE_NOT_FOUND. */
+  remove(sha256: string): Promise<CachedImage>;
   /** Files that belong to no entry and no download under way; removes them if asked to. */
   strays(what: 'list' | 'remove'): Promise<readonly string[]>;
 }
@@ -305,6 +319,11 @@ export interface ImageCache {
 export interface LeaseOptions {
   /** If it is known, the object may come from the cache. */
   readonly sha256?: string | undefined;
+  /**
+   * Something else proves the object, such as a signature, and is compared again with whatever bytes come: then the
+   * cache may give those that it was told had been read of exactly this state of the object.
+   */
+  readonly isProvenOtherwise?: boolean | undefined;
   /** Others ask for the same object now or soon: it is fetched once for all of them. */
   readonly isShared: boolean;
 }
@@ -312,6 +331,8 @@ export interface LeaseOptions {
 /** A way to the bytes of one pinned object. */
 export interface ImageLease {
   readonly from: 'cache' | 'store';
+  /** The name of the entry that the bytes come from. */
+  readonly sha256?: string | undefined;
   /** Reads go through here. */
   readonly images: Images;
   /** The object has been read and has this digest: it may be kept under it. True if it is in the cache now. */
@@ -323,12 +344,34 @@ export interface ImageLease {
 }
 
 export interface CachedImage {
+  /** The configuration wants it here (core/prefetch-rule.ts). */
+  readonly pinned: boolean;
   readonly sha256: string;
   readonly sizeBytes: number;
   /** `BUCKET/KEY` it was last read as. */
   readonly image: string;
   readonly usedAtMs: number;
   readonly inUse: boolean;
+}
+
+/** What a rule of the configuration has brought here. */
+export interface PrefetchedImage {
+  /** `BUCKET/KEY`. */
+  readonly image: string;
+  readonly sha256: string;
+  readonly etag: string;
+  readonly version?: string | undefined;
+  readonly sizeBytes: number;
+  /** Unix time in ms. */
+  readonly atMs: number;
+}
+
+/** Where that is written down. */
+export interface PrefetchRecords {
+  /** Nothing, if there is nothing or it is damaged. */
+  read(): Promise<readonly PrefetchedImage[]>;
+  /** In place of what was there, as a whole or not at all; STATE_FOLDER_FAILED. */
+  write(images: readonly PrefetchedImage[]): Promise<void>;
 }
 
 /**
@@ -594,11 +637,16 @@ export interface ImageVerbs {
   ): Promise<ReadImage>;
   /** The same, and puts it into the cache; reads it from there if it is there already. */
   prefetch(
-    request: ImageRequest,
+    request: PrefetchRequest,
     signal: AbortSignal,
     onProgress: (bytesDone: number, bytesTotal: number) => void,
   ): Promise<ReadImage>;
-  /** Removes from the cache what is beyond its size, or all that is not in use. */
+  /**
+   * Removes these, each a `BUCKET/KEY` or the beginning of a SHA-256; nothing if any of them is not there, in use or
+   * pinned.
+   */
+  rm(images: readonly string[]): Promise<RmResult>;
+  /** Removes from the cache what is beyond its size, or all that is neither in use nor pinned. */
   gc(all: boolean): Promise<GcResult>;
 }
 

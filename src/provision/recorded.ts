@@ -33,7 +33,7 @@ export function newCorrelationId(): string {
 }
 
 /** Decision, outcome and problem of what has ended with an error. */
-function failureOf(error: unknown): Pick<AuditEvent, 'decision' | 'outcome' | 'problem'> {
+export function failureOf(error: unknown): Pick<AuditEvent, 'decision' | 'outcome' | 'problem'> {
   const problem = toProblem(error);
   return {
     decision: decisionOf(problem),

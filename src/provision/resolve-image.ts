@@ -48,7 +48,7 @@ export interface ResolveNeeds {
 }
 
 /** Another way to the bytes of an object than the store itself. */
-export type OpenObject = (object: ImageObject, sha256: string | undefined) => Promise<Images>;
+export type OpenObject = (object: ImageObject, proof: ImageProof) => Promise<Images>;
 
 /** An object as it is now, and what must be true of its bytes. */
 export interface PinnedImage {
@@ -76,7 +76,7 @@ export async function resolveImage(
   open?: OpenObject,
 ): Promise<ResolvedImage> {
   const { object, proof } = await pinImage(needs, request);
-  const images = (await open?.(object, proof.sha256)) ?? needs.images;
+  const images = (await open?.(object, proof)) ?? needs.images;
   const source = { images, clock: needs.clock, object, signal };
   const outer = outerLayer(needs, request);
   if (outer !== undefined) {
@@ -139,7 +139,8 @@ export function wantedSizeBytes(
   });
 }
 
-export function checkBucket(policy: ImagePolicy, request: VolumeRequest): void {
+/** POLICY_REFUSED for an image in a bucket from which none is taken. */
+export function checkBucket(policy: Pick<ImagePolicy, 'buckets'>, request: VolumeRequest): void {
   if (policy.buckets === undefined || policy.buckets.includes(request.image.bucket)) return;
   throw new ProvisionError({
     code: 'POLICY_REFUSED',

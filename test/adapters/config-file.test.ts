@@ -171,6 +171,72 @@ describe('integrity', () => {
   });
 });
 
+describe('prefetch', () => {
+  const rulesOf = (text: string) =>
+    loadConfig({ path: write(`${minimal()}${text}`), env: {} }).config.prefetch;
+
+  test('is nothing where nothing is said of it', () => {
+    expect(rulesOf('')).toEqual({ intervalMs: 900_000, rateMaxBytesPerS: 64 * 2 ** 20, rules: [] });
+  });
+
+  test('is what the example file says, taken out of its comments', () => {
+    const example = readFileSync(
+      path.resolve(import.meta.dirname, '../../systemd/config.example.yaml'),
+      'utf8',
+    );
+    const [, rules = ''] =
+      /\n {2}# The first rule that an image fits.*\n((?: {2}# .*\n)+)/.exec(example) ?? [];
+    const text = rules.replaceAll(/^ {2}# /gm, '    ');
+    expect(rulesOf(`cache: {size_max: 50GiB}\nprefetch:\n  rules:\n${text}`).rules).toEqual([
+      {
+        ...{ images: 'images/debian-*.qcow2', format: 'qcow2', compression: undefined, pin: true },
+        ...{ toCache: true, toGroups: [], countMax: 10, sizeMaxBytes: 20 * 2 ** 30 },
+      },
+    ]);
+  });
+
+  test('refuses what could never be met, or is none', () => {
+    const text = `minio: {endpoint: "https://m:9000", buckets: [images], access_key_file: /k, secret_key_file: /k}
+volume_groups: [vg0]
+prefetch:
+  rules:
+    - {images: "ima*/x", format: raw}
+    - {images: "other/*", format: vmdk, to: [vg0]}
+    - {images: "images/*", format: raw}
+    - {images: "images/*", format: qcow2, to: [nowhere]}
+`;
+    expect(mistakesOf(text).filter((mistake) => !mistake.includes('_key_file'))).toMatchObject([
+      expect.stringContaining(
+        'prefetch.rules.0.images is "ima*/x"; allowed is BUCKET/KEY, where the key may',
+      ),
+      expect.stringContaining('prefetch.rules.1.format is "vmdk"; allowed is one of raw, qcow2'),
+    ]);
+    const sound = text.replace('"ima*/x"', '"images/x"').replace('vmdk', 'raw');
+    expect(mistakesOf(sound).filter((mistake) => !mistake.includes('_key_file'))).toMatchObject([
+      expect.stringMatching(/rules\.0\.to is missing; allowed is cache only if cache\.size_max is a size/),
+      expect.stringMatching(/rules\.1\.images is "other\/\*"; allowed is a pattern in one of minio\.buckets/),
+      expect.stringMatching(
+        /rules\.1\.to is \["vg0"\]; allowed is only cache, and volume groups .* thin_pools/,
+      ),
+      expect.stringMatching(/rules\.2\.to is missing; allowed is cache only if/),
+      expect.stringMatching(/rules\.3\.images is "images\/\*"; allowed is a pattern that no other rule has/),
+      expect.stringMatching(/rules\.3\.to is \["nowhere"\]; allowed is only cache/),
+    ]);
+    expect(
+      mistakesOf(`${minimal()}cache: {size_max: 10GiB}
+prefetch:
+  rules:
+    - {images: "images/a*", format: raw, pin: true, size_max: 6GiB}
+    - {images: "images/b*", format: raw, pin: true, size_max: 6GiB}
+`),
+    ).toEqual([
+      expect.stringContaining(
+        'prefetch.rules.1.size_max is "6GiB"; allowed is a size with which the pinned rules',
+      ),
+    ]);
+  });
+});
+
 describe('policy', () => {
   const KEY = 'RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3';
   const policyOf = (rules: string) =>

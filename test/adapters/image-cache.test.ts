@@ -136,6 +136,45 @@ describe('the image cache', () => {
     expect(await readdir(folder)).toEqual([]);
   });
 
+  it('gives what was read of the same state of an object, where something else than its digest proves it', async () => {
+    const store = new FakeImages(randomBytes(MIB));
+    await fill(await openCache(store, 100 * MIB), store);
+    const cache = await openCache(store, 100 * MIB);
+    const from = async (etag: string, isProvenOtherwise: boolean) => {
+      const lease = await cache.lease({ ...store.object(), etag }, { isProvenOtherwise, isShared: false });
+      await lease.close(never);
+      return [lease.from, lease.sha256];
+    };
+    expect(await from('e1', true)).toEqual(['cache', store.sha256()]);
+    expect(await from('e1', false)).toEqual(['store', undefined]);
+    expect(await from('e2', true)).toEqual(['store', undefined]);
+  });
+
+  it('neither evicts nor removes what is pinned, nor removes what is read', async () => {
+    const stores = [0, 1].map(() => new FakeImages(randomBytes(MIB)));
+    const [first, second] = stores.map((store) => store.sha256());
+    const pinned = new Set([first]);
+    const isPinned = (sha256: string) => pinned.has(sha256);
+    const [cache, other] = stores.map(
+      (store) => new ImageFolder({ folder, budgetBytes: 1.5 * MIB, store, log: silent, isPinned }),
+    );
+    if (cache === undefined || other === undefined || first === undefined || second === undefined)
+      throw new Error();
+    await fill(cache, stores[0] ?? new FakeImages(randomBytes(1)));
+    await fill(other, stores[1] ?? new FakeImages(randomBytes(1)));
+    expect((await cache.list()).map(({ sha256 }) => sha256)).toEqual([first]);
+    expect(await cache.evict('all')).toEqual([]);
+    await expect(cache.remove(first)).rejects.toMatchObject({ code: 'POLICY_REFUSED' });
+    await expect(cache.remove(second)).rejects.toMatchObject({ code: 'IMAGE_NOT_FOUND' });
+    pinned.clear();
+    const object = (stores[0] ?? new FakeImages(randomBytes(1))).object();
+    const lease = await cache.lease(object, { sha256: first, isShared: false });
+    await expect(cache.remove(first)).rejects.toMatchObject({ code: 'IMAGE_IN_USE' });
+    await lease.close(never);
+    expect(await cache.remove(first)).toMatchObject({ sha256: first, image: 'images/disk.img' });
+    expect(await cache.list()).toEqual([]);
+  });
+
   it('is distrusted when its bytes are wrong', async () => {
     const store = new FakeImages(randomBytes(MIB));
     const cache = await openCache(store, 100 * MIB);

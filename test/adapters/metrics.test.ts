@@ -75,7 +75,14 @@ describe('fills', () => {
   });
 
   it('are asked for at each reading', async () => {
-    const cached: CachedImage = { sha256: 'a', sizeBytes: 70, image: 'private/a', usedAtMs: 1, inUse: false };
+    const cached: CachedImage = {
+      sha256: 'a',
+      sizeBytes: 70,
+      image: 'private/a',
+      usedAtMs: 1,
+      inUse: false,
+      pinned: false,
+    };
     metrics.ask({
       ledger: {
         fills: () => [

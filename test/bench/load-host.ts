@@ -172,7 +172,7 @@ async function openVerbs({ folder, endpoint, devices: paths }: HostSetUp, host: 
   const goldenNeeds = {
     ...{
       images,
-      listing: images,
+      buckets: images.buckets,
       cache,
       workshops,
       volumes,

@@ -42,13 +42,21 @@ const NONE: Known = {
 };
 
 function imageNamed(image: string) {
-  return { image, sha256: 'ab'.repeat(32), sizeBytes: 2 ** 20, usedAt: '2026-11-22T08:00:00Z', inUse: false };
+  return {
+    image,
+    sha256: 'ab'.repeat(32),
+    sizeBytes: 2 ** 20,
+    usedAt: '2026-11-22T08:00:00Z',
+    inUse: false,
+    pinned: false,
+    kept: 'recent' as const,
+  };
 }
 
 const KNOWN: Known = {
   domains: () => Promise.resolve([BROKEN, DB, WEB]),
   disks: () => new FakeVerbs().disks(),
-  images: () => Promise.resolve({ sizeMaxBytes: 2 ** 30, images: [imageNamed('images/a.raw')] }),
+  images: () => Promise.resolve({ sizeMaxBytes: 2 ** 30, images: [imageNamed('images/a.raw')], golden: [] }),
   stored: () => new FakeImageVerbs().stored(),
   jobs: () => Promise.resolve({ jobs: [JOB, FAILED_JOB] }),
 };
@@ -83,7 +91,7 @@ describe('what comes next', () => {
     ['job cancel ', `${JOB.id} ${FAILED_JOB.id}`],
     ['job list --after ', `${JOB.id} ${FAILED_JOB.id}`],
     ['job list --state c', 'completed cancelled'],
-    ['image ', 'ls inspect verify prefetch gc write help'],
+    ['image ', 'ls inspect verify prefetch rm gc write help'],
     ['image help w', 'write'],
     ['image -', '-h --help'],
     ['config ', 'check reload help'],
@@ -253,7 +261,8 @@ describe('with a daemon', () => {
     expect(await inBash('annotate', '--format', '=', 'r')).toEqual(['raw']);
     expect(await inBash('annotate', '--format', '=')).toEqual(['qcow2', 'raw']);
     expect(await inBash('annotate', '--format', '=', 'raw', 'web1', '')).toEqual(['vda', 'vdb']);
-    images.images = () => Promise.resolve({ sizeMaxBytes: 1, images: [imageNamed('images/2026:11:22.raw')] });
+    images.images = () =>
+      Promise.resolve({ sizeMaxBytes: 1, images: [imageNamed('images/2026:11:22.raw')], golden: [] });
     expect(await inBash('image', 'inspect', 'images/2026', ':', '11')).toEqual(['11:22.raw']);
     expect(await inBash('image', 'inspect', 'images/2026', ':')).toEqual(['11:22.raw']);
     expect(await inBash('image', 'inspect', 'images/2')).toEqual(['images/2026:11:22.raw']);

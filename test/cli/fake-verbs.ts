@@ -19,6 +19,7 @@ import type {
   ImageFacts,
   ImageRequest,
   ReadImage,
+  RmResult,
   StoredImages,
 } from '../../src/core/image-protocol.ts';
 import type { Finding, GarbageReport, GarbageRequest } from '../../src/core/garbage-protocol.ts';
@@ -254,14 +255,19 @@ const CACHED: CachedImages['images'][number] = {
   image: 'images/debian-13.qcow2',
   usedAt: '2026-11-22T08:00:00.000Z',
   inUse: false,
+  pinned: false,
+  kept: 'recent',
 };
 
 /** One image in a cache of 1 GiB; images/bad has another digest than it should. */
 export class FakeImageVerbs implements ImageVerbs {
   readonly calls: unknown[] = [];
 
+  /** In place of the one image. */
+  list: CachedImages | undefined;
+
   images(): Promise<CachedImages> {
-    return Promise.resolve({ sizeMaxBytes: 2 ** 30, images: [CACHED] });
+    return Promise.resolve(this.list ?? { sizeMaxBytes: 2 ** 30, images: [CACHED], golden: [] });
   }
 
   stored(): Promise<StoredImages> {
@@ -308,9 +314,16 @@ export class FakeImageVerbs implements ImageVerbs {
     return { ...(await this.verify(...call)), cached: true };
   }
 
+  rm(images: readonly string[]): Promise<RmResult> {
+    this.calls.push(['rm', images]);
+    if (images.includes(CACHED.image)) return Promise.resolve({ removed: [CACHED], removedGolden: [] });
+    const message = `There is no image ${images.join()} on this host.`;
+    return Promise.reject(new ProvisionError({ code: 'IMAGE_NOT_FOUND', message }));
+  }
+
   gc(all: boolean): Promise<GcResult> {
     this.calls.push(['gc', all]);
-    return Promise.resolve({ evicted: all ? [CACHED] : [] });
+    return Promise.resolve({ evicted: all ? [CACHED] : [], evictedGolden: [] });
   }
 }
 

@@ -17,6 +17,11 @@ let socket: string;
 let server: ControlSocket;
 const images = new FakeImageVerbs();
 
+const GOLDEN = {
+  ...{ volume: 'vg0/lvp-gold-0123456789abcdef', thinPool: 'pool0', image: 'images/debian-13.qcow2' },
+  ...{ sha256: 'ab'.repeat(32), format: 'qcow2', sizeBytes: 3 * 2 ** 30, mappedBytes: 2 ** 30, pinned: true },
+};
+
 async function lvp(args: string) {
   const { stdout, stderr, exitCode } = await execa(process.execPath, [cli, ...args.split(' ')], {
     env: { LVP_SOCKET: socket, TZ: 'UTC' },
@@ -46,10 +51,78 @@ afterAll(async () => {
 describe('lvp image', () => {
   test('ls shows the cache', async () => {
     expect((await lvp('image ls')).stdout).toMatchInlineSnapshot(`
-      "IMAGE                   SIZE     LAST USE          SHA256
-      images/debian-13.qcow2  300 MiB  2026-11-22 08:00  abababababababab
+      "IMAGE                   SIZE     LAST USE          SHA256            KEPT BECAUSE
+      images/debian-13.qcow2  300 MiB  2026-11-22 08:00  abababababababab  there is room
       At most 1.0 GiB, in use 300 MiB."
     `);
+  });
+
+  test('ls shows golden volumes, and how far prefetching is and what it could not do', async () => {
+    images.list = {
+      ...{ sizeMaxBytes: 2 ** 30, images: [], golden: [GOLDEN] },
+      prefetch: {
+        rules: [
+          {
+            ...{ images: 'images/debian-*.qcow2', format: 'qcow2', to: ['cache', 'vg0'], pin: true },
+            ...{ lookedAt: '2026-11-22T08:00:00Z', wanted: 3, here: 1, beyond: 4 },
+            failing: [
+              { image: 'images/debian-bad.qcow2', problem: { code: 'DIGEST_MISSING', message: 'No.' } },
+            ],
+          },
+        ],
+        now: { image: 'images/debian-13.qcow2', bytesDone: 50, bytesTotal: 100 },
+        pausedBy: 'fills',
+        news: [{ bucket: 'images', prefix: 'debian-', state: 'polling' }],
+      },
+    };
+    const { stdout } = await lvp('image ls');
+    images.list = undefined;
+    expect(stdout.split('\n').map((line) => line.replaceAll(/ {2,}/g, ' | ').trim())).toEqual([
+      'At most 1.0 GiB, in use 0 B.',
+      '',
+      'GOLDEN VOLUME | IMAGE | DISK | IN POOL | SHA256 | KEPT BECAUSE',
+      'vg0/lvp-gold-0123456789abcdef | images/debian-13.qcow2 | 3.0 GiB | 1.0 GiB | abababababababab | pinned by the configuration',
+      '',
+      'PREFETCH | TO | STATE',
+      'images/debian-*.qcow2 | cache, vg0, pinned | 1 of 3 here | 4 beyond the limits',
+      'Reading images/debian-13.qcow2: 50 %; it rests until no volume waits for its turn.',
+      'images/debian-bad.qcow2: No.',
+      'The store does not tell of changes in images: it is listed at each prefetch.interval.',
+    ]);
+  });
+
+  test('prefetch takes several images, and the format from their names', async () => {
+    const before = images.calls.length;
+    const { stdout, stderr, exitCode } = await lvp(
+      'image prefetch images/a.qcow2 images/b.raw.zst --to cache vg0',
+    );
+    expect(exitCode).toBe(0);
+    expect(stdout).toContain('images/a.qcow2 is what it should be.');
+    expect(stderr).toContain(
+      "images/b.raw.zst: Format raw, compression zstd, by the end of the image's name.",
+    );
+    expect(images.calls.slice(before)).toMatchObject([
+      ['verify', { image: 'images/a.qcow2', format: 'qcow2', to: ['cache', 'vg0'] }],
+      ['verify', { image: 'images/b.raw.zst', format: 'raw', compression: 'zstd', to: ['cache', 'vg0'] }],
+    ]);
+    const none = await lvp('image prefetch images/good images/other');
+    expect(none.exitCode).toBe(2);
+    expect(none.stderr).toContain('does not say its format');
+  });
+
+  test('prefetch ends with the first that fails', async () => {
+    const before = images.calls.length;
+    const failed = await lvp('image prefetch images/bad images/good --format raw');
+    expect(failed.exitCode).toBe(1);
+    expect(images.calls.slice(before)).toHaveLength(1);
+  });
+
+  test('rm tells what is gone, or why nothing is', async () => {
+    expect((await lvp('image rm images/debian-13.qcow2')).stdout).toBe('Removed 1, 300 MiB.');
+    const none = await lvp('image rm images/none --json');
+    expect(JSON.parse(none.stdout)).toMatchObject({ error: { code: 'IMAGE_NOT_FOUND' } });
+    expect(none.exitCode).toBe(1);
+    expect((await lvp('image rm')).exitCode).toBe(2);
   });
 
   test('inspect shows what an image is', async () => {

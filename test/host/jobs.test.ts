@@ -2,6 +2,8 @@
  * A volume that is asked for without a domain is filled like any other, also over a restart; a domain that asks for
  * the same gets it, and nobody else; a job that is cancelled leaves nothing.
  */
+import { randomBytes } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Job } from '../../src/core/job-protocol.ts';
@@ -20,11 +22,16 @@ import {
   useProvisionedHost,
 } from './provisioned-host.ts';
 
+/** Too small for the slow image, of which each download is to be slow. */
+const CONFIG = `
+cache: {size_max: 40MiB}
+prefetch: {interval: 10s, rules: [{images: "images/ahead*.raw", format: raw, pin: true}]}`;
+
 /** `small` ends in the middle of an extent. */
 const SIZES_MIB = { 'small.raw': 5, 'slow.raw': SLOW_IMAGE_BYTES >> 20 };
 
 describe('a job', () => {
-  const { host, folder } = useProvisionedHost('jobs');
+  const { host, folder } = useProvisionedHost('jobs', CONFIG);
 
   beforeAll(async () => {
     await putRandomImages(host(), folder(), SIZES_MIB);
@@ -84,6 +91,28 @@ describe('a job', () => {
     const { stdout } = await host().sh('lvp job list --volume early --json');
     const { jobs } = JSON.parse(stdout) as { readonly jobs: readonly Job[] };
     expect(jobs).toMatchObject([{ state: 'completed', claimedBy: uuid }]);
+  });
+
+  it('needs nothing of the store but its word where a rule has brought the image ahead of anybody', async () => {
+    const image = join(folder(), 'ahead.raw');
+    await writeFile(image, randomBytes(20 << 20));
+    await host().putImage(image, 'ahead.raw', { sidecar: true });
+    const listed = async () => (await host().sh('lvp image ls')).stdout;
+    await eventually('it is here', async () =>
+      /images\/ahead\.raw .* pinned by the configuration/.test(await listed()) ? true : undefined,
+    );
+    expect(await listed()).toContain('1 of 1 here');
+    const readBytes = async () =>
+      Number(/^lvp_store_read_bytes_total (\d+)$/m.exec((await host().sh('lvp metrics')).stdout)?.[1]);
+    const before = await readBytes();
+    const { id } = await create('ahead', 'ahead.raw');
+    await host().sh(`lvp job status ${id} --watch`);
+    expect(await jobOf(id)).toMatchObject({ state: 'completed', cacheHit: true });
+    expect(await readBytes()).toBe(before);
+    expect(await deviceDigest(host(), '/dev/vg0/ahead')).toBe(await expectedDigest(image, 'raw'));
+    const kept = await host().sh('lvp image gc --all; lvp image rm images/ahead.raw', { reject: false });
+    expect(kept.stderr).toContain('pinned by the configuration');
+    expect(await listed()).toContain('images/ahead.raw');
   });
 
   it('is refused to a domain that asks for something else, and named', async () => {

@@ -1,12 +1,15 @@
 /** Goal: of all that lies in the buckets, images are shown, and that there is more if there is. */
 import { describe, expect, it } from 'vitest';
-import type { BucketListing } from '../../src/provision/ports.ts';
+import type { Buckets } from '../../src/provision/ports.ts';
 import { storedImages } from '../../src/provision/stored-images.ts';
 
-function holding(keys: readonly string[], more = false): BucketListing {
+function holding(keys: readonly string[], isCutShort = false): Pick<Buckets, 'list'> {
   return {
     list: () =>
-      Promise.resolve({ objects: keys.map((key) => ({ key, sizeBytes: 7, modifiedAtMs: 0 })), more }),
+      Promise.resolve({
+        objects: keys.map((key) => ({ key, sizeBytes: 7, etag: 'e', modifiedAtMs: 0 })),
+        isCutShort,
+      }),
   };
 }
 

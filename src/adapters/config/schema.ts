@@ -29,6 +29,7 @@ import {
 import { Http } from './http-schema.ts';
 import { hostOf, isLoopback } from './loopback.ts';
 import { Policy, policyMistakes } from './policy-schema.ts';
+import { Prefetch, prefetchMistakes } from './prefetch-schema.ts';
 import { Tracing } from './tracing-schema.ts';
 
 const endpoint = leaf(
@@ -170,6 +171,7 @@ export const ConfigFile = z
         size_max: sizeOrOff('off, or a size such as 50GiB').default(0),
       })
       .prefault({}),
+    prefetch: Prefetch.prefault({}),
     limits: z
       .strictObject({
         virtual_size_max: size('a size such as 500GiB or 2TiB').default(2 * 2 ** 40),
@@ -190,11 +192,15 @@ export const ConfigFile = z
       .prefault({}),
   })
   .superRefine((settings, context) => {
-    const { pools, policy, integrity, volume_groups: groups } = settings;
+    const { pools, policy, prefetch, integrity, minio, cache, volume_groups: groups } = settings;
     const known = { groups, isSignatureUsable: integrity.minisign_keys.length > 0 };
-    for (const mistake of policyMistakes(policy ?? [], known))
-      context.addIssue({ code: 'custom', ...mistake });
-    for (const mistake of thinMistakes(settings)) context.addIssue({ code: 'custom', ...mistake });
+    const thinGroups = Object.keys(settings.thin_pools);
+    const mistakes = [
+      ...policyMistakes(policy ?? [], known),
+      ...prefetchMistakes(prefetch, { buckets: minio.buckets, cacheBytes: cache.size_max, thinGroups }),
+      ...thinMistakes(settings),
+    ];
+    for (const mistake of mistakes) context.addIssue({ code: 'custom', ...mistake });
     for (const vg of Object.keys(pools)) {
       if (groups.includes(vg)) continue;
       context.addIssue({

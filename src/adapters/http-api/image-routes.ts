@@ -8,6 +8,9 @@ import {
   ImageFacts,
   ImageRequest,
   ImageStep,
+  PrefetchRequest,
+  RmRequest,
+  RmResult,
   StoredImages,
 } from '../../core/image-protocol.ts';
 import { statusOf } from '../../core/problem-status.ts';
@@ -68,7 +71,23 @@ export function addImageRoutes(app: Api, needs: RouteNeeds): void {
     },
     (request) => idempotent.once(request, () => images.gc(request.body.all ?? false)),
   );
+  addRemoval(app, needs);
   addReads(app, needs);
+}
+
+function addRemoval(app: Api, { images, idempotent }: RouteNeeds): void {
+  app.post(
+    '/api/v1/images/rm',
+    {
+      config: { rights: ['images'], changes: 'image rm' },
+      schema: {
+        summary: 'Remove images from this host; never one in use, and never one that the configuration pins',
+        ...{ tags, headers: IdempotencyHeader, body: RmRequest },
+        response: { 200: RmResult, ...OR_PROBLEM },
+      },
+    },
+    (request) => idempotent.once(request, () => images.rm(request.body.images)),
+  );
 }
 
 function addReads(app: Api, needs: RouteNeeds): void {
@@ -83,7 +102,7 @@ function addReads(app: Api, needs: RouteNeeds): void {
             verb === 'verify'
               ? 'Read all of an image from the store and compare its digest'
               : 'Put an image into what this host keeps, before it is needed',
-          ...{ tags, body: ImageRequest },
+          ...{ tags, body: verb === 'verify' ? ImageRequest : PrefetchRequest },
           response: {
             200: {
               description: 'A line of JSON for each step; the last is the result, or an error',

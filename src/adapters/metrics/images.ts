@@ -91,6 +91,7 @@ export class ImageMetrics {
       },
       list: () => cache.list(),
       evict: (what) => cache.evict(what),
+      remove: (sha256) => cache.remove(sha256),
       strays: (what) => cache.strays(what),
     };
   }
@@ -98,7 +99,7 @@ export class ImageMetrics {
   #measuredLease(lease: ImageLease): ImageLease {
     const { images } = lease;
     return {
-      from: lease.from,
+      ...{ from: lease.from, sha256: lease.sha256 },
       images: {
         stat: (image, version) => images.stat(image, version),
         readText: (image) => images.readText(image),

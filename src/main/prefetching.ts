@@ -1,0 +1,50 @@
+/** Bringing images here ahead of time: who does it, how fast, and whom it makes way for. */
+import { systemClock } from '../adapters/clock.ts';
+import type { Config } from '../adapters/config-file.ts';
+import type { Fills } from '../provision/fills.ts';
+import type { ImageNeeds } from '../provision/image-verbs.ts';
+import { LowPriority } from '../provision/low-priority.ts';
+import type { Buckets, Freeze } from '../provision/ports.ts';
+import type { PrefetchNeeds } from '../provision/prefetch-image.ts';
+import { prefetchStatus } from '../provision/prefetch-status.ts';
+import { Prefetcher } from '../provision/prefetcher.ts';
+import { WriteRate } from '../provision/write-rate.ts';
+import type { Seeing } from './seeing.ts';
+
+export interface Prefetching {
+  readonly start: () => void;
+  readonly stop: () => Promise<void>;
+  readonly forVerbs: Pick<ImageNeeds, 'prefetching' | 'isPinned'>;
+}
+
+type Parts = Omit<PrefetchNeeds, 'priority' | 'log'> & {
+  readonly fills: Pick<Fills, 'queuedCount'>;
+  readonly freeze: Freeze;
+  readonly rotating: Buckets;
+};
+
+export function openPrefetching(
+  { prefetch }: Config,
+  parts: Parts,
+  { metrics, trail, log }: Seeing,
+): Prefetching {
+  const { intervalMs, rateMaxBytesPerS, rules } = prefetch;
+  const clock = systemClock;
+  const rate = rateMaxBytesPerS === 0 ? undefined : new WriteRate(clock, rateMaxBytesPerS);
+  const priority = new LowPriority({ ...parts, clock, rate });
+  const prefetcher = new Prefetcher({
+    ...{ ...parts, clock, priority, trail, log, rules, intervalMs, buckets: parts.rotating },
+    watch: metrics.prefetch,
+  });
+  metrics.prefetch.ask(prefetcher.state);
+  return {
+    start: () => {
+      prefetcher.start();
+    },
+    stop: () => prefetcher.stop(),
+    forVerbs: {
+      prefetching: rules.length === 0 ? undefined : () => prefetchStatus(prefetcher, priority),
+      isPinned: (sha256) => parts.prefetched.isPinned(sha256),
+    },
+  };
+}

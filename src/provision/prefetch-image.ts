@@ -1,0 +1,150 @@
+/**
+ * Brings one image here ahead of time. What proves it, and what is refused, is decided by what decides for fills;
+ * nothing is read of an image that is here already but what says that it still is the one.
+ */
+import { ProvisionError } from '../core/errors.ts';
+import type { HostPolicy } from '../core/host-policy.ts';
+import { judgeImage } from '../core/host-policy.ts';
+import type { ChosenImage } from '../core/prefetch-rule.ts';
+
+import type { VolumeRequest } from '../core/request.ts';
+import type { AheadRun, GoldenAhead } from './golden-ahead.ts';
+import { digestUnknown, requireGolden } from './golden-ahead.ts';
+import { volumeRequestOf } from './image-verbs.ts';
+import type { LeaseNeeds } from './leased-image.ts';
+import { LeasedImage } from './leased-image.ts';
+import type { LowPriority } from './low-priority.ts';
+import type { ImageCache, ImageObject, Log, PrefetchedImage } from './ports.ts';
+import type { PrefetchedImages } from './prefetched-images.ts';
+import type { ReadNeeds } from './read-image.ts';
+import { readImage } from './read-image.ts';
+import type { ImagePolicy } from './resolve-image.ts';
+import { pinImage } from './resolve-image.ts';
+
+export interface PrefetchNeeds extends LeaseNeeds, ReadNeeds {
+  readonly cache: ImageCache;
+  readonly hostPolicy: HostPolicy | undefined;
+  readonly prefetched: PrefetchedImages;
+  readonly priority: LowPriority;
+  readonly log: Log;
+  /** Undefined: there is no thin pool. */
+  readonly golden?: GoldenAhead | undefined;
+}
+
+export interface Brought {
+  readonly sha256: string;
+  /** False: it was here, or had been and was evicted since, which only a pinned one is fetched again for. */
+  readonly isNew: boolean;
+}
+
+/** Throws what a fill from it would fail with before its volume is published. */
+export async function prefetchImage(
+  needs: PrefetchNeeds,
+  chosen: ChosenImage,
+  run: AheadRun,
+): Promise<Brought> {
+  const { rule, name } = chosen;
+  const { images, prefetched } = needs;
+  await needs.priority.turn(run.signal);
+  const request = volumeRequestOf({ image: name, format: rule.format, compression: rule.compression });
+  const policy = policyFor(needs, request);
+  const { object, proof } = await pinImage({ images, policy }, request);
+  const known = prefetched.of(name);
+  const isSame =
+    known !== undefined && isOf(known, object) && known.sha256 === (proof.sha256 ?? known.sha256);
+  let { sha256 } = isSame ? known : proof;
+  let isNew = false;
+  if (rule.toCache && !(await isHere(needs, chosen, { ...object, sha256 }, isSame))) {
+    sha256 = await fetchImage({ ...needs, policy }, request, run, (fetched) =>
+      record(prefetched, name, object, fetched),
+    );
+    isNew = true;
+  }
+  const isMade = await makeGolden(needs, chosen, { ...request, sha256 }, run);
+  if (sha256 === undefined) throw digestUnknown(name);
+  if (!isSame && !isNew) await record(prefetched, name, object, sha256);
+  return { sha256, isNew: isNew || isMade };
+}
+
+/** An image without any proof is refused whatever the configuration says: no fill could know it again. */
+function policyFor(needs: PrefetchNeeds, request: VolumeRequest): ImagePolicy {
+  const verdict = judgeImage(needs.hostPolicy, request);
+  if (verdict?.allowed === false) throw new ProvisionError(verdict.problem);
+  const kind = verdict?.rule.require;
+  const wanted = verdict === undefined || kind === undefined ? undefined : { kind, rule: verdict.rule.name };
+  return { ...needs.policy, requireDigest: true, wanted };
+}
+
+function isOf({ etag, version, sizeBytes }: PrefetchedImage, object: ImageObject): boolean {
+  return etag === object.etag && version === object.version && sizeBytes === object.sizeBytes;
+}
+
+async function isHere(
+  { cache }: PrefetchNeeds,
+  { rule }: ChosenImage,
+  { sha256, sizeBytes }: ImageObject & { readonly sha256: string | undefined },
+  isSame: boolean,
+): Promise<boolean> {
+  if (sha256 === undefined) return false;
+  if (isSame && !rule.pin) return true;
+  return (await cache.list()).some((image) => image.sha256 === sha256 && image.sizeBytes === sizeBytes);
+}
+
+/** Pinned before the lease ends: at its end the cache makes room. */
+async function fetchImage(
+  needs: PrefetchNeeds,
+  request: VolumeRequest,
+  { signal, onProgress }: AheadRun,
+  onKept: (sha256: string) => Promise<void>,
+): Promise<string> {
+  const cache = needs.priority.cache(needs.cache);
+  const leased = new LeasedImage({ ...needs, cache }, request, {
+    ...{ signal, log: needs.log, isImageWanted: () => false },
+  });
+  try {
+    return await leased.use(async (image) => {
+      const sha256 = await readImage(needs, image, signal, onProgress);
+      if (!(await leased.keep(sha256))) throw noRoom(image.object.image.key);
+      await onKept(sha256);
+      return sha256;
+    });
+  } finally {
+    await leased.close();
+  }
+}
+
+async function makeGolden(
+  { golden, priority }: PrefetchNeeds,
+  { rule, name }: ChosenImage,
+  request: VolumeRequest,
+  run: AheadRun,
+): Promise<boolean> {
+  const { sha256 } = request;
+  let isMade = false;
+  for (const vg of rule.toGroups) {
+    if (sha256 === undefined) throw digestUnknown(name);
+    const place = requireGolden(golden, vg);
+    if (await place.has(vg, request)) continue;
+    await priority.turn(run.signal);
+    await place.ensure(vg, { ...request, sha256 }, run);
+    isMade = true;
+  }
+  return isMade;
+}
+
+function record(
+  prefetched: PrefetchedImages,
+  image: string,
+  { etag, version, sizeBytes }: ImageObject,
+  sha256: string,
+): Promise<void> {
+  return prefetched.put({ image, sha256, etag, version, sizeBytes, atMs: Date.now() });
+}
+
+function noRoom(key: string): ProvisionError {
+  return new ProvisionError({
+    code: 'POLICY_REFUSED',
+    message: `The image ${key} was read and is right, but there was no room to keep it.`,
+    hint: 'See lvp image ls for what is in use, and df for the free space below state_dir: 1 GiB is left to others.',
+  });
+}
