@@ -78,22 +78,21 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
   const stores = await openStores(config, log, metrics);
   await stores.journals.keepOnly(new Set(ledger.fills().map(({ fillId }) => fillId)));
   const fillNeeds = fillNeedsOf(config, { ...stores, pools, volumes }, seeing);
-  const { hostPolicy, devices, reservations, goldens, thinPools, thinPoolNews } = fillNeeds;
+  const { reservations } = fillNeeds;
   const recipe = openRecipe(fillNeeds, ledger, seeing);
   const fills = new Fills({ freeze, ledger, clock, log }, recipe, config.fills);
   const { volumeGroups, keepFree } = config;
   metrics.ask({ ledger, fills, reservations, cache: stores.cache, volumeGroups, keepFree });
   const needs = {
-    ...{ freeze, ledger, clock, log, volumes, reservations, pools, fills, goldens, thinPools, thinPoolNews },
-    domains: libvirt.domains,
-    ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>(), hostPolicy },
+    ...{ ...fillNeeds, freeze, ledger, log, fills, domains: libvirt.domains },
+    ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>() },
     sharedGroups: new Set(config.sharedVolumeGroups),
   };
   const reconciler = new Reconciler(needs);
   const poolEvents = poolEventsFor(reconciler);
   const prefetching = openPrefetching(config, { ...fillNeeds, fills, freeze }, seeing);
   const callable = {
-    verbs: new DomainVerbs({ ...needs, ...config.limits, reconciler, devices, warm: stores.warm }),
+    verbs: new DomainVerbs({ ...needs, ...config.limits, reconciler, warm: stores.warm }),
     images: new CachedImageVerbs({ ...fillNeeds, ...prefetching.forVerbs, log }),
     garbage: new GarbageCollector({ ...needs, reconciler, cache: stores.cache, damagedLedgers }),
     jobs: new VolumeJobs({ ...needs, reconciler }),
