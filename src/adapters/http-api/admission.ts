@@ -60,6 +60,7 @@ export function admitRequests(app: Api, { settings, callers, tokens, clock }: Ad
   );
 
   app.addHook('onRequest', async (request) => {
+    addressOf(request);
     const { rights, isOpenTo, changes } = request.routeOptions.config;
     if (rights !== undefined && isOpenTo?.(request.ip) !== true) {
       request.caller = await whoCalls(request, { callers, tokens }, failures);
@@ -144,8 +145,21 @@ function keyOf(request: FastifyRequest): string {
   return request.caller?.who ?? addressOf(request);
 }
 
+/** A socket forgets the address of whoever hangs up, which may be while a token is checked. */
+const ADDRESSES = new WeakMap<FastifyRequest, string>();
+
+function addressOf(request: FastifyRequest): string {
+  const known = ADDRESSES.get(request);
+  if (known !== undefined) return known;
+  // Its type does not know that.
+  const { ip } = request as { readonly ip: string | undefined };
+  const address = householdOf(ip ?? 'gone');
+  ADDRESSES.set(request, address);
+  return address;
+}
+
 /** One household, as the network sees it: an IPv6 customer has 2^64 addresses. */
-function addressOf({ ip }: FastifyRequest): string {
+function householdOf(ip: string): string {
   const plain = ip.replace(/^::ffff:(?=\d+\.)/, '');
   if (!isIPv6(plain)) return plain;
   const [head = '', tail] = plain.split('::');

@@ -1,6 +1,8 @@
 /** Goal: only who is known gets in, does only what is allowed to them, and nobody's guessing is in anybody's way. */
-import { Agent } from 'node:https';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { Agent, request as tlsRequest } from 'node:https';
 import { renameSync, writeFileSync } from 'node:fs';
+import type { IncomingMessage } from 'node:http';
 import { connect } from 'node:tls';
 import { once } from 'node:events';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -201,6 +203,30 @@ describe('limits', () => {
     expect([await status(tokenOf('all')), slept]).toEqual([200, []]);
     expect([await status('x'), await status('x'), slept]).toEqual([429, 429, [250, 250]]);
     expect([await status(tokenOf('all')), slept]).toEqual([200, [250, 250]]);
+  });
+
+  it('who hangs up while a token is checked is forgotten, and that is no defect', async () => {
+    const arrived: IncomingMessage[] = [];
+    const onRequest = (message: unknown) => arrived.push((message as { request: IncomingMessage }).request);
+    subscribe('http.server.request.start', onRequest);
+    const errors: string[] = [];
+    const log = { ...silent, error: (_fields: object, message: string) => errors.push(message) };
+    const { url } = await server.open({}, { log });
+    // Whose hashes are worked out before that of the one in question.
+    const guesses = Array.from({ length: 20 }, () => makeToken('all'));
+    const token = makeToken('all');
+    const answers = [...guesses, token].map((one) => server.call('GET', '/api/v1/jobs', { token: one }));
+    await expect.poll(() => arrived.length).toBe(21);
+    const options = { rejectUnauthorized: false, agent: false, headers: { 'x-api-token': token } };
+    const sent = tlsRequest(new URL('/api/v1/jobs', url), options);
+    sent.on('error', () => undefined);
+    sent.end();
+    await expect.poll(() => arrived.length).toBe(22);
+    unsubscribe('http.server.request.start', onRequest);
+    sent.destroy();
+    await expect.poll(() => arrived.at(-1)?.socket.destroyed).toBe(true);
+    expect(new Set((await Promise.all(answers)).map(({ status }) => status))).toEqual(new Set([401]));
+    expect(errors).toEqual([]);
   });
 
   it('a client that opens all its connections at once is let in by its token on each of them', async () => {
