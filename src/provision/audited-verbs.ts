@@ -32,12 +32,6 @@ export function auditedVerbs(
     ...{ who, what, correlationId: newCorrelationId() },
     ...(isUuid(nameOrUuid) ? { domain: nameOrUuid } : {}),
   });
-  const aboutJob = (what: string, id: string): About => ({
-    ...about(what),
-    ...(isUuid(id) ? { domain: ownerOfJob(id) } : {}),
-  });
-  // A job stands where a domain does: its seal names it.
-  const ofJob = ({ id, location }: Job): Partial<About> => ({ domain: ownerOfJob(id), volume: location });
   const domainOf = ({ uuid }: { readonly uuid: string }): Partial<About> => ({ domain: uuid });
   return {
     verbs: {
@@ -91,13 +85,23 @@ export function auditedVerbs(
         return request.dryRun === true ? work() : recorded(trail, about('gc'), work);
       },
     },
-    jobs: {
-      start: (request, by) => recorded(trail, about('job create'), () => jobs.start(request, by), ofJob),
-      job: (id) => jobs.job(id),
-      jobs: (filter) => jobs.jobs(filter),
-      cancel: (id) => recorded(trail, aboutJob('job cancel', id), () => jobs.cancel(id), ofJob),
-      retry: (id) => recorded(trail, aboutJob('job retry', id), () => jobs.retry(id), ofJob),
-    },
+    jobs: auditedJobs(jobs, trail, who),
+  };
+}
+
+function auditedJobs(jobs: JobVerbs, trail: AuditTrail, who: string): JobVerbs {
+  const about = (what: string, id = ''): About => ({
+    ...{ who, what, correlationId: newCorrelationId() },
+    ...(isUuid(id) ? { domain: ownerOfJob(id) } : {}),
+  });
+  // A job stands where a domain does: its seal names it.
+  const ofJob = ({ id, location }: Job): Partial<About> => ({ domain: ownerOfJob(id), volume: location });
+  return {
+    start: (request, by) => recorded(trail, about('job create'), () => jobs.start(request, by), ofJob),
+    job: (id) => jobs.job(id),
+    jobs: (filter) => jobs.jobs(filter),
+    cancel: (id) => recorded(trail, about('job cancel', id), () => jobs.cancel(id), ofJob),
+    retry: (id) => recorded(trail, about('job retry', id), () => jobs.retry(id), ofJob),
   };
 }
 
