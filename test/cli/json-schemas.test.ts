@@ -2,7 +2,7 @@
  * Goal: what --json prints does not change under those who read it. Method: the schemas of all verbs against the
  * document of them, which only grows, and against what lvp prints.
  */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { Command } from 'commander';
@@ -57,7 +57,6 @@ describe('the schemas of --json', () => {
     const options = await resolveConfig(DOCUMENT.pathname);
     const made = await format(JSON.stringify(document), { ...(options ?? {}), parser: 'json' });
     await expect(made).toMatchFileSnapshot(DOCUMENT.pathname);
-    expect(readFileSync(DOCUMENT, 'utf8')).toBe(made);
   });
 });
 
