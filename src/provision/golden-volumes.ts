@@ -133,11 +133,15 @@ export class GoldenVolumes {
    * at the next look.
    */
   async settle(volumes: readonly LogicalVolume[]): Promise<void> {
+    let goldens = goldenVolumes(volumes);
     for (const { volume, seal } of unnamedGoldens(volumes)) {
       if (this.#filling.has(seal.fillId)) continue;
-      await this.#orWarn(volume, () => this.#finish(volume.vg, seal));
+      await this.#orWarn(volume, async () => {
+        await this.#finish(volume.vg, seal);
+        // Another one may have been made in its place meanwhile.
+        goldens = await this.list();
+      });
     }
-    const goldens = goldenVolumes(volumes);
     this.#sayMissing(goldens);
     for (const { golden, why } of uselessGoldens(goldens)) {
       // Somebody looks at it just now.
