@@ -29,6 +29,7 @@ export interface Lvm {
   extend(vg: string, lv: string, sizeBytes: number): Promise<void>;
   swapTags(vg: string, lv: string, remove: readonly string[], add: readonly string[]): Promise<void>;
   rename(vg: string, from: string, to: string): Promise<void>;
+  /** Also one that is not to be activated by itself. */
   activate(vg: string, lv: string): Promise<void>;
   /** Fails if anybody has it open. */
   deactivate(vg: string, lv: string): Promise<void>;
@@ -126,8 +127,9 @@ export const lvm: Lvm = {
   },
 
   async snapshot(vg, origin, lv, tags) {
+    // As --type thin, of a thin volume: --snapshot wants to load the module of classic snapshots first.
     await make(vg, lv, [
-      ...['--yes', '--snapshot', '--setactivationskip', 'n', '--permission', 'rw', '--activate', 'n'],
+      ...['--yes', '--type', 'thin', '--setactivationskip', 'n', '--permission', 'rw', '--activate', 'n'],
       ...['--name', lv, ...tags.flatMap((tag) => ['--addtag', tag]), `${vg}/${origin}`],
     ]);
   },
@@ -149,7 +151,8 @@ export const lvm: Lvm = {
   },
 
   async activate(vg, lv) {
-    await mustRun(`${vg}/${lv}`, 'lvchange', ['--activate', 'y', `${vg}/${lv}`]);
+    const argv = ['--activate', 'y', '--ignoreactivationskip', `${vg}/${lv}`];
+    await mustRun(`${vg}/${lv}`, 'lvchange', argv);
   },
 
   async deactivate(vg, lv) {

@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { locateVolumes } from '../../src/core/locate.ts';
+import { thinPlaces } from '../../src/core/thin-place.ts';
+import type { LogicalVolume } from '../../src/core/volume.ts';
 import type { DiskSource, Domain, DomainDisk, LogicalPool, VolumeRequest } from '../../src/core/request.ts';
 
 const guests: LogicalPool = { name: 'guests', uuid: 'u1', vg: 'vg0', active: true };
@@ -158,5 +160,53 @@ describe('one volume behind two disks', () => {
 
   it('is refused even if only one is annotated', () => {
     expect(problemWith(domainOf(twice))?.message).toContain('are on the same volume');
+  });
+});
+
+describe('in a group with a thin pool', () => {
+  const thinPools = new Map([['vg0', 'pool0']]);
+  const byPath: DiskSource = { type: 'block', path: '/dev/vg0/root' };
+  const lv = (name: string, thinPool?: string): LogicalVolume => ({
+    ...{ vg: 'vg0', lv: name, uuid: name, sizeBytes: 1, tags: [], active: true, open: false },
+    ...{ segmentType: thinPool === undefined ? 'linear' : 'thin', writable: true, thinPool },
+  });
+  const locate = (
+    source: DiskSource,
+    concerning: readonly LogicalVolume[],
+    known = pools,
+    configured = thinPools,
+  ) =>
+    locateVolumes(
+      domainOf([disk('vda', source)]),
+      known,
+      thinPlaces(configured, () => concerning),
+    );
+  const place = (...found: Parameters<typeof locate>) => locate(...found).located[0]?.location;
+
+  it('a volume that is not there is to be thin if the disk names its device, with a libvirt pool or without', () => {
+    expect(place(byPath, [])).toEqual({ pool: 'guests', vg: 'vg0', lv: 'root', thinPool: 'pool0' });
+    expect(place(byPath, [], [])).toEqual({ vg: 'vg0', lv: 'root', thinPool: 'pool0' });
+    expect(place(inPool, [])).toEqual({ pool: 'guests', vg: 'vg0', lv: 'root' });
+  });
+
+  it('a volume that is there, or half-way there, is what it is', () => {
+    const thick = { pool: 'guests', vg: 'vg0', lv: 'root' };
+    expect(place(byPath, [lv('root')])).toEqual(thick);
+    expect(place(byPath, [lv('lvp-fill-1')])).toEqual(thick);
+    expect(place(byPath, [lv('root', 'pool1')], [], new Map())).toEqual({
+      ...{ vg: 'vg0', lv: 'root', thinPool: 'pool1' },
+    });
+  });
+
+  it('a thin volume cannot be had by way of a libvirt pool', () => {
+    const { located, problems } = locate(inPool, [lv('root', 'pool0')]);
+    expect(located).toEqual([]);
+    expect(problems[0]).toMatchObject({ code: 'DISK_UNSUITABLE' });
+    expect(problems[0]?.hint).toContain('/dev/vg0/root');
+  });
+
+  it('a name that no volume can have is refused', () => {
+    const { problems } = locate({ type: 'block', path: '/dev/vg0/lvp-gold-0000000000000001' }, [], []);
+    expect(problems[0]).toMatchObject({ code: 'DISK_UNSUITABLE' });
   });
 });

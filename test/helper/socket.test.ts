@@ -9,6 +9,7 @@ import type { Connections } from '../../src/helper/connections.ts';
 import { serveLines } from '../../src/helper/connections.ts';
 import { answer } from '../../src/helper/requests.ts';
 import { MemoryLvm } from './memory-lvm.ts';
+import { keepsContractOfVolumes } from './volumes-contract.ts';
 
 const volume = {
   vg: 'vg0',
@@ -47,7 +48,7 @@ function serve(
 function serveModel(model: MemoryLvm): Promise<Connections> {
   return serve((line) =>
     answer(line, model.tools(), () =>
-      Promise.resolve({ own: ['vg0'], verified: [], shared: [], thinPools: new Map() }),
+      Promise.resolve({ own: ['vg0'], verified: [], shared: [], thinPools: new Map([['vg0', 'pool0']]) }),
     ),
   );
 }
@@ -68,6 +69,15 @@ function say(bytes: string): Promise<string> {
     });
   });
 }
+
+describe('the port', () => {
+  keepsContractOfVolumes(async () => {
+    const model = new MemoryLvm();
+    model.addPool('pool0');
+    await serveModel(model);
+    return { volumes: new LvmHelper(path), model };
+  });
+});
 
 describe('a call', () => {
   it('brings the result back', async () => {

@@ -139,7 +139,7 @@ export class Simulation {
     this.judge = new Judge(this.group, this.store, nowMs);
     const thinRandom = new Random(seed, STREAM.thin);
     if (thinRandom.chance(0.4))
-      this.group.addThinPool(thinRandom.pick([12, 24, 64]), thinRandom.pick([1, 1, 1.5]));
+      this.group.addThinPool(thinRandom.pick([6, 9, 24]), thinRandom.pick([1, 1, 1.5]));
     const { agenda, faults, group } = this;
     this.libvirt = new Libvirt({ agenda, random: new Random(seed, STREAM.libvirt), faults, group, trace });
     const onViolation = (violation: Violation) => {

@@ -187,7 +187,8 @@ const ROOM: readonly Check[] = [
         .filter(({ name, vg }) => wanted.includes(vg) && !active.includes(name))
         .map(({ name }) => name);
       if (without.length > 0) return fail(`no logical pool on ${some(without)}`);
-      return stopped.length === 0 ? ok(some(all.map(({ name }) => name))) : fail(`stopped: ${some(stopped)}`);
+      if (stopped.length > 0) return fail(`stopped: ${some(stopped)}`);
+      return ok(all.length === 0 ? 'none, and a thin pool' : some(all.map(({ name }) => name)));
     },
   },
   {

@@ -126,6 +126,14 @@ export const LVM: readonly Breakage[] = [
     /no logical pool on vg0/,
   ),
   breakage(
+    'lvm.pools',
+    (host) => {
+      host.says('pools-all', '\n');
+    },
+    'ok',
+    /none, and a thin pool/,
+  ),
+  breakage(
     'lvm.pools-autostart',
     (host) => {
       host.says('pools-autostarted', '\n');
