@@ -12,6 +12,7 @@ import type { HostPolicy } from '../../src/core/host-policy.ts';
 import type { PrefetchRule } from '../../src/core/prefetch-rule.ts';
 import type { ImageReference } from '../../src/core/request.ts';
 import { imageName } from '../../src/core/request.ts';
+import type { GoldenAhead } from '../../src/provision/golden-ahead.ts';
 import { LowPriority } from '../../src/provision/low-priority.ts';
 import type { AuditTrail, Clock, ImageObject, Images, ReadOptions } from '../../src/provision/ports.ts';
 import { PrefetchedImages } from '../../src/provision/prefetched-images.ts';
@@ -144,6 +145,7 @@ export interface PrefetchSetting {
   readonly budgetBytes?: number;
   readonly hostPolicy?: HostPolicy;
   readonly rate?: Pick<WriteRate, 'take'>;
+  readonly golden?: GoldenAhead;
 }
 
 export class PrefetchWorld {
@@ -174,6 +176,7 @@ export class PrefetchWorld {
     budgetBytes = 100 * MIB,
     hostPolicy,
     rate,
+    golden,
   }: PrefetchSetting = {}): Promise<void> {
     await (this.prefetcher as Prefetcher | undefined)?.stop();
     const { store, clock, audited, waiting } = this;
@@ -190,7 +193,7 @@ export class PrefetchWorld {
       ...{ images: store, buckets: store.buckets, cache: this.cache, clock, log: silent, rules, hostPolicy },
       ...{ prefetched: this.prefetched, intervalMs: 900_000, decompressors: new SystemDecompressors() },
       priority: new LowPriority({ clock, freeze, fills: waiting, rate }),
-      policy: POLICY,
+      ...{ policy: POLICY, golden },
       trail: { record: (event) => void audited.push(event) },
     });
   }

@@ -9,6 +9,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { SystemDecompressors } from '../../src/adapters/decompressors.ts';
 import { volumeRequestOf } from '../../src/provision/image-verbs.ts';
+import type { GoldenAhead } from '../../src/provision/golden-ahead.ts';
 import { LeasedImage } from '../../src/provision/leased-image.ts';
 import { readImage } from '../../src/provision/read-image.ts';
 import type { ImagePolicy } from '../../src/provision/resolve-image.ts';
@@ -176,6 +177,58 @@ describe('a fill of what was brought', () => {
   });
 });
 
+describe('a golden volume', () => {
+  const made: string[] = [];
+  const golden: GoldenAhead = {
+    has: (vg, { sha256 = '' }) => Promise.resolve(made.includes(`${vg} ${sha256}`)),
+    ensure: (vg, { sha256 }) => {
+      made.push(`${vg} ${sha256}`);
+      return Promise.resolve();
+    },
+  };
+  const rules = [{ ...RULE, toCache: false, toGroups: ['vg0'] }];
+  beforeEach(() => {
+    made.length = 0;
+  });
+
+  it('is made once for each digest, and again when a pinned one is gone', async () => {
+    await world.restart({ rules, golden });
+    const first = world.store.putImage('images/a.raw');
+    await world.prefetcher.look();
+    await world.prefetcher.look();
+    expect(made).toEqual([`vg0 ${first}`]);
+    expect(world.prefetched.isPinned(first)).toBe(true);
+    expect(await world.cached()).toEqual([]);
+    made.length = 0;
+    await world.prefetcher.look();
+    expect(made).toEqual([`vg0 ${first}`]);
+    const second = world.store.putImage('images/a.raw');
+    await world.prefetcher.look();
+    expect(made).toEqual([`vg0 ${first}`, `vg0 ${second}`]);
+    expect([first, second].map((sha256) => world.prefetched.isPinned(sha256))).toEqual([false, true]);
+  });
+
+  it('is not begun while a volume waits, and needs a thin pool and a digest', async () => {
+    await world.restart({ rules, golden });
+    world.store.putImage('images/a.raw');
+    world.waiting.queuedCount = 1;
+    const looking = world.prefetcher.look();
+    await until(() => world.clock.sleeping > 0);
+    expect(made).toEqual([]);
+    world.waiting.queuedCount = 0;
+    await whenIt(() => made.length === 1);
+    await looking;
+    const bytes = randomBytes(MIB);
+    world.store.put('images/b.raw', bytes);
+    world.store.put('images/b.raw.sha512', createHash('sha512').update(bytes).digest('hex'));
+    await world.prefetcher.look();
+    expect(world.problems()).toEqual({ 'images/b.raw': 'DIGEST_MISSING' });
+    await world.restart({ rules });
+    await world.prefetcher.look();
+    expect(world.problems()).toMatchObject({ 'images/a.raw': 'POOL_UNSUITABLE' });
+  });
+});
+
 describe('what is pinned', () => {
   it('is not evicted, not by gc and not by rm, also after a restart without a store', async () => {
     const pinned = world.store.putImage('images/a.raw');
@@ -281,7 +334,7 @@ describe('news from the store', () => {
     expect(world.prefetcher.news.states()).toMatchObject([{ state: 'polling' }]);
   });
 
-  it('are asked for again after a break, with pauses that grow, and then it looks again', async () => {
+  it('are asked for again after a break, with pauses that grow', async () => {
     world.prefetcher.start();
     await until(() => world.store.buckets.listening.size === 1);
     world.store.buckets.listenFails = 'failed';
@@ -294,10 +347,18 @@ describe('news from the store', () => {
     }
     expect(asks()).toBeLessThan(40);
     expect(asks()).toBeGreaterThan(10);
-    world.store.buckets.listenFails = undefined;
-    const before = lists();
-    await whenIt(() => world.store.buckets.listening.size === 1, 10_000);
-    await whenIt(() => lists() > before);
+  });
+
+  it('that came while the connection was broken are made up for as soon as there is a new one', async () => {
+    world.prefetcher.start();
+    await until(() => world.store.buckets.listening.size === 1);
+    await whenIt(() => lists() === 2);
+    world.store.buckets.breakOff();
+    await until(() => world.store.buckets.listening.size === 0);
+    world.store.putImage('images/a.raw');
+    const brokenAtMs = world.clock.nowMs();
+    await whenIt(async () => (await world.cached()).length === 1, 10);
+    expect(world.clock.nowMs() - brokenAtMs).toBeLessThan(600_000);
   });
 
   it('stop with the daemon', async () => {
