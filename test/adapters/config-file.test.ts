@@ -113,6 +113,36 @@ describe('verify', () => {
   });
 });
 
+describe('thin pools', () => {
+  test('stand under their groups, and how much of them may be promised', () => {
+    const text = 'thin_pools: {vg0: pool0}\nthin: {overcommit: 1.5, warn_percent: 70, stop_percent: 90}\n';
+    const { thinPools, thin } = loadConfig({ path: write(minimal() + text), env: {} }).config;
+    expect([...thinPools]).toEqual([['vg0', 'pool0']]);
+    expect(thin).toMatchObject({ overcommit: 1.5, warnPercent: 70, stopPercent: 90 });
+  });
+
+  test('are none in groups that are not ours, or that other hosts see', () => {
+    expect(mistakesOf(`${minimal()}thin_pools: {vg1: pool0}\n`)).toEqual([
+      '6: thin_pools.vg1 is "pool0"; allowed is only under the name of one of volume_groups',
+    ]);
+    expect(mistakesOf(`${minimal()}shared_volume_groups: [vg0]\nthin_pools: {vg0: pool0}\n`)).toEqual([
+      '7: thin_pools.vg0 is "pool0"; allowed is none in a group of shared_volume_groups: a thin pool belongs to one host',
+    ]);
+  });
+
+  test('have legal names, and limits that make sense', () => {
+    expect(mistakesOf(`${minimal()}thin_pools: {vg0: pool0_tdata}\n`)).toEqual([
+      '6: thin_pools.vg0 is "pool0_tdata"; allowed is the name of a logical volume, which is a thin pool',
+    ]);
+    expect(mistakesOf(`${minimal()}thin: {overcommit: 0.5}\n`)).toEqual([
+      '6: thin.overcommit is 0.5; allowed is a factor from 1 to 100, such as 1 or 1.5',
+    ]);
+    expect(mistakesOf(`${minimal()}thin: {warn_percent: 96}\n`)).toEqual([
+      '6: thin.warn_percent is 96; allowed is at most thin.stop_percent',
+    ]);
+  });
+});
+
 describe('pools', () => {
   const keepFreeOf = (text: string) =>
     loadConfig({

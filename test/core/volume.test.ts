@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import {
   fillIdOf,
   fillTags,
+  goldenTags,
   imageTag,
   privateName,
   readMark,
@@ -62,6 +63,50 @@ describe('tags', () => {
     expect(
       fillTags({ ...mark, target: 'x'.repeat(TARGET_LENGTH_MAX) }).every((tag) => LEGAL_TAG.test(tag)),
     ).toBe(true);
+  });
+});
+
+describe('a golden seal', () => {
+  const golden = {
+    ...{ fillId: mark.fillId, image: seal.image, sha256: seal.sha256, format: 'qcow2' },
+    ...{ sizeBytes: 2 ** 31 + 512, contentSha256: 'b'.repeat(64), mappedBytes: 0, version: 'v1' },
+  };
+
+  it.each([golden, { ...golden, version: undefined }])('is read back, among tags of others', (one) => {
+    const tags = goldenTags(one);
+    expect(tags.every((tag) => LEGAL_TAG.test(tag))).toBe(true);
+    const { version, ...rest } = one;
+    expect(readMark([...tags.toReversed(), 'backup'])).toEqual({
+      state: 'golden',
+      ...rest,
+      ...(version === undefined ? {} : { version }),
+    });
+  });
+
+  it('is unclear without any of its tags but the version', () => {
+    for (const missing of goldenTags({ ...golden, version: undefined })) {
+      const found = readMark(goldenTags(golden).filter((tag) => tag !== missing));
+      expect(found.state).toBe('unclear');
+    }
+  });
+
+  it.each([
+    { image: '' },
+    { sha256: 'A'.repeat(64) },
+    { format: 'vmdk' },
+    { sizeBytes: 0 },
+    { sizeBytes: 1.5 },
+    { contentSha256: '' },
+    { mappedBytes: -1 },
+    { mappedBytes: 1e21 },
+    { version: '' },
+  ])('is unclear with %j', (change) => {
+    expect(readMark(goldenTags({ ...golden, ...change })).state).toBe('unclear');
+  });
+
+  it('is unclear beside the marks of a fill or the seal of a guest’s volume', () => {
+    expect(readMark([...goldenTags(golden), 'lvp:filling']).state).toBe('unclear');
+    expect(readMark([...new Set([...goldenTags(golden), ...sealTags(seal)])]).state).toBe('unclear');
   });
 });
 
