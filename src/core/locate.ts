@@ -1,6 +1,7 @@
 /** Finds the logical volume behind each annotated disk, or says why there is none that could be filled. */
 import type { Problem } from './errors.ts';
 import { splitMapperName, targetNameMistake, vgNameMistake } from './lvm-names.ts';
+import { isJob } from './owner.ts';
 import { quote } from './quote.ts';
 import type { Domain, DomainDisk, LogicalPool, VolumeLocation, VolumeRequest } from './request.ts';
 import type { ThinPlaces } from './thin-place.ts';
@@ -28,8 +29,10 @@ export function activePoolOn(pools: readonly LogicalPool[], vg: string): Logical
 export function locateVolumes(
   domain: Domain,
   pools: readonly LogicalPool[],
-  thin: ThinPlaces = NOTHING_THIN,
+  places: ThinPlaces = NOTHING_THIN,
 ): Locations {
+  // What a job wants is thick, and what is there already decides how it ends.
+  const thin = isJob(domain.uuid) ? NOTHING_THIN : places;
   const located: LocatedVolume[] = [];
   const problems: DiskProblem[] = [];
   const targetsOf = targetsByVolume(domain, pools, thin);

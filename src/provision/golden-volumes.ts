@@ -14,7 +14,7 @@ import { formatTag, goldenName } from '../core/volume.ts';
 import { digestOfGolden } from './check-golden.ts';
 import type { MakeGoldenNeeds } from './make-golden.ts';
 import { makeGolden } from './make-golden.ts';
-import type { Log, PrivateVolume } from './ports.ts';
+import type { GoldenWatch, Log, PrivateVolume } from './ports.ts';
 import type { Member } from './shared-work.ts';
 import { SharedWork } from './shared-work.ts';
 
@@ -28,17 +28,6 @@ export interface GoldenRequest extends GoldenContent {
 
 export interface GoldenRun extends Member {
   readonly log: Log;
-}
-
-/** What has become of golden volumes, for whoever counts. Must not throw. */
-export interface GoldenWatch {
-  /** A volume of a guest was made of one. */
-  cloned(): void;
-  made(): void;
-  dropped(why: 'asked' | 'useless' | 'damaged'): void;
-  /** One was there and is gone, and it was not us. */
-  missed(): void;
-  checked(result: 'sound' | 'damaged' | 'failed'): void;
 }
 
 export interface GoldenNeeds extends MakeGoldenNeeds {
@@ -144,11 +133,15 @@ export class GoldenVolumes {
    * at the next look.
    */
   async settle(volumes: readonly LogicalVolume[]): Promise<void> {
+    let goldens = goldenVolumes(volumes);
     for (const { volume, seal } of unnamedGoldens(volumes)) {
       if (this.#filling.has(seal.fillId)) continue;
-      await this.#orWarn(volume, () => this.#finish(volume.vg, seal));
+      await this.#orWarn(volume, async () => {
+        await this.#finish(volume.vg, seal);
+        // Another one may have been made in its place meanwhile.
+        goldens = await this.list();
+      });
     }
-    const goldens = goldenVolumes(volumes);
     this.#sayMissing(goldens);
     for (const { golden, why } of uselessGoldens(goldens)) {
       // Somebody looks at it just now.

@@ -608,6 +608,17 @@ export interface FillWatch {
   ended(record: FillRecord, writes: boolean, end: FillEnd): void;
 }
 
+/** What has become of golden volumes, for whoever counts. Must not throw. */
+export interface GoldenWatch {
+  /** A volume of a guest was made of one. */
+  cloned(): void;
+  made(): void;
+  dropped(why: 'asked' | 'useless' | 'damaged'): void;
+  /** One was there and is gone, and it was not us. */
+  missed(): void;
+  checked(result: 'sound' | 'damaged' | 'failed'): void;
+}
+
 /** All metrics as they are now, in words that Prometheus reads. */
 export interface MetricsText {
   readonly contentType: string;

@@ -103,7 +103,16 @@ describe('fills', () => {
 describe('what goes through the ports', () => {
   it('to the helper: how long, how it ended, and the volume groups as it saw them last', async () => {
     const groups = [{ vg: 'vg0', sizeBytes: 100, freeBytes: 40, extentBytes: 1, shared: false }];
-    const volumes = { list: () => Promise.resolve({ volumes: [], groups }), retire: failing };
+    const thinPool = {
+      ...{ vg: 'vg0', lv: 'pool0', sizeBytes: 90, usedBytes: 30, metadataBytes: 9, metadataUsedBytes: 3 },
+      ...{ chunkBytes: 4, zeroes: true, active: true },
+    };
+    const thin = {
+      ...{ vg: 'vg0', lv: 'vm1', uuid: 'u', sizeBytes: 10, tags: [], active: true, open: false },
+      ...{ segmentType: 'thin', thinPool: 'pool0', writable: true },
+    };
+    const listing = { volumes: [thin], groups, thinPools: [thinPool] };
+    const volumes = { list: () => Promise.resolve(listing), retire: failing };
     const measured = metrics.helper.measured(volumes as unknown as Volumes);
     await measured.list();
     await expect(measured.retire('vg0', SEAL)).rejects.toThrow();
@@ -114,8 +123,28 @@ describe('what goes through the ports', () => {
         'lvp_helper_errors_total{verb="retire",reason="TIMEOUT"}',
         'lvp_volume_group_size_bytes{vg="vg0"}',
         'lvp_volume_group_free_bytes{vg="vg0"}',
+        ...['size', 'used', 'promised', 'metadata_size', 'metadata_used'].map(
+          (what) => `lvp_thin_pool_${what}_bytes{vg="vg0",pool="pool0"}`,
+        ),
       ),
-    ).toEqual([1, 1, 1, 100, 40]);
+    ).toEqual([1, 1, 1, 100, 40, 90, 30, 12, 9, 3]);
+  });
+
+  it('to golden volumes: made, cloned, dropped, missed and checked', async () => {
+    metrics.goldens.made();
+    metrics.goldens.cloned();
+    metrics.goldens.dropped('damaged');
+    metrics.goldens.missed();
+    metrics.goldens.checked('sound');
+    expect(
+      await valuesOf(
+        'lvp_golden_made_total',
+        'lvp_golden_clones_total',
+        'lvp_golden_dropped_total{why="damaged"}',
+        'lvp_golden_missed_total',
+        'lvp_golden_checks_total{result="sound"}',
+      ),
+    ).toEqual([1, 1, 1, 1, 1]);
   });
 
   it('from store and cache: bytes, hits, misses, evictions and errors', async () => {

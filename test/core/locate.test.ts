@@ -205,6 +205,14 @@ describe('in a group with a thin pool', () => {
     expect(problems[0]?.hint).toContain('/dev/vg0/root');
   });
 
+  it('a job finds what is there in its place, thin or not', () => {
+    const domain = { ...domainOf([disk('vda', inPool)]), uuid: 'job:u' };
+    const places = thinPlaces(thinPools, () => [lv('root', 'pool0')]);
+    expect(locateVolumes(domain, pools, places).located[0]?.location).toEqual({
+      ...{ pool: 'guests', vg: 'vg0', lv: 'root' },
+    });
+  });
+
   it('a name that no volume can have is refused', () => {
     const { problems } = locate({ type: 'block', path: '/dev/vg0/lvp-gold-0000000000000001' }, [], []);
     expect(problems[0]).toMatchObject({ code: 'DISK_UNSUITABLE' });

@@ -4,6 +4,7 @@ import type { Deed } from './deed.ts';
 import { anyDomain, IMAGE_NAMES, SLOTS } from './deed.ts';
 import { uuidOf } from './domains.ts';
 import type { Random } from './random.ts';
+import type { Simulation } from './simulation.ts';
 import { newImage } from './store.ts';
 
 export const useVerb: Deed = async (run, random) => {
@@ -112,33 +113,51 @@ const HELPER_STEPS = [
   ...['before activate', 'after activate', 'udevadm', 'the node', 'blkid', 'a pause'],
 ];
 
-function daemonStep(random: Random): [number, string] {
+/** The same in runs with a thin pool. */
+const THIN_DAEMON_STEPS = [
+  'helper clone',
+  'helper clone answered',
+  'helper drop',
+  'helper create',
+  'device read',
+];
+const THIN_HELPER_STEPS = [
+  ...['before extend', 'after extend', 'before deactivate', 'after deactivate', 'before makeReadOnly'],
+  ...['after makeReadOnly', 'before swapTags', 'before rename', 'before remove'],
+];
+
+function daemonStep({ isThin }: Simulation, random: Random): [number, string] {
+  if (isThin && random.chance(0.4)) return [random.between(1, 2), random.pick(THIN_DAEMON_STEPS)];
   if (random.chance(0.4)) return [random.between(1, 2), random.pick(RARE_DAEMON_STEPS)];
   const at = random.pick(DAEMON_STEPS);
   return [random.between(1, at === '' ? 80 : 6), at];
 }
 
-function helperStep(random: Random): [number, string] {
+function helperStep({ isThin }: Simulation, random: Random): [number, string] {
+  if (isThin && random.chance(0.4)) return [random.between(1, 2), random.pick(THIN_HELPER_STEPS)];
   const at = random.pick(HELPER_STEPS);
   return [random.between(1, at === '' ? 25 : 3), at];
 }
 
-export const killDaemon: Deed = ({ crashes }, random) => {
+export const killDaemon: Deed = (run, random) => {
+  const { crashes } = run;
   const how = random.next();
   if (how < 0.3) crashes.killDaemonAtWrite(random.between(1, 4), random.pick(['before', 'after'] as const));
-  else if (how < 0.75) crashes.killDaemonAtStep(...daemonStep(random));
+  else if (how < 0.75) crashes.killDaemonAtStep(...daemonStep(run, random));
   else crashes.killDaemon(random.chance(0.1) ? random.pick(['ledger lost', 'journals lost'] as const) : '');
 };
 
-export const killHelper: Deed = ({ crashes }, random) => {
-  if (random.chance(0.8)) crashes.killHelperAtStep(...helperStep(random));
+export const killHelper: Deed = (run, random) => {
+  const { crashes } = run;
+  if (random.chance(0.8)) crashes.killHelperAtStep(...helperStep(run, random));
   else crashes.killHelper();
 };
 
-export const cutPower: Deed = ({ crashes }, random) => {
+export const cutPower: Deed = (run, random) => {
+  const { crashes } = run;
   const how = random.next();
-  if (how < 0.45) crashes.cutPowerAtStep('daemon', ...daemonStep(random));
-  else if (how < 0.8) crashes.cutPowerAtStep('helper', ...helperStep(random));
+  if (how < 0.45) crashes.cutPowerAtStep('daemon', ...daemonStep(run, random));
+  else if (how < 0.8) crashes.cutPowerAtStep('helper', ...helperStep(run, random));
   else crashes.cutPower();
 };
 

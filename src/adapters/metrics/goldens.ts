@@ -1,7 +1,7 @@
 /** What becomes of golden volumes. */
 import type { Registry } from 'prom-client';
 import { Counter } from 'prom-client';
-import type { GoldenWatch } from '../../provision/golden-volumes.ts';
+import type { GoldenWatch } from '../../provision/ports.ts';
 
 export class GoldenMetrics implements GoldenWatch {
   readonly #clones;
