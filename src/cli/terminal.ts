@@ -33,7 +33,11 @@ export function terminal(): Asker | undefined {
   const { stdin, stderr, env } = process;
   if (!stdin.isTTY || !stderr.isTTY || env['TERM'] === 'dumb') return undefined;
   takeLineEnds(stdin);
-  const common = { input: stdin, output: stderr, withGuide: false };
+  const ended = new AbortController();
+  stdin.once('end', () => {
+    ended.abort();
+  });
+  const common = { signal: ended.signal, input: stdin, output: stderr, withGuide: false };
   return {
     text: async (message) => given(await (await prompts()).text({ ...common, message })),
     secret: async (message) => given(await (await prompts()).password({ ...common, message, mask: ' ' })),
