@@ -21,11 +21,23 @@ export interface Asker {
 const SHOWN_MAX = 10;
 const END_OF_INPUT = '\u0004';
 
+/** What is typed before somebody is asked comes with the line ends of the terminal's own editing: they are Enter, too. */
+function takeLineEnds(stdin: NodeJS.ReadStream): void {
+  stdin.on('keypress', (_text: unknown, key: { readonly name?: string }) => {
+    if (key.name === 'enter') stdin.emit('keypress', '\r', { name: 'return', sequence: '\r' });
+  });
+}
+
 /** Undefined where there is none to ask on. */
 export function terminal(): Asker | undefined {
   const { stdin, stderr, env } = process;
   if (!stdin.isTTY || !stderr.isTTY || env['TERM'] === 'dumb') return undefined;
-  const common = { input: stdin, output: stderr, withGuide: false };
+  takeLineEnds(stdin);
+  const ended = new AbortController();
+  stdin.once('end', () => {
+    ended.abort();
+  });
+  const common = { signal: ended.signal, input: stdin, output: stderr, withGuide: false };
   return {
     text: async (message) => given(await (await prompts()).text({ ...common, message })),
     secret: async (message) => given(await (await prompts()).password({ ...common, message, mask: ' ' })),

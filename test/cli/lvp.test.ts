@@ -412,7 +412,7 @@ describe('lvp reprovision', () => {
     ]);
   });
 
-  test.each(['y\r', '\r', '\u0004', '\u0003'])(
+  test.each(['y\r', '\r', '\u0004'])(
     'on a terminal does nothing when %j is typed',
     async (typed) => {
       const { shown, exitCode } = await onTerminal(typed);
