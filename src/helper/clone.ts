@@ -5,12 +5,12 @@
 import { ProvisionError } from '../core/errors.ts';
 import type { HelperRequest, HelperResult } from '../core/helper-protocol.ts';
 import { fillTags, goldenName, goldenTags, privateName, readMark } from '../core/volume.ts';
-import { carriesExactly, findFill, stateError } from './fill.ts';
+import { carriesExactly, findFill, findNamed, stateError } from './fill.ts';
 import type { ThinPools } from './groups.ts';
 import type { VolumeRow } from './lvm.ts';
 import { findThinPool } from './thin-pool.ts';
 import type { Tools } from './tools.ts';
-import { readGroup, readVolume } from './tools.ts';
+import { findGroup } from './tools.ts';
 
 type Clone = Extract<HelperRequest, { verb: 'clone' }>;
 
@@ -20,12 +20,12 @@ export async function clone(
   request: Clone,
   thinPools: ThinPools,
 ): Promise<HelperResult<'clone'>> {
-  const { volume, golden, sizeBytes } = request;
+  const { volume, sizeBytes } = request;
   const { vg, fillId } = volume;
   const name = privateName(fillId);
-  const rows = await readGroup(tools, vg);
+  const { extentBytes } = await findGroup(tools, vg);
+  const rows = await tools.lvm.volumes([vg]);
   const origin = findGolden(rows, request, thinPools);
-  const extentBytes = await extentOf(tools, vg);
   const wantedBytes = Math.ceil(sizeBytes / extentBytes) * extentBytes;
   if (wantedBytes < origin.sizeBytes) {
     throw stateError(
@@ -37,25 +37,25 @@ export async function clone(
   }
   const held = findFill(rows, vg, fillId);
   if (held === undefined) await tools.lvm.snapshot(vg, origin.lv, name, fillTags(volume));
-  else refuseUnfit(request, held);
-  const made = await readVolume(tools, vg, name);
-  if (made.origin !== origin.lv || made.thinPool !== origin.thinPool) {
-    throw stateError(vg, name, `is no snapshot of ${origin.lv}`, 'Discard this fill and begin another.');
-  }
+  else refuseUnfit(request, origin, held);
   // Before it is active: nobody has to wait for udev twice, and its node is never one of another size.
-  if (made.sizeBytes < wantedBytes) await tools.lvm.extend(vg, name, wantedBytes);
-  if (!made.active) await tools.lvm.activate(vg, name);
+  if ((held ?? origin).sizeBytes < wantedBytes) await tools.lvm.extend(vg, name, wantedBytes);
+  if (held?.active !== true) await tools.lvm.activate(vg, name);
   await tools.devices.settle();
-  const row = await readVolume(tools, vg, name);
+  const after = await tools.lvm.volumes([vg]);
+  const row = findNamed(after, vg, name);
+  refuseOther(row, origin);
+  // LVM makes snapshots by name: somebody may have exchanged the golden volume between the look and the snapshot.
+  if (findNamed(after, vg, origin.lv).uuid !== origin.uuid) {
+    throw stateError(vg, origin.lv, 'was exchanged while it was being cloned');
+  }
   await tools.devices.checkService(row);
-  refuseChanged(await readVolume(tools, vg, goldenName(golden.fillId)), origin);
   return { made: held === undefined ? 'created' : 'existing', sizeBytes: row.sizeBytes };
 }
 
-/** LVM makes snapshots by name: somebody may have exchanged the golden volume between the look and the snapshot. */
-function refuseChanged(now: VolumeRow, before: VolumeRow): void {
-  if (now.uuid === before.uuid) return;
-  throw stateError(before.vg, before.lv, 'was exchanged while it was being cloned');
+function refuseOther({ vg, lv, ...row }: VolumeRow, origin: VolumeRow): void {
+  if (row.origin === origin.lv && row.thinPool === origin.thinPool) return;
+  throw stateError(vg, lv, `is no snapshot of ${origin.lv}`, 'Discard this fill and begin another.');
 }
 
 /** The golden volume, as it was sealed: nobody has it open, and nobody could have written to it. */
@@ -91,13 +91,9 @@ function findGolden(rows: readonly VolumeRow[], { volume, golden }: Clone, thinP
   );
 }
 
-function refuseUnfit({ volume }: Clone, held: VolumeRow): void {
-  if (held.lv === privateName(volume.fillId) && carriesExactly(held, fillTags(volume))) return;
-  throw stateError(volume.vg, held.lv, `carries other marks of fill ${volume.fillId} than were asked for`);
-}
-
-async function extentOf(tools: Tools, vg: string): Promise<number> {
-  const [group] = await tools.lvm.groups([vg]);
-  if (group === undefined) throw new Error(`${vg} has gone within one request`);
-  return group.extentBytes;
+function refuseUnfit({ volume }: Clone, origin: VolumeRow, held: VolumeRow): void {
+  if (held.lv !== privateName(volume.fillId) || !carriesExactly(held, fillTags(volume))) {
+    throw stateError(volume.vg, held.lv, `carries other marks of fill ${volume.fillId} than were asked for`);
+  }
+  refuseOther(held, origin);
 }

@@ -1,5 +1,6 @@
 /** What every verb works with; tests put a model of LVM in its place. */
 import { ProvisionError } from '../core/errors.ts';
+import type { VolumeGroup } from '../core/volume.ts';
 import type { Devices } from './devices.ts';
 import type { Lvm, VolumeRow } from './lvm.ts';
 
@@ -11,15 +12,19 @@ export interface Tools {
 
 /** All LVs of one group, which must exist. */
 export async function readGroup(tools: Tools, vg: string): Promise<readonly VolumeRow[]> {
-  const groups = await tools.lvm.groups([vg]);
-  if (groups.length === 0) {
-    throw new ProvisionError({
-      code: 'POOL_UNSUITABLE',
-      message: `There is no volume group ${vg} on this host.`,
-      hint: 'Check volume_groups in the configuration against vgs.',
-    });
-  }
+  await findGroup(tools, vg);
   return tools.lvm.volumes([vg]);
+}
+
+/** The group itself; POOL_UNSUITABLE if there is none. */
+export async function findGroup(tools: Tools, vg: string): Promise<VolumeGroup> {
+  const [group] = await tools.lvm.groups([vg]);
+  if (group !== undefined) return group;
+  throw new ProvisionError({
+    code: 'POOL_UNSUITABLE',
+    message: `There is no volume group ${vg} on this host.`,
+    hint: 'Check volume_groups in the configuration against vgs.',
+  });
 }
 
 /** The LV of that name as it is now; VOLUME_MISSING if there is none. */
