@@ -15,12 +15,13 @@ import type { LocatedVolume } from './locate.ts';
 import { describeOwner, isJob, jobIdOf } from './owner.ts';
 import type { PlannedFill } from './planned-fill.ts';
 import { goesOn, isUnfinished, sameRequest, volumeKey } from './planned-fill.ts';
-import type { Domain, VolumeLocation, VolumeRequest } from './request.ts';
+import type { Domain, VolumeRequest } from './request.ts';
 import { RETRY_MAX_MS } from './retry-pause.ts';
 import { sayOfAside, withAside } from './aside-of-disk.ts';
 import { asidesOf } from './retired.ts';
 import type { FillMark, LogicalVolume, ReceivingMark, Seal } from './volume.ts';
-import { fillIdOf, GOLDEN_PREFIX, imageTag, privateName, readMark } from './volume.ts';
+import { fillIdOf, imageTag, privateName, readMark } from './volume.ts';
+import { libvirtPool, originOfClone } from './thin-place.ts';
 
 /** Why an existing volume may or may not be taken over. */
 export type Blankness = { readonly blank: true } | { readonly blank: false; readonly why: string };
@@ -112,8 +113,8 @@ export function plan(input: PlanInput): Plan {
       policy?.allowed === false ? policy.problem : undefined,
     );
     const [aside] = asidesOf(input.volumes, disk.location);
-    const stopped = stoppedPoolOf(input, disk.location);
-    const cloneOf = cloneOfVolume(input, disk);
+    const stopped = input.stoppedPools.get(libvirtPool(disk.location) ?? '');
+    const cloneOf = originOfClone(volumeOf(input, disk));
     return {
       ...{
         ...disk,
@@ -202,7 +203,7 @@ function decideDisk(input: PlanInput, disk: LocatedVolume, refusal: Problem | un
   const running = decideRunning(input, disk, record, isSealed ? undefined : refusal);
   if (running !== undefined) return running;
   const held = decideHeld(input, disk, record);
-  const stopped = stoppedPoolOf(input, disk.location);
+  const stopped = input.stoppedPools.get(libvirtPool(disk.location) ?? '');
   if (stopped !== undefined) {
     return (
       held ?? [
@@ -238,21 +239,6 @@ function decideDisk(input: PlanInput, disk: LocatedVolume, refusal: Problem | un
   return mark === undefined
     ? [{ action: 'fill', from: 'new' }, `there is no volume ${volumeKey(disk.location)} yet`]
     : [{ action: 'fill', from: 'adopt' }, `volume ${volumeKey(disk.location)} exists and is blank`];
-}
-
-function cloneOfVolume(input: PlanInput, disk: LocatedVolume): string | undefined {
-  const { vg, origin } = volumeOf(input, disk) ?? {};
-  return vg === undefined || origin?.startsWith(GOLDEN_PREFIX) !== true
-    ? undefined
-    : volumeKey({ vg, lv: origin });
-}
-
-/** Libvirt has no part in a thin volume. */
-function stoppedPoolOf(
-  { stoppedPools }: Pick<PlanInput, 'stoppedPools'>,
-  { pool, thinPool }: VolumeLocation,
-): Problem | undefined {
-  return pool === undefined || thinPool !== undefined ? undefined : stoppedPools.get(pool);
 }
 
 function fillOfOtherDomain(input: PlanInput, disk: LocatedVolume): PlannedFill | undefined {
@@ -304,7 +290,7 @@ function decideSealedByJob(
       'It was left untouched. Change the annotation, give the disk another volume, or delete the volume (virsh vol-delete) to have it filled for this domain.',
     );
   }
-  const stopped = stoppedPoolOf(input, disk.location);
+  const stopped = input.stoppedPools.get(libvirtPool(disk.location) ?? '');
   if (stopped !== undefined) {
     return [{ action: 'hold', problem: stopped }, 'its pool is stopped; it goes on when the pool is started'];
   }

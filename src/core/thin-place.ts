@@ -4,6 +4,7 @@
  */
 import type { VolumeLocation } from './request.ts';
 import type { LogicalVolume } from './volume.ts';
+import { GOLDEN_PREFIX } from './volume.ts';
 
 type Place = Pick<VolumeLocation, 'vg' | 'lv'>;
 
@@ -32,4 +33,15 @@ export function thinPlaces(
       return found === undefined ? thinPools.get(place.vg) : found.thinPool;
     },
   };
+}
+
+/** The pool by which libvirt knows the volume; it has no part in a thin one. */
+export function libvirtPool({ pool, thinPool }: VolumeLocation): string | undefined {
+  return thinPool === undefined ? pool : undefined;
+}
+
+/** `VG/LV` of the golden volume that this one is a clone of, while that is still there. */
+export function originOfClone(volume: LogicalVolume | undefined): string | undefined {
+  const { vg, origin } = volume ?? {};
+  return vg === undefined || origin?.startsWith(GOLDEN_PREFIX) !== true ? undefined : `${vg}/${origin}`;
 }

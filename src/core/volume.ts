@@ -133,7 +133,7 @@ export interface GoldenSeal {
   readonly format: string;
   /** Virtual size of the image; the volume is that large in whole extents. */
   readonly sizeBytes: number;
-  /** Of the first `sizeBytes` bytes of the volume, as they were read back after the fill: contentDigest(). */
+  /** Of all of the volume, as it was read back after the fill: contentDigest(). */
   readonly contentSha256: string;
   /** What it holds of its pool; the root helper measures it. */
   readonly mappedBytes: number;

@@ -35,7 +35,7 @@ export async function digestOfGolden(
     const device = await devices.open(vg, privateName(fillId));
     try {
       const pause = () => clock.sleep(PAUSE_MS, signal);
-      return await contentDigest(device, seal.sizeBytes, { signal, pause });
+      return await contentDigest(device, device.sizeBytes, { signal, pause });
     } finally {
       await device.close();
     }

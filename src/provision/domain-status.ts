@@ -7,6 +7,7 @@ import { describeVerdict } from '../core/host-policy.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
 import { isStartable } from '../core/plan.ts';
 import type { VolumeLocation, VolumeRequest } from '../core/request.ts';
+import { libvirtPool } from '../core/thin-place.ts';
 import { imageName } from '../core/request.ts';
 import type { Fills } from './fills.ts';
 import { problemsOf } from './observe.ts';
@@ -109,8 +110,8 @@ function volumeStatus(needs: StatusNeeds, domainUuid: string, disk: DiskPlan): V
 }
 
 /** Libvirt's pool, or, of a thin volume, which it does not know, the volume group. */
-function placeOf({ pool, vg, thinPool }: VolumeLocation): string {
-  return thinPool === undefined && pool !== undefined ? pool : vg;
+function placeOf(location: VolumeLocation): string {
+  return libvirtPool(location) ?? location.vg;
 }
 
 function stateOf(needs: StatusNeeds, disk: DiskPlan, record: FillRecord | undefined): StateOfVolume {

@@ -74,9 +74,10 @@ async function sealOf(
   const sizeBytes = layout.virtualSizeBytes;
   const device = await needs.devices.open(vg, privateName(fillId));
   try {
-    const contentSha256 = await contentDigest(device, sizeBytes, {
+    // With what is behind the image: clones show it.
+    const contentSha256 = await contentDigest(device, device.sizeBytes, {
       signal,
-      isUntouched: untouchedPieces(layout, sizeBytes),
+      isUntouched: untouchedPieces(layout, device.sizeBytes),
     });
     const { version } = object;
     return {

@@ -16,6 +16,7 @@ import { isStartable } from '../core/plan.ts';
 import { goesOn, sameRequest } from '../core/planned-fill.ts';
 import type { Domain } from '../core/request.ts';
 import { carriedOver, givenUp } from '../core/retired.ts';
+import { libvirtPool } from '../core/thin-place.ts';
 import type { Seal } from '../core/volume.ts';
 import { Arrivals } from './arrivals.ts';
 import { DomainEnds } from './domain-ends.ts';
@@ -367,9 +368,8 @@ export class Reconciler {
     const lookAgain = (): void => {
       this.request(domain.uuid);
     };
-    const { pool, thinPool } = disk.location;
-    const isListed = thinPool === undefined && pool !== undefined;
-    if (isListed && !this.#shown.isSeen(seal.fillId, pool, lookAgain)) return;
+    const pool = libvirtPool(disk.location);
+    if (pool !== undefined && !this.#shown.isSeen(seal.fillId, pool, lookAgain)) return;
     const sealed = this.#newRecord(domain, disk, record, seal.fillId);
     ledger.putFill({ ...sealed, state: 'ready', sha256: seal.sha256 });
   }
@@ -522,7 +522,8 @@ export class Reconciler {
   #plan(observation: Observation, { domain, found, reading }: Annotated, ours: Set<string>): void {
     const planned = observation.plan(domain);
     for (const { location } of planned.disks) {
-      if (location.pool !== undefined && location.thinPool === undefined) ours.add(location.pool);
+      const pool = libvirtPool(location);
+      if (pool !== undefined) ours.add(pool);
     }
     const untouched = isUntouched(planned, this.#needs.ledger.fillsOf(domain.uuid));
     this.act(planned, found === undefined ? undefined : 'libvirt');

@@ -38,6 +38,9 @@ export class Judge {
   /** When the volume that had replaced another one was removed, by the fill of that other one. */
   readonly #heirLostAtMs = new Map<string, number>();
 
+  /** When the ledger last began to say that a volume is replaced, by the fill of that one. */
+  readonly #replacedAtMs = new Map<string, number>();
+
   constructor(group: Group, store: Store, nowMs: () => number) {
     this.#group = group;
     this.#store = store;
@@ -64,6 +67,8 @@ export class Judge {
   onFill(record: FillRecord): void {
     const before = this.#intents.get(record.fillId)?.record;
     if (!isJob(record.domainUuid)) this.#claims.set(record.fillId, record);
+    const { state, replaces } = record;
+    if (state === 'ready' && replaces !== undefined) this.#replacedAtMs.set(replaces, this.#nowMs());
     if (before !== undefined) return;
     // A row for a volume that is sealed already is no fill.
     if (record.state === 'waiting' && this.isIncoming(record.domainUuid)) {
@@ -278,7 +283,9 @@ export class Judge {
     return (
       heir?.domainUuid === seal.domainUuid &&
       intent?.replaces === seal.fillId &&
-      ledger.fills().some(({ fillId, state }) => fillId === heir.fillId && state === 'ready')
+      (ledger.fills().some(({ fillId, state }) => fillId === heir.fillId && state === 'ready') ||
+        // Whoever removes it has read that; the domain may have gone, and its row with it, since.
+        this.#nowMs() - (this.#replacedAtMs.get(seal.fillId) ?? -Infinity) < CALL_MAX_MS)
     );
   }
 
