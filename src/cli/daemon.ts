@@ -19,7 +19,14 @@ import type { GarbageRequest } from '../core/garbage-protocol.ts';
 import { GarbageReport } from '../core/garbage-protocol.ts';
 import { Handover, ReceiveResult } from '../core/handover.ts';
 import type { ImageRequest, PrefetchRequest, ReadImage } from '../core/image-protocol.ts';
-import { CachedImages, GcResult, ImageFacts, ImageStep, RmResult, StoredImages } from '../core/image-protocol.ts';
+import {
+  CachedImages,
+  GcResult,
+  ImageFacts,
+  ImageStep,
+  RmResult,
+  StoredImages,
+} from '../core/image-protocol.ts';
 import type { JobFilter, JobRequest } from '../core/job-protocol.ts';
 import { Job, Jobs } from '../core/job-protocol.ts';
 import { parsedJson } from './transport/parsed-json.ts';

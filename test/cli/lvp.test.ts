@@ -412,15 +412,12 @@ describe('lvp reprovision', () => {
     ]);
   });
 
-  test.each(['y\r', '\r', '\u0004'])(
-    'on a terminal does nothing when %j is typed',
-    async (typed) => {
-      const { shown, exitCode } = await onTerminal(typed);
-      expect(shown).toContain('That is not the name of the domain, web1. Nothing was done.');
-      expect(exitCode).toBe(2);
-      expect(verbs.calls).toEqual([['reprovision', 'web1', { target: 'vda', dryRun: true }]]);
-    },
-  );
+  test.each(['y\r', '\r', '\u0004'])('on a terminal does nothing when %j is typed', async (typed) => {
+    const { shown, exitCode } = await onTerminal(typed);
+    expect(shown).toContain('That is not the name of the domain, web1. Nothing was done.');
+    expect(exitCode).toBe(2);
+    expect(verbs.calls).toEqual([['reprovision', 'web1', { target: 'vda', dryRun: true }]]);
+  });
 });
 
 describe('lvp provision', () => {
