@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import type { z } from 'zod';
 import type { Problem } from '../core/errors.ts';
 import { ProvisionError } from '../core/errors.ts';
-import { requestText } from './request-text.ts';
+import { boundedText } from '../core/bounded-text.ts';
 
 const BODY_BYTES_MAX = 65_536;
 
@@ -12,7 +12,7 @@ export async function readBody<T>(
   schema: z.ZodType<T>,
   bytesMax = BODY_BYTES_MAX,
 ): Promise<T> {
-  const text = await requestText(request, bytesMax);
+  const text = await boundedText(request, bytesMax);
   if (text === undefined) throw usage(`The request is longer than ${bytesMax} bytes.`);
   return checked(schema, parseJson(text));
 }

@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { GcRequest, ImageRequest, PrefetchRequest, RmRequest } from '../core/image-protocol.ts';
 import type { ImageVerbs } from '../provision/ports.ts';
 import { readBody, usage } from './control-body.ts';
-import { readInSteps } from './image-steps.ts';
+import { readInSteps } from '../core/image-steps.ts';
 
 /** Whether the request is one that takes as long as an image does, and answers line by line. */
 export function isImageRead({ method, url }: IncomingMessage): boolean {

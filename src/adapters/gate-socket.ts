@@ -18,7 +18,7 @@ import { describeProblem, toProblem } from '../core/errors.ts';
 import { ReloadRequest } from '../core/reload-protocol.ts';
 import type { ReloadResult } from '../core/reload-protocol.ts';
 import type { AdmitAnswer, GateOperation, Log } from '../provision/ports.ts';
-import { requestText } from './request-text.ts';
+import { boundedText } from '../core/bounded-text.ts';
 
 /** More starts at once than libvirt has worker threads for. */
 const CONNECTIONS_MAX = 64;
@@ -93,7 +93,7 @@ async function answer(
     response.writeHead(404).end();
     return;
   }
-  const xml = await requestText(request, XML_BYTES_MAX);
+  const xml = await boundedText(request, XML_BYTES_MAX);
   if (xml === undefined) {
     response.writeHead(413).end();
     return;
@@ -114,7 +114,7 @@ async function answerReload(
   try {
     end(
       200,
-      await reload(ReloadRequest.parse(JSON.parse((await requestText(request, XML_BYTES_MAX)) ?? ''))),
+      await reload(ReloadRequest.parse(JSON.parse((await boundedText(request, XML_BYTES_MAX)) ?? ''))),
     );
   } catch (error) {
     end(409, { error: toProblem(error) });

@@ -9,7 +9,7 @@ import type { ListedObject } from '../core/prefetch-rule.ts';
 import { elementsOf, parseXml, textOf } from '../core/xml.ts';
 import type { Element } from '../core/xml.ts';
 import type { BucketListing, Buckets, ListenEnd, Listener } from '../provision/ports.ts';
-import { ChangeLines } from './change-lines.ts';
+import { ChangeLines } from './minio-change-lines.ts';
 import type { Asked } from './minio-errors.ts';
 import { storeError } from './minio-errors.ts';
 import type { StoreExchange } from './minio-exchange.ts';

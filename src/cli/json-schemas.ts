@@ -13,7 +13,7 @@ import {
 } from '../core/control-protocol.ts';
 import { GarbageReport } from '../core/garbage-protocol.ts';
 import { Handover, ReceiveResult } from '../core/handover.ts';
-import { CachedImages, GcResult, ImageFacts, ReadImage, StoredImages } from '../core/image-protocol.ts';
+import { CachedImages, GcResult, ImageFacts, ReadImage, RmResult, StoredImages } from '../core/image-protocol.ts';
 import { Job, Jobs } from '../core/job-protocol.ts';
 import { ReloadResult } from '../core/reload-protocol.ts';
 import { Report } from '../doctor/finding.ts';
@@ -44,6 +44,7 @@ export const JSON_SCHEMAS: Readonly<Record<string, z.ZodType>> = {
   'image inspect': ImageFacts,
   'image verify': ReadImage,
   'image prefetch': ReadImage,
+  'image rm': RmResult,
   'image gc': GcResult,
   'image write': z.object({
     ...{ image: text, device: text, sha256: text, proven: z.boolean() },

@@ -89,7 +89,7 @@ export type ImageRequest = z.infer<typeof ImageRequest>;
 
 export const PrefetchRequest = ImageRequest.extend({
   /** `cache`, which it is without it, and volume groups with a thin pool. */
-  to: z.array(text).min(1).max(64).optional(),
+  to: z.array(z.string().min(1).max(127)).min(1).max(64).optional(),
 });
 export type PrefetchRequest = z.infer<typeof PrefetchRequest>;
 
@@ -134,7 +134,7 @@ export type ImageStep = z.infer<typeof ImageStep>;
 export const GcRequest = z.strictObject({ all: z.boolean().optional() });
 
 /** Each as `BUCKET/KEY`, or as at least 8 digits of its SHA-256. */
-export const RmRequest = z.strictObject({ images: z.array(text.min(1)).min(1).max(1000) });
+export const RmRequest = z.strictObject({ images: z.array(z.string().min(1).max(1100)).min(1).max(50) });
 
 export const RmResult = z.object({
   removed: CachedImages.shape.images,

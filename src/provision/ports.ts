@@ -60,6 +60,7 @@ import type {
 import type { Hasher } from './hasher.ts';
 
 export type { Blankness } from '../core/plan.ts';
+export type { PrefetchState } from './prefetch-state.ts';
 export type { FillState } from '../core/planned-fill.ts';
 export type { FillFacts, FillStep, FillTrace } from './fill-trace.ts';
 
@@ -722,4 +723,9 @@ export interface GoldenWatch {
 export interface MetricsText {
   readonly contentType: string;
   render(): Promise<string>;
+}
+
+/** Told of each image that was to be brought here ahead of time. Must not throw. */
+export interface PrefetchWatch {
+  readonly ended: (result: 'done' | 'failed') => void;
 }

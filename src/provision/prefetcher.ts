@@ -9,7 +9,7 @@ import { bucketOf, chooseImages, keyPrefixOf } from '../core/prefetch-rule.ts';
 import { retryPauseMs } from '../core/retry-pause.ts';
 import { BucketNews } from './bucket-news.ts';
 import { volumeRequestOf } from './image-verbs.ts';
-import type { AuditTrail, Buckets } from './ports.ts';
+import type { AuditTrail, Buckets, PrefetchWatch } from './ports.ts';
 import type { PrefetchNeeds } from './prefetch-image.ts';
 import { prefetchImage } from './prefetch-image.ts';
 import { PrefetchState } from './prefetch-state.ts';
@@ -21,11 +21,6 @@ const LISTED_MAX = 10_000;
 const LOOK_PAUSE_MIN_MS = 2_000;
 /** An object that is refused is looked at again after the interval, then after twice as long, and so on up to this. */
 const REFUSED_PAUSE_MAX_MS = 86_400_000;
-
-/** Told of each image that was tried. Must not throw. */
-export interface PrefetchWatch {
-  readonly ended: (result: 'done' | 'failed') => void;
-}
 
 export interface PrefetcherNeeds extends PrefetchNeeds {
   readonly buckets: Buckets;

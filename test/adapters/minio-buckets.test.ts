@@ -5,7 +5,7 @@
 import type http from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { ChangeLines } from '../../src/adapters/change-lines.ts';
+import { ChangeLines } from '../../src/adapters/minio-change-lines.ts';
 import { MinioImages } from '../../src/adapters/minio-images.ts';
 import type { Buckets } from '../../src/provision/ports.ts';
 import { FakeBuckets } from '../provision/fake-buckets.ts';

@@ -536,6 +536,7 @@ describe('help', () => {
     'image inspect --help',
     'image verify --help',
     'image prefetch --help',
+    'image rm --help',
     'image gc --help',
     'image write --help',
     'token create --help',

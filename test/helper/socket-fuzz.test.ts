@@ -138,7 +138,8 @@ it('nothing that is said to the socket touches what it must not', async () => {
         expect((await new LvmHelper(path).list()).volumes).toHaveLength(model.volumes.length);
       },
     ),
-    { numRuns: 300 },
+    // The same each time, so that what is shown below is shown each time.
+    { numRuns: 300, seed: 20_261_130 },
   );
   // Or nothing was shown.
   expect([...done]).toEqual(expect.arrayContaining(['create', 'remove', 'rename', 'swapTags']));

@@ -14,7 +14,7 @@ import {
   StoredImages,
 } from '../../core/image-protocol.ts';
 import { statusOf } from '../../core/problem-status.ts';
-import { readInSteps } from '../image-steps.ts';
+import { readInSteps } from '../../core/image-steps.ts';
 import type { Api } from './fastify-types.ts';
 import { Refusal } from './refusal.ts';
 import type { RouteNeeds } from './routes.ts';

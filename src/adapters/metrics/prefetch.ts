@@ -1,8 +1,7 @@
 /** Prefetching: what it brought, what it could not, and whether it looks at all. */
 import type { Registry } from 'prom-client';
 import { Counter, Gauge } from 'prom-client';
-import type { PrefetchState } from '../../provision/prefetch-state.ts';
-import type { PrefetchWatch } from '../../provision/prefetcher.ts';
+import type { PrefetchState, PrefetchWatch } from '../../provision/ports.ts';
 
 export class PrefetchMetrics implements PrefetchWatch {
   readonly #ends;

@@ -388,6 +388,7 @@ describe('/openapi.json', () => {
         "get /api/v1/images/stored",
         "post /api/v1/images/inspect",
         "post /api/v1/images/gc",
+        "post /api/v1/images/rm",
         "post /api/v1/images/verify",
         "post /api/v1/images/prefetch",
         "get /api/v1/audit",

@@ -148,7 +148,7 @@ export class TestServer {
         response.on('error', reject);
         response.on('end', () => {
           const { statusCode: status = 0, headers } = response;
-          const isJson = headers['content-type']?.includes('json') === true;
+          const isJson = /^application\/(problem\+)?json\b/.test(headers['content-type'] ?? '');
           resolve({ status, headers, text, body: isJson ? (JSON.parse(text) as unknown) : undefined });
         });
       },

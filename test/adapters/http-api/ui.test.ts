@@ -1,5 +1,5 @@
 /** Goal: the status page lets in whom the API lets in, shows what there is, and runs nobody's script but its own. */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { html } from '../../../src/adapters/http-api/ui/html.ts';
 import { View } from '../../../src/adapters/http-api/ui/view.ts';
 import { ProvisionError } from '../../../src/core/errors.ts';
@@ -93,11 +93,11 @@ describe('who is let in', () => {
     const { status, headers, text } = await guess();
     expect([status, headers['retry-after']]).toEqual([429, containing('')]);
     expect(text).toContain('Too often');
-    expect(server.audited.map(({ decision }) => decision)).toEqual([
-      'unauthorized',
-      'unauthorized',
-      'denied',
-    ]);
+    // An event is written when its answer has been sent.
+    await vi.waitFor(() => {
+      const decisions = server.audited.map(({ decision }) => decision);
+      expect(decisions).toEqual(['unauthorized', 'unauthorized', 'denied']);
+    }, 30_000);
   });
 
   it.each([['a token that may not read', 'unlisted', 'token:unlisted may not read here.']])(
@@ -107,7 +107,9 @@ describe('who is let in', () => {
       const { status, text } = await look('/ui', tokenOf(name));
       expect([status, text]).toEqual([403, containing(why)]);
       expect(text).toContain('private window');
-      expect(server.audited).toMatchObject([{ who: `token:${name}`, decision: 'denied' }]);
+      await vi.waitFor(() => {
+        expect(server.audited).toMatchObject([{ who: `token:${name}`, decision: 'denied' }]);
+      }, 30_000);
     },
   );
 });

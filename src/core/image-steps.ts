@@ -1,7 +1,7 @@
 /** Reading an image, told line by line: how far it is, and in the end the result or an error. */
-import type { Problem } from '../core/errors.ts';
-import { toProblem } from '../core/errors.ts';
-import type { ImageStep, ReadImage } from '../core/image-protocol.ts';
+import type { Problem } from './errors.ts';
+import { toProblem } from './errors.ts';
+import type { ImageStep, ReadImage } from './image-protocol.ts';
 
 /** A line of progress at most this often. */
 const PROGRESS_MS = 200;
