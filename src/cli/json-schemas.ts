@@ -13,7 +13,14 @@ import {
 } from '../core/control-protocol.ts';
 import { GarbageReport } from '../core/garbage-protocol.ts';
 import { Handover, ReceiveResult } from '../core/handover.ts';
-import { CachedImages, GcResult, ImageFacts, ReadImage, RmResult, StoredImages } from '../core/image-protocol.ts';
+import {
+  CachedImages,
+  GcResult,
+  ImageFacts,
+  ReadImage,
+  RmResult,
+  StoredImages,
+} from '../core/image-protocol.ts';
 import { Job, Jobs } from '../core/job-protocol.ts';
 import { ReloadResult } from '../core/reload-protocol.ts';
 import { Report } from '../doctor/finding.ts';
