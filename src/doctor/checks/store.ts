@@ -80,7 +80,7 @@ export const STORE_CHECKS: readonly Check[] = [
     title: 'the key sees no other buckets',
     why: 'It lies on every host: what it can read is known wherever one of them is broken into.',
     source: DUTIES,
-    fix: 'Give the service account a policy with s3:GetObject and s3:GetObjectVersion on the image buckets alone.',
+    fix: 'Give the service account a policy with s3:GetObject, s3:GetObjectVersion, s3:ListBucket and, for prefetching, s3:ListenBucketNotification on the image buckets alone.',
     look: async (host) => {
       const { buckets: seen } = await answered(host);
       const { buckets } = (await configOf(host)).minio;
@@ -96,7 +96,7 @@ export const STORE_CHECKS: readonly Check[] = [
     title: 'the key may not write',
     why: 'A host that is broken into could exchange the images, and the digests beside them, of all others.',
     source: DUTIES,
-    fix: 'Give the service account a policy with s3:GetObject and s3:GetObjectVersion on the image buckets alone; never use root’s keys.',
+    fix: 'Give the service account a policy with s3:GetObject, s3:GetObjectVersion, s3:ListBucket and, for prefetching, s3:ListenBucketNotification on the image buckets alone; never use root’s keys.',
     look: async (host) => {
       const { writableBuckets } = await answered(host);
       // To find out by trying would be to write.
