@@ -17,6 +17,8 @@ import type { FromHost, HostSetUp, Ready } from './load-host.ts';
 import type { Cleanup } from './shell.ts';
 import { startStore } from './store.ts';
 
+/** Of one identity; the daemon's own default. */
+export const REQUESTS_PER_SECOND_MAX = 2_000;
 /** Each has an eighth of the clients: so many unknown tokens are checked before failures are held back. */
 export const TOKENS = 8;
 export const ENDED_JOBS = 10_000;
@@ -178,7 +180,7 @@ async function httpOf(folder: string, cleanup: Cleanup): Promise<{ http: HttpSet
     identities: names.map((token) => ({ token, verbs: ['read'], volumePrefixes: [] })),
     ...{ imageHosts: [], metricsOpenTo: 'loopback' },
     // The defaults of the configuration.
-    ...{ requestsPerSecondMax: 2_000, failuresPerMinuteMax: 30, connectionsMax: 256 },
+    ...{ requestsPerSecondMax: REQUESTS_PER_SECOND_MAX, failuresPerMinuteMax: 30, connectionsMax: 256 },
   };
   return { http, tokens };
 }
