@@ -120,7 +120,7 @@ export class Daemon {
   ): Promise<ReadImage> {
     const asked = { method: 'POST', path: `/v1/images/${verb}`, body: request } as const;
     let result: ReadImage | undefined;
-    await this.#transport.lines(asked, (line) => {
+    await this.#transport.ask(asked, (line) => {
       const step = understood(ImageStep, line);
       if ('result' in step) result = step.result;
       else if ('bytesDone' in step) onProgress(step.bytesDone, step.bytesTotal);

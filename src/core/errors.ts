@@ -107,13 +107,7 @@ export function isPassing(problem: Problem): boolean {
 
 /** What went wrong, whoever threw it; an unexpected error keeps its text and becomes INTERNAL. */
 export function toProblem(error: unknown): Problem {
-  if (error instanceof ProvisionError) {
-    return {
-      code: error.code,
-      message: error.message,
-      ...(error.hint === undefined ? {} : { hint: error.hint }),
-    };
-  }
+  if (error instanceof ProvisionError) return plainProblem(error);
   return {
     code: 'INTERNAL',
     message: error instanceof Error ? error.message : String(error),
@@ -124,4 +118,9 @@ export function toProblem(error: unknown): Problem {
 /** One line for a terminal, a log or libvirt's error message. */
 export function describeProblem(problem: Problem): string {
   return problem.hint === undefined ? problem.message : `${problem.message} ${problem.hint}`;
+}
+
+/** Without the fields of subclasses and without undefined ones, for JSON. */
+export function plainProblem({ code, message, hint }: Problem): Problem & { readonly hint?: string } {
+  return { code, message, ...(hint === undefined ? {} : { hint }) };
 }

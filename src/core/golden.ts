@@ -17,6 +17,12 @@ export interface GoldenVolume {
   readonly unfit?: string | undefined;
 }
 
+/** Where golden volumes are. */
+export interface GoldenPlace {
+  readonly vg: string;
+  readonly thinPool: string;
+}
+
 /** Which bytes, read as what. */
 export interface GoldenContent {
   /** Of the image object as stored, 64 lower-case hex digits. */
@@ -52,23 +58,19 @@ function unfitness(volume: LogicalVolume, seal: GoldenSeal): Pick<GoldenVolume, 
 /** The one that holds these bytes in this pool; of two it is always the same. */
 export function servingGolden(
   goldens: readonly GoldenVolume[],
-  place: { readonly vg: string; readonly thinPool: string },
+  place: GoldenPlace,
   content: GoldenContent,
 ): GoldenVolume | undefined {
-  return goldens.find((golden) => golden.unfit === undefined && holds(golden, place, content));
+  const key = goldenKey(place, { ...content, format: formatTag(content) });
+  return goldens.find((golden) => golden.unfit === undefined && goldenKey(golden, golden.seal) === key);
 }
 
-function holds(
-  { vg, thinPool, seal }: GoldenVolume,
-  place: { readonly vg: string; readonly thinPool: string },
-  content: GoldenContent,
-): boolean {
-  return (
-    vg === place.vg &&
-    thinPool === place.thinPool &&
-    seal.sha256 === content.sha256 &&
-    seal.format === formatTag(content)
-  );
+/** The same for all that hold the same bytes, read as the same, in the same pool; `format` as formatTag() gives it. */
+export function goldenKey(
+  { vg, thinPool }: GoldenPlace,
+  { sha256, format }: { readonly sha256: string; readonly format: string },
+): string {
+  return `${vg}/${thinPool} ${sha256} ${format}`;
 }
 
 /** Those beside another one that serves for the same bytes, and those that cannot serve; with why. */
@@ -77,9 +79,9 @@ export function uselessGoldens(
 ): readonly { readonly golden: GoldenVolume; readonly why: string }[] {
   const serving = new Set<string>();
   return goldens.flatMap((golden) => {
-    const { vg, thinPool, seal, unfit } = golden;
+    const { seal, unfit } = golden;
     if (unfit !== undefined) return [{ golden, why: `it ${unfit}` }];
-    const key = `${vg}/${thinPool} ${seal.sha256} ${seal.format}`;
+    const key = goldenKey(golden, seal);
     if (serving.has(key)) return [{ golden, why: 'another one holds the same' }];
     serving.add(key);
     return [];

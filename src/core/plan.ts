@@ -113,7 +113,7 @@ export function plan(input: PlanInput): Plan {
       policy?.allowed === false ? policy.problem : undefined,
     );
     const [aside] = asidesOf(input.volumes, disk.location);
-    const stopped = input.stoppedPools.get(libvirtPool(disk.location) ?? '');
+    const stopped = stoppedPoolOf(input, disk);
     const cloneOf = originOfClone(volumeOf(input, disk));
     return {
       ...{
@@ -203,7 +203,7 @@ function decideDisk(input: PlanInput, disk: LocatedVolume, refusal: Problem | un
   const running = decideRunning(input, disk, record, isSealed ? undefined : refusal);
   if (running !== undefined) return running;
   const held = decideHeld(input, disk, record);
-  const stopped = input.stoppedPools.get(libvirtPool(disk.location) ?? '');
+  const stopped = stoppedPoolOf(input, disk);
   if (stopped !== undefined) {
     return (
       held ?? [
@@ -239,6 +239,11 @@ function decideDisk(input: PlanInput, disk: LocatedVolume, refusal: Problem | un
   return mark === undefined
     ? [{ action: 'fill', from: 'new' }, `there is no volume ${volumeKey(disk.location)} yet`]
     : [{ action: 'fill', from: 'adopt' }, `volume ${volumeKey(disk.location)} exists and is blank`];
+}
+
+/** A thin volume needs none. */
+function stoppedPoolOf({ stoppedPools }: PlanInput, { location }: LocatedVolume): Problem | undefined {
+  return stoppedPools.get(libvirtPool(location) ?? '');
 }
 
 function fillOfOtherDomain(input: PlanInput, disk: LocatedVolume): PlannedFill | undefined {
@@ -290,7 +295,7 @@ function decideSealedByJob(
       'It was left untouched. Change the annotation, give the disk another volume, or delete the volume (virsh vol-delete) to have it filled for this domain.',
     );
   }
-  const stopped = input.stoppedPools.get(libvirtPool(disk.location) ?? '');
+  const stopped = stoppedPoolOf(input, disk);
   if (stopped !== undefined) {
     return [{ action: 'hold', problem: stopped }, 'its pool is stopped; it goes on when the pool is started'];
   }

@@ -1,6 +1,7 @@
 /** What the doctor can ask of a host, and the few things it may change there. Nothing here ever throws. */
 import type { DomainStatus } from '../core/control-protocol.ts';
 import type { GarbageReport } from '../core/garbage-protocol.ts';
+import type { HttpSettings } from '../core/http-settings.ts';
 import type { KeepFree } from '../core/headroom.ts';
 import type { ThinLimits } from '../core/thin-limits.ts';
 import type { ChangeName, CommandName } from './commands.ts';
@@ -28,20 +29,7 @@ interface Revealing {
 /** What the doctor looks at of the program's configuration. */
 export interface ConfigFacts {
   /** Absent: there is no HTTP API. */
-  readonly http?:
-    | {
-        readonly port: number;
-        /** Paths. */
-        readonly tls?:
-          | {
-              readonly certFile: string;
-              readonly keyFile: string;
-              readonly clientCaFile?: string | undefined;
-            }
-          | undefined;
-        readonly tokensFile?: string | undefined;
-      }
-    | undefined;
+  readonly http?: Pick<HttpSettings, 'port' | 'tls' | 'tokensFile'> | undefined;
   readonly minio: {
     readonly endpoint: URL;
     readonly buckets: readonly string[] | undefined;

@@ -2,12 +2,11 @@
  * Reading a golden volume, which has no device of its own: through a clone, which holds the same. It is marked as the
  * private volume of a golden one, so that no guest can come by it and a crash leaves it as litter.
  */
-import { toProblem } from '../core/errors.ts';
 import type { GoldenVolume } from '../core/golden.ts';
 import { GOLDEN_OWNER } from '../core/owner.ts';
 import { goldenName, privateName } from '../core/volume.ts';
 import { contentDigest } from './content-digest.ts';
-import { discardVolume } from './discard-volume.ts';
+import { discardOrLeave } from './discard-volume.ts';
 import type { Clock, Log, Pools, VolumeDevices, Volumes } from './ports.ts';
 
 /** After each MiB, so that guests have the disk: at most 50 MiB a second are read. */
@@ -40,8 +39,6 @@ export async function digestOfGolden(
       await device.close();
     }
   } finally {
-    await discardVolume(needs, volume, undefined).catch((error: unknown) => {
-      log.warn({ problem: toProblem(error) }, 'what a golden volume was read through will be reclaimed');
-    });
+    await discardOrLeave(needs, volume, undefined, log);
   }
 }

@@ -3,8 +3,9 @@
  * and removing an active LV beside a concurrent refresh can take the whole pool down. While libvirt does not
  * answer us it may still answer others, so the volume waits until it does (reclaim).
  */
+import { toProblem } from '../core/errors.ts';
 import { ADOPTING_TAG, privateName, readMark } from '../core/volume.ts';
-import type { Pools, PrivateVolume, Volumes } from './ports.ts';
+import type { Log, Pools, PrivateVolume, Volumes } from './ports.ts';
 
 /**
  * Removes the private volume of a fill if it is still marked as being filled; anything else under that name
@@ -34,4 +35,21 @@ export async function discardVolume(
   }
   await needs.pools.deleteVolume(pool, lv);
   return 'discarded';
+}
+
+/** The same, for what has failed already: what cannot be removed now is left to reclaim. Does not reject. */
+export async function discardOrLeave(
+  needs: { readonly pools: Pools; readonly volumes: Volumes },
+  volume: Pick<PrivateVolume, 'vg' | 'fillId'>,
+  pool: string | undefined,
+  log: Log,
+): Promise<void> {
+  try {
+    await discardVolume(needs, volume, pool);
+  } catch (error) {
+    log.warn(
+      { problem: toProblem(error), volume: `${volume.vg}/${privateName(volume.fillId)}` },
+      'the private volume could not be removed now; it will be reclaimed',
+    );
+  }
 }

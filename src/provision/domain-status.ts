@@ -1,7 +1,7 @@
 /** A plan and the progress of its fills, as people and programs are told about them. */
 import type { DomainStatus, Explanation, VolumeStatus } from '../core/control-protocol.ts';
 import type { ErrorCode, Problem } from '../core/errors.ts';
-import { describeProblem } from '../core/errors.ts';
+import { describeProblem, plainProblem } from '../core/errors.ts';
 import type { Verdict } from '../core/host-policy.ts';
 import { describeVerdict } from '../core/host-policy.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
@@ -35,7 +35,7 @@ export function statusOf(needs: StatusNeeds, planned: Plan, active: boolean): Do
     active,
     startWhenReady: domain.annotation?.start === 'when-ready',
     volumes: [...located, ...unplaced.map(refusedVolume)],
-    problems: planned.problems.map(plain),
+    problems: planned.problems.map(plainProblem),
   };
 }
 
@@ -123,7 +123,7 @@ function stateOf(needs: StatusNeeds, disk: DiskPlan, record: FillRecord | undefi
         state: 'ready',
         sha256: disk.sha256,
         ...(disk.drift === undefined ? {} : { drift: disk.drift }),
-        ...(problem === undefined ? {} : { problem: plain(problem) }),
+        ...(problem === undefined ? {} : { problem: plainProblem(problem) }),
       };
     }
     case 'restore':
@@ -138,10 +138,10 @@ function stateOf(needs: StatusNeeds, disk: DiskPlan, record: FillRecord | undefi
     case 'hold':
       return {
         state: HELD_STATES[disk.problem.code] ?? 'failed',
-        problem: plain(disk.problem),
+        problem: plainProblem(disk.problem),
       };
     case 'refuse':
-      return { state: 'refused', problem: plain(withReason(disk, record)) };
+      return { state: 'refused', problem: plainProblem(withReason(disk, record)) };
   }
 }
 
@@ -173,8 +173,3 @@ const HELD_STATES: Readonly<Partial<Record<ErrorCode, VolumeStatus['state']>>> =
   CANCELLED: 'cancelled',
   POOL_INACTIVE: 'held',
 };
-
-/** Without the fields of subclasses and without undefined ones, for JSON. */
-function plain({ code, message, hint }: Problem): Problem & { hint?: string } {
-  return { code, message, ...(hint === undefined ? {} : { hint }) };
-}

@@ -5,10 +5,9 @@
 import { toProblem } from '../core/errors.ts';
 import { furtherAlgorithms } from '../core/proof.ts';
 import type { ImageProof } from '../core/proof.ts';
-import { privateName } from '../core/volume.ts';
 import type { AllowedNeeds } from './allowed-fill.ts';
 import { requireAllowed } from './allowed-fill.ts';
-import { discardVolume } from './discard-volume.ts';
+import { discardOrLeave, discardVolume } from './discard-volume.ts';
 import type { ProofPolicy } from './find-proof.ts';
 import { findProof } from './find-proof.ts';
 import type { FillRun, FillTask } from './fills.ts';
@@ -57,7 +56,8 @@ export async function fillThin(
     await publishVolume({ ...needs, log: run.log }, volume, sealOfFill(record, sha256), location);
     return sha256;
   } catch (error) {
-    if (!(run.signal.reason instanceof FillsStopped)) await giveBack(needs, volume, run);
+    // One that is sealed already is kept: then only its publishing is to be finished.
+    if (!(run.signal.reason instanceof FillsStopped)) await discardOrLeave(needs, volume, undefined, run.log);
     throw error;
   }
 }
@@ -131,17 +131,5 @@ async function writeImageTo(
     return sha256;
   } finally {
     await leased.close();
-  }
-}
-
-/** One that is sealed already is kept by discardVolume: then only its publishing is to be finished. */
-async function giveBack(needs: ThinFillNeeds, volume: PrivateVolume, run: FillRun): Promise<void> {
-  try {
-    await discardVolume(needs, volume, undefined);
-  } catch (error) {
-    run.log.warn(
-      { problem: toProblem(error), volume: `${volume.vg}/${privateName(volume.fillId)}` },
-      'the private volume could not be removed now; it will be reclaimed',
-    );
   }
 }

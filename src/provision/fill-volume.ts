@@ -7,7 +7,7 @@ import type { VolumeLocation } from '../core/request.ts';
 import { privateName } from '../core/volume.ts';
 import type { AllowedNeeds } from './allowed-fill.ts';
 import { requireAllowed } from './allowed-fill.ts';
-import { discardVolume } from './discard-volume.ts';
+import { discardOrLeave, discardVolume } from './discard-volume.ts';
 import type { ThinFillNeeds } from './fill-thin.ts';
 import { fillThin, isThinFill } from './fill-thin.ts';
 import type { FillRun, FillTask } from './fills.ts';
@@ -134,14 +134,7 @@ async function returnSpace(
   { pool }: VolumeLocation,
   log: Log,
 ): Promise<void> {
-  try {
-    await discardVolume(needs, volume, pool);
-  } catch (error) {
-    log.warn(
-      { problem: toProblem(error) },
-      'the private volume could not be removed now; it will be reclaimed',
-    );
-  }
+  await discardOrLeave(needs, volume, pool, log);
   await forgetJournal(needs, volume.fillId, log);
 }
 

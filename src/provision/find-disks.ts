@@ -1,7 +1,7 @@
 /** The disks of domains, annotated or not, for somebody who is to choose one. */
 import type { DomainDisks } from '../core/control-protocol.ts';
 import { readDomainXml } from '../core/domain-xml.ts';
-import { toProblem } from '../core/errors.ts';
+import { plainProblem, toProblem } from '../core/errors.ts';
 import { locateVolumes } from '../core/locate.ts';
 import type { Domain, LogicalPool } from '../core/request.ts';
 import { imageName } from '../core/request.ts';
@@ -58,20 +58,8 @@ export function disksOf(domain: Domain, pools: readonly LogicalPool[]): OneDomai
         target,
         ...(place === undefined ? {} : { pool: place.pool, volume: place.lv }),
         ...(wanted === undefined ? {} : { image: imageName(wanted.image) }),
-        ...(problem === undefined ? {} : { problem: toProblemBody(problem) }),
+        ...(problem === undefined ? {} : { problem: plainProblem(problem) }),
       };
     }),
   };
-}
-
-function toProblemBody({
-  code,
-  message,
-  hint,
-}: {
-  code: string;
-  message: string;
-  hint?: string | undefined;
-}) {
-  return { code, message, ...(hint === undefined ? {} : { hint }) };
 }

@@ -5,8 +5,8 @@
 import { randomBytes } from 'node:crypto';
 import type { Problem } from '../core/errors.ts';
 import { ProvisionError, toProblem } from '../core/errors.ts';
-import type { GoldenContent, GoldenVolume } from '../core/golden.ts';
-import { goldenVolumes, servingGolden, unnamedGoldens, uselessGoldens } from '../core/golden.ts';
+import type { GoldenContent, GoldenPlace, GoldenVolume } from '../core/golden.ts';
+import { goldenKey, goldenVolumes, servingGolden, unnamedGoldens, uselessGoldens } from '../core/golden.ts';
 import { GOLDEN_OWNER } from '../core/owner.ts';
 import type { ImageReference } from '../core/request.ts';
 import type { GoldenSeal, LogicalVolume, NewGoldenSeal } from '../core/volume.ts';
@@ -72,11 +72,11 @@ export class GoldenVolumes {
   ensure(vg: string, request: GoldenRequest, run: GoldenRun): Promise<GoldenVolume> {
     const thinPool = this.#needs.thinPools.get(vg);
     if (thinPool === undefined) return Promise.reject(noThinPool(vg));
-    const key = `${vg}/${thinPool} ${request.sha256} ${formatTag(request)}`;
+    const key = goldenKey({ vg, thinPool }, { ...request, format: formatTag(request) });
     return this.#making.run(key, run, async (announce) => {
       const found = await this.#find({ vg, thinPool }, request);
       if (found !== undefined) return found;
-      return this.#make({ vg, thinPool }, request, { ...bound(announce), signal: run.signal, log: run.log });
+      return this.#make({ vg, thinPool }, request, { ...announce, signal: run.signal, log: run.log });
     });
   }
 
@@ -159,20 +159,13 @@ export class GoldenVolumes {
     }
   }
 
-  async #find(
-    place: { readonly vg: string; readonly thinPool: string },
-    content: GoldenContent,
-  ): Promise<GoldenVolume | undefined> {
+  async #find(place: GoldenPlace, content: GoldenContent): Promise<GoldenVolume | undefined> {
     const { volumes } = await this.#needs.volumes.list();
     const usable = goldenVolumes(volumes).filter((golden) => !this.#isGoing(golden));
     return servingGolden(usable, place, content);
   }
 
-  async #make(
-    place: { readonly vg: string; readonly thinPool: string },
-    request: GoldenRequest,
-    run: GoldenRun,
-  ): Promise<GoldenVolume> {
+  async #make(place: GoldenPlace, request: GoldenRequest, run: GoldenRun): Promise<GoldenVolume> {
     const fillId = randomBytes(8).toString('hex');
     this.#filling.add(fillId);
     try {
@@ -253,17 +246,6 @@ export class GoldenVolumes {
       this.#needs.log.warn(fields, 'a golden volume could not be seen to yet');
     }
   }
-}
-
-function bound(announce: Pick<Member, 'phase' | 'progress'>): Pick<Member, 'phase' | 'progress'> {
-  return {
-    phase: (...phase) => {
-      announce.phase(...phase);
-    },
-    progress: (bytesDone) => {
-      announce.progress(bytesDone);
-    },
-  };
 }
 
 function nameOf({ vg, lv }: Pick<GoldenVolume, 'vg' | 'lv'>): string {

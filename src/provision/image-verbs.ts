@@ -261,7 +261,8 @@ function tooLargeFor({ budgetBytes }: ImageCache, { object }: ResolvedImage): Pr
   });
 }
 
-function noRoom({ object }: ResolvedImage): ProvisionError {
+/** The cache did not keep what was read for it. */
+export function noRoom({ object }: ResolvedImage): ProvisionError {
   return new ProvisionError({
     code: 'POLICY_REFUSED',
     message: `The image ${imageName(object.image)} was read and is right, but there was no room to keep it.`,

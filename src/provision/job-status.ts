@@ -3,7 +3,7 @@ import { isJob, ownerOfJob } from '../core/owner.ts';
 import { JOB_TARGET } from '../core/job.ts';
 import type { Job } from '../core/job-protocol.ts';
 import { volumeKey } from '../core/planned-fill.ts';
-import type { Problem } from '../core/errors.ts';
+import { plainProblem } from '../core/errors.ts';
 import type { Fills } from './fills.ts';
 import type { JobEnd, JobRecord, Ledger } from './ports.ts';
 
@@ -31,7 +31,7 @@ function ended({ ledger }: StatusNeeds, { location, updatedAtMs }: JobRecord, en
   return {
     ...{ state, bytesDone, updatedAt: new Date(updatedAtMs).toISOString() },
     ...known({ fillId, sha256, bytesTotal, cacheHit, claimedBy: claim?.domainUuid }),
-    ...(problem === undefined ? {} : { problem: plain(problem) }),
+    ...(problem === undefined ? {} : { problem: plainProblem(problem) }),
   };
 }
 
@@ -50,12 +50,8 @@ function unfinished({ ledger, fills }: StatusNeeds, { id, updatedAtMs }: JobReco
       bytesTotal: bytesTotal > 0 ? bytesTotal : undefined,
       cacheHit: from === undefined ? undefined : from === 'cache',
     }),
-    ...(row?.problem === undefined || isRunning ? {} : { problem: plain(row.problem) }),
+    ...(row?.problem === undefined || isRunning ? {} : { problem: plainProblem(row.problem) }),
   };
-}
-
-function plain({ code, message, hint }: Problem): NonNullable<Job['problem']> {
-  return { code, message, ...(hint === undefined ? {} : { hint }) };
 }
 
 /** Without what is undefined. */

@@ -1,24 +1,22 @@
 /** The making of a golden volume: the image, and nothing else, in a thin volume that nobody can write to afterwards. */
-import { ProvisionError, toProblem } from '../core/errors.ts';
+import { ProvisionError } from '../core/errors.ts';
+import type { GoldenPlace } from '../core/golden.ts';
 import { GOLDEN_OWNER } from '../core/owner.ts';
 import type { VolumeRequest } from '../core/request.ts';
 import type { NewGoldenSeal } from '../core/volume.ts';
 import { formatTag, goldenName, imageTag, privateName, versionTag } from '../core/volume.ts';
 import { contentDigest, untouchedPieces } from './content-digest.ts';
-import { discardVolume } from './discard-volume.ts';
+import { discardOrLeave } from './discard-volume.ts';
 import type { FreshThin, FreshThinNeeds, FreshThinVolume } from './fresh-thin-volume.ts';
 import { writeFreshThin } from './fresh-thin-volume.ts';
 import type { GoldenRequest, GoldenRun } from './golden-volumes.ts';
 import type { LeaseNeeds } from './leased-image.ts';
 import { LeasedImage } from './leased-image.ts';
-import type { Log } from './ports.ts';
 
 export interface MakeGoldenNeeds extends LeaseNeeds, FreshThinNeeds {}
 
 /** Where one is to be, and by which fill. */
-export interface GoldenPlace {
-  readonly vg: string;
-  readonly thinPool: string;
+export interface FutureGolden extends GoldenPlace {
   readonly fillId: string;
 }
 
@@ -28,7 +26,7 @@ export interface GoldenPlace {
  */
 export async function makeGolden(
   needs: MakeGoldenNeeds,
-  place: GoldenPlace,
+  place: FutureGolden,
   request: GoldenRequest,
   run: GoldenRun,
 ): Promise<void> {
@@ -49,7 +47,8 @@ export async function makeGolden(
     run.log.info({ volume: `${place.vg}/${volume.target}`, sha256: seal.sha256 }, 'golden volume made');
     await leased.keep(seal.sha256);
   } catch (error) {
-    await giveBack(needs, volume, run.log);
+    // One that is sealed already is kept: it is finished at the next look.
+    await discardOrLeave(needs, volume, undefined, run.log);
     throw error;
   } finally {
     await leased.close();
@@ -87,18 +86,6 @@ async function sealOf(
     };
   } finally {
     await device.close();
-  }
-}
-
-/** One that is sealed already is kept: it is finished at the next look. */
-async function giveBack(needs: MakeGoldenNeeds, volume: FreshThinVolume, log: Log): Promise<void> {
-  try {
-    await discardVolume(needs, volume, undefined);
-  } catch (error) {
-    log.warn(
-      { problem: toProblem(error) },
-      'an unfinished golden volume could not be removed now; it will be reclaimed',
-    );
   }
 }
 

@@ -6,11 +6,10 @@ import { ProvisionError } from '../core/errors.ts';
 import type { HostPolicy } from '../core/host-policy.ts';
 import { judgeImage } from '../core/host-policy.ts';
 import type { ChosenImage } from '../core/prefetch-rule.ts';
-
 import type { VolumeRequest } from '../core/request.ts';
 import type { AheadRun, GoldenAhead } from './golden-ahead.ts';
 import { digestUnknown, requireGolden } from './golden-ahead.ts';
-import { volumeRequestOf } from './image-verbs.ts';
+import { noRoom, volumeRequestOf } from './image-verbs.ts';
 import type { LeaseNeeds } from './leased-image.ts';
 import { LeasedImage } from './leased-image.ts';
 import type { LowPriority } from './low-priority.ts';
@@ -56,13 +55,13 @@ export async function prefetchImage(
   let isNew = false;
   if (rule.toCache && !(await isHere(needs, chosen, { ...object, sha256 }, isSame))) {
     sha256 = await fetchImage({ ...needs, policy }, request, run, (fetched) =>
-      record(prefetched, name, object, fetched),
+      record(needs, name, object, fetched),
     );
     isNew = true;
   }
   const isMade = await makeGolden(needs, chosen, { ...request, sha256 }, run);
   if (sha256 === undefined) throw digestUnknown(name);
-  if (!isSame && !isNew) await record(prefetched, name, object, sha256);
+  if (!isSame && !isNew) await record(needs, name, object, sha256);
   return { sha256, isNew: isNew || isMade };
 }
 
@@ -104,7 +103,7 @@ async function fetchImage(
   try {
     return await leased.use(async (image) => {
       const sha256 = await readImage(needs, image, signal, onProgress);
-      if (!(await leased.keep(sha256))) throw noRoom(image.object.image.key);
+      if (!(await leased.keep(sha256))) throw noRoom(image);
       await onKept(sha256);
       return sha256;
     });
@@ -133,18 +132,10 @@ async function makeGolden(
 }
 
 function record(
-  prefetched: PrefetchedImages,
+  { prefetched, clock }: PrefetchNeeds,
   image: string,
   { etag, version, sizeBytes }: ImageObject,
   sha256: string,
 ): Promise<void> {
-  return prefetched.put({ image, sha256, etag, version, sizeBytes, atMs: Date.now() });
-}
-
-function noRoom(key: string): ProvisionError {
-  return new ProvisionError({
-    code: 'POLICY_REFUSED',
-    message: `The image ${key} was read and is right, but there was no room to keep it.`,
-    hint: 'See lvp image ls for what is in use, and df for the free space below state_dir: 1 GiB is left to others.',
-  });
+  return prefetched.put({ image, sha256, etag, version, sizeBytes, atMs: clock.nowMs() });
 }

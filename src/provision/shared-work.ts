@@ -79,22 +79,23 @@ class Crowd<Result> implements Announce {
     this.#ended.resolve(end);
   }
 
-  phase(phase: 'filling' | 'verifying', bytesTotal?: number): void {
+  // Both are fields, so that what is announced can be made a part of something else.
+  readonly phase = (phase: 'filling' | 'verifying', bytesTotal?: number): void => {
     this.#said = { phase, bytesTotal };
     this.#bytesDone = 0;
     this.#leader.phase(phase, bytesTotal);
     this.#tell((follower) => {
       follower.phase(phase, bytesTotal);
     });
-  }
+  };
 
-  progress(bytesDone: number): void {
+  readonly progress = (bytesDone: number): void => {
     this.#bytesDone = bytesDone;
     this.#leader.progress(bytesDone);
     this.#tell((follower) => {
       follower.progress(bytesDone);
     });
-  }
+  };
 
   /** One who stops just now says so by its signal. */
   #tell(say: (follower: Member) => void): void {

@@ -17,19 +17,7 @@ export class ControlTransport implements Transport {
     this.#deadlineMs = deadlineMs;
   }
 
-  async ask(asked: Asked): Promise<string> {
-    return this.#exchange(asked, undefined);
-  }
-
-  async lines(asked: Asked, take: (line: string) => void): Promise<void> {
-    const rest = await this.#exchange(asked, take);
-    if (rest !== '') take(rest);
-  }
-
-  async #exchange(
-    { method, path, body }: Asked,
-    onLine: ((line: string) => void) | undefined,
-  ): Promise<string> {
+  async ask({ method, path, body }: Asked, onLine?: (line: string) => void): Promise<string> {
     try {
       const options = { socketPath: this.#socket, method, path };
       const { status, text } = await exchange({

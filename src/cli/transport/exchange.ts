@@ -54,7 +54,10 @@ export async function exchange({ send, options, body, deadlineMs, onLine }: Exch
     }
     if (text.length > ANSWER_BYTES_MAX) throw new Error('the answer is too long');
   }
-  return { status, text };
+  if (!isByLine) return { status, text };
+  // The last line need not end.
+  if (text !== '') onLine(text);
+  return { status, text: '' };
 }
 
 /** In words, where Node has only a code. */

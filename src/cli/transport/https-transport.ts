@@ -41,19 +41,7 @@ export class HttpsTransport implements Transport {
           });
   }
 
-  async ask(asked: Asked): Promise<string> {
-    return this.#exchange(asked, undefined);
-  }
-
-  async lines(asked: Asked, take: (line: string) => void): Promise<void> {
-    const rest = await this.#exchange(asked, take);
-    if (rest !== '') take(rest);
-  }
-
-  async #exchange(
-    { method, path, body }: Asked,
-    onLine: ((line: string) => void) | undefined,
-  ): Promise<string> {
+  async ask({ method, path, body }: Asked, onLine?: (line: string) => void): Promise<string> {
     const { hostname, port, protocol } = this.#url;
     try {
       const { status, text } = await exchange({

@@ -14,10 +14,11 @@ export interface Asked {
  * DAEMON_UNREACHABLE, with what to do about it. Nothing is tried twice, and no redirect is followed.
  */
 export interface Transport {
-  /** The text of the answer, which comes within a bounded time. */
-  ask(asked: Asked): Promise<string>;
-  /** The lines of an answer that takes as long as it takes, each as soon as it is there. */
-  lines(asked: Asked, take: (line: string) => void): Promise<void>;
+  /**
+   * The text of the answer, which comes within a bounded time. With `onLine` it takes as long as it takes, and each
+   * line is given away as soon as it is there; no text is left then.
+   */
+  ask(asked: Asked, onLine?: (line: string) => void): Promise<string>;
 }
 
 /** Longer than the daemon's own limit for a verb, so that its explanation arrives. */

@@ -32,15 +32,7 @@ function notOfNow(problem: Problem, atMs: number | undefined): Html {
 }
 
 /** What is wrong, and what to do. */
-export function told({
-  code,
-  message,
-  hint,
-}: {
-  code: string;
-  message: string;
-  hint?: string | undefined;
-}): Html {
+export function told({ code, message, hint }: Omit<Problem, 'code'> & { readonly code: string }): Html {
   return html`<p><code class="code">${code}</code> <span class="message" dir="auto">${message}</span></p>
     ${hint === undefined ? undefined : html`<p class="remedy"><strong>What to do:</strong> <span dir="auto">${hint.trim()}</span></p>`}`;
 }
