@@ -1,6 +1,5 @@
 /** npm run bench: how fast volumes are filled, beside what a person would type instead; see --help. */
 import { mkdirSync, rmSync } from 'node:fs';
-import { constants } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { Case } from './cases.ts';
@@ -12,9 +11,10 @@ import { measure } from './measure.ts';
 import { installNbdkit } from './packages.ts';
 import type { CaseResult } from './report.ts';
 import { reportText, section } from './report.ts';
-import { writePart } from './report-file.ts';
+import { runPart } from './run-part.ts';
 import { findRoom } from './room.ts';
-import { Cleanup, endAll, timed } from './shell.ts';
+import type { Cleanup } from './shell.ts';
+import { timed } from './shell.ts';
 import { KEYS, startStore } from './store.ts';
 import type { Way } from './ways.ts';
 import { downloadedFile } from './ways.ts';
@@ -141,27 +141,7 @@ async function main(): Promise<void> {
   const runs = Number(values.runs);
   if (!Number.isInteger(runs) || runs < 1) throw new Error('--runs wants a number of 1 or more');
   const cases = chosenCases();
-  if (process.getuid?.() !== 0) throw new Error('loop devices and namespaces need root');
-  const cleanup = new Cleanup();
-  const stopped = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.on(signal, () => {
-      if (stopped.signal.aborted) return;
-      stopped.abort();
-      void endAll()
-        .then(() => cleanup.all())
-        .finally(() => process.exit(128 + constants.signals[signal]));
-    });
-  }
-  try {
-    const text = await benchAll(cases, runs, cleanup);
-    process.stdout.write(await writePart('bench', text, values.write));
-  } catch (error) {
-    // What a signal has ended is no failure of its own.
-    if (!stopped.signal.aborted) throw error;
-  } finally {
-    await cleanup.all();
-  }
+  await runPart('bench', values.write, (cleanup) => benchAll(cases, runs, cleanup));
 }
 
 if (values.help) process.stdout.write(USAGE);

@@ -1,11 +1,11 @@
 /** npm run load: the HTTP API under load while volumes are filled; see --help. */
-import { constants, loadavg } from 'node:os';
+import { loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { badTokens, FULL, fillsUnderLoad, fullSpeed, manyJobs, SHORT, soak } from './load-measure.ts';
 import { loadText } from './load-report.ts';
 import { Stage } from './load-stage.ts';
-import { writePart } from './report-file.ts';
-import { Cleanup, endAll } from './shell.ts';
+import { runPart } from './run-part.ts';
+import type { Cleanup } from './shell.ts';
 
 const USAGE = `Usage: npm run load -- [OPTIONS]
 
@@ -70,29 +70,5 @@ async function measureAll(cleanup: Cleanup): Promise<string> {
   });
 }
 
-async function main(): Promise<void> {
-  if (process.getuid?.() !== 0) throw new Error('loop devices and namespaces need root');
-  const cleanup = new Cleanup();
-  const stopped = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.on(signal, () => {
-      if (stopped.signal.aborted) return;
-      stopped.abort();
-      void endAll()
-        .then(() => cleanup.all())
-        .finally(() => process.exit(128 + constants.signals[signal]));
-    });
-  }
-  try {
-    const text = await measureAll(cleanup);
-    process.stdout.write(await writePart('load', text, values.write));
-  } catch (error) {
-    // What a signal has ended is no failure of its own.
-    if (!stopped.signal.aborted) throw error;
-  } finally {
-    await cleanup.all();
-  }
-}
-
 if (values.help) process.stdout.write(USAGE);
-else await main();
+else await runPart('load', values.write, measureAll);
