@@ -4,6 +4,7 @@
  */
 import { AnnotationError, mistake, type Reading } from './annotation-error.ts';
 import type { Problem } from './errors.ts';
+import { formatKeyReference } from './key-reference.ts';
 import { quote } from './quote.ts';
 import { imageName, type Annotation, type VolumeRequest } from './request.ts';
 import { formatSize } from './size.ts';
@@ -214,6 +215,7 @@ function attributesFor(volume: VolumeRequest): Attributes {
     ['version', volume.version],
     ['size', volume.sizeBytes === undefined ? undefined : formatSize(volume.sizeBytes)],
     ['generation', volume.generation],
+    ['key', volume.key === undefined ? undefined : formatKeyReference(volume.key)],
     ['on-undefine', volume.onUndefine],
     ['after-migration', volume.afterMigration],
   ];

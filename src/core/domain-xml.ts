@@ -138,9 +138,29 @@ function readDisk(disk: Element, index: number): DomainDisk {
     readonly: childOf(disk, 'readonly') !== undefined,
     shareable: childOf(disk, 'shareable') !== undefined,
     transient: childOf(disk, 'transient') !== undefined,
-    // libvirt 3.9 moved <encryption> into <source>, and still reads it in its old place.
-    encrypted: [disk, source].some((place) => place && childOf(place, 'encryption') !== undefined),
+    ...readEncryption(disk, source),
     startupPolicy: source && attributeOf(source, 'startupPolicy'),
+  };
+}
+
+/** libvirt 3.9 moved <encryption> into <source>, and still reads it in its old place. */
+function readEncryption(disk: Element, source: Element | undefined): Pick<DomainDisk, 'encryption'> {
+  const element = (source && childOf(source, 'encryption')) ?? childOf(disk, 'encryption');
+  if (element === undefined) return {};
+  const secrets = childrenOf(element, 'secret').map((secret) => {
+    const usage = attributeOf(secret, 'usage');
+    const uuid = attributeOf(secret, 'uuid');
+    if (uuid !== undefined) return { by: 'uuid', name: uuid } as const;
+    return usage === undefined
+      ? ({ by: 'nothing', name: '' } as const)
+      : ({ by: 'usage', name: usage } as const);
+  });
+  return {
+    encryption: {
+      format: attributeOf(element, 'format') ?? '',
+      engine: attributeOf(element, 'engine') ?? 'qemu',
+      secrets,
+    },
   };
 }
 

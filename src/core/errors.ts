@@ -46,6 +46,13 @@ export type ErrorCode =
   | 'VOLUME_STATE'
   | 'GOLDEN_IN_USE'
   | 'GOLDEN_DAMAGED'
+  // The key of an encrypted volume
+  | 'KEY_DENIED'
+  | 'KEY_NOT_FOUND'
+  | 'KEY_SERVER_UNREACHABLE'
+  | 'KEY_UNUSABLE'
+  | 'KEY_WRONG'
+  | 'KEY_IN_USE'
   // The host
   | 'FROZEN'
   // The request's life
@@ -76,6 +83,9 @@ const PASSING: ReadonlySet<ErrorCode> = new Set([
   'POOL_INACTIVE',
   'FROZEN',
   'GOLDEN_IN_USE',
+  'KEY_DENIED',
+  'KEY_NOT_FOUND',
+  'KEY_SERVER_UNREACHABLE',
 ]);
 
 /** A failure as it is stored in the ledger and sent over sockets. */

@@ -26,7 +26,7 @@ export function domainOfJob(job: {
   const owner = ownerOfJob(job.id);
   const disk = {
     ...{ target: JOB_TARGET, device: 'disk', driverType: 'raw' },
-    ...{ readonly: false, shareable: false, transient: false, encrypted: false },
+    ...{ readonly: false, shareable: false, transient: false },
     source: { type: 'volume' as const, pool: job.location.pool, volume: job.location.lv },
   };
   return {

@@ -1,6 +1,7 @@
 /** Finds the logical volume behind each annotated disk, or says why there is none that could be filled. */
 import type { Problem } from './errors.ts';
 import { splitMapperName, targetNameMistake, vgNameMistake } from './lvm-names.ts';
+import { encryptionMistakes } from './disk-encryption.ts';
 import { isJob } from './owner.ts';
 import { quote } from './quote.ts';
 import type { Domain, DomainDisk, LogicalPool, VolumeLocation, VolumeRequest } from './request.ts';
@@ -46,6 +47,7 @@ export function locateVolumes(
     const location = locate(disk, pools, thin);
     const found = [
       ...diskMistakes(disk),
+      ...encryptionMistakes(disk, request, location),
       ...('code' in location ? [location] : sharedMistakes(target, location, targetsOf)),
     ];
     problems.push(...found.map((problem) => ({ target, ...problem })));
@@ -100,11 +102,6 @@ function diskMistakes(disk: DomainDisk): Problem[] {
       driverType !== 'raw',
       `has the driver type ${quote(driverType)}; a logical volume holds the disk as it is.`,
       'Write <driver name="qemu" type="raw"/>: the image is converted while the volume is filled.',
-    ],
-    [
-      disk.encrypted,
-      'is encrypted, which is not supported yet.',
-      'Remove <encryption>, or the volume from the annotation.',
     ],
   ];
   return checks.filter(([wrong]) => wrong).map(([, message, hint]) => unsuitable(`${name} ${message}`, hint));

@@ -38,7 +38,9 @@ export function sameRequest(a: VolumeRequest, b: VolumeRequest): boolean {
     a.sha512 === b.sha512 &&
     a.version === b.version &&
     a.sizeBytes === b.sizeBytes &&
-    a.generation === b.generation
+    a.generation === b.generation &&
+    a.key?.provider === b.key?.provider &&
+    a.key?.id === b.key?.id
   );
 }
 

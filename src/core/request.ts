@@ -4,6 +4,7 @@
  */
 
 import type { Problem } from './errors.ts';
+import type { KeyReference } from './key-reference.ts';
 
 /** Both image formats are always stated by the operator and never probed. */
 export type ImageFormat = 'raw' | 'qcow2';
@@ -38,6 +39,8 @@ export interface VolumeRequest {
   readonly sizeBytes?: number | undefined;
   /** Counts up when the operator wants the volume's content made again; 1 or more. */
   readonly generation: number;
+  /** What opens the volume, if its disk is encrypted; never the key itself. */
+  readonly key?: KeyReference | undefined;
   /** When the domain is undefined or, if it is transient, has ended; absent: kept. */
   readonly onUndefine?: VolumeFate | undefined;
   /** When the guest has moved to another host and the domain is no longer known here; absent: kept. */
@@ -57,6 +60,16 @@ export type DiskSource =
   | { readonly type: 'block'; readonly path: string }
   | { readonly type: 'other'; readonly sourceType: string };
 
+/** `<encryption>` of a disk, as far as it decides whether the disk can be provisioned. */
+export interface DiskEncryption {
+  /** `luks`, `luks2`, `qcow`. */
+  readonly format: string;
+  /** `qemu` where it does not say. */
+  readonly engine: string;
+  /** How its `<secret>` elements name what opens the disk. */
+  readonly secrets: readonly { readonly by: 'usage' | 'uuid' | 'nothing'; readonly name: string }[];
+}
+
 /** One `<disk>` of a domain, with the attributes that decide whether it can be provisioned. */
 export interface DomainDisk {
   readonly target: string;
@@ -68,7 +81,7 @@ export interface DomainDisk {
   readonly readonly: boolean;
   readonly shareable: boolean;
   readonly transient: boolean;
-  readonly encrypted: boolean;
+  readonly encryption?: DiskEncryption | undefined;
   readonly startupPolicy?: string | undefined;
 }
 

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import type { ImageReference } from './request.ts';
+import { parseKeyReference } from './key-reference.ts';
 import { parseSize, SIZE_REMEDY } from './size.ts';
 
 export const SIZE_BYTES_MAX = 64 * 2 ** 40;
@@ -87,6 +88,10 @@ export const VolumeAttributes = z.object({
   generation: matching(/^[1-9][0-9]{0,8}$/, 'which is not a whole number from 1 to 999999999')
     .transform(Number)
     .optional(),
+  key: checked(
+    (text) => (parseKeyReference(text) === undefined ? 'which names no key' : undefined),
+    parseKeyReference,
+  ).optional(),
   'on-undefine': fate.optional(),
   'after-migration': fate.optional(),
 });
@@ -110,6 +115,7 @@ export const ATTRIBUTE_REMEDY: Readonly<Record<VolumeAttributeName, string>> = {
   version: 'Write the version id as the object store lists it, or leave the attribute out.',
   size: `${SIZE_REMEDY} A volume is at most 64TiB.`,
   generation: 'Write generation="1", and one more each time the volume is to be made again.',
+  key: 'Write key="barbican:UUID" or key="file:NAME" for an encrypted disk, and leave the attribute out for any other.',
   'on-undefine':
     'Write on-undefine="delete" to have the volume deleted when its domain is undefined, or leave the attribute out.',
   'after-migration':

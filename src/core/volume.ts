@@ -91,9 +91,22 @@ export function goldenName(fillId: string): string {
   return `${GOLDEN_PREFIX}${fillId}`;
 }
 
+/**
+ * How the bytes on a volume are encrypted: LUKS1 in front, which QEMU's driver opens (aes-xts-plain64, key of 512
+ * bits). It stands in the tags before the first byte is written, and in the seal: a volume is one or the other for life.
+ */
+export type Encryption = 'luks1';
+
+/**
+ * What the LUKS1 header takes at the front of a volume whose key has 512 bits, by cryptsetup and by QEMU alike; the
+ * guest sees a disk smaller by that.
+ */
+export const LUKS_HEADER_BYTES = 2 * 1024 * 1024;
+
 /** What the tags of a volume under construction say. */
 export interface FillMark {
   readonly state: 'filling';
+  readonly encryption?: Encryption | undefined;
   readonly fillId: string;
   /** The final LV name. */
   readonly target: string;
@@ -112,6 +125,8 @@ export interface Seal {
   /** Digest of the image object as stored, 64 lower-case hex digits. */
   readonly sha256: string;
   readonly generation: number;
+  /** Absent: the image stands on the volume as it is. */
+  readonly encryption?: Encryption | undefined;
   /** As what the image was read, see formatTag(): only in the seal of a job's volume, and always there. */
   readonly format?: string | undefined;
 }
@@ -213,7 +228,12 @@ export function fillTags(mark: Omit<FillMark, 'state'>): string[] {
     `${TAG_PREFIX}fill:${mark.fillId}`,
     `${TAG_PREFIX}target:${mark.target}`,
     `${TAG_PREFIX}domain:${mark.domainUuid}`,
+    ...encryptionTags(mark),
   ];
+}
+
+function encryptionTags({ encryption }: { readonly encryption?: Encryption | undefined }): string[] {
+  return encryption === undefined ? [] : [`${TAG_PREFIX}encryption:${encryption}`];
 }
 
 /** The tags of a finished volume. */
@@ -250,6 +270,7 @@ function stateTags(state: 'ready' | 'receiving', seal: Omit<Seal, 'state'>): str
     `${TAG_PREFIX}image:${seal.image}`,
     `${TAG_PREFIX}sha256:${seal.sha256}`,
     `${TAG_PREFIX}generation:${seal.generation}`,
+    ...encryptionTags(seal),
     ...(seal.format === undefined ? [] : [`${TAG_PREFIX}format:${seal.format}`]),
   ];
 }
@@ -274,11 +295,16 @@ export function readMark(tags: readonly string[]): VolumeMark {
 
 /** A mark that says whose the volume is. */
 function readOwned(values: ReadonlyMap<string, string>): VolumeMark {
+  const encryption = values.get('encryption');
   const common = {
     fillId: values.get('fill') ?? '',
     target: values.get('target') ?? '',
     domainUuid: values.get('domain') ?? '',
+    ...(encryption === 'luks1' ? ({ encryption } as const) : {}),
   };
+  if (encryption !== undefined && encryption !== 'luks1') {
+    return { state: 'unclear', why: `no valid tag ${TAG_PREFIX}encryption` };
+  }
   if (common.target === '') return { state: 'unclear', why: `no tag ${TAG_PREFIX}target` };
   if (common.domainUuid === '') return { state: 'unclear', why: `no tag ${TAG_PREFIX}domain` };
   const [state, ...more] = STATES.filter((name) => values.has(name));

@@ -32,6 +32,7 @@ import type {
   RmResult,
   StoredImages,
 } from '../core/image-protocol.ts';
+import type { KeyReference } from '../core/key-reference.ts';
 import type { Job, JobFilter, JobRequest, Jobs } from '../core/job-protocol.ts';
 import type { LastEnd, ShutoffReason } from '../core/last-end.ts';
 import type { Blankness } from '../core/plan.ts';
@@ -48,6 +49,7 @@ import type {
 } from '../core/request.ts';
 import type { HashFrom } from '../core/resumable-sha256.ts';
 import type {
+  Encryption,
   GoldenReference,
   GoldenSeal,
   LogicalVolume,
@@ -136,6 +138,8 @@ export interface PrivateVolume {
   readonly target: string;
   /** Or a job, or GOLDEN_OWNER (core/owner.ts). */
   readonly domainUuid: string;
+  /** Absent: the image is written to it as it is. */
+  readonly encryption?: Encryption | undefined;
 }
 
 export interface VolumeListing {
@@ -198,6 +202,61 @@ export interface Volumes {
    * any other is VOLUME_STATE. Succeeds if already gone.
    */
   drop(vg: string, seal: Seal | GoldenSeal): Promise<void>;
+}
+
+/** The part of the root helper that deals with encrypted volumes; the same checks hold. */
+export interface LuksVolumes {
+  /**
+   * Puts a LUKS1 header with this one key in front of the private volume, which was made to be encrypted. Whatever it
+   * held cannot be read any more. VOLUME_STATE if it is another kind of volume or somebody has it open.
+   */
+  formatLuks(volume: PrivateVolume, key: VolumeKey): Promise<void>;
+  /**
+   * Opens the private volume; what is then written through VolumeDevices.open() is encrypted on its way. One that is open
+   * already, since a crash, is closed first. KEY_WRONG; VOLUME_STATE if there is no header of ours on it.
+   */
+  openLuks(volume: PrivateVolume, key: VolumeKey): Promise<{ readonly sizeBytes: number }>;
+  /** Can be repeated; publish() and discard() need it done. VOLUME_STATE while somebody has it open. */
+  closeLuks(volume: Pick<PrivateVolume, 'vg' | 'fillId'>): Promise<void>;
+  /** Whether the key opens the volume with exactly this seal: KEY_WRONG if not. Reads only, whoever has it open. */
+  checkLuks(vg: string, seal: Seal | ReceivingMark, key: VolumeKey): Promise<{ readonly keys: number }>;
+  /** Has `added` open the unopened volume, too; nothing if it does already. KEY_WRONG if `key` does not. */
+  addLuksKey(vg: string, seal: Seal, key: VolumeKey, added: VolumeKey): Promise<void>;
+  /** Has nothing but this key open the unopened volume. KEY_WRONG, and nothing is changed, if it does not. */
+  keepOnlyLuksKey(vg: string, seal: Seal, key: VolumeKey): Promise<void>;
+  /** Makes the content of the unopened volume unreadable for ever, whoever has which key. */
+  eraseLuks(vg: string, seal: Seal): Promise<void>;
+}
+
+/**
+ * A key in memory: never a string, which could not be overwritten. Whoever has asked for one wipes it as soon as it
+ * was used.
+ */
+export interface VolumeKey {
+  readonly bytes: Buffer;
+  wipe(): void;
+}
+
+/** Where keys come from. Nothing is remembered here between two calls: whoever may not read any more is refused. */
+export interface Keys {
+  /**
+   * The key, read with this host's own identity. KEY_DENIED, KEY_NOT_FOUND, KEY_SERVER_UNREACHABLE; KEY_UNUSABLE if what
+   * is there cannot be a key (core/key-reference.ts); CONFIG_INVALID if this host has no such provider.
+   */
+  read(reference: KeyReference, signal: AbortSignal): Promise<VolumeKey>;
+}
+
+/** What libvirt is told to open the disks of guests with. Ephemeral and private secrets: in its memory alone, and nobody can read them. */
+export interface GuestSecrets {
+  /**
+   * Defines or replaces the secret of that volume's path (secretUuid()) and sets its value. VOLUME_STATE if somebody
+   * else's secret stands for that path. The key is not wiped. Works while a qemu hook of `prepare` waits.
+   */
+  set(path: string, key: VolumeKey): Promise<void>;
+  /** Succeeds if there is none. Never one that is not ours. */
+  unset(path: string): Promise<void>;
+  /** The paths of those that are ours. */
+  list(): Promise<readonly string[]>;
 }
 
 /** An image object pinned to one state of its bytes. */
@@ -437,7 +496,8 @@ export interface VolumeDevice {
 }
 
 export interface VolumeDevices {
-  open(vg: string, lv: string): Promise<VolumeDevice>;
+  /** With an encryption: what openLuks() has opened; what is written there is encrypted on its way to the LV. */
+  open(vg: string, lv: string, encryption?: Encryption): Promise<VolumeDevice>;
 }
 
 /** One row of the ledger: the latest fill for one disk of one domain. */

@@ -13,7 +13,7 @@ function request(target: string): VolumeRequest {
 }
 
 function disk(target: string, source: DiskSource, more: Partial<DomainDisk> = {}): DomainDisk {
-  const plain = { readonly: false, shareable: false, transient: false, encrypted: false };
+  const plain = { readonly: false, shareable: false, transient: false };
   return { target, device: 'disk', source, ...plain, ...more };
 }
 
@@ -81,7 +81,10 @@ describe('a disk is unsuitable', () => {
     [{ startupPolicy: 'optional' }, 'has startupPolicy="optional"'],
     [{ startupPolicy: 'requisite' }, 'has startupPolicy="requisite"'],
     [{ driverType: 'qcow2' }, 'has the driver type "qcow2"'],
-    [{ encrypted: true }, 'is encrypted, which is not supported yet'],
+    [
+      { encryption: { format: 'luks', engine: 'qemu', secrets: [] } },
+      'is encrypted, but its annotation names no key',
+    ],
   ])('%j', (more, says) => {
     const problem = problemWith(domainOf([disk('vda', inPool, more)]));
     expect(problem?.code).toBe('DISK_UNSUITABLE');
