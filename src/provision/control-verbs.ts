@@ -268,6 +268,7 @@ function attributesOf(request: AnnotateRequest): Parameters<typeof readVolumeAtt
     generation: generation?.toString(),
     'on-undefine': request.onUndefine,
     'after-migration': request.afterMigration,
+    key: request.key,
   };
 }
 
