@@ -237,6 +237,12 @@ export interface VolumeKey {
   wipe(): void;
 }
 
+/** Keys that stand on this host, each as a credential that systemd has encrypted and the root helper alone can read. */
+export interface KeyFiles {
+  /** KEY_NOT_FOUND if there is none of that name; KEY_UNUSABLE if it cannot be decrypted here, or cannot be a key. */
+  readKey(name: string): Promise<VolumeKey>;
+}
+
 /** Where keys come from. Nothing is remembered here between two calls: whoever may not read any more is refused. */
 export interface Keys {
   /**

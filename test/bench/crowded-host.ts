@@ -14,6 +14,7 @@ import type { CallLibvirt } from '../../src/adapters/libvirt-dbus/calls.ts';
 import { LibvirtPools } from '../../src/adapters/libvirt-dbus/pools.ts';
 import { domainPath, uuidOf } from '../../src/adapters/libvirt-dbus/signals.ts';
 import { imageTag, sealTags } from '../../src/core/volume.ts';
+import { keyLengthsOf } from '../../src/core/helper-protocol.ts';
 import { serveLines } from '../../src/helper/connections.ts';
 import type { Connections } from '../../src/helper/connections.ts';
 import { answer } from '../../src/helper/requests.ts';
@@ -91,7 +92,7 @@ export class CrowdedHost {
         Promise.resolve({ own: ['vg0'], verified: [], shared: [], thinPools: new Map() }),
       );
     };
-    this.#helper = serveLines(answerLine, () => true);
+    this.#helper = serveLines({ answer: answerLine, keyLengthsOf, mayAsk: () => true });
     const socket = join(this.#folder, 'helper.sock');
     this.#helper.server.listen(socket);
     this.ledger = this.#counted(openLedger(join(this.#folder, 'ledger.db')).ledger);

@@ -24,6 +24,7 @@ import { WorkerThreads } from '../../src/adapters/threads.ts';
 import type { HttpSettings } from '../../src/core/http-settings.ts';
 import type { Job, JobRequest } from '../../src/core/job-protocol.ts';
 import type { LogicalPool } from '../../src/core/request.ts';
+import { keyLengthsOf } from '../../src/core/helper-protocol.ts';
 import { serveLines } from '../../src/helper/connections.ts';
 import { answer } from '../../src/helper/requests.ts';
 import { auditedFills, auditedVolumes } from '../../src/provision/audited-effects.ts';
@@ -268,10 +269,11 @@ async function openSink(path: string): Promise<string> {
 
 async function openHelper(lvm: MemoryLvm, path: string): Promise<string> {
   const groups = () => Promise.resolve({ own: [POOL.vg], verified: [], shared: [], thinPools: new Map() });
-  const { server } = serveLines(
-    (line) => answer(line, lvm.tools(), groups),
-    () => true,
-  );
+  const { server } = serveLines({
+    answer: (line, keys) => answer(line, lvm.tools(), groups, keys),
+    keyLengthsOf,
+    mayAsk: () => true,
+  });
   await new Promise<void>((resolve) => server.listen(path, resolve));
   return path;
 }
