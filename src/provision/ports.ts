@@ -791,6 +791,13 @@ export interface GoldenWatch {
   checked(result: 'sound' | 'damaged' | 'failed'): void;
 }
 
+/** Told of keys on their way to guests. Must not throw. */
+export interface KeyWatch {
+  readonly handedOver: (result: 'done' | 'refused') => void;
+  /** A key that a guest runs with may not be read by this host any more. */
+  readonly revoked: () => void;
+}
+
 /** All metrics as they are now, in words that Prometheus reads. */
 export interface MetricsText {
   readonly contentType: string;

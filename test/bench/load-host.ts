@@ -50,6 +50,7 @@ import { Reservations } from '../../src/provision/reservations.ts';
 import { VolumeJobs } from '../../src/provision/volume-jobs.ts';
 import { watchedFill } from '../../src/provision/watched-fill.ts';
 import { MemoryLvm } from '../helper/memory-lvm.ts';
+import { NO_GUEST_KEYS } from '../provision/no-guest-keys.ts';
 import { KEYS } from './store.ts';
 
 export interface HostSetUp {
@@ -202,7 +203,12 @@ async function openVerbs({ folder, endpoint, devices: paths }: HostSetUp, host: 
   const needs = {
     ...{ freeze, ledger, clock, log, volumes, reservations, pools, fills, domains: NO_DOMAINS },
     ...{ goldens, thinPools },
-    ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>(), hostPolicy: undefined },
+    ...{
+      firstStarts: new Map<string, string>(),
+      retiring: new Set<string>(),
+      guestKeys: NO_GUEST_KEYS,
+      hostPolicy: undefined,
+    },
   };
   const reconciler = new Reconciler(needs);
   metrics.ask({ ledger, fills, reservations, cache, volumeGroups: [POOL.vg], keepFree: new Map() });

@@ -25,6 +25,7 @@ import { takingTurns } from '../../src/provision/taking-turns.ts';
 import { VolumeJobs } from '../../src/provision/volume-jobs.ts';
 import { InThreadWorkshop } from '../../src/provision/in-thread-workshop.ts';
 import type { StreamShape } from '../../src/provision/stream-shape.ts';
+import { NO_GUEST_KEYS } from '../provision/no-guest-keys.ts';
 import type { Census } from './census.ts';
 import type { Faults } from './faults.ts';
 import type { Group, Opener } from './group.ts';
@@ -136,6 +137,7 @@ export class Daemon {
       goldens,
       hostPolicy,
       freeze,
+      guestKeys: NO_GUEST_KEYS,
     };
     this.reconciler = new Reconciler(needs);
     this.#poolEvents = new PoolEvents(clock, () => {
