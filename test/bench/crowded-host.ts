@@ -26,6 +26,7 @@ import { Reconciler } from '../../src/provision/reconcile.ts';
 import { Reservations } from '../../src/provision/reservations.ts';
 import { MemoryLvm } from '../helper/memory-lvm.ts';
 import { NO_GUEST_KEYS } from '../provision/no-guest-keys.ts';
+import { NO_KEYS, NO_LUKS } from '../provision/no-luks.ts';
 
 const ANNOTATED_EACH = 5;
 const POOL_PATH = '/org/libvirt/QEMU/storagepool/_1';
@@ -122,6 +123,8 @@ export class CrowdedHost {
         firstStarts: new Map<string, string>(),
         retiring: new Set<string>(),
         guestKeys: NO_GUEST_KEYS,
+        luks: NO_LUKS,
+        keys: NO_KEYS,
         hostPolicy: undefined,
       },
       thinPools: new Map<string, string>(),

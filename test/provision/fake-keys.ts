@@ -53,14 +53,19 @@ export class FakeKeys implements Keys {
 export class FakeLuks implements Pick<LuksVolumes, 'checkLuks'> {
   readonly texts = new Map<string, string>();
   isAway = false;
+  /** For volumes of which it was not told. */
+  readonly #others: Pick<LuksVolumes, 'checkLuks'>;
 
-  checkLuks(
-    _vg: string,
-    { target }: Seal | ReceivingMark,
-    key: VolumeKey,
-  ): Promise<{ readonly keys: number }> {
-    const isRight = key.bytes.equals(Buffer.from(this.texts.get(target) ?? ''));
+  constructor(others: Pick<LuksVolumes, 'checkLuks'>) {
+    this.#others = others;
+  }
+
+  checkLuks(vg: string, seal: Seal | ReceivingMark, key: VolumeKey): Promise<{ readonly keys: number }> {
+    const { target } = seal;
+    const text = this.texts.get(target);
     if (this.isAway) return failed('HELPER_UNAVAILABLE', target);
+    if (text === undefined) return this.#others.checkLuks(vg, seal, key);
+    const isRight = key.bytes.equals(Buffer.from(text));
     return isRight ? Promise.resolve({ keys: 1 }) : failed('KEY_WRONG', target);
   }
 }

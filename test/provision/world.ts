@@ -548,7 +548,7 @@ export class World {
   readonly libvirt = new FakeLibvirt(this.volumes);
   readonly images = new FakeImages();
   readonly keys = new FakeKeys();
-  readonly luks = new FakeLuks();
+  readonly luks = new FakeLuks(this.volumes);
   readonly secrets = new MemorySecrets();
   readonly audit: Omit<AuditEvent, 'at'>[] = [];
   readonly revoked = { count: 0 };
@@ -633,11 +633,13 @@ export class World {
       },
       decompressors: new SystemDecompressors(),
       readBack,
+      luks: this.volumes,
       writeRate: writeBytesPerSecond === undefined ? undefined : new WriteRate(clock, writeBytesPerSecond),
     };
     this.goldens = new GoldenVolumes(goldenNeeds);
     const { goldens } = this;
-    const fillNeeds: FillNeeds = { ...goldenNeeds, goldens };
+    const { keys } = this;
+    const fillNeeds: FillNeeds = { ...goldenNeeds, goldens, keys };
     const recipe: FillVolume = (...fill) => fillVolume(fillNeeds, ...fill);
     this.fills = new Fills(
       { freeze, ledger, clock, log: silent },
@@ -647,7 +649,7 @@ export class World {
         ...limits,
       },
     );
-    const { keys, luks, secrets } = this;
+    const { luks, secrets } = this;
     const guestKeys = new GuestKeys({
       ...{ keys, luks, secrets, volumes, domains, ledger, clock, log },
       trail: { record: (event) => this.audit.push(event) },
@@ -658,6 +660,7 @@ export class World {
       ...{ freeze, pools, volumes, reservations, ledger, clock, fills: this.fills, domains, log, hostPolicy },
       guestKeys,
       ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>(), thinPools, goldens },
+      ...{ luks: this.volumes, keys },
     };
     this.reconciler = new Reconciler(needs);
     this.verbs = new DomainVerbs({
