@@ -11,8 +11,7 @@ threads = 4
 timeout = 0
 control_socket_disable = True
 worker_tmp_dir = "/dev/shm"
-certfile = "/etc/key-server/cert.pem"
-keyfile = "/etc/key-server/cert.key"
+certfile = keyfile = "/etc/key-server/server.pem"
 accesslog = "-"
 access_log_format = '%(h)s "%(r)s" %(s)s'
 loglevel = "warning"

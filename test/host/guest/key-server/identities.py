@@ -24,7 +24,8 @@ def bootstrap(passwords):
     it.project_name = "admin"
     it.admin_role_name = "admin"
     it.service_name = "keystone"
-    it.public_url = "https://keys.test:5000/v3"
+    # Barbican takes the internal one.
+    it.public_url = it.internal_url = "https://keys.test:5000/v3"
     it.region_id = "one"
     it.immutable_roles = True
     it.bootstrap()
