@@ -1,7 +1,7 @@
 /** Encrypted volumes, with keys from a real key server in the host. */
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Host } from './host.ts';
-import { KEYSTONE_URL, KEY_SERVER_CA_FILE, KeyServer } from './key-server.ts';
+import { BARBICAN_URL, KEYSTONE_URL, KEY_SERVER_CA_FILE, KeyServer } from './key-server.ts';
 import { useProvisionedHost } from './provisioned-host.ts';
 
 describe('the key server', () => {
@@ -47,6 +47,33 @@ describe('the key server', () => {
     const { id } = server.reader('hosta');
     expect((await server.authenticate({ id, secret: 'wrong' })).status).toBe(401);
     expect((await server.authenticate(server.reader('hosta'))).status).toBe(201);
+  });
+
+  it('fails as it is told to, and writes no secret into its log', async () => {
+    const reader = server.reader('hosta');
+    const [key, other] = [await server.createKey('vm3-vda'), await server.createKey('vm4-vda')];
+    await server.grant(key, reader);
+    await server.freeze('barbican');
+    // 28: no answer in time.
+    expect(await exitCode(host(), `curl --silent --insecure --max-time 2 ${BARBICAN_URL}`)).toBe(28);
+    await server.thaw('barbican');
+    expect((await server.read(key, reader)).body).toBe(key.payload);
+    await server.swap(key, other);
+    expect((await server.read(key, reader)).body).toBe(other.payload);
+
+    await server.stop('keystone');
+    // 7: nobody listens.
+    expect(await exitCode(host(), `curl --silent --insecure ${KEYSTONE_URL}`)).toBe(7);
+    const stale = await server.tokenOf(reader);
+    await server.forgetTokens();
+    expect((await server.ask('GET', `${key.ref}/payload`, { 'X-Auth-Token': stale })).status).toBe(401);
+    expect((await server.read(key, reader)).status).toBe(200);
+
+    const answered = (await server.requests()).filter((line) => line.includes(`GET /v1/secrets/${key.uuid}`));
+    expect(answered.map((line) => line.split(' ').at(-1))).toEqual(['200', '200', '401', '200']);
+    const { stdout: log } = await host().sh('journalctl --unit keystone --unit barbican --output cat');
+    for (const secret of [key.payload, other.payload, reader.secret, stale])
+      expect(log).not.toContain(secret);
   });
 
   it('is verified by its own authority alone', async () => {

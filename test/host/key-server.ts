@@ -126,25 +126,27 @@ export class KeyServer {
 
   /** One request in somebody's name, with a token of their application credential. */
   async request(identity: Identity, method: string, url: string, body?: unknown): Promise<Answer> {
-    const token = this.#tokens.get(identity) ?? (await this.#takeToken(identity));
-    return this.#curl(method, url, { 'X-Auth-Token': token }, body);
+    return this.ask(method, url, { 'X-Auth-Token': await this.tokenOf(identity) }, body);
   }
 
   /** Keystone's answer to who brings this application credential. */
   async authenticate({ id, secret }: Pick<Identity, 'id' | 'secret'>): Promise<Answer> {
     const identity = { methods: ['application_credential'], application_credential: { id, secret } };
-    return this.#curl('POST', `${KEYSTONE_URL}/auth/tokens`, {}, { auth: { identity } });
+    return this.ask('POST', `${KEYSTONE_URL}/auth/tokens`, {}, { auth: { identity } });
   }
 
-  async #takeToken(identity: Identity): Promise<string> {
+  /** The one that is used for all requests in its name. */
+  async tokenOf(identity: Identity): Promise<string> {
+    const known = this.#tokens.get(identity);
+    if (known !== undefined) return known;
     const answer = await this.authenticate(identity);
     const token = answer.headers.get('x-subject-token') ?? expect.fail(`no token: ${answer.body}`);
     this.#tokens.set(identity, token);
     return token;
   }
 
-  /** What is secret goes to curl on its standard input. */
-  async #curl(
+  /** One request, of which all that is secret goes to curl on its standard input. */
+  async ask(
     method: string,
     url: string,
     headers: Readonly<Record<string, string>>,

@@ -47,25 +47,3 @@ shape_key_server() {
     python3 site/bin/keystone-manage --config-file /tmp/keystone.conf db_sync
     python3 site/bin/barbican-db-manage --dburl "sqlite:///$PWD/barbican.db" upgrade'
 }
-
-# key_server_up NAME: what it has made of itself lies on the host's disk, and is there after a boot.
-key_server_up() {
-  local name=$1 run seen
-  need_alive "$name"
-  build
-  run=$(run_path "$name")
-  # As with its tree, a host keeps the one that it began with.
-  [ -e "$run/key-server" ] || key_server_path >"$run/key-server"
-  mkdir -p "$run/shared/key-server"
-  seen=$(cat "$run/kernel")/mnt/shared/key-server
-  in_mounts_of "$name" mountpoint --quiet "$seen" ||
-    in_mounts_of "$name" mount --bind --options ro "$(cat "$run/key-server")" "$seen"
-  run_ssh "$name" /mnt/seed/key-server/start
-}
-
-in_mounts_of() { nsenter --target "$(cat "$(run_path "$1")/pid")" --mount -- "${@:2}"; }
-
-key_server_down() {
-  need_alive "$1"
-  run_ssh "$1" systemctl stop barbican keystone
-}
