@@ -14,7 +14,7 @@ import { openTracing } from './adapters/tracing.ts';
 import { CONFIG_PATH } from './core/config-path.ts';
 import { describeProblem, toProblem } from './core/errors.ts';
 import { checkGoldens } from './main/goldens.ts';
-import { openGuestKeys, startGuestKeys } from './main/guest-keys.ts';
+import { openGuestKeys, openKeys } from './main/guest-keys.ts';
 import { openPrefetching } from './main/prefetching.ts';
 import type { Seeing } from './main/seeing.ts';
 import { openAudit, recordDaemon, recordRefusedConfig } from './main/seeing.ts';
@@ -67,26 +67,25 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
     log,
     onEvent: (event) => {
       metrics.libvirt.heard(event);
-      if (event.kind === 'connected') isLibvirtReachable = true;
-      if (event.kind === 'disconnected') isLibvirtReachable = false;
+      isLibvirtReachable = isReachableAfter(event, isLibvirtReachable);
       // The first question to the gate may come when libvirt is slow to answer.
       if (event.kind === 'connected') gatePools.list().catch(() => undefined);
       onLibvirtEvent(event, { reconciler, poolEvents, guestKeys, log });
     },
   });
-  const { volumes, pools: unwatched } = openVolumes(libvirt.pools, { ledger, freeze }, seeing);
+  const { volumes, pools: unwatched, luks } = openVolumes(libvirt.pools, { ledger, freeze }, seeing);
   const pools = new PoolKeeper({ pools: unwatched, volumes, clock, log });
   const gatePools = new KnownPools(pools, clock, POOLS_LIMIT_MS);
   const stores = await openStores(config, log, metrics);
   await stores.journals.keepOnly(new Set(ledger.fills().map(({ fillId }) => fillId)));
-  const fillNeeds = fillNeedsOf(config, { ...stores, pools, volumes }, seeing);
+  const keys = openKeys(config, luks, seeing);
+  const fillNeeds = fillNeedsOf(config, { ...stores, pools, volumes, luks, keys }, seeing);
   const { reservations } = fillNeeds;
   const recipe = openRecipe(fillNeeds, ledger, seeing);
   const fills = new Fills({ freeze, ledger, clock, log }, recipe, config.fills);
-  const { volumeGroups, keepFree } = config;
-  metrics.ask({ ledger, fills, reservations, cache: stores.cache, volumeGroups, keepFree });
+  metrics.ask({ ...config, ledger, fills, reservations, cache: stores.cache });
   const { domains, secrets } = libvirt;
-  const guestKeys = openGuestKeys({ ledger, volumes, domains, secrets }, seeing);
+  const guestKeys = openGuestKeys({ keys, luks, ledger, volumes, domains, secrets }, seeing);
   const needs = {
     ...{ ...fillNeeds, freeze, ledger, log, fills, domains, guestKeys },
     ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>() },
@@ -114,20 +113,24 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
   wakeHelper(volumes, log);
   libvirt.connection.start();
   prefetching.start();
-  startGuestKeys(guestKeys, seen.isLibvirtReachable);
+  guestKeys.start(config.keys.recheckMs, seen.isLibvirtReachable);
   const timer = lookEvery(config.reconcile.intervalMs, seen.isLibvirtReachable, reconciler, log);
+  const works = [reconciler, fills, prefetching, guestKeys, { stop: stopChecks }];
   return async () => {
     clearInterval(timer);
     stopReload();
     pools.stop();
     await http?.close();
-    const works = [reconciler, fills, prefetching, guestKeys].map((work) => work.stop());
-    await Promise.all([gate.close(), control.close(), stopChecks(), ...works]);
+    await Promise.all([gate.close(), control.close(), ...works.map((work) => work.stop())]);
     await Promise.all([libvirt.connection.close(), trace?.close()]);
     recordDaemon(seeing.trail, 'stop');
     await recorded.close();
     ledger.close();
   };
+}
+
+function isReachableAfter({ kind }: LibvirtEvent, before: boolean): boolean {
+  return kind === 'connected' || (before && kind !== 'disconnected');
 }
 
 function poolEventsFor(reconciler: Reconciler): PoolEvents {

@@ -83,15 +83,20 @@ export async function openStores(config: Config, log: Log, metrics: Metrics) {
   };
 }
 
-/** The helper's verbs and libvirt's pools: counted, written down, taking turns, and still while the host is frozen. */
+/**
+ * The helper's verbs and libvirt's pools: counted, written down, taking turns, and still while the host is frozen;
+ * and what the helper does with keys.
+ */
 export function openVolumes(
   libvirtPools: Pools,
   { ledger, freeze }: { readonly ledger: Ledger; readonly freeze: Freeze },
   { metrics, trail, trace }: Seeing,
-): ReturnType<typeof takingTurns> {
-  const audited = auditedVolumes(metrics.helper.measured(new LvmHelper()), trail);
+): ReturnType<typeof takingTurns> & { readonly luks: LvmHelper['luks'] } {
+  const bare = new LvmHelper();
+  const audited = auditedVolumes(metrics.helper.measured(bare), trail);
   const helper = trace === undefined ? audited : tracedVolumes(audited, trace);
-  return refusingWhileFrozen(freeze, takingTurns(helper, auditedPools(libvirtPools, trail, ledger)));
+  const ports = takingTurns(helper, auditedPools(libvirtPools, trail, ledger));
+  return { ...refusingWhileFrozen(freeze, ports), luks: bare.luks };
 }
 
 /** What fills and golden volumes need and is not made here. */
