@@ -80,7 +80,9 @@ function authOf(identity: KeyIdentity): object {
 }
 
 function tokenOf({ status, headers, body }: KeyAnswer, authUrl: URL, identity: KeyIdentity): KeyToken {
-  if (status === 401 || status === 403) throw identityRefused(authUrl, identity, status);
+  if (status === 401 || status === 403 || isUnknownCredential(status, body)) {
+    throw identityRefused(authUrl, identity, status);
+  }
   if (status !== 201 && status !== 200) throw unexpected(status, authUrl);
   const token = headers['x-subject-token'];
   const parsed = parse(body);
@@ -93,6 +95,11 @@ function tokenOf({ status, headers, body }: KeyAnswer, authUrl: URL, identity: K
     userId: user.id,
     lifetimeMs: Date.parse(expiresAt) - Date.parse(issuedAt),
   };
+}
+
+/** Keystone says of an application credential that it does not know what it says of a path: 404. */
+function isUnknownCredential(status: number, body: Buffer): boolean {
+  return status === 404 && body.includes('Could not find Application Credential');
 }
 
 function parse(body: Buffer) {

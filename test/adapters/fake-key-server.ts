@@ -136,6 +136,12 @@ export class FakeKeyServer {
     }
     const { auth } = JSON.parse(body.toString()) as { auth: TokenRequest };
     const user = this.users.find((one) => isOf(auth, one));
+    const { application_credential: credential } = auth.identity;
+    if (credential !== undefined && this.users.every(({ credentialId }) => credentialId !== credential.id)) {
+      const message = `Could not find Application Credential: ${credential.id}.`;
+      json(response, 404, { error: { code: 404, message, title: 'Not Found' } });
+      return;
+    }
     if (user === undefined) {
       const message = 'The request you have made requires authentication.';
       json(response, 401, { error: { code: 401, message, title: 'Unauthorized' } });

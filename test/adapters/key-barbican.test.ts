@@ -172,10 +172,15 @@ const trickle: Misbehaviour = (request, response) => {
   return true;
 };
 
+/** As Keystone 30 has it. */
+const UNKNOWN =
+  '{"error":{"code":404,"message":"Could not find Application Credential: 0123.","title":"Not Found"}}';
+
 describe('of Keystone', () => {
   test.each<[string, Misbehaviour, string, RegExp]>([
     ['the identity is refused', answering(401, '{}'), 'KEY_DENIED', /refuses the identity/],
     ['the identity may not', answering(403, '{}'), 'KEY_DENIED', /refuses the identity/],
+    ['the credential is unknown', answering(404, UNKNOWN), 'KEY_DENIED', /refuses the identity/],
     ['there is no such place', answering(404, '{}'), 'KEY_SERVER_UNREACHABLE', /status 404/],
     ['it is broken', answering(500, 'Traceback'), 'KEY_SERVER_UNREACHABLE', /status 500/],
     ['it is overloaded', answering(503, ''), 'KEY_SERVER_UNREACHABLE', /status 503/],

@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { duration, leaf, path } from './leaves.ts';
 import { isLoopback } from './loopback.ts';
 
-const server = (example: string) =>
+export const server = (example = 'https://HOST:PORT') =>
   leaf(
     `a URL such as ${example}, without user, query or fragment; https, except for this machine itself`,
     (value): URL | undefined => {
