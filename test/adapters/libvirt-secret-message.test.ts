@@ -29,7 +29,7 @@ const around = (value: Buffer) => Buffer.concat([Buffer.from('before '), value, 
 describe('sendSecret', () => {
   it('puts it in the place of what the library was given, and overwrites it once it is written', () => {
     const socket = new Socket();
-    let value = Buffer.alloc(0);
+    let value: Buffer = Buffer.alloc(0);
     sendSecret(socket, SECRET, (placeholder) => {
       value = placeholder;
       return socket.write(around(placeholder));
