@@ -252,6 +252,12 @@ export interface Keys {
   read(reference: KeyReference, signal: AbortSignal): Promise<VolumeKey>;
 }
 
+/** Keys that lie on this host, encrypted for it; root's helper decrypts them. */
+export interface KeyFiles {
+  /** By a name as KEY_FILE_PATTERN has it. KEY_NOT_FOUND, KEY_UNUSABLE if it cannot be decrypted here. */
+  readKey(name: string): Promise<VolumeKey>;
+}
+
 /** What libvirt is told to open the disks of guests with. Ephemeral and private secrets: in its memory alone, and nobody can read them. */
 export interface GuestSecrets {
   /**
@@ -783,6 +789,13 @@ export interface GoldenWatch {
   /** One was there and is gone, and it was not us. */
   missed(): void;
   checked(result: 'sound' | 'damaged' | 'failed'): void;
+}
+
+/** Told of keys on their way to guests. Must not throw. */
+export interface KeyWatch {
+  readonly handedOver: (result: 'done' | 'refused') => void;
+  /** A key that a guest runs with may not be read by this host any more. */
+  readonly revoked: () => void;
 }
 
 /** All metrics as they are now, in words that Prometheus reads. */

@@ -25,6 +25,8 @@ import type { Ledger, Log } from '../../src/provision/ports.ts';
 import { Reconciler } from '../../src/provision/reconcile.ts';
 import { Reservations } from '../../src/provision/reservations.ts';
 import { MemoryLvm } from '../helper/memory-lvm.ts';
+import { NO_GUEST_KEYS } from '../provision/no-guest-keys.ts';
+import { NO_KEYS, NO_LUKS } from '../provision/no-luks.ts';
 
 const ANNOTATED_EACH = 5;
 const POOL_PATH = '/org/libvirt/QEMU/storagepool/_1';
@@ -117,7 +119,14 @@ export class CrowdedHost {
         { concurrentMax: 2, queueMax: 1000, deadlineMs: 3_600_000 },
       ),
       reservations: new Reservations({ volumes, log: silent }),
-      ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>(), hostPolicy: undefined },
+      ...{
+        firstStarts: new Map<string, string>(),
+        retiring: new Set<string>(),
+        guestKeys: NO_GUEST_KEYS,
+        luks: NO_LUKS,
+        keys: NO_KEYS,
+        hostPolicy: undefined,
+      },
       thinPools: new Map<string, string>(),
       goldens: { filling: new Set<string>(), settle: () => Promise.resolve() },
     };

@@ -50,6 +50,8 @@ import { Reservations } from '../../src/provision/reservations.ts';
 import { VolumeJobs } from '../../src/provision/volume-jobs.ts';
 import { watchedFill } from '../../src/provision/watched-fill.ts';
 import { MemoryLvm } from '../helper/memory-lvm.ts';
+import { NO_GUEST_KEYS } from '../provision/no-guest-keys.ts';
+import { NO_KEYS, NO_LUKS } from '../provision/no-luks.ts';
 import { KEYS } from './store.ts';
 
 export interface HostSetUp {
@@ -191,8 +193,8 @@ async function openVerbs({ folder, endpoint, devices: paths }: HostSetUp, host: 
     },
   };
   const thinPools = new Map<string, string>();
-  const goldens = new GoldenVolumes({ ...goldenNeeds, thinPools });
-  const fillNeeds = { ...goldenNeeds, goldens };
+  const goldens = new GoldenVolumes({ ...goldenNeeds, luks: NO_LUKS, thinPools });
+  const fillNeeds = { ...goldenNeeds, goldens, luks: NO_LUKS, keys: NO_KEYS };
   const freeze = { frozen: () => undefined };
   const fills = new Fills(
     { freeze, ledger, clock, log },
@@ -202,7 +204,14 @@ async function openVerbs({ folder, endpoint, devices: paths }: HostSetUp, host: 
   const needs = {
     ...{ freeze, ledger, clock, log, volumes, reservations, pools, fills, domains: NO_DOMAINS },
     ...{ goldens, thinPools },
-    ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>(), hostPolicy: undefined },
+    ...{
+      firstStarts: new Map<string, string>(),
+      retiring: new Set<string>(),
+      guestKeys: NO_GUEST_KEYS,
+      luks: NO_LUKS,
+      keys: NO_KEYS,
+      hostPolicy: undefined,
+    },
   };
   const reconciler = new Reconciler(needs);
   metrics.ask({ ledger, fills, reservations, cache, volumeGroups: [POOL.vg], keepFree: new Map() });

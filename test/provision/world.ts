@@ -31,6 +31,8 @@ import { fillVolume } from '../../src/provision/fill-volume.ts';
 import type { FillLimits } from '../../src/core/fill-limits.ts';
 import type { FillVolume } from '../../src/provision/fills.ts';
 import { Fills } from '../../src/provision/fills.ts';
+import type { AuditEvent } from '../../src/core/audit-event.ts';
+import { GuestKeys } from '../../src/provision/guest-keys.ts';
 import { GoldenVolumes } from '../../src/provision/golden-volumes.ts';
 import type {
   Blankness,
@@ -60,6 +62,7 @@ import { WriteRate } from '../../src/provision/write-rate.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';
 import { MemoryLvm } from '../helper/memory-lvm.ts';
 import { modelCipher } from '../helper/model-luks.ts';
+import { FakeKeys, FakeLuks, MemorySecrets } from './fake-keys.ts';
 
 const VIRTUAL_SIZE_MAX_BYTES = 2 ** 40;
 export const MIB = 1 << 20;
@@ -417,6 +420,8 @@ class FakeLibvirt {
   unstartable = 0;
   isAway = false;
   onList: () => void = () => undefined;
+  /** Whether it can be started; rejects if not. */
+  onStart: (uuid: string) => Promise<void> = () => Promise.resolve();
   readonly #volumes: FakeVolumes;
 
   constructor(volumes: FakeVolumes) {
@@ -437,7 +442,7 @@ class FakeLibvirt {
   start(uuid: string): Promise<void> {
     this.#answer();
     this.started.push(uuid);
-    return Promise.resolve();
+    return this.onStart(uuid);
   }
 
   async pools(): Promise<readonly LogicalPool[]> {
@@ -506,14 +511,21 @@ export function domainXml(options: {
   readonly attributes?: string;
   readonly provision?: string;
   readonly source?: 'volume' | 'block';
+  /** Of an encrypted disk. */
+  readonly key?: string;
 }): string {
-  const { uuid, name, lv = name, attributes = '', provision = '', source = 'volume' } = options;
+  const { uuid, name, lv = name, attributes = '', provision = '', source = 'volume', key } = options;
   const from = source === 'volume' ? `pool='guests' volume='${lv}'` : `dev='/dev/vg0/${lv}'`;
+  const keyed = key === undefined ? '' : `key='${key}'`;
+  const encryption =
+    key === undefined
+      ? ''
+      : `<encryption format='luks'><secret type='passphrase' usage='/dev/vg0/${lv}'/></encryption>`;
   return `<domain type='kvm'><name>${name}</name><uuid>${uuid}</uuid><metadata>
     <vp:provision xmlns:vp='urn:libvirt-volume-provisioner:domain:1' ${provision}>
-      <vp:volume target='vda' image='images/small.raw' format='raw' ${attributes}/>
+      <vp:volume target='vda' image='images/small.raw' format='raw' ${keyed} ${attributes}/>
     </vp:provision></metadata><devices>
-    <disk type='${source}' device='disk'><driver name='qemu' type='raw'/><source ${from}/><target dev='vda' bus='virtio'/></disk>
+    <disk type='${source}' device='disk'><driver name='qemu' type='raw'/><source ${from}>${encryption}</source><target dev='vda' bus='virtio'/></disk>
     </devices></domain>`;
 }
 
@@ -535,6 +547,11 @@ export class World {
   readonly volumes = new FakeVolumes();
   readonly libvirt = new FakeLibvirt(this.volumes);
   readonly images = new FakeImages();
+  readonly keys = new FakeKeys();
+  readonly luks = new FakeLuks(this.volumes);
+  readonly secrets = new MemorySecrets();
+  readonly audit: Omit<AuditEvent, 'at'>[] = [];
+  readonly revoked = { count: 0 };
   readonly ledger = openLedger(':memory:').ledger;
   readonly image = Buffer.alloc(3 * MIB + 512, 0x42);
   /** As in the configuration. */
@@ -547,6 +564,7 @@ export class World {
   garbage!: GarbageCollector;
   jobs!: VolumeJobs;
   goldens!: GoldenVolumes;
+  guestKeys!: GuestKeys;
   readonly strays = new Set<string>();
   damagedLedgers: readonly string[] = [];
 
@@ -615,11 +633,13 @@ export class World {
       },
       decompressors: new SystemDecompressors(),
       readBack,
+      luks: this.volumes,
       writeRate: writeBytesPerSecond === undefined ? undefined : new WriteRate(clock, writeBytesPerSecond),
     };
     this.goldens = new GoldenVolumes(goldenNeeds);
     const { goldens } = this;
-    const fillNeeds: FillNeeds = { ...goldenNeeds, goldens };
+    const { keys } = this;
+    const fillNeeds: FillNeeds = { ...goldenNeeds, goldens, keys };
     const recipe: FillVolume = (...fill) => fillVolume(fillNeeds, ...fill);
     this.fills = new Fills(
       { freeze, ledger, clock, log: silent },
@@ -629,9 +649,18 @@ export class World {
         ...limits,
       },
     );
+    const { luks, secrets } = this;
+    const guestKeys = new GuestKeys({
+      ...{ keys, luks, secrets, volumes, domains, ledger, clock, log },
+      trail: { record: (event) => this.audit.push(event) },
+      watch: { handedOver: () => undefined, revoked: () => (this.revoked.count += 1) },
+    });
+    this.guestKeys = guestKeys;
     const needs = {
       ...{ freeze, pools, volumes, reservations, ledger, clock, fills: this.fills, domains, log, hostPolicy },
+      guestKeys,
       ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>(), thinPools, goldens },
+      ...{ luks: this.volumes, keys },
     };
     this.reconciler = new Reconciler(needs);
     this.verbs = new DomainVerbs({
