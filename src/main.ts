@@ -14,22 +14,21 @@ import { openTracing } from './adapters/tracing.ts';
 import { CONFIG_PATH } from './core/config-path.ts';
 import { describeProblem, toProblem } from './core/errors.ts';
 import { checkGoldens } from './main/goldens.ts';
+import { openGuestKeys, openKeys } from './main/guest-keys.ts';
 import { openPrefetching } from './main/prefetching.ts';
 import type { Seeing } from './main/seeing.ts';
 import { openAudit, recordDaemon, recordRefusedConfig } from './main/seeing.ts';
 import { openControl, openGate, openHttp, openReload } from './main/sockets.ts';
 import { fillNeedsOf, openLedgerOfThisBoot, openRecipe, openStores, openVolumes } from './main/stores.ts';
-import { GarbageCollector } from './provision/collect-garbage.ts';
-import { DomainVerbs } from './provision/control-verbs.ts';
+import { openVerbs } from './main/verbs.ts';
 import { Fills } from './provision/fills.ts';
 import { FindAudit } from './provision/find-audit.ts';
-import { CachedImageVerbs } from './provision/image-verbs.ts';
+import type { GuestKeys } from './provision/guest-keys.ts';
 import { KnownPools } from './provision/observe.ts';
 import { PoolEvents } from './provision/pool-events.ts';
 import { PoolKeeper } from './provision/pool-keeper.ts';
 import type { LibvirtEvent, Log, Volumes } from './provision/ports.ts';
 import { Reconciler } from './provision/reconcile.ts';
-import { VolumeJobs } from './provision/volume-jobs.ts';
 
 /** How long the gate waits for libvirt to name its pools before it goes by what was last known, in ms. */
 const POOLS_LIMIT_MS = 1_000;
@@ -69,34 +68,33 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
       if (event.kind === 'disconnected') isLibvirtReachable = false;
       // The first question to the gate may come when libvirt is slow to answer.
       if (event.kind === 'connected') gatePools.list().catch(() => undefined);
-      onLibvirtEvent(event, reconciler, poolEvents, log);
+      onLibvirtEvent(event, { reconciler, poolEvents, guestKeys, log });
     },
   });
-  const { volumes, pools: unwatched } = openVolumes(libvirt.pools, { ledger, freeze }, seeing);
+  const { volumes, luks, pools: unwatched } = openVolumes(libvirt.pools, { ledger, freeze }, seeing);
+  const keys = openKeys(config, luks, metrics);
   const pools = new PoolKeeper({ pools: unwatched, volumes, clock, log });
   const gatePools = new KnownPools(pools, clock, POOLS_LIMIT_MS);
   const stores = await openStores(config, log, metrics);
   await stores.journals.keepOnly(new Set(ledger.fills().map(({ fillId }) => fillId)));
-  const fillNeeds = fillNeedsOf(config, { ...stores, pools, volumes }, seeing);
+  const fillNeeds = fillNeedsOf(config, { ...stores, pools, volumes, luks, keys }, seeing);
   const { reservations } = fillNeeds;
   const recipe = openRecipe(fillNeeds, ledger, seeing);
   const fills = new Fills({ freeze, ledger, clock, log }, recipe, config.fills);
   const { volumeGroups, keepFree } = config;
   metrics.ask({ ledger, fills, reservations, cache: stores.cache, volumeGroups, keepFree });
+  const { domains, secrets } = libvirt;
+  const guestKeys = openGuestKeys({ ledger, volumes, luks, keys, domains, secrets }, seeing);
   const needs = {
-    ...{ ...fillNeeds, freeze, ledger, log, fills, domains: libvirt.domains },
+    ...{ ...fillNeeds, freeze, ledger, log, fills, domains, guestKeys },
     ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>() },
     sharedGroups: new Set(config.sharedVolumeGroups),
   };
   const reconciler = new Reconciler(needs);
   const poolEvents = poolEventsFor(reconciler);
   const prefetching = openPrefetching(config, { ...fillNeeds, fills, freeze }, seeing);
-  const callable = {
-    verbs: new DomainVerbs({ ...needs, ...config.limits, reconciler, warm: stores.warm }),
-    images: new CachedImageVerbs({ ...fillNeeds, ...prefetching.forVerbs, log }),
-    garbage: new GarbageCollector({ ...needs, reconciler, cache: stores.cache, damagedLedgers }),
-    jobs: new VolumeJobs({ ...needs, reconciler }),
-  };
+  const images = { ...fillNeeds, ...prefetching.forVerbs, log };
+  const callable = openVerbs(config, { ...needs, reconciler }, { ...stores, images, damagedLedgers });
   const events = new FindAudit({ ...needs, store: recorded });
   // First, because it notices a daemon that runs already.
   const control = await openControl(config, callable, { ...seeing, audit: events });
@@ -110,13 +108,14 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
   wakeHelper(volumes, log);
   libvirt.connection.start();
   prefetching.start();
+  guestKeys.start(config.keys.recheckMs, seen.isLibvirtReachable);
   const timer = lookEvery(config.reconcile.intervalMs, seen.isLibvirtReachable, reconciler, log);
   return async () => {
     clearInterval(timer);
     stopReload();
     pools.stop();
     await http?.close();
-    const works = [reconciler, fills, prefetching].map((work) => work.stop());
+    const works = [reconciler, fills, prefetching, guestKeys].map((work) => work.stop());
     await Promise.all([gate.close(), control.close(), stopChecks(), ...works]);
     await Promise.all([libvirt.connection.close(), trace?.close()]);
     recordDaemon(seeing.trail, 'stop');
@@ -138,8 +137,16 @@ function wakeHelper(volumes: Volumes, log: Log): void {
   });
 }
 
+/** Who is told of events. */
+interface Told {
+  readonly reconciler: Reconciler;
+  readonly poolEvents: PoolEvents;
+  readonly guestKeys: GuestKeys;
+  readonly log: Log;
+}
+
 /** Events are hints: they only say where to look again, and how a guest has ended. */
-function onLibvirtEvent(event: LibvirtEvent, reconciler: Reconciler, poolEvents: PoolEvents, log: Log): void {
+function onLibvirtEvent(event: LibvirtEvent, { reconciler, poolEvents, guestKeys, log }: Told): void {
   switch (event.kind) {
     case 'domain':
       if (event.mayHaveRun === true) reconciler.arrivals.mayHaveRun(event.uuid);
@@ -151,6 +158,7 @@ function onLibvirtEvent(event: LibvirtEvent, reconciler: Reconciler, poolEvents:
     case 'connected':
       log.info({}, 'libvirt answers');
       reconciler.ends.forgetAll();
+      guestKeys.connected();
       lookAtEverything(reconciler, log);
       return;
     case 'disconnected':
