@@ -18,7 +18,14 @@ import { openPrefetching } from './main/prefetching.ts';
 import type { Seeing } from './main/seeing.ts';
 import { openAudit, recordDaemon, recordRefusedConfig } from './main/seeing.ts';
 import { openControl, openGate, openHttp, openReload } from './main/sockets.ts';
-import { fillNeedsOf, openLedgerOfThisBoot, openRecipe, openStores, openVolumes } from './main/stores.ts';
+import {
+  fillNeedsOf,
+  nothingUnderWay,
+  openLedgerOfThisBoot,
+  openRecipe,
+  openStores,
+  openVolumes,
+} from './main/stores.ts';
 import { GarbageCollector } from './provision/collect-garbage.ts';
 import { DomainVerbs } from './provision/control-verbs.ts';
 import { Fills } from './provision/fills.ts';
@@ -85,7 +92,7 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
   metrics.ask({ ledger, fills, reservations, cache: stores.cache, volumeGroups, keepFree });
   const needs = {
     ...{ ...fillNeeds, freeze, ledger, log, fills, domains: libvirt.domains },
-    ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>() },
+    ...nothingUnderWay(),
     sharedGroups: new Set(config.sharedVolumeGroups),
   };
   const reconciler = new Reconciler(needs);

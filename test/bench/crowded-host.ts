@@ -116,7 +116,12 @@ export class CrowdedHost {
         { concurrentMax: 2, queueMax: 1000, deadlineMs: 3_600_000 },
       ),
       reservations: new Reservations({ volumes, log: silent }),
-      ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>(), hostPolicy: undefined },
+      ...{
+        firstStarts: new Map<string, string>(),
+        retiring: new Set<string>(),
+        changingKeys: new Set<string>(),
+        hostPolicy: undefined,
+      },
       thinPools: new Map<string, string>(),
       goldens: { filling: new Set<string>(), settle: () => Promise.resolve() },
     };

@@ -201,7 +201,12 @@ async function openVerbs({ folder, endpoint, devices: paths }: HostSetUp, host: 
   const needs = {
     ...{ freeze, ledger, clock, log, volumes, reservations, pools, fills, domains: NO_DOMAINS },
     ...{ goldens, thinPools },
-    ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>(), hostPolicy: undefined },
+    ...{
+      firstStarts: new Map<string, string>(),
+      retiring: new Set<string>(),
+      changingKeys: new Set<string>(),
+      hostPolicy: undefined,
+    },
   };
   const reconciler = new Reconciler(needs);
   metrics.ask({ ledger, fills, reservations, cache, volumeGroups: [POOL.vg], keepFree: new Map() });

@@ -540,7 +540,13 @@ export class World {
     );
     const needs = {
       ...{ freeze, pools, volumes, reservations, ledger, clock, fills: this.fills, domains, log, hostPolicy },
-      ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>(), thinPools, goldens },
+      ...{
+        firstStarts: new Map<string, string>(),
+        retiring: new Set<string>(),
+        changingKeys: new Set<string>(),
+        thinPools,
+        goldens,
+      },
     };
     this.reconciler = new Reconciler(needs);
     this.verbs = new DomainVerbs({
