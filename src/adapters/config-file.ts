@@ -10,6 +10,7 @@ import type { KeepFree } from '../core/headroom.ts';
 import type { HostPolicy } from '../core/host-policy.ts';
 import type { ThinLimits } from '../core/thin-limits.ts';
 import type { HttpSettings } from '../core/http-settings.ts';
+import type { KeySettings } from '../core/key-settings.ts';
 import type { Subnet } from '../core/subnet.ts';
 import type { MinisignKey } from '../core/minisign.ts';
 import type { FillLimits } from '../core/fill-limits.ts';
@@ -21,6 +22,7 @@ import type { FromEnvironment } from './config/environment.ts';
 import { readEnvironment } from './config/environment.ts';
 import type { Origin } from './config/mistakes.ts';
 import { toHttpSettings } from './config/http-schema.ts';
+import { readKeySettings } from './config/keys.ts';
 import { describeIssue } from './config/mistakes.ts';
 import type { PrefetchSettings } from './config/prefetch-schema.ts';
 import { toPrefetchSettings } from './config/prefetch-schema.ts';
@@ -79,6 +81,7 @@ export interface Config {
   };
   /** Undefined: there is no HTTP API. */
   readonly http: HttpSettings | undefined;
+  readonly keys: KeySettings;
   /** Undefined: there are no traces. */
   readonly tracing: TracingSettings | undefined;
   readonly reconcile: { readonly intervalMs: number };
@@ -152,13 +155,17 @@ export function loadConfig(options: LoadOptions = {}): LoadedConfig {
   );
   const ca = readCa('minio.ca_file', minio.ca_file);
   const tracing = readTracing(parsed.data.tracing);
-  if ('mistake' in accessKey || 'mistake' in secretKey || 'mistake' in ca || 'mistakes' in tracing) {
+  const keys = readKeySettings(parsed.data.keys, directory);
+  const isWrong = 'mistakes' in tracing || 'mistakes' in keys;
+  if ('mistake' in accessKey || 'mistake' in secretKey || 'mistake' in ca || isWrong) {
     const mistakes = [accessKey, secretKey, ca].flatMap((part) => ('mistake' in part ? [part.mistake] : []));
-    throw invalid(path, [...mistakes, ...('mistakes' in tracing ? tracing.mistakes : [])]);
+    const others = [tracing, keys].flatMap((part) => ('mistakes' in part ? part.mistakes : []));
+    throw invalid(path, [...mistakes, ...others]);
   }
   return {
     config: {
       ...toConfig(parsed.data, accessKey.secret, secretKey.secret, ca.ca),
+      keys: keys.keys,
       tracing: tracing.tracing,
     },
     warnings: [...environment.warnings, ...warnings],
@@ -262,7 +269,7 @@ function toConfig(
   accessKey: Secret,
   secretKey: Secret,
   ca: string | undefined,
-): Omit<Config, 'tracing'> {
+): Omit<Config, 'keys' | 'tracing'> {
   const { minio } = file;
   return {
     minio: {

@@ -29,6 +29,15 @@ import { Manifest } from './backup/manifest.ts';
 const text = z.string();
 const texts = z.array(text);
 
+const KeyChange = z.object({
+  ...{ key: text, granted: texts, revoked: texts, readers: texts },
+  projectAccess: z.boolean().optional(),
+});
+const ShownKey = z.object({
+  ...{ key: text, name: text.optional(), created: text },
+  ...{ readers: texts.optional(), projectAccess: z.boolean().optional() },
+});
+
 /** By the words of the verb, without those that print no JSON of their own: handover's is that for `receive`. */
 export const JSON_SCHEMAS: Readonly<Record<string, z.ZodType>> = {
   list: DomainList,
@@ -58,6 +67,11 @@ export const JSON_SCHEMAS: Readonly<Record<string, z.ZodType>> = {
     ...{ objectBytes: z.number(), writtenBytes: z.number(), zeroedBytes: z.number() },
     ...{ seconds: z.number(), readBack: z.boolean() },
   }),
+  'key create': z.object({ key: text, name: text.optional(), readers: texts.optional() }),
+  'key grant': KeyChange,
+  'key revoke': KeyChange,
+  'key list': z.object({ keys: z.array(ShownKey) }),
+  'key show': ShownKey,
   'token create': z.object({ name: text, token: text, file: text }),
   'token list': z.array(z.object({ name: text })),
   'token revoke': z.object({ name: text, file: text }),

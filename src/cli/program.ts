@@ -17,6 +17,7 @@ import { addHandover } from './handover.ts';
 import { addImage } from './image.ts';
 import { addIncident } from './incident.ts';
 import { addJob } from './job.ts';
+import { addKey } from './key.ts';
 import { addList } from './list.ts';
 import { addLogs } from './logs.ts';
 import { addMetrics } from './metrics.ts';
@@ -53,6 +54,7 @@ export function buildProgram(finish: (code: ExitCode) => void): Command {
     addReceive,
     addGc,
     addImage,
+    addKey,
     addToken,
     addConfig,
     addSetup,

@@ -17,9 +17,10 @@ export interface Seeing {
   readonly trace: FillTrace | undefined;
 }
 
-export function openAudit({ minio, tracing }: Config, store: AuditStore, log: Log): RecordedAudit {
+export function openAudit({ minio, keys, tracing }: Config, store: AuditStore, log: Log): RecordedAudit {
   const journal = new JournalStream({ identifier: AUDIT_IDENTIFIER, log });
-  const secrets = [minio.accessKey, minio.secretKey, tracing?.authorization].map(
+  const identity = keys.barbican?.applicationCredentialSecret;
+  const secrets = [minio.accessKey, minio.secretKey, tracing?.authorization, identity].map(
     (one) => one?.reveal() ?? '',
   );
   return new RecordedAudit({ journal, store, clock: systemClock, log, secrets });

@@ -9,6 +9,7 @@ import { ConfigFile } from '../../src/adapters/config/schema.ts';
 import { Secret } from '../../src/adapters/config/secret.ts';
 import { loadConfig } from '../../src/adapters/config-file.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
+import { withApiVersion } from '../../src/core/key-settings.ts';
 
 const folder = mkdtempSync(path.join(tmpdir(), 'lvp-config-'));
 afterAll(() => {
@@ -41,6 +42,73 @@ function mistakesOf(text: string, env: Record<string, string> = {}): string[] {
   }
   return [];
 }
+
+describe('keys of encrypted volumes', () => {
+  const section = (barbican: string, recheck = '60s') =>
+    `${minimal()}keys:\n  recheck: ${recheck}\n  barbican: ${barbican}\n`;
+  const full =
+    '{url: "https://barbican.test:9311", auth_url: "https://cloud.test/identity", application_credential_id: 0a1b}';
+
+  test('without the section there are those of files alone', () => {
+    expect(loadConfig({ path: write(minimal()), env: {} }).config.keys).toEqual({
+      recheckMs: 60_000,
+      barbican: undefined,
+    });
+  });
+
+  test('the secret of the application credential is a credential of systemd, and is shown nowhere', () => {
+    const directory = mkdtempSync(path.join(tmpdir(), 'lvp-credentials-'));
+    writeFileSync(path.join(directory, 'secret_barbican-application-credential-secret'), 'not-for-logs\n');
+    const env = { CREDENTIALS_DIRECTORY: directory };
+    const { config } = loadConfig({ path: write(section(full)), env });
+    expect(config.keys.barbican?.url.href).toBe('https://barbican.test:9311/v1');
+    expect(config.keys.barbican?.authUrl.href).toBe('https://cloud.test/identity/v3');
+    expect(config.keys.barbican?.applicationCredentialSecret.reveal()).toBe('not-for-logs');
+    expect(`${JSON.stringify(config)}${inspect(config, { depth: 9 })}`).not.toContain('not-for-logs');
+    rmSync(directory, { recursive: true });
+  });
+
+  test('versions that are written out are not added again', () => {
+    expect(withApiVersion(new URL('https://k.test:5000/v3/'), 'v3').href).toBe('https://k.test:5000/v3');
+  });
+
+  test.each([
+    ['no secret', full, /secret of the application credential is missing/],
+    [
+      'http to another machine',
+      full.replace('https://barbican', 'http://barbican'),
+      /keys\.barbican\.url .*https/,
+    ],
+    ['http for passwords', full.replace('https://cloud', 'http://cloud'), /keys\.barbican\.auth_url .*https/],
+    [
+      'a user in it',
+      full.replace('https://', 'https://me:pass@'),
+      /keys\.barbican\.url is a URL with a user in it/,
+    ],
+    [
+      'no identity',
+      full.replace(/, application_credential_id: 0a1b/, ''),
+      /application_credential_id is missing/,
+    ],
+    [
+      'a secret in the file',
+      full.replace('}', ', application_credential_secret: x}'),
+      /no secrets in this file/,
+    ],
+    [
+      'an authority that is not there',
+      full.replace('}', ', ca_file: /nowhere}'),
+      /ca_file: \/nowhere cannot be read/,
+    ],
+  ])('%s is refused', (_what, barbican, says) => {
+    expect(mistakesOf(section(barbican)).join('\n')).toMatch(says);
+  });
+
+  test('it is looked at again neither too often nor too seldom', () => {
+    expect(mistakesOf(section(full, '9s')).join('\n')).toContain('keys.recheck');
+    expect(mistakesOf(section(full, '61m')).join('\n')).toContain('keys.recheck');
+  });
+});
 
 describe('defaults', () => {
   test('the example file says what the schema does', () => {

@@ -10,6 +10,8 @@ const HINTS: Readonly<Record<string, string>> = {
   'minio.access_key': 'no secrets in this file; name a file with minio.access_key_file',
   'minio.secret_key': 'no secrets in this file; name a file with minio.secret_key_file',
   'minio.ca_cert': 'the key is minio.ca_file',
+  'keys.barbican.application_credential_secret':
+    'no secrets in this file; it is the systemd credential barbican-application-credential-secret',
   lvm: 'the volume groups are listed under volume_groups',
   logging: 'the key is log',
   server: 'the key is http',
@@ -85,9 +87,9 @@ function valueAt(settings: unknown, path: KeyPath): unknown {
   );
 }
 
-/** An endpoint may carry `user:password@`, which must not reach a terminal or a log. */
+/** A URL may carry `user:password@`, which must not reach a terminal or a log. */
 function shown(path: KeyPath, value: unknown): string {
   const text = JSON.stringify(value);
-  if (nameOf(path).endsWith('.endpoint') && text.includes('@')) return 'a URL with a user in it';
+  if (/\.(endpoint|url|auth_url)$/.test(nameOf(path)) && text.includes('@')) return 'a URL with a user in it';
   return text.length > 80 ? `${text.slice(0, 77)}…` : text;
 }

@@ -27,6 +27,7 @@ import {
   whole,
 } from './leaves.ts';
 import { Http } from './http-schema.ts';
+import { Keys } from './keys-schema.ts';
 import { hostOf, isLoopback } from './loopback.ts';
 import { Policy, policyMistakes } from './policy-schema.ts';
 import { Prefetch, prefetchMistakes } from './prefetch-schema.ts';
@@ -180,6 +181,7 @@ export const ConfigFile = z
       })
       .prefault({}),
     http: Http.optional(),
+    keys: Keys.prefault({}),
     tracing: Tracing.optional(),
     reconcile: z.strictObject({ interval: duration(5_000, 3_600_000).default(60_000) }).prefault({}),
     state_dir: path.default('/var/lib/libvirt-volume-provisioner'),
