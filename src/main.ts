@@ -14,6 +14,7 @@ import { openTracing } from './adapters/tracing.ts';
 import { CONFIG_PATH } from './core/config-path.ts';
 import { describeProblem, toProblem } from './core/errors.ts';
 import { checkGoldens } from './main/goldens.ts';
+import { openGuestKeys, startGuestKeys } from './main/guest-keys.ts';
 import { openPrefetching } from './main/prefetching.ts';
 import type { Seeing } from './main/seeing.ts';
 import { openAudit, recordDaemon, recordRefusedConfig } from './main/seeing.ts';
@@ -31,6 +32,7 @@ import { DomainVerbs } from './provision/control-verbs.ts';
 import { Fills } from './provision/fills.ts';
 import { FindAudit } from './provision/find-audit.ts';
 import { CachedImageVerbs } from './provision/image-verbs.ts';
+import type { GuestKeys } from './provision/guest-keys.ts';
 import { KnownPools } from './provision/observe.ts';
 import { PoolEvents } from './provision/pool-events.ts';
 import { PoolKeeper } from './provision/pool-keeper.ts';
@@ -76,7 +78,7 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
       if (event.kind === 'disconnected') isLibvirtReachable = false;
       // The first question to the gate may come when libvirt is slow to answer.
       if (event.kind === 'connected') gatePools.list().catch(() => undefined);
-      onLibvirtEvent(event, reconciler, poolEvents, log);
+      onLibvirtEvent(event, { reconciler, poolEvents, guestKeys, log });
     },
   });
   const { volumes, pools: unwatched } = openVolumes(libvirt.pools, { ledger, freeze }, seeing);
@@ -90,8 +92,10 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
   const fills = new Fills({ freeze, ledger, clock, log }, recipe, config.fills);
   const { volumeGroups, keepFree } = config;
   metrics.ask({ ledger, fills, reservations, cache: stores.cache, volumeGroups, keepFree });
+  const { domains, secrets } = libvirt;
+  const guestKeys = openGuestKeys({ ledger, volumes, domains, secrets }, seeing);
   const needs = {
-    ...{ ...fillNeeds, freeze, ledger, log, fills, domains: libvirt.domains },
+    ...{ ...fillNeeds, freeze, ledger, log, fills, domains, guestKeys },
     ...nothingUnderWay(),
     sharedGroups: new Set(config.sharedVolumeGroups),
   };
@@ -117,13 +121,14 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
   wakeHelper(volumes, log);
   libvirt.connection.start();
   prefetching.start();
+  startGuestKeys(guestKeys, seen.isLibvirtReachable);
   const timer = lookEvery(config.reconcile.intervalMs, seen.isLibvirtReachable, reconciler, log);
   return async () => {
     clearInterval(timer);
     stopReload();
     pools.stop();
     await http?.close();
-    const works = [reconciler, fills, prefetching].map((work) => work.stop());
+    const works = [reconciler, fills, prefetching, guestKeys].map((work) => work.stop());
     await Promise.all([gate.close(), control.close(), stopChecks(), ...works]);
     await Promise.all([libvirt.connection.close(), trace?.close()]);
     recordDaemon(seeing.trail, 'stop');
@@ -145,8 +150,16 @@ function wakeHelper(volumes: Volumes, log: Log): void {
   });
 }
 
+/** Who is told of events. */
+interface Told {
+  readonly reconciler: Reconciler;
+  readonly poolEvents: PoolEvents;
+  readonly guestKeys: GuestKeys;
+  readonly log: Log;
+}
+
 /** Events are hints: they only say where to look again, and how a guest has ended. */
-function onLibvirtEvent(event: LibvirtEvent, reconciler: Reconciler, poolEvents: PoolEvents, log: Log): void {
+function onLibvirtEvent(event: LibvirtEvent, { reconciler, poolEvents, guestKeys, log }: Told): void {
   switch (event.kind) {
     case 'domain':
       if (event.mayHaveRun === true) reconciler.arrivals.mayHaveRun(event.uuid);
@@ -158,6 +171,7 @@ function onLibvirtEvent(event: LibvirtEvent, reconciler: Reconciler, poolEvents:
     case 'connected':
       log.info({}, 'libvirt answers');
       reconciler.ends.forgetAll();
+      guestKeys.connected();
       lookAtEverything(reconciler, log);
       return;
     case 'disconnected':

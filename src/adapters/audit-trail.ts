@@ -90,13 +90,14 @@ export class RecordedAudit implements AuditTrail {
 
   #clean(event: AuditEvent): AuditEvent {
     const text = (value: string): string => this.#withoutSecrets(value).slice(0, TEXT_MAX);
-    const { volume, domain, problem } = event;
+    const { volume, domain, key, problem } = event;
     return {
       ...event,
       who: text(event.who),
       what: text(event.what),
       ...(volume === undefined ? {} : { volume: text(volume) }),
       ...(domain === undefined ? {} : { domain: text(domain) }),
+      ...(key === undefined ? {} : { key: text(key) }),
       correlationId: text(event.correlationId),
       ...(problem === undefined
         ? {}

@@ -17,6 +17,7 @@ import { ImageMetrics } from './metrics/images.ts';
 import type { ImageSources } from './metrics/images.ts';
 import { JobMetrics } from './metrics/jobs.ts';
 import type { JobSources } from './metrics/jobs.ts';
+import { KeyMetrics } from './metrics/keys.ts';
 import { LibvirtMetrics } from './metrics/libvirt.ts';
 import { PrefetchMetrics } from './metrics/prefetch.ts';
 import { ProgramMetrics } from './metrics/program.ts';
@@ -39,6 +40,7 @@ export class Metrics {
   readonly http = new HttpMetrics(this.#registry);
   readonly images = new ImageMetrics(this.#registry);
   readonly jobs = new JobMetrics(this.#registry);
+  readonly keys = new KeyMetrics(this.#registry);
   readonly libvirt = new LibvirtMetrics(this.#registry);
   readonly prefetch = new PrefetchMetrics(this.#registry);
   readonly volumes = new VolumeMetrics(this.#registry);

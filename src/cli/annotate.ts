@@ -6,7 +6,7 @@ import type { ImageFormat, OuterCompression, VolumeFate } from '../core/request.
 import { checkedRequest, describedBy } from './checked-request.ts';
 import { EXIT } from './exit-codes.ts';
 import type { What } from './annotate/what.ts';
-import { answered, askFormat, askWhat } from './annotate/what.ts';
+import { answered, askFormat, askKey, askWhat } from './annotate/what.ts';
 import { kindOf, saysFormat, withImageOptions } from './image-kind.ts';
 import type { Asker } from './terminal.ts';
 import { terminal } from './terminal.ts';
@@ -23,6 +23,7 @@ interface AnnotateOptions {
   readonly imageVersion?: string;
   readonly size?: string;
   readonly generation?: string;
+  readonly key?: string;
   readonly onUndefine?: VolumeFate;
   readonly afterMigration?: VolumeFate;
   readonly start?: 'manual' | 'when-ready';
@@ -37,6 +38,7 @@ export const addAnnotate: AddVerb = (program, finish) => {
     .argument('[image]', 'the image, as BUCKET/KEY');
   const command = withImageOptions(asked)
     .option('--generation <number>', 'count it up to have the content made again')
+    .option('--key <key>', 'of an encrypted disk: barbican:UUID or file:NAME (see lvp key)')
     .addOption(
       new Option('--start <when>', 'when-ready: start the domain once its volumes are ready').choices([
         'manual',
@@ -49,6 +51,7 @@ export const addAnnotate: AddVerb = (program, finish) => {
     'lvp annotate',
     'lvp annotate web1 vda images/debian-13.qcow2',
     'lvp annotate web1 vda images/debian-13.qcow2 --size 40GiB --start when-ready',
+    'lvp annotate db1 vda images/debian-13.qcow2 --key file:db1-vda',
     'lvp annotate ci-runner vda images/runner.qcow2 --on-undefine delete',
     'lvp annotate web1 vdb images/data --format raw --compression zstd --dry-run',
   ]).action(async (vm: Told, disk: Told, image: Told, options: AnnotateOptions, self: Command) => {
@@ -60,7 +63,8 @@ export const addAnnotate: AddVerb = (program, finish) => {
       output.note(text);
     };
     const what = await askWhat({ vm, disk, image }, { daemon, asker, note });
-    const request = await requestOf(context, what, options, asker);
+    const key = options.key ?? (await askKey(what, { daemon, asker }));
+    const request = await requestOf(context, what, { ...options, ...(key && { key }) }, asker);
     if (asker !== undefined && options.dryRun !== true) await confirmed(context, what.vm, request, asker);
     const result = await daemon.annotate(what.vm, request);
     output.result(result, () => result.xml);
@@ -117,6 +121,7 @@ async function requestOf(
     ...{ target, image, ...describedBy({ ...options, format, compression }) },
     size: options.size,
     generation: options.generation === undefined ? undefined : Number(options.generation),
+    key: options.key,
     onUndefine: options.onUndefine,
     afterMigration: options.afterMigration,
     start: options.start,

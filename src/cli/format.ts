@@ -93,6 +93,7 @@ function volumeLines(volume: VolumeStatus, colour: boolean): string[] {
     ...(volume.sha256 === undefined ? [] : [`sha256 ${volume.sha256}`]),
     ...(volume.drift === undefined ? [] : [`differs from the annotation: ${volume.drift}`]),
     ...thinLine(volume),
+    ...(volume.key === undefined ? [] : [`encrypted, opened by ${volume.key}`]),
     ...(volume.aside === undefined ? [] : [`kept aside: ${volume.aside}, what it held before`]),
     ...(volume.problem === undefined
       ? []

@@ -43,6 +43,7 @@ export function readAnnotation(provision: Element): Reading<Annotation> {
     ...(volumes.length > 0 ? [] : [noVolume()]),
     ...readings.flatMap((reading) => reading.problems),
     ...repeatedTargets(volumes),
+    ...repeatedKeys(readings.flatMap(({ value }) => (value === undefined ? [] : [value]))),
   ];
   if (problems.length > 0) return { problems };
   return {
@@ -123,7 +124,9 @@ export function readVolumeAttributes(
     const name = VOLUME_ATTRIBUTE_NAMES.find((known) => known === path[0]);
     const found = name === undefined ? undefined : attributes[name];
     if (name === undefined || found === undefined) continue;
-    problems.push(mistake(`${label} has ${name}=${quote(found)}, ${message}.`, ATTRIBUTE_REMEDY[name]));
+    // Whoever has taken a key for its name must not find it in a log.
+    const shown = name === 'key' ? '…' : quote(found);
+    problems.push(mistake(`${label} has ${name}=${shown}, ${message}.`, ATTRIBUTE_REMEDY[name]));
   }
   return { problems };
 }
@@ -175,6 +178,21 @@ function repeatedTargets(volumes: readonly Element[]): Problem[] {
       'Keep one: a disk is filled from one image.',
     ),
   );
+}
+
+function repeatedKeys(volumes: readonly VolumeRequest[]): Problem[] {
+  const targets = Map.groupBy(
+    volumes.filter(({ key }) => key !== undefined),
+    ({ key }) => (key === undefined ? '' : formatKeyReference(key)),
+  );
+  return [...targets]
+    .filter(([, [, second]]) => second !== undefined)
+    .map(([key, all]) =>
+      mistake(
+        `<provision> names the key ${key} for ${all.map(({ target }) => target).join(' and ')}.`,
+        'Give each disk a key of its own: lvp key create makes one.',
+      ),
+    );
 }
 
 /** The annotation with this volume in it, in place of an earlier one for the same disk. */

@@ -20,7 +20,7 @@ export const AuditEvent = z.object({
   volume: text.optional(),
   /** UUID; `job:UUID` where a job stands for a domain that has not asked yet. */
   domain: text.optional(),
-  /** Of which key: `barbican:UUID` or `file:NAME`, never the key. */
+  /** Which key, as the annotation names it; never the key itself. */
   key: text.optional(),
   /** `unauthorized`: nobody that this host knows; `denied`: somebody that may not. */
   decision: z.enum(['allowed', 'denied', 'unauthorized']),

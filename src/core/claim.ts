@@ -24,6 +24,7 @@ export function objectionsToClaim(
   const checks: readonly [boolean, string][] = [
     [seal.image === imageTag(request.image), `it was filled from ${seal.image}`],
     [seal.format === format, `its image was read as ${seal.format ?? 'something unknown'}, not as ${format}`],
+    [request.key === undefined, 'the disk is encrypted, and no job fills an encrypted volume'],
     [seal.generation === request.generation, `the annotation asks for generation ${request.generation}`],
     [(request.sizeBytes ?? 0) <= sizeBytes, `it has ${sizeBytes} bytes, too few for the size asked for`],
     [
@@ -50,6 +51,7 @@ export function mayComeToClaim(job: VolumeRequest, request: VolumeRequest): bool
   return (
     imageName(job.image) === imageName(request.image) &&
     formatTag(job) === formatTag(request) &&
+    request.key === undefined &&
     job.generation === request.generation &&
     (job.sha256 === undefined || request.sha256 === undefined || job.sha256 === request.sha256)
   );

@@ -43,6 +43,8 @@ export const VolumeStatus = z.object({
   thinPool: text.optional(),
   /** `VG/LV` of the golden volume that it is a clone of, while that is still there. */
   cloneOf: text.optional(),
+  /** The name of the key of an encrypted disk. */
+  key: text.optional(),
   /** FillState, or `planned` (not begun), `refused` (see problem), `held` (its pool or libvirt is away). */
   state: z.enum([
     'waiting',
@@ -121,6 +123,8 @@ export const AnnotateRequest = z.strictObject({
   /** As in the annotation, e.g. `20GiB`. */
   size: z.string().min(1).max(32).optional(),
   generation: z.int().min(1).optional(),
+  /** Of an encrypted disk: the name of its key, as in the annotation. */
+  key: z.string().min(1).max(100).optional(),
   onUndefine: z.enum(['keep', 'delete']).optional(),
   afterMigration: z.enum(['keep', 'delete']).optional(),
   start: z.enum(['manual', 'when-ready']).optional(),
@@ -178,6 +182,7 @@ export const DomainDisks = z.object({
           volume: text.optional(),
           /** `BUCKET/KEY` that its annotation asks for. */
           image: text.optional(),
+          encrypted: z.boolean(),
           problem: ProblemBody.optional(),
         }),
       ),

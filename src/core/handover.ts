@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { PublishedSeal, Seal } from './helper-protocol.ts';
+import { parseKeyReference } from './key-reference.ts';
 
 /** More than a domain has annotated disks, and few enough for one request. */
 const VOLUMES_MAX = 100;
@@ -24,6 +25,11 @@ export const Handover = z
           pool: name,
           sizeBytes: z.int().min(1),
           seal: PublishedSeal,
+          /** Of an encrypted volume: which key opens it, as the annotation says. The key itself is never handed over. */
+          key: z
+            .string()
+            .refine((text) => parseKeyReference(text) !== undefined, 'names no key')
+            .optional(),
         }),
       )
       .min(1)
@@ -32,6 +38,11 @@ export const Handover = z
   .refine(({ uuid, volumes }) => volumes.every(({ seal }) => seal.domainUuid === uuid), {
     message: 'a seal is of another domain',
   })
+  .refine(
+    ({ volumes }) =>
+      volumes.every(({ seal, key }) => (seal.encryption !== undefined) === (key !== undefined)),
+    { message: 'an encrypted volume has no key, or another has one' },
+  )
   .refine(
     ({ volumes }) =>
       areDistinct(volumes.map(({ target }) => target)) &&

@@ -1,9 +1,13 @@
 /**
  * What the daemon and the root helper say to each other: one JSON object a line, each way. Both sides
  * check every line against these schemas; the helper trusts nothing that the daemon sends.
+ *
+ * Keys are never in a line. Where a request says `keyLengths`, or the result of an answer `keyLength`, exactly that many
+ * raw bytes follow its newline.
  */
 import { z } from 'zod';
 import type { ErrorCode } from './errors.ts';
+import { KEY_BYTES_MAX, KEY_BYTES_MIN, KEY_FILE_PATTERN } from './key-reference.ts';
 import { isLvName, isVgName, RESERVED_PREFIX, targetNameMistake } from './lvm-names.ts';
 import { GOLDEN_OWNER, isGolden } from './owner.ts';
 import { UUID_PATTERN } from './uuid.ts';
@@ -25,13 +29,20 @@ const DomainUuid = z.string().regex(UUID_PATTERN);
 /** A domain or a job (owner.ts). */
 const Owner = z.string().regex(/^(job:)?[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
 
+const Encryption = z.literal('luks1');
+
 /** The final name must be good for a published volume now, not only when the fill is finished. */
-const OwnedVolume = z
-  .strictObject({ vg: Vg, fillId: FillId, target: Lv, domainUuid: Owner })
-  .refine(
-    ({ vg, target }) => targetNameMistake(vg, target) === undefined,
-    'cannot be published under that name',
-  );
+const OwnedFields = z.strictObject({
+  ...{ vg: Vg, fillId: FillId, target: Lv, domainUuid: Owner },
+  encryption: Encryption.optional(),
+});
+type OwnedFields = z.infer<typeof OwnedFields>;
+const isTargetLegal = ({ vg, target }: OwnedFields): boolean => targetNameMistake(vg, target) === undefined;
+const TARGET_MISTAKE = 'cannot be published under that name';
+const OwnedVolume = OwnedFields.refine(isTargetLegal, TARGET_MISTAKE);
+const EncryptedVolume = OwnedFields.extend({ encryption: Encryption }).refine(isTargetLegal, TARGET_MISTAKE);
+/** What is a snapshot of a golden volume holds that one's bytes, which no key of its own has encrypted. */
+const PlainVolume = OwnedFields.omit({ encryption: true }).refine(isTargetLegal, TARGET_MISTAKE);
 
 /** Its final name follows from the fill, and is one that nobody else's volume can have. */
 const FutureGolden = z
@@ -55,6 +66,7 @@ const SealFields = z.strictObject({
   sha256: Sha256,
   generation: z.int().min(1),
   format: z.string().regex(FORMAT_TAG_PATTERN).optional(),
+  encryption: Encryption.optional(),
 });
 
 export const Seal = SealFields.extend({ state: z.literal('ready') });
@@ -70,6 +82,10 @@ export const PublishedSeal = Seal.refine(
   'no volume is published under that name',
 );
 
+/** Of an encrypted volume that is finished, or set aside for a domain that arrives. */
+const EncryptedSeal = Seal.extend({ encryption: Encryption });
+const EncryptedMark = ReceivingMark.extend({ encryption: Encryption });
+
 /** Before the helper has measured what the volume holds of its pool. */
 const NewGoldenSeal = z.strictObject({
   state: z.literal('golden'),
@@ -84,6 +100,8 @@ const NewGoldenSeal = z.strictObject({
 
 export const GoldenSeal = NewGoldenSeal.extend({ mappedBytes: z.int().min(0).max(SIZE_BYTES_MAX) });
 
+const encryptionOf = (what: object): unknown => ('encryption' in what ? what.encryption : undefined);
+
 const Publish = z
   .strictObject({
     verb: z.literal('publish'),
@@ -95,9 +113,15 @@ const Publish = z
       seal.fillId === volume.fillId &&
       (seal.state === 'golden'
         ? isGolden(volume.domainUuid)
-        : seal.target === volume.target && seal.domainUuid === volume.domainUuid),
+        : seal.target === volume.target &&
+          seal.domainUuid === volume.domainUuid &&
+          encryptionOf(volume) === encryptionOf(seal)),
     'the seal is of another volume',
   );
+
+const KeyLength = z.int().min(KEY_BYTES_MIN).max(KEY_BYTES_MAX);
+const OneKey = z.tuple([KeyLength]);
+const TwoKeys = z.tuple([KeyLength, KeyLength]);
 
 export const HelperRequest = z.discriminatedUnion('verb', [
   z.strictObject({ verb: z.literal('list') }),
@@ -111,7 +135,7 @@ export const HelperRequest = z.discriminatedUnion('verb', [
   z.strictObject({
     verb: z.literal('clone'),
     // One that is golden's own is only read, to see whether that holds what it should.
-    volume: PrivateVolume,
+    volume: z.union([PlainVolume, FutureGolden]),
     golden: z.strictObject({ fillId: FillId, sha256: Sha256, format: z.string().regex(FORMAT_TAG_PATTERN) }),
     sizeBytes: SizeBytes,
   }),
@@ -129,8 +153,36 @@ export const HelperRequest = z.discriminatedUnion('verb', [
     vg: Vg,
     seal: z.discriminatedUnion('state', [PublishedSeal, GoldenSeal]),
   }),
+  z.strictObject({ verb: z.literal('formatLuks'), volume: EncryptedVolume, keyLengths: OneKey }),
+  z.strictObject({ verb: z.literal('openLuks'), volume: EncryptedVolume, keyLengths: OneKey }),
+  z.strictObject({ verb: z.literal('closeLuks'), vg: Vg, fillId: FillId }),
+  z.strictObject({
+    verb: z.literal('checkLuks'),
+    vg: Vg,
+    seal: z.discriminatedUnion('state', [EncryptedSeal, EncryptedMark]),
+    keyLengths: OneKey,
+  }),
+  z.strictObject({ verb: z.literal('addLuksKey'), vg: Vg, seal: EncryptedSeal, keyLengths: TwoKeys }),
+  z.strictObject({ verb: z.literal('keepOnlyLuksKey'), vg: Vg, seal: EncryptedSeal, keyLengths: OneKey }),
+  z.strictObject({ verb: z.literal('eraseLuks'), vg: Vg, seal: EncryptedSeal }),
+  z.strictObject({ verb: z.literal('readKey'), name: z.string().regex(KEY_FILE_PATTERN) }),
 ]);
 export type HelperRequest = z.infer<typeof HelperRequest>;
+
+/** How many bytes each of the keys behind that line has; undefined if it is no request at all. */
+export function keyLengthsOf(line: string): readonly number[] | undefined {
+  const request = HelperRequest.safeParse(parseJson(line));
+  if (!request.success) return undefined;
+  return 'keyLengths' in request.data ? request.data.keyLengths : [];
+}
+
+function parseJson(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+}
 
 const LogicalVolume = z.strictObject({
   vg: z.string(),
@@ -189,6 +241,14 @@ export const HELPER_RESULTS = {
   recall: z.null(),
   discard: z.null(),
   drop: z.null(),
+  formatLuks: z.null(),
+  openLuks: z.strictObject({ sizeBytes: z.int().min(1) }),
+  closeLuks: z.null(),
+  checkLuks: z.strictObject({ keys: z.int().min(1).max(8) }),
+  addLuksKey: z.null(),
+  keepOnlyLuksKey: z.null(),
+  eraseLuks: z.null(),
+  readKey: z.strictObject({ keyLength: KeyLength }),
 } as const;
 
 export type HelperVerb = keyof typeof HELPER_RESULTS;
@@ -206,6 +266,9 @@ const HELPER_ERRORS = [
   'VOLUME_NOT_BLANK',
   'VOLUME_MISSING',
   'VOLUME_STATE',
+  'KEY_NOT_FOUND',
+  'KEY_UNUSABLE',
+  'KEY_WRONG',
   'INTERNAL',
 ] as const satisfies readonly ErrorCode[];
 

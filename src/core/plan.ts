@@ -13,6 +13,7 @@ import { judgeFill, judgePlace } from './host-policy.ts';
 import { mayComeToClaim, objectionsToClaim } from './claim.ts';
 import type { KeyState } from './key-change.ts';
 import { keyStateProblem } from './key-change.ts';
+import { formatKeyReference } from './key-reference.ts';
 import type { LocatedVolume } from './locate.ts';
 import { describeOwner, isJob, jobIdOf } from './owner.ts';
 import type { PlannedFill } from './planned-fill.ts';
@@ -52,6 +53,8 @@ export interface PlanInput {
   readonly hostPolicy: HostPolicy | undefined;
   /** Of encrypted volumes whose keys are being changed or are gone, by the fill of their seals. */
   readonly keyStates: ReadonlyMap<string, KeyState>;
+  /** Which disk of another domain has the key of one of these, by that key; see formatKeyReference(). */
+  readonly keysElsewhere: ReadonlyMap<string, { readonly domainUuid: string; readonly says: string }>;
   readonly nowMs: number;
 }
 
@@ -111,11 +114,8 @@ export interface Plan {
 export function plan(input: PlanInput): Plan {
   const disks = input.located.map((disk): DiskPlan => {
     const policy = judgeDisk(input, disk);
-    const [decision, because] = decideDisk(
-      input,
-      disk,
-      policy?.allowed === false ? policy.problem : undefined,
-    );
+    const refusal = policy?.allowed === false ? policy.problem : undefined;
+    const [decision, because] = refuseUsedKey(input, disk, decideDisk(input, disk, refusal));
     const [aside] = asidesOf(input.volumes, disk.location);
     const stopped = stoppedPoolOf(input, disk);
     const cloneOf = originOfClone(volumeOf(input, disk));
@@ -150,6 +150,28 @@ export function isReceivable(planned: Plan): boolean {
 }
 
 type Decided = readonly [DiskDecision, string];
+
+/**
+ * One key for one volume: whoever may read it could open the other one, too. What is sealed already is not stopped
+ * for that.
+ */
+function refuseUsedKey(input: PlanInput, { request, location }: LocatedVolume, decided: Decided): Decided {
+  const [decision, because] = decided;
+  if (decision.action !== 'fill' || request.key === undefined) return decided;
+  const key = formatKeyReference(request.key);
+  const other = input.keysElsewhere.get(key);
+  if (other !== undefined && !isEarlierTry(input, other.domainUuid)) {
+    return refuse(
+      'KEY_IN_USE',
+      `The key ${key} is that of ${other.says} already, and each volume has a key of its own.`,
+      'Make another one (lvp key create) and name it in the annotation.',
+    );
+  }
+  const { thinPool } = location;
+  return thinPool === undefined
+    ? decided
+    : [decision, `${because}; it is encrypted, so it is written to ${thinPool} and is no clone`];
+}
 
 /** What a job has filled, and what is known of the disk that asks for it. */
 interface SealedByJob {
@@ -342,6 +364,7 @@ function decideSealed(
       'it was filled for an earlier try to start this guest',
     ];
   }
+  if (!isEncryptedAs(seal, request)) return refuseEncryption(disk, seal);
   if (seal.generation !== request.generation) {
     const [decision, because] = refuseGeneration(input, disk, seal);
     return [{ ...decision, sealed: { fillId: seal.fillId, sha256: seal.sha256 } }, because];
@@ -376,6 +399,7 @@ function decideReceiving(
   if (mark.domainUuid !== input.domain.uuid) {
     return refuseOther(disk, `set aside for domain ${mark.domainUuid}, which is to arrive`);
   }
+  if (!isEncryptedAs(mark, disk.request)) return refuseEncryption(disk, mark);
   if (mark.generation !== disk.request.generation) return refuseGeneration(input, disk, mark);
   // Whoever handed it over may have said another name.
   if (refusal !== undefined) return refuseByPolicy(refusal);
@@ -395,7 +419,26 @@ function isEarlierTry(input: PlanInput, domainUuid: string): boolean {
 
 function isSealFor(seal: Seal, request: VolumeRequest): boolean {
   const isSameDigest = request.sha256 === undefined || request.sha256 === seal.sha256;
-  return isSameDigest && seal.image === imageTag(request.image) && seal.generation === request.generation;
+  return (
+    isSameDigest &&
+    isEncryptedAs(seal, request) &&
+    seal.image === imageTag(request.image) &&
+    seal.generation === request.generation
+  );
+}
+
+/** Which key it was does not matter: it may have been replaced since, and the gate tries it. */
+function isEncryptedAs({ encryption }: Pick<Seal, 'encryption'>, { key }: VolumeRequest): boolean {
+  return (encryption !== undefined) === (key !== undefined);
+}
+
+function refuseEncryption({ location }: LocatedVolume, { encryption }: Pick<Seal, 'encryption'>): Decided {
+  const [is, wanted] = encryption === undefined ? ['not encrypted', 'is'] : ['encrypted', 'is not'];
+  return refuse(
+    'VOLUME_STATE',
+    `Volume ${volumeKey(location)} is ${is}, and its disk ${wanted}.`,
+    'It was left untouched. Have the disk say what the volume is; or, to have it made anew, delete it (virsh vol-delete) and run `lvp retry`.',
+  );
 }
 
 function decideRunning(
@@ -432,6 +475,7 @@ function unfinishedVolume(
     if (mark.fillId !== fillId || mark.target !== disk.location.lv || mark.domainUuid !== input.domain.uuid)
       continue;
     if (mark.state === 'filling' && !isResumable(input, disk, fillId)) continue;
+    if (mark.state === 'filling' && !isEncryptedAs(mark, disk.request)) continue;
     return { fillId, mark };
   }
   return undefined;

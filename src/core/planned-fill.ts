@@ -55,7 +55,9 @@ export function goesOn({ state, problem }: PlannedFill): boolean {
   return isUnfinished(state);
 }
 
-/** The store is away, its time was up, it did not get its turn, or the host was frozen. */
+/** The store or the key server is away, its time was up, it did not get its turn, or the host was frozen. */
 export function keepsVolume({ code }: Problem): boolean {
-  return ['STORE_UNREACHABLE', 'FILL_DEADLINE', 'QUEUE_FULL', 'FROZEN'].includes(code);
+  return ['STORE_UNREACHABLE', 'KEY_SERVER_UNREACHABLE', 'FILL_DEADLINE', 'QUEUE_FULL', 'FROZEN'].includes(
+    code,
+  );
 }

@@ -5,6 +5,9 @@ import { escapeAttribute } from './xml.ts';
 /** Ours alone: the namespace of the UUIDs below. */
 const NAMESPACE = '8c1f2b7a-5d0e-4c39-9a64-2f1b7c9d3e50';
 
+/** Together with its UUID it says of a secret that it is ours. */
+export const SECRET_DESCRIPTION = 'libvirt-volume-provisioner';
+
 /** The path of a volume, which its secret's usage and `<secret usage=…>` of the disk say. */
 export function secretPath({ vg, lv }: { readonly vg: string; readonly lv: string }): string {
   return `/dev/${vg}/${lv}`;
@@ -33,7 +36,7 @@ export function secretXml(path: string): string {
   return [
     "<secret ephemeral='yes' private='yes'>",
     `  <uuid>${secretUuid(path)}</uuid>`,
-    '  <description>libvirt-volume-provisioner</description>',
+    `  <description>${SECRET_DESCRIPTION}</description>`,
     `  <usage type='volume'><volume>${escapeAttribute(path)}</volume></usage>`,
     '</secret>',
   ].join('\n');

@@ -75,6 +75,11 @@ export function fillIdOf(lv: string): string | undefined {
   return FILL_ID_PATTERN.test(id) ? id : undefined;
 }
 
+/** Through what the encrypted private volume of that fill is written: `/dev/mapper/…`, for the service user alone. */
+export function mappingName(fillId: string): string {
+  return `lvp-crypt-${fillId}`;
+}
+
 /** Every published volume that was put aside to be made again has a name that begins so. */
 export const RETIRED_PREFIX = 'lvp-old-';
 

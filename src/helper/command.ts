@@ -3,10 +3,11 @@ import { accessSync, constants } from 'node:fs';
 import { execa } from 'execa';
 import { ProvisionError } from '../core/errors.ts';
 
-/** Where Debian and Red Hat keep lvm2 and util-linux. Nothing the caller's environment says is looked at. */
+/** Where Debian and Red Hat keep lvm2, cryptsetup and util-linux. Nothing the caller's environment says is looked at. */
 const FOLDERS = ['/usr/sbin', '/usr/bin', '/sbin', '/bin'];
 
-const COMMAND_TIME_MAX_MS = 60_000;
+export const COMMAND_TIME_MAX_MS = 60_000;
+export const COMMAND_ENVIRONMENT = { PATH: FOLDERS.join(':'), LC_ALL: 'C', LVM_SUPPRESS_FD_WARNINGS: '1' };
 const OUTPUT_CHARS_MAX = 64 * 1024 * 1024;
 const STDERR_LINES_SHOWN = 4;
 
@@ -25,7 +26,7 @@ export async function runCommand(
   const result = await execa(programPath(name), argv, {
     cwd: '/',
     extendEnv: false,
-    env: { PATH: FOLDERS.join(':'), LC_ALL: 'C', LVM_SUPPRESS_FD_WARNINGS: '1' },
+    env: COMMAND_ENVIRONMENT,
     stdin: 'ignore',
     reject: false,
     timeout: COMMAND_TIME_MAX_MS,
@@ -84,7 +85,8 @@ function shown(name: string, argv: readonly string[]): string {
   return `"${[name, ...argv].join(' ')}"`;
 }
 
-function programPath(name: string): string {
+/** The path of a program of the system; HELPER_FAILED if it is not installed. */
+export function programPath(name: string): string {
   for (const folder of FOLDERS) {
     const path = `${folder}/${name}`;
     try {
@@ -97,6 +99,6 @@ function programPath(name: string): string {
   throw new ProvisionError({
     code: 'HELPER_FAILED',
     message: `The program ${name} is not installed: it is in none of ${FOLDERS.join(', ')}.`,
-    hint: 'Install the packages lvm2, udev and util-linux.',
+    hint: 'Install the packages cryptsetup-bin, lvm2, udev and util-linux.',
   });
 }

@@ -1,8 +1,14 @@
-/** Lines in, lines out, one request at a time whoever asks; everything has a limit. */
+/**
+ * Lines in, lines out, one request at a time whoever asks; everything has a limit. Behind a line may stand keys, as it
+ * says: their bytes are wiped wherever they have been. Behind a line that is no request nothing is read any more, for
+ * what follows might be a key and not a line.
+ */
 import { createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { REQUEST_BYTES_MAX } from '../core/helper-protocol.ts';
 import { peerUid } from '../core/peer.ts';
+import { Inbox } from './inbox.ts';
+import type { Reply } from './requests.ts';
 
 const CONNECTIONS_MAX = 16;
 /** Nobody has reason to keep a connection open without a request under way. */
@@ -16,22 +22,27 @@ export interface Connections {
   stop(): Promise<void>;
 }
 
-/** `mayAsk` is given the user at the other end, undefined if the kernel does not tell: whoever may not is hung up on. */
-export function serveLines(
-  answer: (line: string) => Promise<string>,
-  mayAsk: (uid: number | undefined) => boolean,
-): Connections {
+export interface Served {
+  answer(line: string, keys: readonly Buffer[]): Promise<Reply>;
+  /** The length of each key behind that line; undefined if it is no request. */
+  keyLengthsOf(line: string): readonly number[] | undefined;
+  /** Is given the user at the other end, undefined if the kernel does not tell: whoever may not is hung up on. */
+  mayAsk(uid: number | undefined): boolean;
+}
+
+export function serveLines({ answer, keyLengthsOf, mayAsk }: Served): Connections {
   const sockets = new Set<Socket>();
   let stopping = false;
   let waiting = 0;
   /** The chain of requests: each one begins when the one before has been answered. */
   let last: Promise<void> = Promise.resolve();
 
-  const answerInTurn = (line: string, socket: Socket): Promise<void> => {
+  const answerInTurn = (line: string, keys: readonly Buffer[], socket: Socket): Promise<void> => {
     waiting += 1;
     last = last.then(async () => {
       // Who has hung up before its turn does not want the thing done any more.
-      if (!stopping && !socket.destroyed) socket.write(`${await answer(line)}\n`);
+      if (!stopping && !socket.destroyed) say(socket, await answer(line, keys));
+      for (const key of keys) key.fill(0);
       waiting -= 1;
     });
     return last;
@@ -45,7 +56,7 @@ export function serveLines(
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
     socket.on('error', () => socket.destroy());
-    readLines(socket, (line) => answerInTurn(line, socket));
+    readRequests(socket, keyLengthsOf, (line, keys) => answerInTurn(line, keys, socket));
   });
   server.maxConnections = CONNECTIONS_MAX;
   return {
@@ -60,28 +71,57 @@ export function serveLines(
   };
 }
 
-/** One line of a connection at a time: the next has its turn when the one before has been answered. */
-function readLines(socket: Socket, answered: (line: string) => Promise<void>): void {
-  let pending = Buffer.alloc(0);
+function say(socket: Socket, { line, key }: Reply): void {
+  socket.write(`${line}\n`);
+  if (key !== undefined) socket.write(key, () => key.fill(0));
+}
+
+/** One request of a connection at a time: the next has its turn when the one before has been answered. */
+function readRequests(
+  socket: Socket,
+  keyLengthsOf: Served['keyLengthsOf'],
+  answered: (line: string, keys: readonly Buffer[]) => Promise<void>,
+): void {
+  const inbox = new Inbox();
   let busy = false;
+  /** A line whose keys are not all here yet. */
+  let begun: { readonly line: string; readonly lengths: readonly number[] } | undefined;
   const next = (): void => {
-    const end = pending.indexOf(0x0a);
-    if (end > REQUEST_BYTES_MAX || (end < 0 && pending.length > REQUEST_BYTES_MAX)) {
-      socket.destroy();
-      return;
+    if (begun === undefined) {
+      const line = inbox.takeLine();
+      if (line === undefined ? inbox.length > REQUEST_BYTES_MAX : line.length > REQUEST_BYTES_MAX) {
+        socket.destroy();
+        return;
+      }
+      const lengths = line === undefined ? [] : keyLengthsOf(line);
+      if (line !== undefined && lengths === undefined) {
+        refuse(line);
+        return;
+      }
+      if (line !== undefined && lengths !== undefined) begun = { line, lengths };
     }
-    busy = end >= 0;
+    const keys = begun === undefined ? undefined : inbox.takeEach(begun.lengths);
+    busy = keys !== undefined;
     socket.setTimeout(busy ? 0 : SILENCE_MAX_MS);
-    if (!busy) return;
-    const line = pending.subarray(0, end).toString('utf8');
-    pending = pending.subarray(end + 1);
-    void answered(line).then(next);
+    if (begun === undefined || keys === undefined) return;
+    const { line } = begun;
+    begun = undefined;
+    void answered(line, keys).then(next);
+  };
+  const refuse = (line: string): void => {
+    busy = true;
+    socket.removeAllListeners('data');
+    inbox.wipe();
+    void answered(line, []).then(() => socket.destroySoon());
   };
   socket.on('timeout', () => socket.destroy());
+  socket.on('close', () => {
+    inbox.wipe();
+  });
   socket.on('data', (chunk: Buffer) => {
-    pending = Buffer.concat([pending, chunk]);
+    inbox.add(chunk);
     if (!busy) next();
-    else if (pending.length > REQUEST_BYTES_MAX) socket.destroy();
+    else if (inbox.length > REQUEST_BYTES_MAX) socket.destroy();
   });
   next();
 }

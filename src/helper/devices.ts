@@ -1,7 +1,7 @@
 /** The device nodes of LVs: who owns them, and whether there is anything on them. */
 import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import { chmod, chown, open, stat } from 'node:fs/promises';
+import { chmod, chown, mkdir, open, rm, stat, writeFile } from 'node:fs/promises';
 import { ProvisionError } from '../core/errors.ts';
 import { commandFailed, mustRun, runCommand } from './command.ts';
 import type { VolumeRow } from './lvm.ts';
@@ -14,11 +14,18 @@ export interface Devices {
   /** Takes the node from the service user: root:disk, mode 0660, as udev makes it for any other LV. */
   takeBack(row: VolumeRow): Promise<void>;
   isTakenBack(row: VolumeRow): Promise<boolean>;
+  /** From now on udev does not give the private LV of that name to the service user. */
+  keepFromService(lv: string): Promise<void>;
+  /** Undoes keepFromService(), for when there is no such LV any more. */
+  keepNoLonger(lv: string): Promise<void>;
   /** Why the device cannot be called empty, or undefined. */
   whyNotEmpty(row: VolumeRow): Promise<string | undefined>;
 }
 
 export const SERVICE_USER = 'libvirt-volume-provisioner';
+
+/** An empty file for each private LV that the udev rule leaves alone; the rule knows this path. */
+const KEPT_FOLDER = '/run/libvirt-volume-provisioner-encrypted';
 
 const SETTLE_S = 10;
 const HEAD_BYTES = 4096;
@@ -58,6 +65,15 @@ export const devices: Devices = {
 
   async isTakenBack(row) {
     return (await nodeOf(row)).uid !== (await serviceUid());
+  },
+
+  async keepFromService(lv) {
+    await mkdir(KEPT_FOLDER, { recursive: true, mode: 0o755 });
+    await writeFile(`${KEPT_FOLDER}/${lv}`, '');
+  },
+
+  async keepNoLonger(lv) {
+    await rm(`${KEPT_FOLDER}/${lv}`, { force: true });
   },
 
   async whyNotEmpty(row) {
@@ -102,6 +118,24 @@ async function whySigned(row: VolumeRow): Promise<string | undefined> {
     .filter((line) => /^(TYPE|PTTYPE|USAGE)=/.test(line))
     .map((line) => line.slice(line.indexOf('=') + 1));
   return `blkid finds a signature: ${found.join(', ') || 'unnamed'}`;
+}
+
+/** The path of the LV's node, which is certainly that of this LV. */
+export async function checkedNode(row: VolumeRow): Promise<string> {
+  await nodeOf(row);
+  return nodePath(row);
+}
+
+/** Fails unless udev has given the node of that mapping to the service user. */
+export async function checkMappingNode(name: string): Promise<void> {
+  await devices.settle();
+  const { uid, mode } = await stat(`/dev/mapper/${name}`);
+  if (uid === (await serviceUid()) && (mode & 0o777) === 0o600) return;
+  throw new ProvisionError({
+    code: 'HELPER_FAILED',
+    message: `udev has not given /dev/mapper/${name} to ${SERVICE_USER}: its owner is ${uid}, its mode ${(mode & 0o7777).toString(8)}.`,
+    hint: `Check the rule ${SERVICE_USER}.rules: udevadm test /sys/class/block/$(basename $(readlink /dev/mapper/${name})).`,
+  });
 }
 
 interface Node {

@@ -2,6 +2,7 @@ import type { HelperRequest } from '../core/helper-protocol.ts';
 import { ADOPTING_TAG, fillTags, privateName, readMark } from '../core/volume.ts';
 import { undoAdoption } from './adopt.ts';
 import { carriesExactly, findFill, stateError } from './fill.ts';
+import { closeMapping } from './mapping.ts';
 import type { Tools } from './tools.ts';
 import { readGroup, waitClosed } from './tools.ts';
 
@@ -22,7 +23,9 @@ export async function discard(tools: Tools, { vg, fillId }: Discard): Promise<nu
   if (held.lv !== privateName(fillId) || !carriesExactly(held, fillTags(mark))) {
     throw stateError(vg, held.lv, `is not the private volume of fill ${fillId}`);
   }
+  if (mark.encryption !== undefined) await closeMapping(tools, held, fillId);
   await waitClosed(tools, vg, held.lv);
   await tools.lvm.remove(vg, held.lv, fillTags(mark));
+  if (mark.encryption !== undefined) await tools.devices.keepNoLonger(held.lv);
   return null;
 }

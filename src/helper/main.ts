@@ -7,10 +7,14 @@ import { parseArgs } from 'node:util';
 import { describeProblem, ProvisionError, toProblem } from '../core/errors.ts';
 import type { Connections } from './connections.ts';
 import { serveLines } from './connections.ts';
+import { luks } from './cryptsetup.ts';
 import { devices, serviceUid } from './devices.ts';
 import { CONFIG_PATH } from '../core/config-path.ts';
+import { keyLengthsOf } from '../core/helper-protocol.ts';
 import { ConfiguredGroups } from './groups.ts';
+import { keyFiles } from './key-files.ts';
 import { lvm } from './lvm.ts';
+import type { Reply } from './requests.ts';
 import { answer } from './requests.ts';
 
 /** The first file descriptor that systemd passes: man 3 sd_listen_fds. */
@@ -22,11 +26,12 @@ async function main(): Promise<void> {
   const { values } = parseArgs({ options: { config: { type: 'string', default: CONFIG_PATH } } });
   checkActivation();
   const groups = new ConfiguredGroups(values.config);
-  const tools = { lvm, devices, pause: (durationMs: number) => pause(durationMs) };
-  const connections = serveLines(
-    (line) => answerLogged(line, () => answer(line, tools, () => groups.read())),
-    onlyFor([0, await serviceUid()]),
-  );
+  const tools = { lvm, devices, luks, keyFiles, pause: (durationMs: number) => pause(durationMs) };
+  const connections = serveLines({
+    answer: (line, keys) => answerLogged(line, () => answer(line, tools, () => groups.read(), keys)),
+    keyLengthsOf,
+    mayAsk: onlyFor([0, await serviceUid()]),
+  });
   connections.server.on('error', (error) => {
     say(`cannot listen: ${error.message}`);
     process.exit(1);
@@ -69,14 +74,15 @@ function exitWhenIdle(connections: Connections): void {
   }, 1000);
 }
 
-/** The journal says what root has done for whom, and how it ended. Requests hold no secrets. */
-async function answerLogged(line: string, answerLine: () => Promise<string>): Promise<string> {
+/** The journal says what root has done for whom, and how it ended. Requests hold no secrets; what is none might. */
+async function answerLogged(line: string, answerLine: () => Promise<Reply>): Promise<Reply> {
   const startedMs = performance.now();
-  const response = await answerLine();
-  if (line.includes('"list"') && response.startsWith('{"ok":true')) return response;
+  const reply = await answerLine();
+  if (line.includes('"list"') && reply.line.startsWith('{"ok":true')) return reply;
   const durationMs = Math.round(performance.now() - startedMs);
-  say(`${line.slice(0, 1000)} -> ${response.slice(0, 1000)} after ${durationMs} ms`);
-  return response;
+  const asked = keyLengthsOf(line) === undefined ? 'no request' : line.slice(0, 1000);
+  say(`${asked} -> ${reply.line.slice(0, 1000)} after ${durationMs} ms`);
+  return reply;
 }
 
 function say(text: string): void {

@@ -7,9 +7,11 @@ import type { HelperRequest } from '../core/helper-protocol.ts';
 import type { ReceivingMark, Seal } from '../core/volume.ts';
 import { fillTags, privateName, receivingTags, sealTags } from '../core/volume.ts';
 import { carriesExactly, exchangeTags, findFill, stateError } from './fill.ts';
+import { headerOf } from './luks-keys.ts';
 import type { VolumeRow } from './lvm.ts';
+import { refuseMapped } from './mapping.ts';
 import type { Tools } from './tools.ts';
-import { readGroup, readVolume, waitClosed } from './tools.ts';
+import { readGroup, readVolume, withdraw } from './tools.ts';
 
 /** Of a volume that somebody asked for; that of a golden one is publishGolden(). */
 interface Publish {
@@ -25,7 +27,9 @@ export async function publish(tools: Tools, request: Publish): Promise<null> {
   if (!isPublished(request, held)) {
     refuseUnfit(request, rows, held);
     if (!held.active) await tools.lvm.activate(vg, held.lv);
+    if (isEncrypted(request)) await refuseMapped(tools, await readVolume(tools, vg, held.lv), fillId);
     await withdraw(tools, vg, held.lv);
+    if (isEncrypted(request)) await refuseOtherHeader(tools, await readVolume(tools, vg, held.lv));
     await seal(tools, request, held);
     await tools.lvm.rename(vg, privateName(fillId), target);
   }
@@ -33,7 +37,19 @@ export async function publish(tools: Tools, request: Publish): Promise<null> {
   const final = await readVolume(tools, vg, target);
   // After the rename udev leaves the owner as it was. An inactive LV has no node.
   if (final.device !== undefined) await tools.devices.takeBack(final);
+  if (isEncrypted(request)) await tools.devices.keepNoLonger(privateName(fillId));
   return null;
+}
+
+/** Volume and seal agree, or the request would have been refused. */
+function isEncrypted({ seal }: Publish): boolean {
+  return seal.encryption !== undefined;
+}
+
+/** One that was never formatted, or whose header was overwritten, would give a guest what nobody has encrypted. */
+async function refuseOtherHeader(tools: Tools, row: VolumeRow): Promise<void> {
+  const { slots } = await headerOf(tools, row);
+  if (slots.length !== 1) throw stateError(row.vg, row.lv, `has ${slots.length} keys, and not one`);
 }
 
 /** A volume that is set aside for a domain that arrives has its final name as well: QEMU opens it by that. */
@@ -60,19 +76,6 @@ function refuseUnfit({ volume, seal }: Publish, rows: readonly VolumeRow[], held
       `If ${volume.target} is not needed, delete it in libvirt and try again.`,
     );
   }
-}
-
-const WITHDRAW_TRIES_MAX = 5;
-
-/** Takes the node from the service user, and makes sure that nobody had opened it before that. */
-async function withdraw(tools: Tools, vg: string, lv: string): Promise<void> {
-  for (let tries = 1; tries <= WITHDRAW_TRIES_MAX; tries += 1) {
-    await tools.devices.takeBack(await waitClosed(tools, vg, lv));
-    // An event that was under way gives the node to the service user again: then once more.
-    const row = await waitClosed(tools, vg, lv);
-    if (await tools.devices.isTakenBack(row)) return;
-  }
-  throw stateError(vg, lv, 'is given to the service user again and again by udev');
 }
 
 /** Marks become the seal. */

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { ProvisionError, toProblem } from '../core/errors.ts';
 import { HelperRequest } from '../core/helper-protocol.ts';
+import { isKeyShaped } from '../core/key-reference.ts';
 import { isJob } from '../core/owner.ts';
 import { adopt } from './adopt.ts';
 import { arrive } from './arrive.ts';
@@ -12,21 +13,60 @@ import { discard } from './discard.ts';
 import { drop } from './drop.ts';
 import { examine } from './examine.ts';
 import type { Groups, ThinPools } from './groups.ts';
+import { readKey } from './key-files.ts';
 import { list } from './list.ts';
+import { performLuks } from './luks.ts';
 import { publish } from './publish.ts';
 import { publishGolden } from './publish-golden.ts';
 import { recall } from './recall.ts';
 import { restore, retire } from './retire.ts';
 import type { Tools } from './tools.ts';
 
-/** Answers one request line. Never fails: what went wrong is the answer. */
-export async function answer(line: string, tools: Tools, readGroups: () => Promise<Groups>): Promise<string> {
+/** What goes back: a line, and behind it, where its result says so, a key. */
+export interface Reply {
+  readonly line: string;
+  readonly key?: Buffer | undefined;
+}
+
+/** Answers one request line and the keys that followed it. Never fails: what went wrong is the answer. */
+export async function answer(
+  line: string,
+  tools: Tools,
+  readGroups: () => Promise<Groups>,
+  keys: readonly Buffer[] = [],
+): Promise<Reply> {
   try {
     const request = parseRequest(line);
-    return JSON.stringify({ ok: true, result: await perform(request, tools, await readGroups()) });
+    if (request.verb === 'readKey') {
+      const key = await readKey(tools, request.name);
+      return { line: done({ keyLength: key.length }), key };
+    }
+    refuseOtherKeys(request, keys);
+    return { line: done(await perform(request, tools, await readGroups(), keys)) };
   } catch (error) {
-    return JSON.stringify({ ok: false, problem: toProblem(error) });
+    return { line: JSON.stringify({ ok: false, problem: toProblem(error) }) };
   }
+}
+
+function done(result: unknown): string {
+  return JSON.stringify({ ok: true, result });
+}
+
+/** Whoever reads the socket has cut them off by what the line says; they are checked where they are used as well. */
+function refuseOtherKeys(request: HelperRequest, keys: readonly Buffer[]): void {
+  const lengths = 'keyLengths' in request ? request.keyLengths : [];
+  if (lengths.length === keys.length && keys.every((key, index) => key.length === lengths[index])) {
+    if (keys.every(isKeyShaped)) return;
+    throw new ProvisionError({
+      code: 'KEY_UNUSABLE',
+      message: 'A key must be of visible ASCII characters and of nothing else.',
+      hint: 'Make another one: lvp key create.',
+    });
+  }
+  throw new ProvisionError({
+    code: 'USAGE',
+    message: 'The request came with other keys than it says.',
+  });
 }
 
 function parseRequest(line: string): HelperRequest {
@@ -46,31 +86,17 @@ function parseRequest(line: string): HelperRequest {
   });
 }
 
-async function perform(request: HelperRequest, tools: Tools, groups: Groups): Promise<unknown> {
+type GroupRequest = Exclude<HelperRequest, { verb: 'readKey' }>;
+
+async function perform(
+  request: GroupRequest,
+  tools: Tools,
+  groups: Groups,
+  keys: readonly Buffer[],
+): Promise<unknown> {
   if (request.verb === 'list') return list(tools, groups);
-  const { own, verified, shared, thinPools } = groups;
-  const vg = 'volume' in request ? request.volume.vg : request.vg;
-  if (verified.includes(vg)) {
-    throw new ProvisionError({
-      code: 'POOL_UNSUITABLE',
-      message: `The volume group ${vg} is another host's to fill: here its volumes are only verified.`,
-      hint: 'It stands in shared_volume_groups and not in volume_groups. Have the volume filled where it is in both.',
-    });
-  }
-  if (!own.includes(vg)) {
-    throw new ProvisionError({
-      code: 'POOL_UNSUITABLE',
-      message: `The volume group ${vg} is not one of those configured: ${own.join(', ')}.`,
-      hint: 'Add it to volume_groups in /etc/libvirt-volume-provisioner/config.yaml if volumes in it may be provisioned.',
-    });
-  }
-  if (shared.includes(vg) && isOnlyForOneHost(request)) {
-    throw new ProvisionError({
-      code: 'POOL_UNSUITABLE',
-      message: `Other hosts see the volume group ${vg} as well: a volume that was there before is neither taken over nor replaced, and none is set aside in it.`,
-      hint: 'Whether a guest on another host has it open cannot be seen here. If its content is not needed, delete it (virsh vol-delete), then lvp retry.',
-    });
-  }
+  refuseGroup(request, groups);
+  const { thinPools } = groups;
   switch (request.verb) {
     case 'examine':
       return examine(tools, request.vg, request.lv);
@@ -96,6 +122,37 @@ async function perform(request: HelperRequest, tools: Tools, groups: Groups): Pr
       return discard(tools, request);
     case 'drop':
       return drop(tools, request);
+    default:
+      return performLuks(tools, request, keys);
+  }
+}
+
+/** Only what the configuration names, and in it only what does not rest on what other hosts do. */
+function refuseGroup(request: Exclude<GroupRequest, { verb: 'list' }>, groups: Groups): void {
+  const { own, verified, shared } = groups;
+  const vg = 'volume' in request ? request.volume.vg : request.vg;
+  if (verified.includes(vg)) {
+    // Whether a key opens what another host has filled is verified here too.
+    if (request.verb === 'checkLuks') return;
+    throw new ProvisionError({
+      code: 'POOL_UNSUITABLE',
+      message: `The volume group ${vg} is another host's to fill: here its volumes are only verified.`,
+      hint: 'It stands in shared_volume_groups and not in volume_groups. Have the volume filled where it is in both.',
+    });
+  }
+  if (!own.includes(vg)) {
+    throw new ProvisionError({
+      code: 'POOL_UNSUITABLE',
+      message: `The volume group ${vg} is not one of those configured: ${own.join(', ')}.`,
+      hint: 'Add it to volume_groups in /etc/libvirt-volume-provisioner/config.yaml if volumes in it may be provisioned.',
+    });
+  }
+  if (shared.includes(vg) && isOnlyForOneHost(request)) {
+    throw new ProvisionError({
+      code: 'POOL_UNSUITABLE',
+      message: `Other hosts see the volume group ${vg} as well: a volume that was there before is neither taken over nor replaced, and none is set aside in it.`,
+      hint: 'Whether a guest on another host has it open cannot be seen here. If its content is not needed, delete it (virsh vol-delete), then lvp retry.',
+    });
   }
 }
 
@@ -109,8 +166,8 @@ function publishAs(
 }
 
 /** What rests on nobody having the volume open, which can be seen on one host alone. */
-function isOnlyForOneHost(request: HelperRequest): boolean {
+function isOnlyForOneHost(request: GroupRequest): boolean {
   if (request.verb === 'publish') return request.seal.state === 'receiving';
   if (request.verb === 'claim') return isJob(request.seal.domainUuid);
-  return request.verb === 'adopt' || request.verb === 'retire';
+  return ['adopt', 'retire', 'eraseLuks'].includes(request.verb);
 }

@@ -1,13 +1,21 @@
 /** What every verb works with; tests put a model of LVM in its place. */
 import { ProvisionError } from '../core/errors.ts';
 import type { VolumeGroup } from '../core/volume.ts';
+import type { Luks } from './cryptsetup.ts';
 import type { Devices } from './devices.ts';
 import type { Lvm, VolumeRow } from './lvm.ts';
 
 export interface Tools {
   readonly lvm: Lvm;
   readonly devices: Devices;
+  readonly luks: Luks;
+  readonly keyFiles: KeyFiles;
   pause(durationMs: number): Promise<void>;
+}
+
+export interface KeyFiles {
+  /** The decrypted key of that name, to be wiped; KEY_NOT_FOUND, KEY_UNUSABLE. */
+  read(name: string): Promise<Buffer>;
 }
 
 /** All LVs of one group, which must exist. */
@@ -59,4 +67,21 @@ export async function waitClosed(tools: Tools, vg: string, lv: string): Promise<
     }
     await tools.pause(CLOSE_PAUSE_MS);
   }
+}
+
+const WITHDRAW_TRIES_MAX = 5;
+
+/** Takes the node from the service user, and makes sure that nobody had opened it before that. */
+export async function withdraw(tools: Tools, vg: string, lv: string): Promise<void> {
+  for (let tries = 1; tries <= WITHDRAW_TRIES_MAX; tries += 1) {
+    await tools.devices.takeBack(await waitClosed(tools, vg, lv));
+    // An event that was under way gives the node to the service user again: then once more.
+    const row = await waitClosed(tools, vg, lv);
+    if (await tools.devices.isTakenBack(row)) return;
+  }
+  throw new ProvisionError({
+    code: 'VOLUME_STATE',
+    message: `${vg}/${lv} is given to the service user again and again by udev. Nothing was changed.`,
+    hint: `See udevadm test on its node, and its tags with lvs -o +tags ${vg}.`,
+  });
 }

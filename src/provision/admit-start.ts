@@ -12,27 +12,32 @@ import { isReceivable, isStartable } from '../core/plan.ts';
 import type { Domain } from '../core/request.ts';
 import { imageName } from '../core/request.ts';
 import { approximateSize } from '../core/size.ts';
-import type { ObserveNeeds } from './observe.ts';
+import type { HandOverNeeds } from './hand-over-keys.ts';
+import { handOverKeys, hasEncryptedDisk } from './hand-over-keys.ts';
+import type { Observation, ObserveNeeds } from './observe.ts';
 import { observe } from './observe.ts';
 import type { AdmitAnswer, GateOperation, Log } from './ports.ts';
 import type { Reconciler } from './reconcile.ts';
 import { wishAutostart } from './start-wishes.ts';
 
-export interface AdmitNeeds extends ObserveNeeds {
+export interface AdmitNeeds extends ObserveNeeds, HandOverNeeds {
   readonly reconciler: Reconciler;
   readonly log: Log;
   /** How long a start may be held up altogether, in ms. */
   readonly graceMs: number;
   /** Volume groups that other hosts see too. */
   readonly sharedGroups: ReadonlySet<string>;
-  /** False while libvirt takes no clients, as during the autostart of domains at boot. */
-  readonly isLibvirtReachable: () => boolean;
 }
 
 /** Cancel, fill, finish, claim: more turns than that are no progress. */
 const TURNS_MAX = 8;
 /** What a reading may take; with one before the grace and one after it, the hook is still there to be answered. */
 const READING_LIMIT_MS = 1_900;
+/**
+ * What handing keys over may take at least, however much of the grace is left. With the grace and a reading after it
+ * that is still less than the hook waits for: see ANSWER_MARGIN_SECONDS in adapters/gate-socket.ts.
+ */
+const HAND_OVER_LEAST_MS = 1_500;
 
 /** Decides, and begins the fill of a domain nobody has told us about before (virt-install's first start). */
 export async function admitStart(
@@ -96,15 +101,27 @@ async function decideFor(needs: AdmitNeeds, operation: GateOperation, domain: Do
   // Somebody wants it now: a pause after a failure that may have passed ends here.
   if (mayFill) reconciler.endPauses(domainUuid);
   const askedMs = needs.clock.monotonicMs();
-  const first = await planOf(needs, domain);
+  const first = await lookAt(needs, domain);
   // Whoever waits for libvirt meanwhile waits for our readings too: this one, and one as long after the wait.
   const waitMs = Math.max(0, needs.graceMs - 2 * (needs.clock.monotonicMs() - askedMs));
-  const last = mayFill && !isStartable(first) ? await fillWithinGrace(needs, domain, first, waitMs) : first;
+  const looked =
+    mayFill && !isStartable(first.planned) ? await fillWithinGrace(needs, domain, first, waitMs) : first;
+  const last = looked.planned;
   const stale = operation === 'migrate' ? last.disks.flatMap(describeStale(needs)) : [];
   if (isStartable(last) && reconciler.ends.isDeleting(domainUuid)) {
     return { allowed: false, problems: [beingDeleted(domain)], domainUuid };
   }
-  if (stale.length === 0 && (isStartable(last) || (isExpected && isReceivable(last)))) {
+  const mayStart = (planned: Plan) => isStartable(planned) || (isExpected && isReceivable(planned));
+  if (stale.length === 0 && mayStart(last)) {
+    const leftMs = needs.graceMs - (needs.clock.monotonicMs() - askedMs);
+    const refusals = await handOver(needs, looked, {
+      mayStart,
+      limitMs: Math.max(leftMs, HAND_OVER_LEAST_MS),
+    });
+    if (refusals.length > 0) {
+      if (operation !== 'prepare') reconciler.incoming.mark(domainUuid, 'refused');
+      return { allowed: false, problems: refusals, domainUuid };
+    }
     if (operation === 'migrate') reconciler.arrivals.permit(domainUuid);
     reconciler.admitted(domainUuid);
     return { allowed: true, problems: [], domainUuid };
@@ -114,6 +131,32 @@ async function decideFor(needs: AdmitNeeds, operation: GateOperation, domain: Do
     allowed: false,
     problems: [...last.problems, ...last.disks.flatMap(describeUnready(needs, mayFill)), ...stale],
     domainUuid,
+  };
+}
+
+/** Nothing that was decided for this start may have changed meanwhile. */
+async function handOver(
+  needs: AdmitNeeds,
+  { planned, observation }: Looked,
+  { mayStart, limitMs }: { readonly mayStart: (planned: Plan) => boolean; readonly limitMs: number },
+): Promise<readonly Problem[]> {
+  const { domain } = planned;
+  const { ends } = needs.reconciler;
+  const hasKeys = hasEncryptedDisk(planned);
+  // Others wait for that: it may be let through.
+  if (hasKeys) ends.admitted(domain.uuid);
+  const problems = await handOverKeys(needs, planned, observation.volumes, limitMs);
+  if (problems.length > 0 || !hasKeys) return problems;
+  if (ends.isDeleting(domain.uuid)) return [beingDeleted(domain)];
+  const now = observation.isFresh() ? observation.plan(domain) : (await lookAt(needs, domain)).planned;
+  return mayStart(now) ? [] : [changedMeanwhile(domain)];
+}
+
+function changedMeanwhile({ name }: Plan['domain']): Problem {
+  return {
+    code: 'VOLUME_STATE',
+    message: `Something was begun with a volume of domain ${name} while its keys were being handed over.`,
+    hint: 'Try again in a moment, or see what it is: lvp status.',
   };
 }
 
@@ -129,11 +172,11 @@ function beingDeleted({ name }: Plan['domain']): Problem {
 async function fillWithinGrace(
   needs: AdmitNeeds,
   domain: Domain,
-  first: Plan,
+  first: Looked,
   waitMs: number,
-): Promise<Plan> {
+): Promise<Looked> {
   const { reconciler } = needs;
-  let planned = first;
+  let looked = first;
   const grace = new AbortController();
   const time = { isOver: false };
   const graceOver = needs.clock.sleep(waitMs, grace.signal).then(
@@ -144,16 +187,16 @@ async function fillWithinGrace(
   );
   try {
     for (let turn = 0; turn < TURNS_MAX; turn++) {
-      reconciler.act(planned, 'gate');
-      await waitForFills(needs, planned, graceOver);
-      planned = await planOf(needs, domain);
+      reconciler.act(looked.planned, 'gate');
+      await waitForFills(needs, looked.planned, graceOver);
+      looked = await lookAt(needs, domain);
       // It may have ended during the reading too, and each further one takes its time.
-      if (time.isOver || !isUnderWay(planned)) break;
+      if (time.isOver || !isUnderWay(looked.planned)) break;
     }
   } finally {
     grace.abort();
   }
-  return planned;
+  return looked;
 }
 
 const UNDER_WAY: readonly DiskPlan['action'][] = ['fill', 'wait', 'cancel', 'finish', 'claim', 'restore'];
@@ -171,9 +214,15 @@ async function waitForFills(needs: AdmitNeeds, planned: Plan, graceOver: Promise
   await Promise.race([needs.fills.settled(awaited), graceOver]);
 }
 
-async function planOf(needs: AdmitNeeds, domain: Plan['domain']): Promise<Plan> {
+/** A reading, and what follows from it. */
+interface Looked {
+  readonly planned: Plan;
+  readonly observation: Observation;
+}
+
+async function lookAt(needs: AdmitNeeds, domain: Plan['domain']): Promise<Looked> {
   const observation = await withLimit(needs, observe(needs, [domain]));
-  return observation.plan(domain);
+  return { planned: observation.plan(domain), observation };
 }
 
 async function withLimit<T>(needs: AdmitNeeds, work: Promise<T>): Promise<T> {

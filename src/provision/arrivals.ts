@@ -10,8 +10,9 @@ import { activePoolOn, locateVolumes } from '../core/locate.ts';
 import { volumeKey } from '../core/planned-fill.ts';
 import type { LogicalVolume, ReceivingMark } from '../core/volume.ts';
 import { fillIdOf, readMark } from '../core/volume.ts';
+import type { DiscardNeeds } from './discard-volume.ts';
 import { discardVolume } from './discard-volume.ts';
-import type { Clock, Domains, GateOperation, LibvirtDomain, Log, Pools, Volumes } from './ports.ts';
+import type { Clock, Domains, GateOperation, LibvirtDomain, Log } from './ports.ts';
 
 /** How long a migration may take to begin after its volumes were set aside, in ms. */
 export const EXPECTED_MS = 3_600_000;
@@ -28,9 +29,7 @@ type Stage =
   | { readonly stage: 'expected'; readonly untilMs: number; readonly permitUntilMs?: number }
   | { readonly stage: 'admitted' | 'unclear' };
 
-export interface ArrivalNeeds {
-  readonly volumes: Volumes;
-  readonly pools: Pools;
+export interface ArrivalNeeds extends DiscardNeeds {
   readonly domains: Pick<Domains, 'read' | 'hasArrived'>;
   readonly clock: Clock;
   readonly log: Log;

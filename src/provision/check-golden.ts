@@ -6,16 +6,15 @@ import type { GoldenVolume } from '../core/golden.ts';
 import { GOLDEN_OWNER } from '../core/owner.ts';
 import { goldenName, privateName } from '../core/volume.ts';
 import { contentDigest } from './content-digest.ts';
+import type { DiscardNeeds } from './discard-volume.ts';
 import { discardOrLeave } from './discard-volume.ts';
-import type { Clock, Log, Pools, VolumeDevices, Volumes } from './ports.ts';
+import type { Clock, Log, VolumeDevices } from './ports.ts';
 
 /** After each MiB, so that guests have the disk: at most 50 MiB a second are read. */
 const PAUSE_MS = 20;
 
-export interface CheckNeeds {
-  readonly volumes: Volumes;
+export interface CheckNeeds extends DiscardNeeds {
   readonly devices: VolumeDevices;
-  readonly pools: Pools;
   readonly clock: Clock;
   readonly log: Log;
 }

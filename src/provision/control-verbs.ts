@@ -27,7 +27,7 @@ import { explanationOf, statusOf } from './domain-status.ts';
 import { disksOf, findDisks } from './find-disks.ts';
 import { handoverOf } from './handover-of.ts';
 import { observe } from './observe.ts';
-import type { ControlVerbs, FillRecord, LibvirtDomain, VolumeDevices } from './ports.ts';
+import type { ControlVerbs, FillRecord, Keys, LibvirtDomain, LuksVolumes, VolumeDevices } from './ports.ts';
 import { provisionAhead } from './provision-ahead.ts';
 import { receive } from './receive.ts';
 import { reclaim } from './reclaim.ts';
@@ -38,6 +38,8 @@ import type { WarmImages } from './warm-images.ts';
 import { requireThawed } from './while-frozen.ts';
 
 export interface ControlNeeds extends ReprovisionNeeds {
+  readonly luks: LuksVolumes;
+  readonly keys: Keys;
   readonly devices: VolumeDevices;
   /** The largest volume that is made for a domain that arrives, in bytes. */
   readonly virtualSizeMaxBytes: number;
@@ -268,6 +270,7 @@ function attributesOf(request: AnnotateRequest): Parameters<typeof readVolumeAtt
     generation: generation?.toString(),
     'on-undefine': request.onUndefine,
     'after-migration': request.afterMigration,
+    key: request.key,
   };
 }
 

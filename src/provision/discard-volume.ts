@@ -5,14 +5,20 @@
  */
 import { toProblem } from '../core/errors.ts';
 import { ADOPTING_TAG, privateName, readMark } from '../core/volume.ts';
-import type { Log, Pools, PrivateVolume, Volumes } from './ports.ts';
+import type { Log, LuksVolumes, Pools, PrivateVolume, Volumes } from './ports.ts';
+
+export interface DiscardNeeds {
+  readonly pools: Pools;
+  readonly volumes: Volumes;
+  readonly luks: Pick<LuksVolumes, 'closeLuks'>;
+}
 
 /**
  * Removes the private volume of a fill if it is still marked as being filled; anything else under that name
  * stays. `pool` is the libvirt pool on the volume group, if one is known.
  */
 export async function discardVolume(
-  needs: { readonly pools: Pools; readonly volumes: Volumes },
+  needs: DiscardNeeds,
   volume: Pick<PrivateVolume, 'vg' | 'fillId'>,
   pool: string | undefined,
 ): Promise<'discarded' | 'absent' | 'kept'> {
@@ -26,6 +32,8 @@ export async function discardVolume(
   if (found === undefined) return 'absent';
   const mark = readMark(found.tags);
   if (mark.state !== 'filling' || mark.fillId !== volume.fillId) return 'kept';
+  // As long as it is mapped nobody can remove it.
+  if (mark.encryption !== undefined) await needs.luks.closeLuks(volume);
   // A volume in the middle of being taken over is not proven blank yet: the helper gives it back, unharmed.
   // A thin one libvirt does not know.
   const isUnknown = pool === undefined || found.thinPool !== undefined;
@@ -39,7 +47,7 @@ export async function discardVolume(
 
 /** The same, for what has failed already: what cannot be removed now is left to reclaim. Does not reject. */
 export async function discardOrLeave(
-  needs: { readonly pools: Pools; readonly volumes: Volumes },
+  needs: DiscardNeeds,
   volume: Pick<PrivateVolume, 'vg' | 'fillId'>,
   pool: string | undefined,
   log: Log,

@@ -4,6 +4,7 @@ import type { ErrorCode, Problem } from '../core/errors.ts';
 import { describeProblem, plainProblem } from '../core/errors.ts';
 import type { Verdict } from '../core/host-policy.ts';
 import { describeVerdict } from '../core/host-policy.ts';
+import { formatKeyReference } from '../core/key-reference.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
 import { isStartable } from '../core/plan.ts';
 import type { VolumeLocation, VolumeRequest } from '../core/request.ts';
@@ -15,7 +16,7 @@ import type { FillRecord, Ledger } from './ports.ts';
 
 type StateOfVolume = Omit<
   VolumeStatus,
-  'target' | 'image' | 'format' | 'pool' | 'volume' | 'thinPool' | 'cloneOf' | 'fillId' | 'updatedAt'
+  'target' | 'image' | 'format' | 'pool' | 'volume' | 'thinPool' | 'cloneOf' | 'key' | 'fillId' | 'updatedAt'
 >;
 
 interface StatusNeeds {
@@ -100,6 +101,7 @@ function volumeStatus(needs: StatusNeeds, domainUuid: string, disk: DiskPlan): V
     pool: placeOf(location),
     volume: location.lv,
     ...(location.thinPool === undefined ? {} : { thinPool: location.thinPool }),
+    ...(request.key === undefined ? {} : { key: formatKeyReference(request.key) }),
     ...(disk.cloneOf === undefined ? {} : { cloneOf: disk.cloneOf }),
     ...stateOf(needs, disk, record),
     ...(disk.aside === undefined ? {} : { aside: disk.aside }),

@@ -31,9 +31,15 @@ const CLONE_TRIES_MAX = 3;
 
 type ThinRecord = FillRecord & { readonly location: { readonly thinPool: string } };
 
-/** True where a thin volume is to be made; what is there is taken over, published or claimed like any other. */
+/**
+ * True where a thin volume is to be made; what is there is taken over, published or claimed like any other. An encrypted
+ * one is written like a thick one: it shares no block with any other, and what was never written to it reads as noise.
+ */
 export function isThinFill(record: FillRecord, { from }: FillTask): record is ThinRecord {
-  return record.location.thinPool !== undefined && (from === 'new' || from === 'resume');
+  const { location, request } = record;
+  return (
+    location.thinPool !== undefined && request.key === undefined && (from === 'new' || from === 'resume')
+  );
 }
 
 /** Makes and publishes it; resolves with the SHA-256 of the image it now holds. */

@@ -3,8 +3,8 @@
  * power cut; tags and ledger then say where it stood (docs/design.md, "The life of a volume").
  */
 import { ProvisionError, toProblem } from '../core/errors.ts';
-import type { VolumeLocation } from '../core/request.ts';
-import { privateName } from '../core/volume.ts';
+import type { VolumeLocation, VolumeRequest } from '../core/request.ts';
+import { LUKS_HEADER_BYTES, privateName } from '../core/volume.ts';
 import type { AllowedNeeds } from './allowed-fill.ts';
 import { requireAllowed } from './allowed-fill.ts';
 import { discardOrLeave, discardVolume } from './discard-volume.ts';
@@ -13,16 +13,19 @@ import { fillThin, isThinFill } from './fill-thin.ts';
 import type { FillRun, FillTask } from './fills.ts';
 import type { LeaseNeeds } from './leased-image.ts';
 import { LeasedImage } from './leased-image.ts';
-import type { FillRecord, Log, Pools, PrivateVolume } from './ports.ts';
+import type { FillRecord, Keys, Log, LuksVolumes, Pools, PrivateVolume } from './ports.ts';
 import { sealOfFill } from './seal-of-fill.ts';
 import { publishVolume } from './publish-volume.ts';
-import type { Reservations } from './reservations.ts';
+import type { Reservations, Wanted } from './reservations.ts';
+import { throughLuks } from './through-luks.ts';
 import { wantedSizeBytes } from './resolve-image.ts';
 import type { WriteNeeds } from './write-image.ts';
 import { goesOnLater, writeImage } from './write-image.ts';
 
 /** Those of its steps: finding and judging the image, writing it, publishing. */
 export interface FillNeeds extends LeaseNeeds, WriteNeeds, AllowedNeeds, ThinFillNeeds {
+  readonly luks: LuksVolumes;
+  readonly keys: Keys;
   readonly pools: Pools;
   readonly reservations: Reservations;
 }
@@ -35,7 +38,7 @@ export async function fillVolume(
   run: FillRun,
 ): Promise<string> {
   const { location, request, fillId, domainUuid } = record;
-  const volume: PrivateVolume = { vg: location.vg, fillId, target: location.lv, domainUuid };
+  const volume = privateVolumeOf(record, task);
   const publishing = { ...needs, log: run.log };
   if (task.from === 'finish') {
     await publishVolume(publishing, volume, task.seal, location);
@@ -54,10 +57,13 @@ export async function fillVolume(
     run.from(leased.from);
     const sizeBytes = wantedSizeBytes(request, layout);
     requireAllowed(needs, record, sizeBytes);
-    await makePrivateVolume(needs, task, volume, sizeBytes, location);
+    await makePrivateVolume(needs, task, volume, neededBytes(request, sizeBytes), location);
     run.log.debug({ sizeBytes, from: task.from }, 'private volume made');
     run.signal.throwIfAborted();
-    const sha256 = await leased.use((image) => writeImage(needs, volume, image, run));
+    const sha256 = await leased.use((image) => {
+      const write = () => writeImage(needs, volume, image, run);
+      return request.key === undefined ? write() : throughLuks(needs, volume, request.key, run, write);
+    });
     // What came from the cache may have had to be fetched again.
     run.from(leased.from);
     run.log.debug({ sha256 }, 'written and synced');
@@ -76,23 +82,43 @@ export async function fillVolume(
   }
 }
 
+/** What is sealed already is what its seal says, whatever the annotation says by now. */
+function privateVolumeOf(
+  { location, request, fillId, domainUuid }: FillRecord,
+  task: FillTask,
+): PrivateVolume {
+  const isEncrypted = 'seal' in task ? task.seal.encryption !== undefined : request.key !== undefined;
+  return {
+    ...{ vg: location.vg, fillId, target: location.lv, domainUuid },
+    ...(isEncrypted && { encryption: 'luks1' }),
+  };
+}
+
+/** Of an encrypted volume the guest does not see the header. */
+function neededBytes({ key }: VolumeRequest, sizeBytes: number): number {
+  return key === undefined ? sizeBytes : sizeBytes + LUKS_HEADER_BYTES;
+}
+
 async function makePrivateVolume(
   needs: FillNeeds,
   task: FillTask,
   volume: PrivateVolume,
   sizeBytes: number,
-  { pool }: VolumeLocation,
+  { pool, thinPool }: VolumeLocation,
 ): Promise<void> {
   if (task.from === 'adopt') {
     await adopt(needs, volume, sizeBytes);
     return;
   }
   if (task.from === 'resume') await discardIfTooSmall(needs, volume, sizeBytes, pool);
-  await create(needs, volume, sizeBytes);
+  await create(needs, { ...volume, thinPool }, sizeBytes);
 }
 
-async function create(needs: FillNeeds, volume: PrivateVolume, sizeBytes: number): Promise<void> {
-  await needs.reservations.whileReserved(volume, sizeBytes, () => needs.volumes.create(volume, sizeBytes));
+async function create(needs: FillNeeds, wanted: Wanted, sizeBytes: number): Promise<void> {
+  const { thinPool, ...volume } = wanted;
+  await needs.reservations.whileReserved(wanted, sizeBytes, () =>
+    needs.volumes.create(volume, sizeBytes, thinPool),
+  );
 }
 
 /** The object may have been replaced by a larger one since the fill was interrupted: it begins again. */

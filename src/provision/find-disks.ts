@@ -11,6 +11,9 @@ import type { Domains, Pools } from './ports.ts';
 export const DISKS_OF_MAX = 500;
 const AT_ONCE = 8;
 
+/** No key has that name to anybody: it is not looked for. */
+const ANY_KEY = { provider: 'file', id: 'any' } as const;
+
 type OneDomain = DomainDisks['domains'][number];
 
 interface FindNeeds {
@@ -46,11 +49,14 @@ export function disksOf(domain: Domain, pools: readonly LogicalPool[]): OneDomai
   const { uuid, name, disks, annotation } = domain;
   // As if all of them were annotated: what is asked for is no matter of where it is.
   const image = { bucket: 'any', key: 'any' };
-  const volumes = disks.map(({ target }) => ({ target, image, format: 'raw' as const, generation: 1 }));
+  const volumes = disks.map(({ target, encryption }) => ({
+    ...{ target, image, format: 'raw' as const, generation: 1 },
+    ...(encryption === undefined ? {} : { key: ANY_KEY }),
+  }));
   const { located, problems } = locateVolumes({ ...domain, annotation: { start: 'manual', volumes } }, pools);
   return {
     ...{ uuid, name },
-    disks: disks.map(({ target }) => {
+    disks: disks.map(({ target, encryption }) => {
       const place = located.find(({ request }) => request.target === target)?.location;
       const wanted = annotation?.volumes.find((volume) => volume.target === target);
       const problem = problems.find((one) => one.target === target);
@@ -58,6 +64,7 @@ export function disksOf(domain: Domain, pools: readonly LogicalPool[]): OneDomai
         target,
         ...(place === undefined ? {} : { pool: place.pool, volume: place.lv }),
         ...(wanted === undefined ? {} : { image: imageName(wanted.image) }),
+        encrypted: encryption !== undefined,
         ...(problem === undefined ? {} : { problem: plainProblem(problem) }),
       };
     }),

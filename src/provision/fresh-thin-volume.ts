@@ -5,16 +5,15 @@
 import { ProvisionError } from '../core/errors.ts';
 import type { ImageLayout } from '../core/images/layout.ts';
 import { privateName } from '../core/volume.ts';
+import type { DiscardNeeds } from './discard-volume.ts';
 import { discardVolume } from './discard-volume.ts';
 import type { LeasedImage } from './leased-image.ts';
-import type { Pools } from './ports.ts';
 import type { Reservations, Wanted } from './reservations.ts';
 import type { ResolvedImage } from './resolve-image.ts';
 import type { WriteNeeds, WriteRun } from './write-image.ts';
 import { writeImage } from './write-image.ts';
 
-export interface FreshThinNeeds extends WriteNeeds {
-  readonly pools: Pools;
+export interface FreshThinNeeds extends WriteNeeds, DiscardNeeds {
   readonly reservations: Reservations;
 }
 

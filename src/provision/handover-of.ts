@@ -1,6 +1,7 @@
 /** What the host that has a domain tells the one it is to be migrated to with its storage. */
 import { ProvisionError } from '../core/errors.ts';
 import type { Handover } from '../core/handover.ts';
+import { formatKeyReference } from '../core/key-reference.ts';
 import type { Plan } from '../core/plan.ts';
 import { isStartable } from '../core/plan.ts';
 import { volumeKey } from '../core/planned-fill.ts';
@@ -27,7 +28,10 @@ export function handoverOf(planned: Plan, { volumes }: Pick<Observation, 'volume
       if (found === undefined || seal?.state !== 'ready') throw new Error(`${location.lv} has lost its seal`);
       const { pool } = location;
       if (pool === undefined) throw withoutPool(name, request.target, location.vg);
-      return { target: request.target, pool, sizeBytes: found.sizeBytes, seal };
+      return {
+        ...{ target: request.target, pool, sizeBytes: found.sizeBytes, seal },
+        ...(request.key && { key: formatKeyReference(request.key) }),
+      };
     }),
   };
 }

@@ -8,9 +8,10 @@ import { frozenProblem } from '../core/frozen.ts';
 import type { HostPolicy } from '../core/host-policy.ts';
 import type { KeyState } from '../core/key-change.ts';
 import { keyStateOf } from '../core/key-change.ts';
+import { formatKeyReference } from '../core/key-reference.ts';
 import { locateVolumes } from '../core/locate.ts';
 import type { LocatedVolume } from '../core/locate.ts';
-import type { Blankness, Plan } from '../core/plan.ts';
+import type { Blankness, Plan, PlanInput } from '../core/plan.ts';
 import { plan } from '../core/plan.ts';
 import { volumeKey } from '../core/planned-fill.ts';
 import type { Domain, LogicalPool, VolumeLocation } from '../core/request.ts';
@@ -105,6 +106,7 @@ export async function observe(needs: ObserveNeeds, domains: readonly Domain[]): 
           firstStarts: needs.firstStarts,
           stoppedPools,
           hostPolicy: needs.hostPolicy,
+          keysElsewhere: keysElsewhere(needs.ledger, domain),
           nowMs: needs.clock.nowMs(),
         });
       },
@@ -151,6 +153,21 @@ function keyStatesOf(
     if (state !== undefined) states.set(mark.fillId, state);
   }
   return states;
+}
+
+/** The keys of all other domains, as far as this one has any. Those whose end is proven need none any more. */
+function keysElsewhere(ledger: Ledger, domain: Domain): PlanInput['keysElsewhere'] {
+  const keys = new Map<string, { readonly domainUuid: string; readonly says: string }>();
+  if (domain.annotation?.volumes.every(({ key }) => key === undefined) ?? true) return keys;
+  for (const { domain: other, goneAtMs } of ledger.domains()) {
+    if (other.uuid === domain.uuid || goneAtMs !== undefined) continue;
+    for (const { key, target } of other.annotation?.volumes ?? []) {
+      if (key === undefined) continue;
+      const says = `disk ${target} of domain ${other.name}`;
+      keys.set(formatKeyReference(key), { domainUuid: other.uuid, says });
+    }
+  }
+  return keys;
 }
 
 /** By the UUID of the volume. */

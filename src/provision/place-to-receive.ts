@@ -7,6 +7,8 @@ import type { Handover } from '../core/handover.ts';
 import type { HostPolicy } from '../core/host-policy.ts';
 import { judgePlace } from '../core/host-policy.ts';
 import { goesOn, volumeKey } from '../core/planned-fill.ts';
+import type { KeyReference } from '../core/key-reference.ts';
+import { parseKeyReference } from '../core/key-reference.ts';
 import type { LogicalPool } from '../core/request.ts';
 import type { LogicalVolume, ReceivingMark } from '../core/volume.ts';
 import { privateName, readMark, receivingTags, retiredName } from '../core/volume.ts';
@@ -33,13 +35,15 @@ export interface Wanted {
   readonly sizeBytes: number;
   readonly mark: ReceivingMark;
   readonly volume: PrivateVolume;
+  /** Of a volume that is to be encrypted. */
+  readonly key?: KeyReference | undefined;
 }
 
 /** Where a volume that is handed over is to be here. */
 export function locateWanted(
   { sharedGroups, virtualSizeMaxBytes, hostPolicy }: PlaceNeeds,
   domain: Pick<Handover, 'uuid' | 'name'>,
-  { target, pool: name, sizeBytes, seal }: Handover['volumes'][number],
+  { target, pool: name, sizeBytes, seal, key }: Handover['volumes'][number],
   pools: readonly LogicalPool[],
 ): Wanted {
   const pool = pools.find((one) => one.name === name);
@@ -67,9 +71,12 @@ export function locateWanted(
   const place = { pool: pool.name, vg: pool.vg };
   const verdict = judgePlace(hostPolicy, domain, target, place, sizeBytes);
   if (verdict?.allowed === false) throw new ProvisionError(verdict.problem);
-  const { fillId, target: lv, domainUuid } = seal;
-  const volume = { vg: pool.vg, fillId, target: lv, domainUuid };
-  return { target, pool, sizeBytes, mark: { ...seal, state: 'receiving' }, volume };
+  const { fillId, target: lv, domainUuid, encryption } = seal;
+  const volume = { vg: pool.vg, fillId, target: lv, domainUuid, encryption };
+  return {
+    ...{ target, pool, sizeBytes, mark: { ...seal, state: 'receiving' }, volume },
+    ...(key === undefined ? {} : { key: parseKeyReference(key) }),
+  };
 }
 
 /** What was set aside for this domain and is not asked for again may hold all there is of it: VOLUME_STATE then. */

@@ -244,6 +244,12 @@ export interface VolumeKey {
   wipe(): void;
 }
 
+/** Keys that stand on this host, each as a credential that systemd has encrypted and the root helper alone can read. */
+export interface KeyFiles {
+  /** KEY_NOT_FOUND if there is none of that name; KEY_UNUSABLE if it cannot be decrypted here, or cannot be a key. */
+  readKey(name: string): Promise<VolumeKey>;
+}
+
 /** Where keys come from. Nothing is remembered here between two calls: whoever may not read any more is refused. */
 export interface Keys {
   /**
@@ -806,6 +812,13 @@ export interface GoldenWatch {
   /** One was there and is gone, and it was not us. */
   missed(): void;
   checked(result: 'sound' | 'damaged' | 'failed'): void;
+}
+
+/** Told of keys on their way to guests. Must not throw. */
+export interface KeyWatch {
+  readonly handedOver: (result: 'done' | 'refused') => void;
+  /** A key that a guest runs with may not be read by this host any more. */
+  readonly revoked: () => void;
 }
 
 /** All metrics as they are now, in words that Prometheus reads. */

@@ -6,8 +6,13 @@ import { ProvisionError, toProblem } from '../core/errors.ts';
 import type { VolumeLocation } from '../core/request.ts';
 import type { LogicalVolume, Seal } from '../core/volume.ts';
 import { ADOPTING_TAG, readMark } from '../core/volume.ts';
+import type { DiscardNeeds } from './discard-volume.ts';
 import { discardVolume } from './discard-volume.ts';
 import type { Log, Pools, PrivateVolume, Volumes } from './ports.ts';
+
+export interface PublishNeeds extends DiscardNeeds {
+  readonly log: Log;
+}
 
 /**
  * Seals and renames. A blank volume that a tool has made under the final name meanwhile (virt-install, at a
@@ -15,7 +20,7 @@ import type { Log, Pools, PrivateVolume, Volumes } from './ports.ts';
  * fill fails with VOLUME_NOT_BLANK.
  */
 export async function publishVolume(
-  needs: { readonly pools: Pools; readonly volumes: Volumes; readonly log: Log },
+  needs: PublishNeeds,
   volume: PrivateVolume,
   seal: Seal,
   { pool, thinPool }: VolumeLocation,
@@ -46,7 +51,7 @@ async function showLibvirt(
 }
 
 async function discardAside(
-  needs: { readonly pools: Pools; readonly volumes: Volumes; readonly log: Log },
+  needs: PublishNeeds,
   aside: PrivateVolume,
   pool: string | undefined,
 ): Promise<void> {
@@ -73,7 +78,8 @@ async function moveBlankAside(
     mark.domainUuid === volume.domainUuid &&
     inTheWay.tags.includes(ADOPTING_TAG)
   ) {
-    const aside = { ...volume, fillId: mark.fillId };
+    const { fillId, encryption } = mark;
+    const aside = { ...volume, fillId, encryption };
     await needs.volumes.adopt(aside);
     return aside;
   }
@@ -86,7 +92,7 @@ async function moveBlankAside(
       hint: 'It was left untouched. Delete it yourself (virsh vol-delete) if its content is not needed, then run `lvp retry`.',
     });
   }
-  const aside = { ...volume, fillId: randomBytes(8).toString('hex') };
+  const aside = { ...volume, fillId: randomBytes(8).toString('hex'), encryption: undefined };
   await needs.volumes.adopt(aside);
   needs.log.info(
     { volume: `${volume.vg}/${volume.target}` },

@@ -10,10 +10,15 @@ import { EXPECTED_MS, setAsideFor } from './arrivals.ts';
 import { discardVolume } from './discard-volume.ts';
 import type { PlaceNeeds, Wanted } from './place-to-receive.ts';
 import { isMissing, locateWanted, refuseEarlierArrival, state } from './place-to-receive.ts';
-import type { Clock, Domains, Log, Pools, VolumeDevices, Volumes } from './ports.ts';
+import type { Clock, Domains, Log, Pools, PrivateVolume, VolumeDevices, Volumes } from './ports.ts';
 import type { Reservations } from './reservations.ts';
+import type { LuksNeeds } from './through-luks.ts';
+import { throughLuks } from './through-luks.ts';
 
-export interface ReceiveNeeds extends PlaceNeeds {
+/** Keys are read within the limits of their provider. */
+const UNSTOPPED = new AbortController().signal;
+
+export interface ReceiveNeeds extends PlaceNeeds, Pick<LuksNeeds, 'luks' | 'keys'> {
   readonly reservations: Reservations;
   readonly volumes: Volumes;
   readonly pools: Pools;
@@ -80,30 +85,41 @@ async function makeAll(needs: ReceiveNeeds, missing: readonly Wanted[]): Promise
   }
 }
 
-async function setOneAside({ devices, log, volumes }: ReceiveNeeds, wanted: Wanted): Promise<void> {
-  const { mark, sizeBytes, volume } = wanted;
-  // What QEMU does not copy, or has not copied yet, must not be what an earlier tenant has left.
-  const device = await devices.open(volume.vg, privateName(volume.fillId));
+async function setOneAside(needs: ReceiveNeeds, wanted: Wanted): Promise<void> {
+  const { log, volumes } = needs;
+  const { mark, sizeBytes, volume, key } = wanted;
+  const clear = () => clearVolume(needs, volume);
+  // QEMU opens it with the key before the first byte comes, so there is a header of this host's own.
+  await (key === undefined ? clear() : throughLuks(needs, volume, key, { signal: UNSTOPPED, log }, clear));
+  await volumes.publish(volume, mark);
+  const fields = { domain: mark.domainUuid, fill: mark.fillId, volume: `${volume.vg}/${mark.target}` };
+  log.info({ ...fields, sizeBytes }, 'set aside for a domain that arrives');
+}
+
+/** What QEMU does not copy, or has not copied yet, must not be what an earlier tenant has left. */
+async function clearVolume(
+  { devices }: ReceiveNeeds,
+  { vg, fillId, encryption }: PrivateVolume,
+): Promise<void> {
+  const device = await devices.open(vg, privateName(fillId), encryption);
   try {
     await device.zero(0, device.sizeBytes);
     await device.sync();
   } finally {
     await device.close();
   }
-  await volumes.publish(volume, mark);
-  const fields = { domain: mark.domainUuid, fill: mark.fillId, volume: `${volume.vg}/${mark.target}` };
-  log.info({ ...fields, sizeBytes }, 'set aside for a domain that arrives');
 }
 
 /** As if it had never been asked for; what cannot be removed now is met again (reclaim, Arrivals). */
-async function unmake({ arrivals, log, pools, volumes }: ReceiveNeeds, wanted: Wanted): Promise<void> {
+async function unmake(needs: ReceiveNeeds, wanted: Wanted): Promise<void> {
+  const { arrivals, log, volumes } = needs;
   const { mark, pool, volume } = wanted;
   try {
     const now = (await volumes.list()).volumes;
     const [made] = setAsideFor(now, mark.domainUuid).filter((one) => one.mark.fillId === mark.fillId);
     if (made !== undefined) await arrivals.remove(made);
     else if (now.some(({ lv }) => fillIdOf(lv) === mark.fillId))
-      await discardVolume({ pools, volumes }, volume, pool.name);
+      await discardVolume(needs, volume, pool.name);
   } catch (error) {
     log.warn(
       { fill: mark.fillId, problem: toProblem(error) },

@@ -7,6 +7,7 @@ import type { LogicalPool } from '../core/request.ts';
 import type { LogicalVolume, Seal } from '../core/volume.ts';
 import { readMark } from '../core/volume.ts';
 import type { Arrivals } from './arrivals.ts';
+import type { DiscardNeeds } from './discard-volume.ts';
 import { discardVolume } from './discard-volume.ts';
 import type { GoldenVolumes } from './golden-volumes.ts';
 import type { ObserveNeeds } from './observe.ts';
@@ -18,6 +19,7 @@ import type { ThinPoolNews } from './thin-pool-news.ts';
 
 export interface ReclaimNeeds extends ObserveNeeds {
   readonly pools: Pools;
+  readonly luks: DiscardNeeds['luks'];
   readonly log: Log;
   readonly thinPoolNews?: ThinPoolNews | undefined;
   readonly goldens: Pick<GoldenVolumes, 'filling' | 'settle'>;
@@ -86,12 +88,12 @@ async function finishOrphan(
   seal: Seal,
   pools: readonly LogicalPool[],
 ): Promise<void> {
-  const { fillId, target, domainUuid } = seal;
+  const { fillId, target, domainUuid, encryption } = seal;
   const pool = activePoolOn(pools, vg)?.name;
   if (pool === undefined && thinPool === undefined) return;
   try {
     const location = { pool, vg, lv: target, thinPool };
-    await publishVolume(needs, { vg, fillId, target, domainUuid }, seal, location);
+    await publishVolume(needs, { vg, fillId, target, domainUuid, encryption }, seal, location);
     needs.log.info({ fill: fillId, volume: `${vg}/${target}` }, 'finished an abandoned volume');
   } catch (error) {
     const fields = { fill: fillId, volume: `${vg}/${lv}`, problem: toProblem(error) };

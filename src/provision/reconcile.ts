@@ -24,6 +24,7 @@ import { DomainNews } from './domain-news.ts';
 import { EndOfVolumes } from './end-of-volume.ts';
 import { forgetDisksNotIn, forgetDomain, forgetEarlierTries, forgetIfOver } from './forget-domain.ts';
 import type { FillProgress } from './fill-progress.ts';
+import type { GuestKeys } from './guest-keys.ts';
 import { IncomingDomains } from './incoming.ts';
 import { JobEnds } from './job-ends.ts';
 import { LooksLater } from './looks-later.ts';
@@ -38,7 +39,7 @@ import type { Reservations } from './reservations.ts';
 import { settleRetired } from './settle-retired.ts';
 import { ShownVolumes } from './shown-volumes.ts';
 import { StartingDomains } from './starting.ts';
-import { startIfWished, startWishAfter } from './start-wishes.ts';
+import { dropStartWish, startIfWished, startWishAfter } from './start-wishes.ts';
 
 /** A start that was refused and never came back: its fill is given up after this time, in ms. */
 const GATE_ORIGIN_KEPT_MS = 24 * 3_600_000;
@@ -67,6 +68,7 @@ export interface ReconcileNeeds extends ReclaimNeeds {
   readonly pools: PoolKeeper;
   readonly domains: Domains;
   readonly reservations: Reservations;
+  readonly guestKeys: Pick<GuestKeys, 'heard' | 'pauseMs'>;
   /** In memory alone: whoever was admitted without us, while we were away, must not be in it. */
   readonly firstStarts: Map<string, string>;
 }
@@ -127,6 +129,8 @@ export class Reconciler {
   /** An event of libvirt about a domain. */
   heard(uuid: string, change: DomainChange | undefined): void {
     this.ends.heard(uuid, change);
+    this.#needs.guestKeys.heard(uuid, change);
+    if (change === 'begun') dropStartWish(this.#needs.ledger, uuid);
     this.request(uuid);
   }
 
@@ -539,9 +543,14 @@ export class Reconciler {
     if (!found.active) this.onStopped(planned);
     if (!isStartable(planned)) return;
     // A start takes as long as QEMU does: nothing else waits for it.
-    startIfWished(this.#needs, domain.uuid).catch((error: unknown) => {
-      this.#needs.log.error({ domain: domain.uuid, problem: toProblem(error) }, 'it could not be started');
-    });
+    startIfWished(this.#needs, domain.uuid).then(
+      (againMs) => {
+        if (againMs !== undefined) this.#later.in(domain.uuid, againMs);
+      },
+      (error: unknown) => {
+        this.#needs.log.error({ domain: domain.uuid, problem: toProblem(error) }, 'it could not be started');
+      },
+    );
   }
 
   /** One domain that cannot be read does not keep the others from being looked at. */

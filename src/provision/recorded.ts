@@ -21,6 +21,10 @@ const REFUSALS: ReadonlySet<ErrorCode> = new Set([
   'VOLUME_GENERATION',
   'VOLUME_MISSING',
   'VOLUME_STATE',
+  'KEY_DENIED',
+  'KEY_NOT_FOUND',
+  'KEY_UNUSABLE',
+  'KEY_WRONG',
   'FROZEN',
   'DOMAIN_NOT_FOUND',
   'DISK_NOT_FOUND',
@@ -42,9 +46,9 @@ export function failureOf(error: unknown): Pick<AuditEvent, 'decision' | 'outcom
   };
 }
 
-/** Whether it was this host's policy that did not let it be. */
+/** Whether it was this host's policy that did not let it be, or whoever grants keys. */
 export function decisionOf({ code }: Problem): AuditEvent['decision'] {
-  return code === 'POLICY_REFUSED' ? 'denied' : 'allowed';
+  return code === 'POLICY_REFUSED' || code === 'KEY_DENIED' ? 'denied' : 'allowed';
 }
 
 /** Without the hint, which is for whoever is there. */

@@ -11,6 +11,7 @@ export function sealOfFill({ fillId, domainUuid, location, request }: FillRecord
     ...{ fillId, target: location.lv, domainUuid, sha256 },
     image: imageTag(request.image),
     generation: request.generation,
+    ...(request.key === undefined ? {} : { encryption: 'luks1' }),
     ...(isJob(domainUuid) ? { format: formatTag(request) } : {}),
   };
 }

@@ -53,7 +53,8 @@ export function takingTurns(
   };
 }
 
-class Turns {
+/** Works for the same key, one after another. */
+export class Turns {
   readonly #last = new Map<string, Promise<unknown>>();
 
   async take<T>(key: string, work: () => Promise<T>): Promise<T> {

@@ -54,7 +54,7 @@ export async function writeImage(
   image: ResolvedImage,
   run: WriteRun,
 ): Promise<string> {
-  const device = await needs.devices.open(volume.vg, privateName(volume.fillId));
+  const device = await needs.devices.open(volume.vg, privateName(volume.fillId), volume.encryption);
   try {
     const journal = await FillJournal.open(needs, volume, image, device);
     const resumeFrom = await journal?.position(run.log);

@@ -14,6 +14,7 @@ import type { CallLibvirt } from '../../src/adapters/libvirt-dbus/calls.ts';
 import { LibvirtPools } from '../../src/adapters/libvirt-dbus/pools.ts';
 import { domainPath, uuidOf } from '../../src/adapters/libvirt-dbus/signals.ts';
 import { imageTag, sealTags } from '../../src/core/volume.ts';
+import { keyLengthsOf } from '../../src/core/helper-protocol.ts';
 import { serveLines } from '../../src/helper/connections.ts';
 import type { Connections } from '../../src/helper/connections.ts';
 import { answer } from '../../src/helper/requests.ts';
@@ -24,6 +25,8 @@ import type { Ledger, Log } from '../../src/provision/ports.ts';
 import { Reconciler } from '../../src/provision/reconcile.ts';
 import { Reservations } from '../../src/provision/reservations.ts';
 import { MemoryLvm } from '../helper/memory-lvm.ts';
+import { NO_GUEST_KEYS } from '../provision/no-guest-keys.ts';
+import { NO_KEYS, NO_LUKS } from '../provision/no-luks.ts';
 
 const ANNOTATED_EACH = 5;
 const POOL_PATH = '/org/libvirt/QEMU/storagepool/_1';
@@ -91,7 +94,7 @@ export class CrowdedHost {
         Promise.resolve({ own: ['vg0'], verified: [], shared: [], thinPools: new Map() }),
       );
     };
-    this.#helper = serveLines(answerLine, () => true);
+    this.#helper = serveLines({ answer: answerLine, keyLengthsOf, mayAsk: () => true });
     const socket = join(this.#folder, 'helper.sock');
     this.#helper.server.listen(socket);
     this.ledger = this.#counted(openLedger(join(this.#folder, 'ledger.db')).ledger);
@@ -120,6 +123,9 @@ export class CrowdedHost {
         firstStarts: new Map<string, string>(),
         retiring: new Set<string>(),
         changingKeys: new Set<string>(),
+        guestKeys: NO_GUEST_KEYS,
+        luks: NO_LUKS,
+        keys: NO_KEYS,
         hostPolicy: undefined,
       },
       thinPools: new Map<string, string>(),

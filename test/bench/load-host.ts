@@ -24,6 +24,7 @@ import { WorkerThreads } from '../../src/adapters/threads.ts';
 import type { HttpSettings } from '../../src/core/http-settings.ts';
 import type { Job, JobRequest } from '../../src/core/job-protocol.ts';
 import type { LogicalPool } from '../../src/core/request.ts';
+import { keyLengthsOf } from '../../src/core/helper-protocol.ts';
 import { serveLines } from '../../src/helper/connections.ts';
 import { answer } from '../../src/helper/requests.ts';
 import { auditedFills, auditedVolumes } from '../../src/provision/audited-effects.ts';
@@ -49,6 +50,8 @@ import { Reservations } from '../../src/provision/reservations.ts';
 import { VolumeJobs } from '../../src/provision/volume-jobs.ts';
 import { watchedFill } from '../../src/provision/watched-fill.ts';
 import { MemoryLvm } from '../helper/memory-lvm.ts';
+import { NO_GUEST_KEYS } from '../provision/no-guest-keys.ts';
+import { NO_KEYS, NO_LUKS } from '../provision/no-luks.ts';
 import { KEYS } from './store.ts';
 
 export interface HostSetUp {
@@ -190,8 +193,8 @@ async function openVerbs({ folder, endpoint, devices: paths }: HostSetUp, host: 
     },
   };
   const thinPools = new Map<string, string>();
-  const goldens = new GoldenVolumes({ ...goldenNeeds, thinPools });
-  const fillNeeds = { ...goldenNeeds, goldens };
+  const goldens = new GoldenVolumes({ ...goldenNeeds, luks: NO_LUKS, thinPools });
+  const fillNeeds = { ...goldenNeeds, goldens, luks: NO_LUKS, keys: NO_KEYS };
   const freeze = { frozen: () => undefined };
   const fills = new Fills(
     { freeze, ledger, clock, log },
@@ -205,6 +208,9 @@ async function openVerbs({ folder, endpoint, devices: paths }: HostSetUp, host: 
       firstStarts: new Map<string, string>(),
       retiring: new Set<string>(),
       changingKeys: new Set<string>(),
+      guestKeys: NO_GUEST_KEYS,
+      luks: NO_LUKS,
+      keys: NO_KEYS,
       hostPolicy: undefined,
     },
   };
@@ -273,10 +279,11 @@ async function openSink(path: string): Promise<string> {
 
 async function openHelper(lvm: MemoryLvm, path: string): Promise<string> {
   const groups = () => Promise.resolve({ own: [POOL.vg], verified: [], shared: [], thinPools: new Map() });
-  const { server } = serveLines(
-    (line) => answer(line, lvm.tools(), groups),
-    () => true,
-  );
+  const { server } = serveLines({
+    answer: (line, keys) => answer(line, lvm.tools(), groups, keys),
+    keyLengthsOf,
+    mayAsk: () => true,
+  });
   await new Promise<void>((resolve) => server.listen(path, resolve));
   return path;
 }

@@ -137,14 +137,17 @@ export class FakeVerbs implements ControlVerbs {
     const domain = nameOrUuid === undefined ? undefined : await this.#find(nameOrUuid);
     const all = [BROKEN, DB, WEB].map(({ uuid, name, volumes }) => ({
       ...{ uuid, name },
-      disks: volumes.map(({ target, pool, volume: lv, image }) => ({ target, pool, volume: lv, image })),
+      disks: volumes.map(({ target, pool, volume: lv, image }) => ({
+        ...{ target, pool, volume: lv, image },
+        encrypted: false,
+      })),
     }));
     const problem = { code: 'DISK_UNSUITABLE', message: 'Disk "sda" is a device of kind "cdrom".' };
     const plain = {
       ...{ uuid: PLAIN.uuid, name: PLAIN.name },
       disks: [
-        { target: 'vda', pool: 'guests', volume: 'plain1-root' },
-        { target: 'sda', problem },
+        { target: 'vda', pool: 'guests', volume: 'plain1-root', encrypted: false },
+        { target: 'sda', encrypted: false, problem },
       ],
     };
     const found = [...all, plain].filter(({ uuid }) => domain === undefined || uuid === domain.uuid);

@@ -50,13 +50,27 @@ export const anyRequest: fc.Arbitrary<VolumeRequest> = fc.record({
     { nil: undefined },
   ),
   generation: fc.integer({ min: 1, max: 999_999_999 }),
+  key: fc.option(
+    fc.oneof(
+      fc.record({ provider: fc.constant('barbican' as const), id: fc.uuid() }),
+      fc.record({
+        provider: fc.constant('file' as const),
+        id: fc.stringMatching(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/),
+      }),
+    ),
+    { nil: undefined },
+  ),
   onUndefine: fc.option(fc.constantFrom('keep', 'delete'), { nil: undefined }),
   afterMigration: fc.option(fc.constantFrom('keep', 'delete'), { nil: undefined }),
 });
 
 export const anyAnnotation: fc.Arbitrary<Annotation> = fc.record({
   start: fc.constantFrom('manual', 'when-ready'),
-  volumes: fc.uniqueArray(anyRequest, { minLength: 1, maxLength: 5, selector: ({ target }) => target }),
+  volumes: fc.uniqueArray(anyRequest, {
+    ...{ minLength: 1, maxLength: 5 },
+    comparator: (one, other) =>
+      one.target === other.target || (one.key !== undefined && one.key.id === other.key?.id),
+  }),
 });
 
 /** A whole domain around some metadata and disks. */

@@ -121,6 +121,8 @@ describe('a wrong attribute of <volume>', () => {
     ['compression', 'gz', 'has compression="gz", which is none of gzip, zstd, xz', 'never guessed'],
     ['version', '', 'has version="", which is not the id of an object version', 'leave the attribute out'],
     ['version', 'a b', 'has version="a b", which is not the id of an object version', 'leave the'],
+    ['key', 'secret', 'has key=…, which names no key.', 'Write key="barbican:UUID"'],
+    ['key', 'file:../x', 'has key=…, which names no key.', 'leave the attribute out for any other'],
     ['size', '', 'has size="", which is not a size.', SIZE_REMEDY],
     ['size', '0', 'has size="0", which is not a size.', SIZE_REMEDY],
     ['size', '-1GiB', 'has size="-1GiB", which is not a size.', SIZE_REMEDY],
@@ -240,6 +242,17 @@ describe('values from a command line', () => {
       'This has no format.',
       'This has image="x", which has no slash between bucket and key.',
     ]);
+  });
+});
+
+describe('one key for two disks', () => {
+  const volumeOf = (target: string, key: string) =>
+    `<vp:volume target="${target}" image="images/a" format="raw" key="file:${key}"/>`;
+
+  it('is a mistake', () => {
+    const [found] = mistakesIn(provision(volumeOf('vda', 'x') + volumeOf('vdb', 'x')));
+    expect(found).toContain('<provision> names the key file:x for vda and vdb.');
+    expect(mistakesIn(provision(volumeOf('vda', 'x') + volumeOf('vdb', 'y')))).toEqual([]);
   });
 });
 

@@ -64,6 +64,7 @@ describe('samples', () => {
   it('are there', () => {
     expect(domains).toEqual([
       'block-disk.xml',
+      'encrypted-disk.xml',
       'passing-guest.xml',
       'two-disks.xml',
       'volume-disk.xml',
@@ -142,6 +143,17 @@ describe('the schemas', () => {
         ...['', '0', '-1', '+1', '1.0', '01', '1000000000', ' 1'].map(
           (value) => ['generation', value] as const,
         ),
+        ...[
+          '',
+          'none',
+          'barbican:',
+          'barbican:x',
+          'file:',
+          'file:../x',
+          'file:.x',
+          'file:a b',
+          'vault:x',
+        ].map((value) => ['key', value] as const),
         ['sha1', 'x'] as const,
       ] as const
     ).map(([name, value]): [string, string] => [

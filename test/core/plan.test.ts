@@ -73,6 +73,7 @@ function decide(input: Partial<PlanInput>) {
     stoppedPools: new Map(),
     hostPolicy: undefined,
     keyStates: new Map(),
+    keysElsewhere: new Map(),
     nowMs: 1_000,
     ...input,
   });
@@ -466,6 +467,87 @@ describe('plan, for one disk', () => {
       problems: [{ code: 'DISK_UNSUITABLE', message: 'no disk vdb' }],
     });
     expect(isStartable(planned)).toBe(false);
+  });
+});
+
+describe('plan, for an encrypted disk', () => {
+  const key = { provider: 'file', id: 'vm1' } as const;
+  const encrypted = { located: [{ request: { ...request, key }, location }] };
+  const encryption = 'luks1' as const;
+  const sealed = sealTags({
+    ...{ fillId: FILL, target: 'vm1', domainUuid: US, image: imageTag(request.image), sha256: SHA256 },
+    ...{ generation: 1, encryption },
+  });
+  const ours = fillTags({ fillId: FILL, target: 'vm1', domainUuid: US, encryption });
+  const unfinished = row({ request: { ...request, key } });
+
+  it.each<[name: string, input: Partial<PlanInput>, expected: object]>([
+    ['nothing there: fill', {}, { action: 'fill', from: 'new' }],
+    ['sealed as encrypted: nothing to do', { volumes: [volume('vm1', sealed)] }, { action: 'none' }],
+    [
+      'sealed as plain: refused',
+      { volumes: [volume('vm1', sealOf(US))] },
+      {
+        action: 'refuse',
+        problem: { code: 'VOLUME_STATE', message: expect.stringContaining('is not encrypted') as string },
+      },
+    ],
+    [
+      'an interrupted fill that was encrypted: resumed',
+      { volumes: [volume(privateName(FILL), ours)], fills: [unfinished] },
+      { action: 'fill', from: 'resume' },
+    ],
+    [
+      'an interrupted fill that was not: begun anew',
+      { volumes: [volume(privateName(FILL), fillingFor(US))], fills: [unfinished] },
+      { action: 'fill', from: 'new' },
+    ],
+    [
+      'a fill with another key runs: ended',
+      {
+        fills: [row({ request: { ...request, key: { ...key, id: 'other' } } })],
+        running: new Set([FILL]),
+      },
+      { action: 'cancel' },
+    ],
+    [
+      'its key is that of another disk: refused',
+      { keysElsewhere: new Map([['file:vm1', { domainUuid: OTHER, says: 'disk vda of domain vm2' }]]) },
+      {
+        action: 'refuse',
+        problem: { code: 'KEY_IN_USE', message: expect.stringContaining('vm2') as string },
+      },
+    ],
+    [
+      'its key is that of another disk, but it is sealed: not stopped',
+      {
+        volumes: [volume('vm1', sealed)],
+        keysElsewhere: new Map([['file:vm1', { domainUuid: OTHER, says: 'disk vda of domain vm2' }]]),
+      },
+      { action: 'none' },
+    ],
+    [
+      'its key is that of an earlier try of the same guest: fill',
+      {
+        keysElsewhere: new Map([['file:vm1', { domainUuid: OTHER, says: 'disk vda of domain vm1' }]]),
+        firstStarts: new Map([[OTHER, 'vm1']]),
+      },
+      { action: 'fill' },
+    ],
+  ])('%s', (_name, input, expected) => {
+    expect(decide({ ...encrypted, ...input }).disk).toMatchObject(expected);
+  });
+
+  it('is refused for a plain disk on an encrypted volume', () => {
+    expect(decide({ volumes: [volume('vm1', sealed)] }).disk).toMatchObject({
+      action: 'refuse',
+      problem: { code: 'VOLUME_STATE', message: 'Volume vg0/vm1 is encrypted, and its disk is not.' },
+    });
+  });
+
+  it('says of a thin one that it is no clone', () => {
+    const located = [{ request: { ...request, key }, location: { ...location, thinPool: 'pool0' } }];
+    expect(decide({ located }).disk?.because).toContain('written to pool0 and is no clone');
   });
 });
 

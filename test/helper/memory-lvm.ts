@@ -3,9 +3,12 @@
  * It keeps what the real ones keep: metadata commits are atomic, a rename leaves the owner of the node
  * as it was until udev looks at it, and a crash takes nothing back.
  */
+import { ProvisionError } from '../../src/core/errors.ts';
 import { fillIdOf } from '../../src/core/volume.ts';
 import type { VolumeRow } from '../../src/helper/lvm.ts';
 import type { Tools } from '../../src/helper/tools.ts';
+import type { ModelHeader, ModelMapping } from './model-luks.ts';
+import { minorOf, modelLuks } from './model-luks.ts';
 
 export class Crash extends Error {}
 
@@ -29,6 +32,9 @@ export interface ModelVolume {
   mappedBytes?: number | undefined;
   /** Only of a thin pool. */
   pool?: VolumeRow['pool'];
+  /** Of an encrypted volume, and whether something has been written behind it since it was made. */
+  header?: ModelHeader | undefined;
+  payload?: 'blank' | 'data' | undefined;
 }
 
 const EXTENT_BYTES = 4 << 20;
@@ -43,6 +49,12 @@ export class MemoryLvm {
   crashAt: { step: number; when: 'before' | 'after' } | undefined;
   /** Something that happens beside us, right after a step. */
   beside: ((step: string, model: MemoryLvm) => void) | undefined;
+  /** Open encrypted volumes, by the mapping's name. */
+  readonly mappings = new Map<string, ModelMapping>();
+  /** The LVs that udev does not give to the service user. */
+  readonly kept = new Set<string>();
+  /** What systemd-creds would decrypt, by the key's name. */
+  readonly keys = new Map<string, Buffer>();
   #made = 0;
 
   add(lv: string, fields: Partial<ModelVolume> = {}): ModelVolume {
@@ -97,8 +109,9 @@ export class MemoryLvm {
   }
 
   #row(volume: ModelVolume): VolumeRow {
-    const open = volume.openLooks > 0;
-    if (open) volume.openLooks -= 1;
+    const isMapped = [...this.mappings.values()].some(({ uuid }) => uuid === volume.uuid);
+    const open = volume.openLooks > 0 || isMapped;
+    if (volume.openLooks > 0) volume.openLooks -= 1;
     return {
       ...{ vg: 'vg0', lv: volume.lv, uuid: volume.uuid, sizeBytes: volume.sizeBytes, tags: [...volume.tags] },
       ...{ active: volume.active, open, segmentType: volume.segmentType, writable: volume.writable },
@@ -107,19 +120,42 @@ export class MemoryLvm {
       origin: this.volumes.find(({ uuid }) => uuid === volume.originUuid)?.lv,
       mappedBytes: volume.active ? volume.mappedBytes : undefined,
       pool: volume.pool,
-      device: volume.active ? { major: 254, minor: 1 } : undefined,
+      device: volume.active ? { major: 254, minor: minorOf(volume) } : undefined,
     };
   }
 
   /** udev looks at a device that has changed. */
   #udev(volume: ModelVolume): void {
-    if (fillIdOf(volume.lv) !== undefined) volume.owner = 'service';
+    if (fillIdOf(volume.lv) !== undefined && !this.kept.has(volume.lv)) volume.owner = 'service';
+  }
+
+  /** Power is lost: nothing is open, udev begins anew, and LVM activates what it knows. */
+  reboot(): void {
+    this.mappings.clear();
+    this.kept.clear();
+    for (const volume of this.volumes) {
+      Object.assign(volume, { openLooks: 0, active: true, owner: 'root' });
+      this.#udev(volume);
+    }
   }
 
   tools(): Tools {
     const of = (row: VolumeRow): ModelVolume => this.get(row.lv);
     return {
       pause: () => Promise.resolve(),
+      luks: modelLuks({
+        get: (lv) => this.get(lv),
+        volumes: () => this.volumes,
+        mappings: this.mappings,
+        step: (name, effect) => this.#step(name, effect),
+      }),
+      keyFiles: {
+        read: (name) => {
+          const key = this.keys.get(name);
+          if (key !== undefined) return Promise.resolve(Buffer.from(key));
+          return Promise.reject(new ProvisionError({ code: 'KEY_NOT_FOUND', message: `no key ${name}` }));
+        },
+      },
       lvm: {
         groups: (vgs) =>
           Promise.resolve(
@@ -201,6 +237,14 @@ export class MemoryLvm {
         takeBack: (row) =>
           this.#step('takeBack', () => {
             if (of(row).owner === 'service') of(row).owner = 'root';
+          }),
+        keepFromService: (lv) =>
+          this.#step('keepFromService', () => {
+            this.kept.add(lv);
+          }),
+        keepNoLonger: (lv) =>
+          this.#step('keepNoLonger', () => {
+            this.kept.delete(lv);
           }),
         isTakenBack: (row) => Promise.resolve(of(row).owner !== 'service'),
         whyNotEmpty: (row) => Promise.resolve(of(row).content === 'blank' ? undefined : 'it holds data'),

@@ -64,7 +64,7 @@ async function ask(
   { own = ['vg0'], verified = [], shared = [], thinPools = new Map() }: Partial<Groups> = {},
 ) {
   const groups = () => Promise.resolve({ own, verified, shared, thinPools });
-  return HelperResponse.parse(JSON.parse(await answer(line, model.tools(), groups)));
+  return HelperResponse.parse(JSON.parse((await answer(line, model.tools(), groups)).line));
 }
 
 describe('a request', () => {

@@ -13,6 +13,7 @@ import { LvmHelper } from '../../src/adapters/lvm-helper.ts';
 import { privateName, sealTags } from '../../src/core/volume.ts';
 import type { Seal } from '../../src/core/volume.ts';
 import type { Connections } from '../../src/helper/connections.ts';
+import { keyLengthsOf } from '../../src/core/helper-protocol.ts';
 import { serveLines } from '../../src/helper/connections.ts';
 import { answer } from '../../src/helper/requests.ts';
 import { MemoryLvm } from './memory-lvm.ts';
@@ -85,10 +86,11 @@ beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'helper-'));
   path = join(folder, 'socket');
   const groups = { own: ['vg0'], verified: [], shared: [], thinPools: new Map() };
-  const connections = serveLines(
-    (said) => answer(said, asked.tools(), () => Promise.resolve(groups)),
-    () => true,
-  );
+  const connections = serveLines({
+    answer: (said, keys) => answer(said, asked.tools(), () => Promise.resolve(groups), keys),
+    keyLengthsOf,
+    mayAsk: () => true,
+  });
   running = connections;
   await new Promise<void>((resolve) => connections.server.listen(path, resolve));
 });

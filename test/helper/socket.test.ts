@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { LvmHelper } from '../../src/adapters/lvm-helper.ts';
-import type { Connections } from '../../src/helper/connections.ts';
+import { keyLengthsOf } from '../../src/core/helper-protocol.ts';
+import type { Connections, Served } from '../../src/helper/connections.ts';
 import { serveLines } from '../../src/helper/connections.ts';
 import { answer } from '../../src/helper/requests.ts';
 import { MemoryLvm } from './memory-lvm.ts';
@@ -36,8 +37,13 @@ function serve(
   answerLine: (line: string) => Promise<string>,
   mayAsk: (uid: number | undefined) => boolean = () => true,
 ): Promise<Connections> {
+  const answered = async (line: string) => ({ line: await answerLine(line) });
+  return serveAll({ answer: answered, keyLengthsOf: () => [], mayAsk });
+}
+
+function serveAll(served: Served): Promise<Connections> {
   return new Promise((resolve) => {
-    const connections = serveLines(answerLine, mayAsk);
+    const connections = serveLines(served);
     running = connections;
     connections.server.listen(path, () => {
       resolve(connections);
@@ -46,11 +52,12 @@ function serve(
 }
 
 function serveModel(model: MemoryLvm): Promise<Connections> {
-  return serve((line) =>
-    answer(line, model.tools(), () =>
-      Promise.resolve({ own: ['vg0'], verified: [], shared: [], thinPools: new Map([['vg0', 'pool0']]) }),
-    ),
-  );
+  const groups = { own: ['vg0'], verified: [], shared: [], thinPools: new Map([['vg0', 'pool0']]) };
+  return serveAll({
+    answer: (line, keys) => answer(line, model.tools(), () => Promise.resolve(groups), keys),
+    keyLengthsOf,
+    mayAsk: () => true,
+  });
 }
 
 /** Everything the helper says to these bytes before it hangs up. */

@@ -43,6 +43,18 @@ describe('the disks of a host', () => {
     expect(more).toBe(false);
   });
 
+  it('are said to be encrypted, and are no problem for that', async () => {
+    const encrypted = disk('vda', 'dev="/dev/vg0/root"').replace(
+      '"/dev/vg0/root"/>',
+      '"/dev/vg0/root"><encryption format="luks"><secret type="passphrase" usage="/dev/vg0/root"/></encryption></source>',
+    );
+    const { domains } = await findDisks(hostWith([xmlOf(1, encrypted + disk('vdb', 'dev="/dev/vg0/data"'))]));
+    expect(domains[0]?.disks).toEqual([
+      { target: 'vda', pool: 'guests', volume: 'root', encrypted: true },
+      { target: 'vdb', pool: 'guests', volume: 'data', encrypted: false },
+    ]);
+  });
+
   it('are those of domains that are there and can be read', async () => {
     const { domains } = await findDisks(hostWith([undefined, '<domain/>', xmlOf(3, '')]));
     expect(domains.map(({ name }) => name)).toEqual(['vm3']);

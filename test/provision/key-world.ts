@@ -10,6 +10,7 @@ import { formatKeyReference } from '../../src/core/key-reference.ts';
 import type { KeyChange } from '../../src/core/key-change.ts';
 import type { ReceivingMark, Seal } from '../../src/core/volume.ts';
 import { sealTags } from '../../src/core/volume.ts';
+import { GuestKeys } from '../../src/provision/guest-keys.ts';
 import { KeyChanges } from '../../src/provision/key-changes.ts';
 import type {
   Domains,
@@ -91,6 +92,7 @@ export class KeyWorld {
   /** Of the daemon that is plugged in. */
   #life = { isOver: false };
   verbs!: KeyChanges;
+  #guestKeys!: GuestKeys;
 
   constructor() {
     this.world.volumes.add('vm1', Buffer.alloc(4 * MIB, 1), sealTags(SEAL));
@@ -130,11 +132,21 @@ export class KeyWorld {
           libvirt.domains.set(uuid, { ...found, xml });
         }),
     };
+    const [luks, keys] = [this.#luks(life), this.#keys(life)];
+    const trail = { record: (event: Omit<AuditEvent, 'at'>) => void this.events.push(event) };
+    this.#guestKeys = new GuestKeys({
+      ...{ ...admit, luks, keys, domains, log: silent, trail: { record: () => undefined } },
+      secrets: {
+        set: () => Promise.resolve(),
+        unset: () => Promise.resolve(),
+        list: () => Promise.resolve([]),
+      },
+      watch: { handedOver: () => undefined, revoked: () => undefined },
+    });
     this.verbs = new KeyChanges({
       ...{ ...admit, reconciler, domains, log: silent, ledger: this.#ledger(life) },
       changingKeys: admit.changingKeys as Set<string>,
-      ...{ luks: this.#luks(life), keys: this.#keys(life) },
-      trail: { record: (event) => void this.events.push(event) },
+      ...{ luks, keys, trail },
     });
   }
 
@@ -169,7 +181,11 @@ export class KeyWorld {
   /** What the gate says of vm1 as libvirt has it. */
   async gate() {
     const { admitStart } = await import('../../src/provision/admit-start.ts');
-    const answer = admitStart(this.world.admit, 'prepare', this.domain.xml);
+    const answer = admitStart(
+      { ...this.world.admit, guestKeys: this.#guestKeys },
+      'prepare',
+      this.domain.xml,
+    );
     for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
     this.world.clock.advance(GRACE_MS);
     const { allowed, problems } = await answer;

@@ -14,12 +14,14 @@ import type { HostPolicy } from '../../src/core/host-policy.ts';
 import type { ImageReference, LogicalPool } from '../../src/core/request.ts';
 import { imageName } from '../../src/core/request.ts';
 import type {
+  Encryption,
   GoldenReference,
   GoldenSeal,
   NewGoldenSeal,
   ReceivingMark,
   Seal,
 } from '../../src/core/volume.ts';
+import { fillIdOf, LUKS_HEADER_BYTES, mappingName, privateName } from '../../src/core/volume.ts';
 import { answer } from '../../src/helper/requests.ts';
 import type { AdmitNeeds } from '../../src/provision/admit-start.ts';
 import { GarbageCollector } from '../../src/provision/collect-garbage.ts';
@@ -29,6 +31,8 @@ import { fillVolume } from '../../src/provision/fill-volume.ts';
 import type { FillLimits } from '../../src/core/fill-limits.ts';
 import type { FillVolume } from '../../src/provision/fills.ts';
 import { Fills } from '../../src/provision/fills.ts';
+import type { AuditEvent } from '../../src/core/audit-event.ts';
+import { GuestKeys } from '../../src/provision/guest-keys.ts';
 import { GoldenVolumes } from '../../src/provision/golden-volumes.ts';
 import type {
   Blankness,
@@ -37,12 +41,15 @@ import type {
   FillTrace,
   ImageObject,
   Images,
+  KeyFiles,
   LibvirtDomain,
   Log,
+  LuksVolumes,
   Pools,
   PrivateVolume,
   ReadOptions,
   VolumeDevices,
+  VolumeKey,
   Volumes,
 } from '../../src/provision/ports.ts';
 import { PoolKeeper } from '../../src/provision/pool-keeper.ts';
@@ -54,6 +61,8 @@ import { refusingWhileFrozen } from '../../src/provision/while-frozen.ts';
 import { WriteRate } from '../../src/provision/write-rate.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';
 import { MemoryLvm } from '../helper/memory-lvm.ts';
+import { modelCipher } from '../helper/model-luks.ts';
+import { FakeKeys, FakeLuks, MemorySecrets } from './fake-keys.ts';
 
 const VIRTUAL_SIZE_MAX_BYTES = 2 ** 40;
 export const MIB = 1 << 20;
@@ -96,7 +105,7 @@ class FakeClock implements Clock {
  * The real helper's verbs over the model of LVM that their own tests use, and bytes behind each LV. What a
  * new LV holds is what an earlier owner has left there.
  */
-class FakeVolumes implements Volumes, VolumeDevices {
+class FakeVolumes implements Volumes, LuksVolumes, KeyFiles, VolumeDevices {
   readonly sharedGroups = new Set<string>();
   readonly thinPools = new Map<string, string>();
   readonly lvm = new MemoryLvm();
@@ -183,8 +192,54 @@ class FakeVolumes implements Volumes, VolumeDevices {
     return this.#ask({ verb: 'drop', vg, seal });
   }
 
-  open(_vg: string, lv: string): ReturnType<VolumeDevices['open']> {
+  async formatLuks(volume: PrivateVolume, key: VolumeKey): Promise<void> {
+    await this.#ask({ verb: 'formatLuks', volume }, [key]);
+    // The header, and what stands where the content will.
+    const found = this.lvm.get(privateName(volume.fillId));
+    this.#bytesOf(found)
+      .fill(0x4c, 0, LUKS_HEADER_BYTES)
+      .fill(0, LUKS_HEADER_BYTES, LUKS_HEADER_BYTES + 4096);
+  }
+
+  openLuks(volume: PrivateVolume, key: VolumeKey): ReturnType<LuksVolumes['openLuks']> {
+    return this.#ask({ verb: 'openLuks', volume }, [key]);
+  }
+
+  closeLuks({ vg, fillId }: Pick<PrivateVolume, 'vg' | 'fillId'>): Promise<void> {
+    return this.#ask({ verb: 'closeLuks', vg, fillId });
+  }
+
+  checkLuks(vg: string, seal: Seal | ReceivingMark, key: VolumeKey): ReturnType<LuksVolumes['checkLuks']> {
+    return this.#ask({ verb: 'checkLuks', vg, seal }, [key]);
+  }
+
+  addLuksKey(vg: string, seal: Seal, key: VolumeKey, added: VolumeKey): Promise<void> {
+    return this.#ask({ verb: 'addLuksKey', vg, seal }, [key, added]);
+  }
+
+  keepOnlyLuksKey(vg: string, seal: Seal, key: VolumeKey): Promise<void> {
+    return this.#ask({ verb: 'keepOnlyLuksKey', vg, seal }, [key]);
+  }
+
+  eraseLuks(vg: string, seal: Seal): Promise<void> {
+    return this.#ask({ verb: 'eraseLuks', vg, seal });
+  }
+
+  async readKey(name: string): Promise<VolumeKey> {
+    await this.#ask({ verb: 'readKey', name });
+    return keyOf(this.lvm.keys.get(name) ?? Buffer.alloc(0));
+  }
+
+  /** What a guest sees on the encrypted volume that is given this key; undefined if it does not open it. */
+  plain(lv: string, key: string): Buffer | undefined {
     const volume = this.lvm.get(lv);
+    if (volume.header?.slots.includes(key) !== true) return undefined;
+    return modelCipher(volume.header.volumeKey, this.#bytesOf(volume).subarray(LUKS_HEADER_BYTES), 0);
+  }
+
+  open(_vg: string, lv: string, encryption?: Encryption): ReturnType<VolumeDevices['open']> {
+    const volume = this.lvm.get(lv);
+    if (encryption !== undefined) return this.#openMapped(volume);
     if (volume.owner !== 'service') throw refused('DEVICE_FAILED', lv);
     const bytes = this.#bytesOf(volume);
     volume.openLooks = Infinity;
@@ -214,6 +269,38 @@ class FakeVolumes implements Volumes, VolumeDevices {
     });
   }
 
+  #openMapped(volume: ModelVolume): ReturnType<VolumeDevices['open']> {
+    const mapping = this.lvm.mappings.get(mappingName(fillIdOf(volume.lv) ?? ''));
+    if (mapping?.uuid !== volume.uuid) return Promise.reject(refused('VOLUME_MISSING', volume.lv));
+    if (mapping.isOpen) return Promise.reject(refused('DEVICE_FAILED', volume.lv));
+    mapping.isOpen = true;
+    const bytes = this.#bytesOf(volume);
+    const { volumeKey } = mapping;
+    const write = (chunk: Uint8Array, offsetBytes: number): Promise<void> => {
+      bytes.set(modelCipher(volumeKey, chunk, offsetBytes), LUKS_HEADER_BYTES + offsetBytes);
+      volume.payload = 'data';
+      return Promise.resolve();
+    };
+    return Promise.resolve({
+      sizeBytes: bytes.length - LUKS_HEADER_BYTES,
+      write,
+      zero: (offsetBytes, lengthBytes) => write(Buffer.alloc(lengthBytes), offsetBytes),
+      read: (target, offsetBytes) => {
+        const at = LUKS_HEADER_BYTES + offsetBytes;
+        target.set(modelCipher(volumeKey, bytes.subarray(at, at + target.length), offsetBytes));
+        return Promise.resolve();
+      },
+      sync: () => {
+        this.onSync(bytes);
+        return Promise.resolve();
+      },
+      close: () => {
+        mapping.isOpen = false;
+        return Promise.resolve();
+      },
+    });
+  }
+
   #bytesOf(volume: ModelVolume): Buffer {
     const { uuid, sizeBytes } = volume;
     const known = this.#bytes.get(uuid) ?? this.#firstBytes(volume);
@@ -232,21 +319,22 @@ class FakeVolumes implements Volumes, VolumeDevices {
   }
 
   /** One request at a time, like the real one. */
-  #ask<T>(request: object): Promise<T> {
-    const turn = this.#last.then(() => this.#answer<T>(request));
+  #ask<T>(request: object, keys: readonly VolumeKey[] = []): Promise<T> {
+    const bytes = keys.map((key) => Buffer.from(key.bytes));
+    const said = keys.length === 0 ? request : { ...request, keyLengths: bytes.map(({ length }) => length) };
+    const turn = this.#last.then(() => this.#answer<T>(said, bytes));
     this.#last = turn.catch(() => undefined);
     return turn;
   }
 
-  async #answer<T>(request: object): Promise<T> {
+  async #answer<T>(request: object, keys: readonly Buffer[]): Promise<T> {
     if (this.isAway) throw new ProvisionError({ code: 'HELPER_UNAVAILABLE', message: 'the helper is away' });
-    const line = await answer(JSON.stringify(request), this.lvm.tools(), () =>
-      Promise.resolve({
-        own: ['vg0'],
-        verified: [],
-        shared: [...this.sharedGroups],
-        thinPools: this.thinPools,
-      }),
+    const groups = { own: ['vg0'], verified: [], shared: [...this.sharedGroups], thinPools: this.thinPools };
+    const { line } = await answer(
+      JSON.stringify(request),
+      this.lvm.tools(),
+      () => Promise.resolve(groups),
+      keys,
     );
     const response = JSON.parse(line) as {
       readonly ok: boolean;
@@ -256,6 +344,12 @@ class FakeVolumes implements Volumes, VolumeDevices {
     if (!response.ok) throw new ProvisionError(response.problem);
     return response.result;
   }
+}
+
+/** A key in memory, as a provider would hand it out. */
+export function keyOf(bytes: Buffer | string): VolumeKey {
+  const own = Buffer.from(bytes);
+  return { bytes: own, wipe: () => own.fill(0) };
 }
 
 function refused(code: ErrorCode, name: string): ProvisionError {
@@ -326,6 +420,8 @@ class FakeLibvirt {
   unstartable = 0;
   isAway = false;
   onList: () => void = () => undefined;
+  /** Whether it can be started; rejects if not. */
+  onStart: (uuid: string) => Promise<void> = () => Promise.resolve();
   readonly #volumes: FakeVolumes;
 
   constructor(volumes: FakeVolumes) {
@@ -346,7 +442,7 @@ class FakeLibvirt {
   start(uuid: string): Promise<void> {
     this.#answer();
     this.started.push(uuid);
-    return Promise.resolve();
+    return this.onStart(uuid);
   }
 
   async pools(): Promise<readonly LogicalPool[]> {
@@ -415,14 +511,21 @@ export function domainXml(options: {
   readonly attributes?: string;
   readonly provision?: string;
   readonly source?: 'volume' | 'block';
+  /** Of an encrypted disk. */
+  readonly key?: string;
 }): string {
-  const { uuid, name, lv = name, attributes = '', provision = '', source = 'volume' } = options;
+  const { uuid, name, lv = name, attributes = '', provision = '', source = 'volume', key } = options;
   const from = source === 'volume' ? `pool='guests' volume='${lv}'` : `dev='/dev/vg0/${lv}'`;
+  const keyed = key === undefined ? '' : `key='${key}'`;
+  const encryption =
+    key === undefined
+      ? ''
+      : `<encryption format='luks'><secret type='passphrase' usage='/dev/vg0/${lv}'/></encryption>`;
   return `<domain type='kvm'><name>${name}</name><uuid>${uuid}</uuid><metadata>
     <vp:provision xmlns:vp='urn:libvirt-volume-provisioner:domain:1' ${provision}>
-      <vp:volume target='vda' image='images/small.raw' format='raw' ${attributes}/>
+      <vp:volume target='vda' image='images/small.raw' format='raw' ${keyed} ${attributes}/>
     </vp:provision></metadata><devices>
-    <disk type='${source}' device='disk'><driver name='qemu' type='raw'/><source ${from}/><target dev='vda' bus='virtio'/></disk>
+    <disk type='${source}' device='disk'><driver name='qemu' type='raw'/><source ${from}>${encryption}</source><target dev='vda' bus='virtio'/></disk>
     </devices></domain>`;
 }
 
@@ -444,6 +547,11 @@ export class World {
   readonly volumes = new FakeVolumes();
   readonly libvirt = new FakeLibvirt(this.volumes);
   readonly images = new FakeImages();
+  readonly keys = new FakeKeys();
+  readonly luks = new FakeLuks(this.volumes);
+  readonly secrets = new MemorySecrets();
+  readonly audit: Omit<AuditEvent, 'at'>[] = [];
+  readonly revoked = { count: 0 };
   readonly ledger = openLedger(':memory:').ledger;
   readonly image = Buffer.alloc(3 * MIB + 512, 0x42);
   /** As in the configuration. */
@@ -456,6 +564,7 @@ export class World {
   garbage!: GarbageCollector;
   jobs!: VolumeJobs;
   goldens!: GoldenVolumes;
+  guestKeys!: GuestKeys;
   readonly strays = new Set<string>();
   damagedLedgers: readonly string[] = [];
 
@@ -524,11 +633,13 @@ export class World {
       },
       decompressors: new SystemDecompressors(),
       readBack,
+      luks: this.volumes,
       writeRate: writeBytesPerSecond === undefined ? undefined : new WriteRate(clock, writeBytesPerSecond),
     };
     this.goldens = new GoldenVolumes(goldenNeeds);
     const { goldens } = this;
-    const fillNeeds: FillNeeds = { ...goldenNeeds, goldens };
+    const { keys } = this;
+    const fillNeeds: FillNeeds = { ...goldenNeeds, goldens, keys };
     const recipe: FillVolume = (...fill) => fillVolume(fillNeeds, ...fill);
     this.fills = new Fills(
       { freeze, ledger, clock, log: silent },
@@ -538,8 +649,16 @@ export class World {
         ...limits,
       },
     );
+    const { luks, secrets } = this;
+    const guestKeys = new GuestKeys({
+      ...{ keys, luks, secrets, volumes, domains, ledger, clock, log },
+      trail: { record: (event) => this.audit.push(event) },
+      watch: { handedOver: () => undefined, revoked: () => (this.revoked.count += 1) },
+    });
+    this.guestKeys = guestKeys;
     const needs = {
       ...{ freeze, pools, volumes, reservations, ledger, clock, fills: this.fills, domains, log, hostPolicy },
+      guestKeys,
       ...{
         firstStarts: new Map<string, string>(),
         retiring: new Set<string>(),
@@ -547,6 +666,7 @@ export class World {
         thinPools,
         goldens,
       },
+      ...{ luks: this.volumes, keys },
     };
     this.reconciler = new Reconciler(needs);
     this.verbs = new DomainVerbs({

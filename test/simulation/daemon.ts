@@ -25,6 +25,8 @@ import { takingTurns } from '../../src/provision/taking-turns.ts';
 import { VolumeJobs } from '../../src/provision/volume-jobs.ts';
 import { InThreadWorkshop } from '../../src/provision/in-thread-workshop.ts';
 import type { StreamShape } from '../../src/provision/stream-shape.ts';
+import { NO_GUEST_KEYS } from '../provision/no-guest-keys.ts';
+import { NO_KEYS, NO_LUKS } from '../provision/no-luks.ts';
 import type { Census } from './census.ts';
 import type { Faults } from './faults.ts';
 import type { Group, Opener } from './group.ts';
@@ -106,11 +108,11 @@ export class Daemon {
       ...{ images: host.store.images(life), devices, pools, volumes, reservations, clock, policy },
       ...{ decompressors: NO_DECOMPRESSORS, workshops: openWorkshops(life), shape: SHAPE },
       ...{ journals: host.journals.of(life), readBack: host.readBack, hostPolicy },
-      ...{ thinPools, log },
+      ...{ thinPools, log, luks: NO_LUKS },
     };
     this.goldens = new GoldenVolumes(goldenNeeds);
     const { goldens } = this;
-    const fillNeeds = { ...goldenNeeds, goldens };
+    const fillNeeds = { ...goldenNeeds, goldens, keys: NO_KEYS };
     const freeze = { frozen: () => undefined };
     this.fills = new Fills(
       { freeze, ledger, clock, log },
@@ -137,6 +139,9 @@ export class Daemon {
       goldens,
       hostPolicy,
       freeze,
+      guestKeys: NO_GUEST_KEYS,
+      luks: NO_LUKS,
+      keys: NO_KEYS,
     };
     this.reconciler = new Reconciler(needs);
     this.#poolEvents = new PoolEvents(clock, () => {

@@ -103,21 +103,19 @@ export class Helper {
         resolve(undefined);
       });
     });
-    const turn = this.#last.then(() =>
+    const turn = this.#last.then(async () => {
       // Who has hung up before its turn does not want the thing done any more.
-      daemon.isAlive
-        ? answer(request, this.#tools(life), () =>
-            Promise.resolve({ own: [VG], verified: [], shared: [], thinPools: this.#group.thinPools }),
-          )
-        : undefined,
-    );
+      if (!daemon.isAlive) return undefined;
+      const groups = { own: [VG], verified: [], shared: [], thinPools: this.#group.thinPools };
+      return (await answer(request, this.#tools(life), () => Promise.resolve(groups))).line;
+    });
     this.#last = turn.catch(() => undefined);
     return Promise.race([turn, hungUp]);
   }
 
   #tools(life: Life): Tools {
     const { model } = this.#group;
-    const { lvm, devices } = model.tools();
+    const { lvm, devices, luks, keyFiles } = model.tools();
     const command = async (
       name: string,
       lv: string,
@@ -138,6 +136,8 @@ export class Helper {
       await life.step(`after ${name}`);
     };
     return {
+      // No domain of a run has an encrypted volume: its header alone is larger than any of them.
+      ...{ luks, keyFiles },
       pause: (durationMs) => life.wait(durationMs),
       lvm: {
         groups: (vgs) =>
@@ -197,6 +197,8 @@ export class Helper {
           await (isGiven ? life.step('the node checked') : Promise.reject(failed('udev', row.lv)));
         },
         takeBack: (row) => command('takeBack', row.lv, row.lv, () => devices.takeBack(row)),
+        keepFromService: (lv) => devices.keepFromService(lv),
+        keepNoLonger: (lv) => devices.keepNoLonger(lv),
         isTakenBack: (row) => asCommand(async () => devices.isTakenBack(row)),
         whyNotEmpty: async (row) => {
           await life.step('blkid');

@@ -6,6 +6,8 @@ import type { EventEmitter } from 'node:events';
 import type { Message as BusMessage, MessageBus } from '@jellybrick/dbus-next';
 import { Message, MessageType, systemBus } from '@jellybrick/dbus-next';
 import { busProblem, callProblem, deadlineProblem } from './problems.ts';
+import type { MessageStream } from './secret-message.ts';
+import { sendSecret } from './secret-message.ts';
 
 const CONNECT_DEADLINE_MS = 5_000;
 const CALL_DEADLINE_MS = 10_000;
@@ -17,6 +19,8 @@ export interface BusCall {
   readonly member: string;
   readonly signature?: string | undefined;
   readonly body?: readonly unknown[] | undefined;
+  /** An `ay` in front of the rest of the body, of which this process keeps no copy. */
+  readonly secret?: Buffer | undefined;
   readonly deadlineMs?: number | undefined;
 }
 
@@ -30,7 +34,10 @@ export interface BusSignal {
 
 /** What the library keeps to itself, and is the only way to hear that the stream has ended. */
 interface BusInternals {
-  readonly _connection?: EventEmitter & { readonly stream?: { destroy(): void } };
+  readonly _connection?: EventEmitter & {
+    readonly state?: string;
+    readonly stream?: MessageStream & { destroy(): void };
+  };
 }
 
 export class Bus {
@@ -108,16 +115,24 @@ export class Bus {
   }
 
   async #send(call: BusCall): Promise<readonly unknown[]> {
-    const { destination, path, interface: interfaceName, member, signature = '', body = [] } = call;
-    const message = new Message({
-      destination,
-      path,
-      interface: interfaceName,
-      member,
-      signature,
-      body: [...body],
-    });
-    return (await this.#bus.call(message))?.body ?? [];
+    const { destination, path, interface: interfaceName, member, signature = '', body = [], secret } = call;
+    const send = (values: readonly unknown[]) =>
+      this.#bus.call(
+        new Message({
+          ...{ destination, path, interface: interfaceName, member, signature },
+          body: [...values],
+        }),
+      );
+    const reply =
+      secret === undefined ? send(body) : this.#sendSecret(secret, (value) => send([value, ...body]));
+    return (await reply)?.body ?? [];
+  }
+
+  /** Only while the library writes at once what it is given, and does not put it by. */
+  #sendSecret<T>(secret: Buffer, send: (value: Buffer) => T): T {
+    const { state, stream } = (this.#bus as unknown as BusInternals)._connection ?? {};
+    if (state !== 'connected' || stream === undefined) throw busProblem(new Error('not connected'));
+    return sendSecret(stream, secret, send);
   }
 
   #end(error: unknown): void {

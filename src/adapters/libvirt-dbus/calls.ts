@@ -1,8 +1,8 @@
-/** The calls that domains and pools have in common. */
+/** The calls that domains, pools and secrets have in common. */
 import type { LibvirtCall, MemberOf } from './rights.ts';
 import { CONNECT_PATH } from './signals.ts';
 
-/** How calls reach libvirt: LibvirtConnection's `callDomain` or `callPool`. */
+/** How calls reach libvirt: LibvirtConnection's `callDomain`, `callPool` or `callSecret`. */
 export type CallLibvirt = (call: LibvirtCall) => Promise<readonly unknown[]>;
 
 /** A method of the connection to libvirt itself, not of one of its objects. */

@@ -29,6 +29,8 @@ export class LibvirtConnection {
   readonly #options: LibvirtConnectionOptions;
   readonly #domainSlots = new Slots('domains', 2);
   readonly #poolSlots = new Slots('storage pools', 1);
+  /** Shares a thread of libvirt-dbus with the heartbeat: neither waits for a domain or for LVM. */
+  readonly #secretSlots = new Slots('secrets', 1);
   readonly #closed = new AbortController();
   #running: Promise<void> | undefined;
   #bus: Bus | undefined;
@@ -60,6 +62,10 @@ export class LibvirtConnection {
 
   callPool(call: LibvirtCall): Promise<readonly unknown[]> {
     return this.#limited(this.#poolSlots, call);
+  }
+
+  callSecret(call: LibvirtCall): Promise<readonly unknown[]> {
+    return this.#limited(this.#secretSlots, call);
   }
 
   async #limited(slots: Slots, call: LibvirtCall): Promise<readonly unknown[]> {

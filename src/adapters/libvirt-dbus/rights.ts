@@ -6,8 +6,16 @@ import type { BusCall } from './bus.ts';
 
 export const CALLED = {
   'org.freedesktop.DBus.Properties': ['Get'],
-  'org.libvirt.Connect': ['DomainLookupByName', 'ListDomains', 'ListStoragePools', 'StoragePoolLookupByName'],
+  'org.libvirt.Connect': [
+    'DomainLookupByName',
+    'ListDomains',
+    'ListSecrets',
+    'ListStoragePools',
+    'SecretDefineXML',
+    'StoragePoolLookupByName',
+  ],
   'org.libvirt.Domain': ['Create', 'GetState', 'GetXMLDesc', 'HasManagedSaveImage', 'SetMetadata'],
+  'org.libvirt.Secret': ['GetXMLDesc', 'SetValue', 'Undefine'],
   'org.libvirt.StoragePool': ['Create', 'GetXMLDesc', 'Refresh', 'StorageVolLookupByName'],
   'org.libvirt.StorageVol': ['Delete'],
 } as const;

@@ -1,7 +1,8 @@
 /**
  * A limit on calls in flight. libvirt-dbus works with 4 threads (its option -t), and a call for a domain
  * that a waiting qemu hook holds keeps its thread until the hook ends, also after we have given up on the
- * answer. So domain calls get 2 threads, pool calls 1, and one is left for the heartbeat.
+ * answer. So domain calls get 2 threads, pool calls 1, and one is left for the heartbeat and for secrets, which
+ * answer at once whatever a hook holds.
  */
 import { ProvisionError } from '../../core/errors.ts';
 

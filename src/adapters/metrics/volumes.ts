@@ -47,7 +47,9 @@ export class VolumeMetrics {
   }
 
   measured(devices: VolumeDevices): VolumeDevices {
-    return { open: async (vg, lv) => this.#measuredDevice(await devices.open(vg, lv)) };
+    return {
+      open: async (vg, lv, encryption) => this.#measuredDevice(await devices.open(vg, lv, encryption)),
+    };
   }
 
   #measuredDevice(device: VolumeDevice): VolumeDevice {

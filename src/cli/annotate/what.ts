@@ -43,6 +43,17 @@ export async function askFormat(asker: Asker): Promise<ImageFormat> {
   );
 }
 
+/** Undefined for a disk that is not encrypted, or where nobody can be asked: then the daemon says what is missing. */
+export async function askKey(
+  { vm, disk }: What,
+  { daemon, asker }: Omit<Needs, 'note'>,
+): Promise<string | undefined> {
+  if (asker === undefined) return undefined;
+  const disks = (await daemon.disks(vm)).domains[0]?.disks ?? [];
+  if (disks.find(({ target }) => target === disk)?.encrypted !== true) return undefined;
+  return answered(await asker.text('Key of the encrypted disk, as barbican:UUID or file:NAME'));
+}
+
 function requireAll({ vm, disk, image }: { readonly [Part in keyof What]: string | undefined }): What {
   if (vm !== undefined && disk !== undefined && image !== undefined) return { vm, disk, image };
   const missing = Object.entries({ VM: vm, DISK: disk, IMAGE: image }).filter(([, one]) => one === undefined);

@@ -1,6 +1,6 @@
 /** Goal: what lvp annotate is not told it asks for, by what there is. Method: answers by heart, a fake of the daemon. */
 import { describe, expect, it } from 'vitest';
-import { askFormat, askWhat } from '../../../src/cli/annotate/what.ts';
+import { askFormat, askKey, askWhat } from '../../../src/cli/annotate/what.ts';
 import type { Asker, Choice } from '../../../src/cli/terminal.ts';
 import { ProvisionError } from '../../../src/core/errors.ts';
 import { FakeImageVerbs, FakeVerbs } from '../fake-verbs.ts';
@@ -50,6 +50,28 @@ describe('lvp annotate', () => {
         'images/data.raw.zst: 256 MiB, 2026-11-20',
       ],
     ]);
+  });
+
+  it('asks for the key of an encrypted disk, and of no other', async () => {
+    const disks = () =>
+      Promise.resolve({
+        domains: [
+          {
+            ...{ uuid: 'u', name: 'web1' },
+            disks: [
+              { target: 'vda', encrypted: true },
+              { target: 'vdb', encrypted: false },
+            ],
+          },
+        ],
+        more: false,
+      });
+    const what = { vm: 'web1', disk: 'vda', image: 'images/a' };
+    const asked = needs(answering('file:web1').asker, { disks });
+    expect(await askKey(what, asked)).toBe('file:web1');
+    expect(await askKey({ ...what, disk: 'vdb' }, asked)).toBeUndefined();
+    expect(await askKey(what, needs(undefined, { disks }))).toBeUndefined();
+    await expect(askKey(what, needs(answering('').asker, { disks }))).rejects.toThrow('Nothing was chosen');
   });
 
   it('asks only for what it was not told', async () => {
