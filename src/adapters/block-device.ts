@@ -8,6 +8,8 @@ import type { FileHandle } from 'node:fs/promises';
 import { constants, open, readFile } from 'node:fs/promises';
 import { alignedMemory } from '../core/aligned-memory.ts';
 import { ProvisionError } from '../core/errors.ts';
+import type { Encryption } from '../core/volume.ts';
+import { fillIdOf, mappingName } from '../core/volume.ts';
 import type { VolumeDevice, VolumeDevices } from '../provision/ports.ts';
 import type { Discard } from './block-volume.ts';
 import { OpenVolume } from './block-volume.ts';
@@ -50,12 +52,20 @@ export class BlockDevices implements VolumeDevices {
     this.#zero = options.zero;
   }
 
-  async open(vg: string, lv: string): Promise<VolumeDevice> {
+  async open(vg: string, lv: string, encryption?: Encryption): Promise<VolumeDevice> {
     for (const name of [vg, lv]) {
       if (!LVM_NAME.test(name) || name === '.' || name === '..') throw badName(name);
     }
-    return openBlockDevice(`${this.#folder}/${vg}/${lv}`, { zero: this.#zero, zeroPrograms: this.#programs });
+    const node = encryption === undefined ? `${vg}/${lv}` : `mapper/${mappingOf(lv)}`;
+    return openBlockDevice(`${this.#folder}/${node}`, { zero: this.#zero, zeroPrograms: this.#programs });
   }
+}
+
+/** Only a private volume has one. */
+function mappingOf(lv: string): string {
+  const fillId = fillIdOf(lv);
+  if (fillId === undefined) throw badName(lv);
+  return mappingName(fillId);
 }
 
 /** Opens a block device by path. O_EXCL without O_CREAT: fails while anybody else holds it (open(2)). */

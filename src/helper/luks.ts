@@ -19,13 +19,7 @@ export type LuksRequest = Extract<
   HelperRequest,
   {
     verb:
-      | 'formatLuks'
-      | 'openLuks'
-      | 'closeLuks'
-      | 'checkLuks'
-      | 'addLuksKey'
-      | 'keepOnlyLuksKey'
-      | 'eraseLuks';
+      'formatLuks' | 'openLuks' | 'closeLuks' | 'checkLuks' | 'addLuksKey' | 'keepOnlyLuksKey' | 'eraseLuks';
   }
 >;
 
@@ -103,7 +97,11 @@ async function takeHold(tools: Tools, volume: PrivateVolume): Promise<VolumeRow>
     });
   }
   if (held.lv !== name || !carriesExactly(held, fillTags(volume))) {
-    throw stateError(vg, held.lv, `is not the private volume of fill ${fillId} that was made to be encrypted`);
+    throw stateError(
+      vg,
+      held.lv,
+      `is not the private volume of fill ${fillId} that was made to be encrypted`,
+    );
   }
   if (held.sizeBytes <= LUKS_HEADER_BYTES) {
     throw stateError(vg, name, `has ${held.sizeBytes} bytes, and a LUKS header takes ${LUKS_HEADER_BYTES}`);

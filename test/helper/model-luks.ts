@@ -11,14 +11,14 @@ import type { ModelVolume } from './memory-lvm.ts';
 const SLOTS = 8;
 
 export interface ModelHeader {
-  /** What the content is encrypted with, whoever has which key; another one after each format. */
-  readonly volumeKey: Buffer;
+  /** What the content is encrypted with, in hex, whoever has which key; another one after each format. */
+  readonly volumeKey: string;
   slots: (string | undefined)[];
 }
 
 export interface ModelMapping {
   readonly uuid: string;
-  readonly volumeKey: Buffer;
+  readonly volumeKey: string;
   isOpen: boolean;
   owner: 'root' | 'service';
 }
@@ -53,7 +53,7 @@ export function modelLuks(host: LuksHost): Luks {
       host.step('luksFormat', () => {
         const volume = host.get(lv);
         formats += 1;
-        const volumeKey = createHash('sha512').update(`volume key ${formats}`).digest();
+        const volumeKey = createHash('sha512').update(`volume key ${formats}`).digest('hex');
         volume.header = { volumeKey, slots: [key.toString('latin1'), ...Array<undefined>(SLOTS - 1)] };
         volume.content = 'data';
         volume.payload = 'blank';
@@ -111,12 +111,13 @@ export function minorOf({ uuid }: Pick<ModelVolume, 'uuid'>): number {
 }
 
 /** Plain bytes from encrypted ones and back, for those from `offsetBytes` of the plain content on. */
-export function modelCipher(volumeKey: Buffer, bytes: Uint8Array, offsetBytes: number): Buffer {
+export function modelCipher(volumeKey: string, bytes: Uint8Array, offsetBytes: number): Buffer {
+  const stream = Buffer.from(volumeKey, 'hex');
   // Not the same for two sectors, and never what it was.
   return Buffer.from(
     bytes.map((byte, index) => {
       const at = offsetBytes + index;
-      return byte ^ ((volumeKey[at % volumeKey.length] ?? 0) | 1) ^ ((at >> 9) & 0xfe);
+      return byte ^ ((stream[at % stream.length] ?? 0) | 1) ^ ((at >> 9) & 0xfe);
     }),
   );
 }

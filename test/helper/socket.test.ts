@@ -10,6 +10,7 @@ import type { Connections, Served } from '../../src/helper/connections.ts';
 import { serveLines } from '../../src/helper/connections.ts';
 import { answer } from '../../src/helper/requests.ts';
 import { MemoryLvm } from './memory-lvm.ts';
+import { keepsContractOfLuksVolumes } from './luks-contract.ts';
 import { keepsContractOfVolumes } from './volumes-contract.ts';
 
 const volume = {
@@ -83,6 +84,34 @@ describe('the port', () => {
     model.addPool('pool0');
     await serveModel(model);
     return { volumes: new LvmHelper(path), model };
+  });
+});
+
+describe('an encrypted volume, through the port,', () => {
+  keepsContractOfLuksVolumes(async () => {
+    await serveModel(new MemoryLvm());
+    const volumes = new LvmHelper(path);
+    return { volumes, luks: volumes.luks };
+  });
+});
+
+describe('a key', () => {
+  it('is read from its file by the helper, and wiped there', async () => {
+    const model = new MemoryLvm();
+    const bytes = Buffer.from('0123456789abcdefghijklmnopqrstuvwxyz+/==\n'.repeat(2)).subarray(0, 40);
+    model.keys.set('web', bytes);
+    model.keys.set('short', Buffer.from('short'));
+    model.keys.set('newline', Buffer.from(`${'k'.repeat(40)}\n`));
+    await serveModel(model);
+    const { luks } = new LvmHelper(path);
+    const key = await luks.readKey('web');
+    expect(key.bytes).toEqual(bytes);
+    key.wipe();
+    expect(key.bytes.every((byte) => byte === 0)).toBe(true);
+    await expect(luks.readKey('gone')).rejects.toMatchObject({ code: 'KEY_NOT_FOUND' });
+    for (const name of ['short', 'newline']) {
+      await expect(luks.readKey(name)).rejects.toMatchObject({ code: 'KEY_UNUSABLE' });
+    }
   });
 });
 

@@ -47,9 +47,7 @@ export class VolumeMetrics {
   }
 
   measured(devices: VolumeDevices): VolumeDevices {
-    return {
-      open: async (vg, lv, encryption) => this.#measuredDevice(await devices.open(vg, lv, encryption)),
-    };
+    return { open: async (...volume) => this.#measuredDevice(await devices.open(...volume)) };
   }
 
   #measuredDevice(device: VolumeDevice): VolumeDevice {
