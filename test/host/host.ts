@@ -87,6 +87,11 @@ export class Host {
     await this.run(['down', this.name]);
   }
 
+  /** Starts or stops the key server in it; key-server.ts knows how to use it. */
+  async keyServer(action: 'up' | 'down'): Promise<void> {
+    await this.run(['key-server', action, this.name], { timeoutMs: 10 * 60_000 });
+  }
+
   /** The journal, and what libvirt and the provisioner logged. */
   async logs(): Promise<string> {
     const { stdout } = await this.run(['logs', this.name], { reject: false });

@@ -1,5 +1,5 @@
-# Builds what all test hosts share: a Debian root tree with a User-Mode Linux kernel, and MinIO. And, for
-# contract tests on this machine itself, a second S3 server by other people.
+# Builds what all test hosts share: a Debian root tree with a User-Mode Linux kernel, MinIO, and a key server. And,
+# for contract tests on this machine itself, a second S3 server by other people.
 # shellcheck shell=bash disable=SC2154  # the files share their variables
 
 # Each part is keyed by what it is made of, so a changed list makes a new folder and
@@ -20,9 +20,11 @@ build() {
   need_root
   make_state_folder
   # The usual case comes first: everything is there, and nothing is locked or asked of apt.
-  [ -d "$(tree_path)" ] && [ -e "$(versitygw_path)" ] || with_lock build build_all
+  everything_is_built || with_lock build build_all
   [ -d "$(tree_path "$@")" ] || with_lock build build_other_release "$1"
 }
+
+everything_is_built() { [ -d "$(tree_path)" ] && [ -e "$(versitygw_path)" ] && [ -d "$(key_server_path)" ]; }
 
 build_other_release() {
   local tree
@@ -39,20 +41,22 @@ finish_tree() {
 }
 
 build_all() {
-  local minio tree versitygw
-  minio=$(minio_path) tree=$(tree_path) versitygw=$(versitygw_path)
+  local minio tree versitygw key_server
+  minio=$(minio_path) tree=$(tree_path) versitygw=$(versitygw_path) key_server=$(key_server_path)
   # Whoever had the lock before us may have built it.
-  [ ! -d "$tree" ] || [ ! -e "$versitygw" ] || return 0
+  ! everything_is_built || return 0
   need_packages ca-certificates debian-archive-keyring mmdebstrap
   command -v gcc >/dev/null || need_packages gcc
+  python3 -c 'import ensurepip' 2>/dev/null || need_packages python3-venv
   { [ -e "$minio" ] && [ -e "$versitygw" ]; } || command -v go >/dev/null || need_packages golang-go
   # Compiling and unpacking overlap well: the S3 servers take minutes.
   local servers_build=
   build_servers "$minio" "$versitygw" & servers_build=$!
   [ -d "$tree" ] || build_tree "$debian_release" "$tree.part"
+  [ -d "$key_server" ] || build_key_server "$key_server"
   wait "$servers_build" || die "building the S3 servers failed; see $state/logs/*-build.log"
   [ -d "$tree" ] || finish_tree "$tree"
-  forget_old_builds "$minio" "$versitygw"
+  forget_old_builds "$minio" "$versitygw" "$key_server"
 }
 
 # One after the other: each keeps all processors busy.
@@ -82,12 +86,12 @@ build_go_program() {
   say "$program is built"
 }
 
-# Old builds go, but not a tree that a host stands on, be it up or off.
+# Old builds go, but not what a host stands on, be it up or off.
 forget_old_builds() {
   local old current
   current=$(tree_path)
-  for old in "$state"/tree-* "$state"/minio-* "$state"/versitygw-*; do
+  for old in "$state"/tree-* "$state"/minio-* "$state"/versitygw-* "$state"/key-server-*; do
     # Trees of all releases end alike, and what was made of them begins with their names.
-    [[ $old = "$1" || $old = "$2" || $old = *"-${current##*-}"* ]] || grep -qsxF "$old" "$state"/run/*/tree || rm -rf --one-file-system "$old"
+    [[ $old = "$1" || $old = "$2" || $old = "$3" || $old = *"-${current##*-}"* ]] || grep -qsxF "$old" "$state"/run/*/{tree,key-server} || rm -rf --one-file-system "$old"
   done
 }

@@ -1,4 +1,4 @@
-# The life of a host: up, kill, boot, poweroff, down.
+# The life of a host: up, kill, boot, poweroff, down; and of the key server in it.
 # shellcheck shell=bash disable=SC2154  # the files share their variables
 #
 # A host is one process namespace, with a mount and a network namespace of its own. Its first
@@ -154,4 +154,27 @@ list() {
     name=$(basename "$run")
     if is_alive "$name"; then printf '%s\tup\t%s\n' "$name" "$(cat "$run/address")"; else printf '%s\toff\n' "$name"; fi
   done
+}
+
+# key_server_up NAME: what it has made of itself lies on the host's disk, and is there after a boot.
+key_server_up() {
+  local name=$1 run seen
+  need_alive "$name"
+  build
+  run=$(run_path "$name")
+  cmp -s "$run/kernel" "$run/tree" || die "the key server runs in hosts of $debian_release; '$name' is none"
+  # As with its tree, a host keeps the one that it began with.
+  [ -e "$run/key-server" ] || key_server_path >"$run/key-server"
+  mkdir -p "$run/shared/key-server"
+  seen=$(cat "$run/kernel")/mnt/shared/key-server
+  in_mounts_of "$name" mountpoint --quiet "$seen" ||
+    in_mounts_of "$name" mount --bind --options ro "$(cat "$run/key-server")" "$seen"
+  run_ssh "$name" /mnt/seed/key-server/start
+}
+
+in_mounts_of() { nsenter --target "$(cat "$(run_path "$1")/pid")" --mount -- "${@:2}"; }
+
+key_server_down() {
+  need_alive "$1"
+  run_ssh "$1" systemctl stop barbican keystone
 }
