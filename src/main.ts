@@ -33,6 +33,7 @@ import { Fills } from './provision/fills.ts';
 import { FindAudit } from './provision/find-audit.ts';
 import { CachedImageVerbs } from './provision/image-verbs.ts';
 import type { GuestKeys } from './provision/guest-keys.ts';
+import { KeyChanges } from './provision/key-changes.ts';
 import { KnownPools } from './provision/observe.ts';
 import { PoolEvents } from './provision/pool-events.ts';
 import { PoolKeeper } from './provision/pool-keeper.ts';
@@ -107,6 +108,7 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
     images: new CachedImageVerbs({ ...fillNeeds, ...prefetching.forVerbs, log }),
     garbage: new GarbageCollector({ ...needs, reconciler, cache: stores.cache, damagedLedgers }),
     jobs: new VolumeJobs({ ...needs, reconciler }),
+    keys: new KeyChanges({ ...needs, reconciler, trail: seeing.trail }),
   };
   const events = new FindAudit({ ...needs, store: recorded });
   // First, because it notices a daemon that runs already.

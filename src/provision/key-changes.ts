@@ -161,6 +161,8 @@ function resultOf({ domain, request, volume, from, to }: Rotation, applied: bool
     ...{ uuid: domain.uuid, name: domain.name, target: request.target, volume: volumeKey(volume) },
     ...(before === undefined ? {} : { from: before }),
     ...{ to: formatKeyReference(to), applied },
-    next: before === undefined ? [] : [`lvp key revoke ${before} --all`],
+    // A key of this host alone is nobody else's.
+    next:
+      before === undefined ? [] : [`lvp key revoke ${before}${from?.provider === 'file' ? '' : ' --all'}`],
   };
 }

@@ -23,7 +23,7 @@ describe('key rotate', () => {
     const scene = new KeyWorld();
     expect(await scene.verbs.rotate(asked)).toEqual({
       ...{ uuid: UUID, name: 'vm1', target: 'vda', volume: 'vg0/vm1', from: 'file:old', to: 'file:new' },
-      ...{ applied: true, next: ['lvp key revoke file:old --all'] },
+      ...{ applied: true, next: ['lvp key revoke file:old'] },
     });
     expectDone(scene);
     expect(scene.effects).toEqual(EFFECTS);
