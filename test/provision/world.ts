@@ -659,7 +659,13 @@ export class World {
     const needs = {
       ...{ freeze, pools, volumes, reservations, ledger, clock, fills: this.fills, domains, log, hostPolicy },
       guestKeys,
-      ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>(), thinPools, goldens },
+      ...{
+        firstStarts: new Map<string, string>(),
+        retiring: new Set<string>(),
+        changingKeys: new Set<string>(),
+        thinPools,
+        goldens,
+      },
       ...{ luks: this.volumes, keys },
     };
     this.reconciler = new Reconciler(needs);
