@@ -18,6 +18,7 @@ import type {
   AuditStore,
   Boots,
   FillRecord,
+  GoldenRecord,
   JobCount,
   JobQuery,
   JobRecord,
@@ -26,6 +27,7 @@ import type {
   StartWish,
 } from '../provision/ports.ts';
 import { AUDIT_TABLE, AuditTable } from './ledger/audit-table.ts';
+import { GOLDENS_TABLE, GoldenTable } from './ledger/goldens.ts';
 import { JOBS_TABLE, JobTable } from './ledger/jobs.ts';
 import { Remembered } from './ledger/remembered.ts';
 
@@ -66,6 +68,7 @@ ALTER TABLE domains ADD COLUMN gone_at_ms INTEGER;
 `,
   AUDIT_TABLE,
   JOBS_TABLE,
+  GOLDENS_TABLE,
 ];
 const SCHEMA_VERSION = MIGRATIONS.length;
 
@@ -176,12 +179,14 @@ class SqliteLedger implements Ledger, Boots {
   readonly #domains: Remembered<KnownDomain>;
   readonly audit: AuditStore;
   readonly #jobs: JobTable;
+  readonly #goldens: GoldenTable;
 
   constructor(database: Database.Database) {
     this.#database = database;
     this.#write = prepareWrites(database);
     this.audit = new AuditTable(database);
     this.#jobs = new JobTable(database);
+    this.#goldens = new GoldenTable(database);
     const fills = database.prepare<[], FillRow>('SELECT * FROM fills').all().map(fillOfRow);
     const domains = database.prepare<[], DomainRow>('SELECT * FROM domains').all().map(domainOfRow);
     this.#fills = new Remembered(fills, {
@@ -276,6 +281,18 @@ class SqliteLedger implements Ledger, Boots {
 
   removeJob(id: string): void {
     this.#jobs.removeJob(id);
+  }
+
+  goldens(): readonly GoldenRecord[] {
+    return this.#goldens.goldens();
+  }
+
+  putGolden(record: GoldenRecord): void {
+    this.#goldens.putGolden(record);
+  }
+
+  removeGolden(fillId: string): void {
+    this.#goldens.removeGolden(fillId);
   }
 
   lastBoot(): string | undefined {

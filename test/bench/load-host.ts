@@ -190,7 +190,7 @@ async function openVerbs({ folder, endpoint, devices: paths }: HostSetUp, host: 
     },
   };
   const thinPools = new Map<string, string>();
-  const goldens = new GoldenVolumes({ ...goldenNeeds, thinPools });
+  const goldens = new GoldenVolumes({ ...goldenNeeds, thinPools, ledger });
   const fillNeeds = { ...goldenNeeds, goldens };
   const freeze = { frozen: () => undefined };
   const fills = new Fills(

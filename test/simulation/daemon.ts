@@ -106,7 +106,7 @@ export class Daemon {
       ...{ images: host.store.images(life), devices, pools, volumes, reservations, clock, policy },
       ...{ decompressors: NO_DECOMPRESSORS, workshops: openWorkshops(life), shape: SHAPE },
       ...{ journals: host.journals.of(life), readBack: host.readBack, hostPolicy },
-      ...{ thinPools, log },
+      ...{ thinPools, log, ledger },
     };
     this.goldens = new GoldenVolumes(goldenNeeds);
     const { goldens } = this;

@@ -2,7 +2,7 @@
  * The ledger without SQLite: every write is durable at once, or fails. Rows pass through JSON, as in the real
  * one, and a fill id stands in one row only.
  */
-import type { FillRecord, JobRecord, KnownDomain, Ledger } from '../../src/provision/ports.ts';
+import type { FillRecord, GoldenRecord, JobRecord, KnownDomain, Ledger } from '../../src/provision/ports.ts';
 import type { Census } from './census.ts';
 import type { Faults } from './faults.ts';
 import type { Life } from './life.ts';
@@ -13,6 +13,7 @@ export class MemoryLedger {
   #fills = new Map<string, FillRecord>();
   #domains = new Map<string, KnownDomain>();
   #jobs = new Map<string, JobRecord>();
+  #goldens = new Map<string, GoldenRecord>();
   /** Told about each row that is written. */
   onFill: (record: FillRecord) => void = () => undefined;
   /** So many writes from now the daemon is killed, before or after that write. */
@@ -27,6 +28,7 @@ export class MemoryLedger {
     this.#fills = new Map();
     this.#domains = new Map();
     this.#jobs = new Map();
+    this.#goldens = new Map();
   }
 
   /** As one life of the daemon has it: once that is over, nothing it does reaches the disk. */
@@ -85,6 +87,15 @@ export class MemoryLedger {
       },
       removeJob: (id) => {
         write('no job', () => this.#jobs.delete(id));
+      },
+      goldens: () => [...this.#goldens.values()],
+      putGolden: (record) => {
+        write(`${record.leaving ?? 'kept'} golden`, () =>
+          this.#goldens.set(record.fillId, JSON.parse(JSON.stringify(record)) as GoldenRecord),
+        );
+      },
+      removeGolden: (fillId) => {
+        write('no golden', () => this.#goldens.delete(fillId));
       },
     };
   }
