@@ -40,7 +40,7 @@ export function goldensBeyond(
     // Of a pool that is configured no more nothing is known.
     if (budgetBytes === undefined) return [];
     let heldBytes = inPool.reduce((sum, { seal }) => sum + seal.mappedBytes, 0);
-    const [, ...older] = [...inPool].sort((a, b) => usedAtMs(b) - usedAtMs(a));
+    const [, ...older] = [...inPool].sort((a, b) => usedAtMs(b) - usedAtMs(a) || (a.uuid < b.uuid ? -1 : 1));
     return older.reverse().filter((golden) => {
       if (heldBytes <= budgetBytes || isKept(golden)) return false;
       heldBytes -= golden.seal.mappedBytes;

@@ -140,7 +140,9 @@ export class GoldenRemovals {
     for (const golden of goldens) {
       const why = this.#book.leaving(golden.seal);
       if (why === undefined || this.#removed.has(golden.uuid) || this.isInUse(golden)) continue;
-      if (isServing(why) && this.isPinned(golden)) this.#book.stays(golden.seal);
+      // What is beyond the budget by now is found out anew.
+      const isInDoubt = why === 'over-budget' || (why === 'asked' && this.isPinned(golden));
+      if (isInDoubt) this.#book.stays(golden.seal);
       else await this.#orWarn(golden, () => this.drop(golden, why));
     }
   }

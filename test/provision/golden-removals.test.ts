@@ -125,10 +125,10 @@ describe('golden volumes beyond their budget', () => {
 });
 
 describe('a golden volume that was to be removed when the daemon ended', () => {
-  const leaving = (world: World, fillId: string) => {
+  const leaving = (world: World, fillId: string, why: 'asked' | 'over-budget' = 'asked') => {
     const [row] = world.ledger.goldens().filter((one) => one.fillId === fillId);
     if (row === undefined) throw new Error(fillId);
-    world.ledger.putGolden({ ...row, leaving: 'over-budget' });
+    world.ledger.putGolden({ ...row, leaving: why });
     world.restart();
   };
 
@@ -138,6 +138,15 @@ describe('a golden volume that was to be removed when the daemon ended', () => {
     leaving(world, of('a').seal.fillId);
     await world.reconciler.requestAll();
     expect(await names(world)).toEqual(['b']);
+  });
+
+  it('because it was beyond the budget stays if there is room by now', async () => {
+    const world = budgeted();
+    const { of } = await made(world, 'ab');
+    leaving(world, of('a').seal.fillId, 'over-budget');
+    await world.reconciler.requestAll();
+    expect(await names(world)).toEqual(['a', 'b']);
+    expect(world.ledger.goldens().map((row) => row.leaving)).toEqual([undefined, undefined]);
   });
 
   it('stays if it was used since, or is pinned', async () => {
