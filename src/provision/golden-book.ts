@@ -3,7 +3,7 @@
  * and which of them are being removed, and why. It outlives the daemon; lost, it is begun anew: what is unknown counts
  * as used when it is first seen again, and its bytes as compared with nothing but their SHA-256.
  */
-import { toProblem } from '../core/errors.ts';
+import { ProvisionError, toProblem } from '../core/errors.ts';
 import type { GoldenSeal } from '../core/volume.ts';
 import type { Clock, GoldenEnd, GoldenRecord, GoldenRows, Log } from './ports.ts';
 
@@ -57,11 +57,11 @@ export class GoldenBook {
     this.#orWarn(which, { provenBy: [...new Set([...known, ...proofs])] });
   }
 
-  /** Before it is removed. Throws if that cannot be written down, but for what must go in any case. */
+  /** Before it is removed. STATE_FOLDER_FAILED if that cannot be written down, but for what must go in any case. */
   leaves(which: Which, why: GoldenEnd): void {
     if (this.leaving(which) === why) return;
     if (why === 'damaged' || why === 'useless') this.#orWarn(which, { leaving: why });
-    else this.#put(which, { leaving: why });
+    else this.#orThrow(which, { leaving: why });
   }
 
   /** It could not be removed. What is damaged remains so. */
@@ -99,6 +99,19 @@ export class GoldenBook {
     const record = { ...before, ...change };
     this.#needs.ledger.putGolden(record);
     this.#rows.set(fillId, record);
+  }
+
+  #orThrow(which: Which, change: Partial<GoldenRecord>): void {
+    try {
+      this.#put(which, change);
+    } catch (cause) {
+      throw new ProvisionError({
+        code: 'STATE_FOLDER_FAILED',
+        message: `It cannot be written down that the golden volume ${which.fillId} is to go, so it stays.`,
+        hint: 'Is the file system of state_dir full, read-only or damaged?',
+        cause,
+      });
+    }
   }
 
   /** What cannot be written down is remembered until the daemon ends. */
