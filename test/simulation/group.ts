@@ -20,6 +20,8 @@ export const THIN_POOL = 'pool0';
 const CHUNK_BYTES = 4096;
 /** From a reading of the volumes to the removal of what is beyond the budget by that. */
 const RETIRED_WITHIN_MS = 120_000;
+/** From the helper's look at a golden volume to its snapshot. */
+const LOOKED_WITHIN_MS = 10_000;
 
 /** Whoever has a device open; compared by identity. */
 export interface Opener {
@@ -54,6 +56,8 @@ export class Group {
   readonly thinPools = new Map<string, string>();
   overcommit = 1;
   thinFault: ThinFault;
+  /** When somebody has made a golden volume writable, by its UUID. */
+  readonly openedUpAtMs = new Map<string, number>();
   /** Golden volumes that somebody wants removed, by their UUIDs. */
   readonly unwanted = new Set<string>();
   /** Digests of images that the configuration wants as golden volumes. */
@@ -249,7 +253,10 @@ export class Group {
   #judgeOrigin(volume: ModelVolume, origin: ModelVolume): void {
     const mark = readMark(origin.tags);
     const isSealed = mark.state === 'golden' && origin.lv === goldenName(mark.fillId);
-    if (isSealed && !origin.writable && !this.isOpen(origin)) return;
+    // Somebody may have come between the helper's look at it and the snapshot.
+    const isJustOpenedUp =
+      this.#nowMs() - (this.openedUpAtMs.get(origin.uuid) ?? -Infinity) < LOOKED_WITHIN_MS;
+    if (isSealed && (!origin.writable || isJustOpenedUp) && !this.isOpen(origin)) return;
     throw new Violation('golden-untouched', `${volume.lv} was made of ${origin.lv}, which is ${mark.state}`);
   }
 

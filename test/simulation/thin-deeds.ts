@@ -85,6 +85,7 @@ export const openGoldenUp: Deed = (run, random) => {
   if (volume === undefined) return;
   run.say(`somebody makes ${volume.lv} writable`);
   volume.writable = true;
+  run.group.openedUpAtMs.set(volume.uuid, run.agenda.nowMs);
 };
 
 export const removeGolden: Deed = (run, random) => {
