@@ -14,6 +14,7 @@ import { mayComeToClaim, objectionsToClaim } from './claim.ts';
 import type { KeyState } from './key-change.ts';
 import { keyStateProblem } from './key-change.ts';
 import { formatKeyReference } from './key-reference.ts';
+import { deleteCommand } from './delete-command.ts';
 import type { LocatedVolume } from './locate.ts';
 import { describeOwner, isJob, jobIdOf } from './owner.ts';
 import type { PlannedFill } from './planned-fill.ts';
@@ -328,7 +329,7 @@ function decideSealedByJob(
     return refuse(
       'VOLUME_OF_OTHER_DOMAIN',
       `${name} and is not what the annotation asks for: ${objections.join('; ')}.`,
-      'It was left untouched. Change the annotation, give the disk another volume, or delete the volume (virsh vol-delete) to have it filled for this domain.',
+      `It was left untouched. Change the annotation, give the disk another volume, or delete the volume (${deleteCommand(disk.location)}) to have it filled for this domain.`,
     );
   }
   const stopped = stoppedPoolOf(input, disk);
@@ -564,7 +565,7 @@ function refuseNotBlank(input: PlanInput, disk: LocatedVolume): Decided | undefi
   return refuse(
     'VOLUME_NOT_BLANK',
     `Volume ${volumeKey(disk.location)} exists, was not made by this program and is not blank: ${why}.`,
-    'It was left untouched. Delete it (virsh vol-delete) if its content is not needed; take the disk out of the annotation if it is to be used as it is; or give the disk another volume.',
+    `It was left untouched. Delete it (${deleteCommand(disk.location)}) if its content is not needed; take the disk out of the annotation if it is to be used as it is; or give the disk another volume.`,
   );
 }
 
@@ -600,7 +601,7 @@ function refuseOther(disk: LocatedVolume, how: string, owner = ''): Decided {
     `Volume ${volumeKey(disk.location)} is ${how}.`,
     jobId === undefined
       ? 'One volume belongs to one domain: give this disk another volume, keep the old UUID in the domain XML (virt-install: --metadata uuid=UUID), or delete the volume first.'
-      : `Use another volume, or end the job (lvp job cancel ${jobId}) or delete what it has filled (virsh vol-delete) first.`,
+      : `Use another volume, or end the job (lvp job cancel ${jobId}) or delete what it has filled (${deleteCommand(disk.location)}) first.`,
   );
 }
 

@@ -2,6 +2,7 @@
  * Gives a finished volume its final name. From here on it is never written again by this program.
  */
 import { randomBytes } from 'node:crypto';
+import { deleteCommand } from '../core/delete-command.ts';
 import { ProvisionError, toProblem } from '../core/errors.ts';
 import type { VolumeLocation } from '../core/request.ts';
 import type { LogicalVolume, Seal } from '../core/volume.ts';
@@ -89,7 +90,7 @@ async function moveBlankAside(
     throw new ProvisionError({
       code: 'VOLUME_NOT_BLANK',
       message: `A volume ${volume.vg}/${volume.target} appeared during the fill and is not blank: ${examined.why}.`,
-      hint: 'It was left untouched. Delete it yourself (virsh vol-delete) if its content is not needed, then run `lvp retry`.',
+      hint: `It was left untouched. Delete it yourself (${deleteCommand(inTheWay)}) if its content is not needed, then run \`lvp retry\`.`,
     });
   }
   const aside = { ...volume, fillId: randomBytes(8).toString('hex'), encryption: undefined };
