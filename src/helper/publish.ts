@@ -1,6 +1,10 @@
 /**
  * Giving a finished LV its final name. The service user loses the node before the seal is set, so that a
- * sealed volume can be written by nobody; the rename is the last step that can fail.
+ * sealed volume can be written by nobody; the name comes last.
+ *
+ * A thin LV gets it while it is inactive, and is activated under it: to rename an active one, LVM suspends the whole
+ * pool under all guests, which takes ten times as long. A crash right before the activation leaves an LV that the next
+ * boot or the next call activates.
  */
 import { ProvisionError } from '../core/errors.ts';
 import type { HelperRequest } from '../core/helper-protocol.ts';
@@ -22,14 +26,21 @@ export async function publish(tools: Tools, request: Publish): Promise<null> {
   const rows = await readGroup(tools, vg);
   const held = findFill(rows, vg, fillId);
   if (held === undefined) throw missing(request);
-  if (!isPublished(request, held)) {
+  const isThin = held.segmentType === 'thin';
+  const isNamed = isPublished(request, held);
+  if (!isNamed) {
     refuseUnfit(request, rows, held);
-    if (!held.active) await tools.lvm.activate(vg, held.lv);
-    await withdraw(tools, vg, held.lv);
+    if (isThin) {
+      if (held.active) await shut(tools, vg, held.lv);
+    } else {
+      if (!held.active) await tools.lvm.activate(vg, held.lv);
+      await withdraw(tools, vg, held.lv);
+    }
     await seal(tools, request, held);
     await tools.lvm.rename(vg, privateName(fillId), target);
   }
-  await tools.devices.settle();
+  if (!isThin) await tools.devices.settle();
+  else if (!isNamed || !held.active) await tools.lvm.activate(vg, target);
   const final = await readVolume(tools, vg, target);
   // After the rename udev leaves the owner as it was. An inactive LV has no node.
   if (final.device !== undefined) await tools.devices.takeBack(final);
@@ -75,11 +86,21 @@ async function withdraw(tools: Tools, vg: string, lv: string): Promise<void> {
   throw stateError(vg, lv, 'is given to the service user again and again by udev');
 }
 
+/** Deactivates it: its node is gone, and nobody has it open. Somebody may activate it again meanwhile. */
+async function shut(tools: Tools, vg: string, lv: string): Promise<void> {
+  for (let tries = 1; tries <= WITHDRAW_TRIES_MAX; tries += 1) {
+    if (!(await waitClosed(tools, vg, lv)).active) return;
+    await tools.lvm.deactivate(vg, lv);
+  }
+  throw stateError(vg, lv, 'is activated again and again');
+}
+
 /** Marks become the seal. */
 async function seal(tools: Tools, { volume, seal }: Publish, held: VolumeRow): Promise<void> {
   const seals = finalTags(seal);
-  if (carriesExactly(held, seals)) return;
-  await exchangeTags(tools, held, fillTags(volume), seals);
+  const unskip = held.skipsActivation ? 'unskip' : undefined;
+  if (carriesExactly(held, seals) && unskip === undefined) return;
+  await exchangeTags(tools, held, fillTags(volume), seals, unskip);
 }
 
 function missing({ volume }: Publish): ProvisionError {
