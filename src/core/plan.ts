@@ -203,6 +203,12 @@ function volumeOf(
   return volumes.find((volume) => volumeKey(volume) === volumeKey(location));
 }
 
+function recordOf({ domain, fills }: PlanInput, { request }: LocatedVolume): PlannedFill | undefined {
+  return fills.find(
+    ({ domainUuid, request: { target } }) => domainUuid === domain.uuid && target === request.target,
+  );
+}
+
 /** `refusal` is that of this host's policy; what is published, or only lacks its name, is no matter of it. */
 function decideDisk(input: PlanInput, disk: LocatedVolume, refusal: Problem | undefined): Decided {
   const other = fillOfOtherDomain(input, disk);
@@ -212,9 +218,7 @@ function decideDisk(input: PlanInput, disk: LocatedVolume, refusal: Problem | un
   if (mark?.state === 'ready' && input.running.has(mark.fillId)) {
     return [{ action: 'wait', fillId: mark.fillId }, 'it is published, and libvirt is being told'];
   }
-  const record = input.fills.find(
-    ({ domainUuid, request }) => domainUuid === input.domain.uuid && request.target === disk.request.target,
-  );
+  const record = recordOf(input, disk);
   if (mark?.state === 'ready' && record?.replaces === mark.fillId && input.running.has(record.fillId)) {
     return [{ action: 'wait', fillId: record.fillId }, 'it is being put aside, to be made again'];
   }
@@ -354,6 +358,13 @@ function decideSealed(
   refusal: Problem | undefined,
 ): Decided {
   const { request } = disk;
+  if (isCutOffInactive(input, disk, seal)) {
+    const record = recordOf(input, disk);
+    const held = record?.state === 'failed' ? decideHeld(input, disk, record) : undefined;
+    return (
+      held ?? [{ action: 'finish', fillId: seal.fillId, seal }, 'it is published, but for its activation']
+    );
+  }
   if (seal.domainUuid !== input.domain.uuid) {
     if (!isEarlierTry(input, seal.domainUuid) || !isSealFor(seal, request)) {
       return refuseOther(disk, `published for ${describeOwner(seal.domainUuid)}`, seal.domainUuid);
@@ -389,6 +400,22 @@ function decideSealed(
         : []),
     ].join('; '),
   ];
+}
+
+/**
+ * A thin volume gets its name before its node. Once the ledger has called it ready, whoever deactivates it has
+ * reasons.
+ */
+function isCutOffInactive(input: PlanInput, disk: LocatedVolume, seal: Seal): boolean {
+  const found = volumeOf(input, disk);
+  const record = recordOf(input, disk);
+  return (
+    found?.thinPool !== undefined &&
+    !found.active &&
+    seal.domainUuid === input.domain.uuid &&
+    record?.fillId === seal.fillId &&
+    record.state !== 'ready'
+  );
 }
 
 function decideReceiving(
