@@ -54,7 +54,7 @@ export class FakeLuks implements Pick<LuksVolumes, 'checkLuks'> {
   readonly texts = new Map<string, string>();
   isAway = false;
   /** What is asked is not answered before. */
-  held: Promise<void> | undefined;
+  held: Promise<unknown> | undefined;
   /** For volumes of which it was not told. */
   readonly #others: Pick<LuksVolumes, 'checkLuks'>;
 

@@ -136,13 +136,13 @@ describe('a start', () => {
   });
 
   it('that is refused because the helper hangs does not set anything later', async () => {
-    const helper = Promise.withResolvers<void>();
+    const helper = Promise.withResolvers<undefined>();
     world.luks.held = helper.promise;
     const answer = ask();
     await until('read', () => world.keys.given.length === 1);
     world.clock.advance(3_000);
     expect(await answer).toMatchObject({ allowed: false, problems: [{ code: 'TIMEOUT' }] });
-    helper.resolve();
+    helper.resolve(undefined);
     await until('wiped', () => world.keys.areAllWiped());
     expect(world.secrets.sets).toBe(0);
   });
