@@ -15,12 +15,12 @@ const CONFIG = '/etc/libvirt-volume-provisioner';
 
 const { host, folder } = useProvisionedHost('encryption');
 
-describe('the key server', () => {
-  let server: KeyServer;
-  beforeAll(async () => {
-    server = await KeyServer.start(host());
-  });
+let server: KeyServer;
+beforeAll(async () => {
+  server = await KeyServer.start(host());
+});
 
+describe('the key server', () => {
   it('gives a key to whom it was granted, until that is revoked', async () => {
     const [a, b] = [server.reader('hosta'), server.reader('hostb')];
     const key = await server.createKey('vm1-vda');
@@ -177,20 +177,7 @@ describe('a guest', () => {
     await published(host(), 'guest');
   });
 
-  it('that is autostarted is started by the daemon after a reboot', async () => {
-    await sh('virsh autostart guest; sync');
-    await host().poweroff();
-    await host().boot();
-    await eventually('it runs', async () => (await state('guest')) === 'running' || undefined, {
-      timeoutMs: START_LIMIT_MS,
-    });
-    expect(await hasSecret('guest')).toBe(true);
-    await sh('virsh autostart --disable guest; virsh destroy guest');
-    await isGone('guest');
-  });
-
   it('with a key of the key server goes on when that is revoked, and is not started again', async () => {
-    const server = await KeyServer.start(host());
     const identity = server.reader('hosta');
     const key = await server.createKey('served');
     await server.grant(key, identity);
@@ -221,6 +208,18 @@ YAML
     expect(await refusal('served')).toContain(`barbican:${key.uuid}`);
     const written = await sh(`journalctl --output cat; cat ${CONFIG}/config.yaml; lvp audit --json`);
     expect(written).not.toContain(key.payload);
+  });
+
+  it('that is autostarted is started by the daemon after a reboot', async () => {
+    await sh('virsh autostart guest; sync');
+    await host().poweroff();
+    await host().boot();
+    await eventually('it runs', async () => (await state('guest')) === 'running' || undefined, {
+      timeoutMs: START_LIMIT_MS,
+    });
+    expect(await hasSecret('guest')).toBe(true);
+    await sh('virsh autostart --disable guest; virsh destroy guest');
+    await isGone('guest');
   });
 });
 
