@@ -19,7 +19,14 @@ import { openPrefetching } from './main/prefetching.ts';
 import type { Seeing } from './main/seeing.ts';
 import { openAudit, recordDaemon, recordRefusedConfig } from './main/seeing.ts';
 import { openControl, openGate, openHttp, openReload } from './main/sockets.ts';
-import { fillNeedsOf, openLedgerOfThisBoot, openRecipe, openStores, openVolumes } from './main/stores.ts';
+import {
+  fillNeedsOf,
+  nothingUnderWay,
+  openLedgerOfThisBoot,
+  openRecipe,
+  openStores,
+  openVolumes,
+} from './main/stores.ts';
 import { openVerbs } from './main/verbs.ts';
 import { Fills } from './provision/fills.ts';
 import { FindAudit } from './provision/find-audit.ts';
@@ -87,7 +94,7 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
   const guestKeys = openGuestKeys({ ledger, volumes, luks, keys, domains, secrets }, seeing);
   const needs = {
     ...{ ...fillNeeds, freeze, ledger, log, fills, domains, guestKeys },
-    ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>() },
+    ...{ ...nothingUnderWay(), trail: seeing.trail },
     sharedGroups: new Set(config.sharedVolumeGroups),
   };
   const reconciler = new Reconciler(needs);

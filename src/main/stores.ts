@@ -34,6 +34,15 @@ import { refusingWhileFrozen } from '../provision/while-frozen.ts';
 import { WriteRate } from '../provision/write-rate.ts';
 import type { Seeing } from './seeing.ts';
 
+/** What the parts of one daemon tell each other of, and no file keeps. */
+export function nothingUnderWay() {
+  return {
+    firstStarts: new Map<string, string>(),
+    retiring: new Set<string>(),
+    changingKeys: new Set<string>(),
+  };
+}
+
 export async function openLedgerOfThisBoot({ stateDir }: Config, log: Log) {
   const file = join(stateDir, 'ledger.db');
   const { ledger, setAside } = openLedger(file);

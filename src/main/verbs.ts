@@ -6,9 +6,13 @@ import type { ControlNeeds } from '../provision/control-verbs.ts';
 import type { FindNeeds } from '../provision/find-garbage.ts';
 import { CachedImageVerbs } from '../provision/image-verbs.ts';
 import type { ImageNeeds } from '../provision/image-verbs.ts';
+import { KeyChanges } from '../provision/key-changes.ts';
+import type { KeyChangeNeeds } from '../provision/key-changes.ts';
 import { VolumeJobs } from '../provision/volume-jobs.ts';
 
-type Needs = Omit<ControlNeeds, 'virtualSizeMaxBytes' | 'warm'> & Omit<FindNeeds, 'cache' | 'damagedLedgers'>;
+type Needs = Omit<ControlNeeds, 'virtualSizeMaxBytes' | 'warm'> &
+  Omit<FindNeeds, 'cache' | 'damagedLedgers'> &
+  KeyChangeNeeds;
 
 interface Parts {
   readonly images: ImageNeeds;
@@ -23,5 +27,6 @@ export function openVerbs(config: Config, needs: Needs, { images, warm, cache, d
     images: new CachedImageVerbs(images),
     garbage: new GarbageCollector({ ...needs, cache, damagedLedgers }),
     jobs: new VolumeJobs(needs),
+    keys: new KeyChanges(needs),
   };
 }

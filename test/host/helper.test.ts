@@ -348,7 +348,7 @@ describe('an existing volume', () => {
 
 describe('an encrypted volume', () => {
   const volume = { ...newVolume('vault'), encryption: 'luks1' as const };
-  const { encryption: _, ...plainVolume } = volume;
+  const plainVolume = { ...volume, encryption: undefined };
   const seal = { ...sealOf(volume), encryption: 'luks1' as const };
   const hidden = privateName(volume.fillId);
   const mapping = mappingName(volume.fillId);
