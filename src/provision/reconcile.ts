@@ -132,8 +132,8 @@ export class Reconciler {
   heard(uuid: string, change: DomainChange | undefined): void {
     this.ends.heard(uuid, change);
     this.#needs.guestKeys.heard(uuid, change);
-    if (change === 'begun') dropStartWish(this.#needs.ledger, uuid);
     this.request(uuid);
+    if (change === 'begun') dropStartWish(this.#needs.ledger, uuid);
   }
 
   /** Whether there are domains still to be looked at. */
