@@ -14,24 +14,28 @@ import { openTracing } from './adapters/tracing.ts';
 import { CONFIG_PATH } from './core/config-path.ts';
 import { describeProblem, toProblem } from './core/errors.ts';
 import { checkGoldens } from './main/goldens.ts';
-import { openGuestKeys, startGuestKeys } from './main/guest-keys.ts';
+import { openGuestKeys, openKeys } from './main/guest-keys.ts';
 import { openPrefetching } from './main/prefetching.ts';
 import type { Seeing } from './main/seeing.ts';
 import { openAudit, recordDaemon, recordRefusedConfig } from './main/seeing.ts';
 import { openControl, openGate, openHttp, openReload } from './main/sockets.ts';
-import { fillNeedsOf, openLedgerOfThisBoot, openRecipe, openStores, openVolumes } from './main/stores.ts';
-import { GarbageCollector } from './provision/collect-garbage.ts';
-import { DomainVerbs } from './provision/control-verbs.ts';
+import {
+  fillNeedsOf,
+  nothingUnderWay,
+  openLedgerOfThisBoot,
+  openRecipe,
+  openStores,
+  openVolumes,
+} from './main/stores.ts';
+import { openVerbs } from './main/verbs.ts';
 import { Fills } from './provision/fills.ts';
 import { FindAudit } from './provision/find-audit.ts';
-import { CachedImageVerbs } from './provision/image-verbs.ts';
 import type { GuestKeys } from './provision/guest-keys.ts';
 import { KnownPools } from './provision/observe.ts';
 import { PoolEvents } from './provision/pool-events.ts';
 import { PoolKeeper } from './provision/pool-keeper.ts';
 import type { LibvirtEvent, Log, Volumes } from './provision/ports.ts';
 import { Reconciler } from './provision/reconcile.ts';
-import { VolumeJobs } from './provision/volume-jobs.ts';
 
 /** How long the gate waits for libvirt to name its pools before it goes by what was last known, in ms. */
 const POOLS_LIMIT_MS = 1_000;
@@ -74,33 +78,30 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
       onLibvirtEvent(event, { reconciler, poolEvents, guestKeys, log });
     },
   });
-  const { volumes, pools: unwatched } = openVolumes(libvirt.pools, { ledger, freeze }, seeing);
+  const { volumes, luks, pools: unwatched } = openVolumes(libvirt.pools, { ledger, freeze }, seeing);
+  const keys = openKeys(config, luks, metrics);
   const pools = new PoolKeeper({ pools: unwatched, volumes, clock, log });
   const gatePools = new KnownPools(pools, clock, POOLS_LIMIT_MS);
   const stores = await openStores(config, log, metrics);
   await stores.journals.keepOnly(new Set(ledger.fills().map(({ fillId }) => fillId)));
-  const fillNeeds = fillNeedsOf(config, { ...stores, pools, volumes }, seeing);
+  const fillNeeds = fillNeedsOf(config, { ...stores, pools, volumes, luks, keys }, seeing);
   const { reservations } = fillNeeds;
   const recipe = openRecipe(fillNeeds, ledger, seeing);
   const fills = new Fills({ freeze, ledger, clock, log }, recipe, config.fills);
   const { volumeGroups, keepFree } = config;
   metrics.ask({ ledger, fills, reservations, cache: stores.cache, volumeGroups, keepFree });
   const { domains, secrets } = libvirt;
-  const guestKeys = openGuestKeys({ ledger, volumes, domains, secrets }, seeing);
+  const guestKeys = openGuestKeys({ ledger, volumes, luks, keys, domains, secrets }, seeing);
   const needs = {
     ...{ ...fillNeeds, freeze, ledger, log, fills, domains, guestKeys },
-    ...{ firstStarts: new Map<string, string>(), retiring: new Set<string>() },
+    ...{ ...nothingUnderWay(), trail: seeing.trail },
     sharedGroups: new Set(config.sharedVolumeGroups),
   };
   const reconciler = new Reconciler(needs);
   const poolEvents = poolEventsFor(reconciler);
   const prefetching = openPrefetching(config, { ...fillNeeds, fills, freeze }, seeing);
-  const callable = {
-    verbs: new DomainVerbs({ ...needs, ...config.limits, reconciler, warm: stores.warm }),
-    images: new CachedImageVerbs({ ...fillNeeds, ...prefetching.forVerbs, log }),
-    garbage: new GarbageCollector({ ...needs, reconciler, cache: stores.cache, damagedLedgers }),
-    jobs: new VolumeJobs({ ...needs, reconciler }),
-  };
+  const images = { ...fillNeeds, ...prefetching.forVerbs, log };
+  const callable = openVerbs(config, { ...needs, reconciler }, { ...stores, images, damagedLedgers });
   const events = new FindAudit({ ...needs, store: recorded });
   // First, because it notices a daemon that runs already.
   const control = await openControl(config, callable, { ...seeing, audit: events });
@@ -114,7 +115,7 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
   wakeHelper(volumes, log);
   libvirt.connection.start();
   prefetching.start();
-  startGuestKeys(guestKeys, seen.isLibvirtReachable);
+  guestKeys.start(config.keys.recheckMs, seen.isLibvirtReachable);
   const timer = lookEvery(config.reconcile.intervalMs, seen.isLibvirtReachable, reconciler, log);
   return async () => {
     clearInterval(timer);

@@ -19,10 +19,11 @@ import { GarbageRequest } from '../core/garbage-protocol.ts';
 import { ProvisionError, toProblem } from '../core/errors.ts';
 import { Handover } from '../core/handover.ts';
 import { statusOf } from '../core/problem-status.ts';
-import type { ControlVerbs, GarbageVerbs, ImageVerbs, JobVerbs, Log } from '../provision/ports.ts';
+import type { ControlVerbs, GarbageVerbs, ImageVerbs, JobVerbs, KeyVerbs, Log } from '../provision/ports.ts';
 import { readBody, readQuery, usage } from './control-body.ts';
 import { isImageRead, readImage, routeImages } from './control-images.ts';
 import { isAboutJobs, routeJobs } from './control-jobs.ts';
+import { isAboutKeys, routeKeys } from './control-keys.ts';
 import { peerOf } from './control-peer.ts';
 import type { Seeing } from './control-seeing.ts';
 import { isOfMetrics, routeAudit, sendMetrics } from './control-seeing.ts';
@@ -43,9 +44,12 @@ export interface ControlSocketOptions extends Seeing {
   readonly images: ImageVerbs;
   readonly garbage: GarbageVerbs;
   readonly jobs: JobVerbs;
+  /** Absent: this daemon changes no keys. */
+  readonly keys?: KeyVerbs | undefined;
   /** The same for one caller (AuditEvent.who), with what it asks for written down. */
   readonly audited?:
-    ((who: string) => Pick<ControlSocketOptions, 'verbs' | 'images' | 'garbage' | 'jobs'>) | undefined;
+    | ((who: string) => Pick<ControlSocketOptions, 'verbs' | 'images' | 'garbage' | 'jobs' | 'keys'>)
+    | undefined;
   readonly log: Log;
 }
 
@@ -127,12 +131,13 @@ async function reply(
 async function route(
   request: IncomingMessage,
   response: ServerResponse,
-  { verbs, images, jobs, garbage, audit }: ControlSocketOptions,
+  { verbs, images, jobs, garbage, keys, audit }: ControlSocketOptions,
   who: string,
 ): Promise<unknown> {
   const { method = '', url = '' } = request;
   if (url.startsWith('/v1/images')) return routeImages(request, response, images);
   if (isAboutJobs(request)) return routeJobs(request, jobs, who);
+  if (isAboutKeys(request)) return routeKeys(request, keys);
   if (/^\/v1\/audit(\?|$)/.test(url)) return routeAudit(request, audit);
   if (/^\/v1\/disks(\?|$)/.test(url) && method === 'GET')
     return verbs.disks(readQuery(request, DisksQuery).domain);

@@ -10,6 +10,7 @@ import { basename, dirname, join } from 'node:path';
 import Database from 'better-sqlite3';
 import { volumeKey } from '../core/planned-fill.ts';
 import type { FillState } from '../core/planned-fill.ts';
+import type { KeyChange } from '../core/key-change.ts';
 import type { LastEnd } from '../core/last-end.ts';
 import type { Problem } from '../core/errors.ts';
 import { ProvisionError } from '../core/errors.ts';
@@ -27,6 +28,7 @@ import type {
 } from '../provision/ports.ts';
 import { AUDIT_TABLE, AuditTable } from './ledger/audit-table.ts';
 import { JOBS_TABLE, JobTable } from './ledger/jobs.ts';
+import { KEY_CHANGES_TABLE, KeyChangeTable } from './ledger/key-changes.ts';
 import { Remembered } from './ledger/remembered.ts';
 
 /** How each version of the schema comes from the one before; the version is the count of those applied. */
@@ -66,6 +68,7 @@ ALTER TABLE domains ADD COLUMN gone_at_ms INTEGER;
 `,
   AUDIT_TABLE,
   JOBS_TABLE,
+  KEY_CHANGES_TABLE,
 ];
 const SCHEMA_VERSION = MIGRATIONS.length;
 
@@ -176,12 +179,14 @@ class SqliteLedger implements Ledger, Boots {
   readonly #domains: Remembered<KnownDomain>;
   readonly audit: AuditStore;
   readonly #jobs: JobTable;
+  readonly #keyChanges: KeyChangeTable;
 
   constructor(database: Database.Database) {
     this.#database = database;
     this.#write = prepareWrites(database);
     this.audit = new AuditTable(database);
     this.#jobs = new JobTable(database);
+    this.#keyChanges = new KeyChangeTable(database);
     const fills = database.prepare<[], FillRow>('SELECT * FROM fills').all().map(fillOfRow);
     const domains = database.prepare<[], DomainRow>('SELECT * FROM domains').all().map(domainOfRow);
     this.#fills = new Remembered(fills, {
@@ -276,6 +281,22 @@ class SqliteLedger implements Ledger, Boots {
 
   removeJob(id: string): void {
     this.#jobs.removeJob(id);
+  }
+
+  keyChangeOf(fillId: string): KeyChange | undefined {
+    return this.#keyChanges.keyChangeOf(fillId);
+  }
+
+  unfinishedKeyChanges(): readonly KeyChange[] {
+    return this.#keyChanges.unfinishedKeyChanges();
+  }
+
+  putKeyChange(change: KeyChange): void {
+    this.#keyChanges.putKeyChange(change);
+  }
+
+  removeKeyChange(fillId: string): void {
+    this.#keyChanges.removeKeyChange(fillId);
   }
 
   lastBoot(): string | undefined {

@@ -64,13 +64,14 @@ function lineOf({
   what,
   volume,
   domain,
+  key,
   decision,
   outcome,
   correlationId,
   problem,
 }: AuditEvent): string {
   const whose = domain === undefined ? undefined : whoOfOwner(domain);
-  const about = [volume, whose === who ? undefined : whose];
+  const about = [volume, whose === who ? undefined : whose, key];
   return [
     ...[at, decision, outcome, what, ...about, `by ${who}`, `[${correlationId}]`].filter(
       (part) => part !== undefined,

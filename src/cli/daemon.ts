@@ -16,6 +16,8 @@ import {
 } from '../core/control-protocol.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { GarbageRequest } from '../core/garbage-protocol.ts';
+import type { CryptoEraseRequest, RotateKeyRequest } from '../core/key-protocol.ts';
+import { CryptoEraseResult, RotateKeyResult } from '../core/key-protocol.ts';
 import { GarbageReport } from '../core/garbage-protocol.ts';
 import { Handover, ReceiveResult } from '../core/handover.ts';
 import type { ImageRequest, PrefetchRequest, ReadImage } from '../core/image-protocol.ts';
@@ -163,6 +165,14 @@ export class Daemon {
 
   collectGarbage(request: GarbageRequest): Promise<GarbageReport> {
     return this.#call(GarbageReport, 'POST', '/v1/gc', request);
+  }
+
+  rotateKey(request: RotateKeyRequest): Promise<RotateKeyResult> {
+    return this.#call(RotateKeyResult, 'POST', '/v1/keys/rotate', request);
+  }
+
+  cryptoErase(request: CryptoEraseRequest): Promise<CryptoEraseResult> {
+    return this.#call(CryptoEraseResult, 'POST', '/v1/keys/erase', request);
   }
 
   #call<T>(schema: z.ZodType<T>, method: Asked['method'], path: string, body?: object): Promise<T> {

@@ -47,6 +47,7 @@ const CODE_OF: Partial<Record<ErrorCode | HttpCode, ExitCode>> = {
   POOL_INACTIVE: EXIT.notReady,
   POLICY_REFUSED: EXIT.notReady,
   KEY_DENIED: EXIT.notReady,
+  KEY_IN_USE: EXIT.notReady,
   IMAGE_IN_USE: EXIT.notReady,
   VOLUME_NOT_BLANK: EXIT.notReady,
   VOLUME_OF_OTHER_DOMAIN: EXIT.notReady,

@@ -4,6 +4,7 @@ import { CONFIG_PATH } from '../core/config-path.ts';
 import { frozenProblem } from '../core/frozen.ts';
 import { EXIT } from './exit-codes.ts';
 import type { ExitCode } from './exit-codes.ts';
+import { addCryptoErase } from './incident/crypto-erase.ts';
 import { freezeHost, thawHost } from './incident/freeze.ts';
 import type { AddVerb, Context } from './verb.ts';
 import { common, contextOf } from './verb.ts';
@@ -12,10 +13,13 @@ const NOBODY_TO_TELL =
   'The daemon was not told, as it does not answer: the hook refuses all starts by itself, and the daemon asks when it comes back.';
 
 export const addIncident: AddVerb = (program, finish) => {
-  const incident = program.command('incident').description('when something is wrong: freeze, report, thaw');
+  const incident = program
+    .command('incident')
+    .description('when something is wrong: freeze, report, thaw, crypto-erase');
   addFreeze(incident, finish);
   addReport(incident, finish);
   addThaw(incident, finish);
+  addCryptoErase(incident, finish);
 };
 
 function addFreeze(incident: Command, finish: (code: ExitCode) => void): void {

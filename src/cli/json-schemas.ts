@@ -22,6 +22,7 @@ import {
   StoredImages,
 } from '../core/image-protocol.ts';
 import { Job, Jobs } from '../core/job-protocol.ts';
+import { CryptoEraseResult, RotateKeyResult } from '../core/key-protocol.ts';
 import { ReloadResult } from '../core/reload-protocol.ts';
 import { Report } from '../doctor/finding.ts';
 import { Manifest } from './backup/manifest.ts';
@@ -67,6 +68,7 @@ export const JSON_SCHEMAS: Readonly<Record<string, z.ZodType>> = {
     ...{ objectBytes: z.number(), writtenBytes: z.number(), zeroedBytes: z.number() },
     ...{ seconds: z.number(), readBack: z.boolean() },
   }),
+  'key rotate': RotateKeyResult,
   'key create': z.object({ key: text, name: text.optional(), readers: texts.optional() }),
   'key grant': KeyChange,
   'key revoke': KeyChange,
@@ -88,6 +90,7 @@ export const JSON_SCHEMAS: Readonly<Record<string, z.ZodType>> = {
     frozen: z.object({ since: text.optional(), by: text.optional(), reason: text.optional() }),
     ...{ alreadyFrozen: z.boolean(), daemonTold: z.boolean() },
   }),
+  'incident crypto-erase': CryptoEraseResult,
   'incident thaw': z.object({ wasFrozen: z.boolean(), daemonTold: z.boolean() }),
   'incident report': z.object({
     ...{ version: text, host: text, madeAt: text },

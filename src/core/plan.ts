@@ -11,6 +11,8 @@ import { isPassing } from './errors.ts';
 import type { HostPolicy, Verdict } from './host-policy.ts';
 import { judgeFill, judgePlace } from './host-policy.ts';
 import { mayComeToClaim, objectionsToClaim } from './claim.ts';
+import type { KeyState } from './key-change.ts';
+import { keyStateProblem } from './key-change.ts';
 import { formatKeyReference } from './key-reference.ts';
 import type { LocatedVolume } from './locate.ts';
 import { describeOwner, isJob, jobIdOf } from './owner.ts';
@@ -49,6 +51,8 @@ export interface PlanInput {
   readonly stoppedPools: ReadonlyMap<string, Problem>;
   /** Undefined: whatever is asked for is filled. */
   readonly hostPolicy: HostPolicy | undefined;
+  /** Of encrypted volumes whose keys are being changed or are gone, by the fill of their seals. */
+  readonly keyStates: ReadonlyMap<string, KeyState>;
   /** Which disk of another domain has the key of one of these, by that key; see formatKeyReference(). */
   readonly keysElsewhere: ReadonlyMap<string, { readonly domainUuid: string; readonly says: string }>;
   readonly nowMs: number;
@@ -214,6 +218,8 @@ function decideDisk(input: PlanInput, disk: LocatedVolume, refusal: Problem | un
     return [{ action: 'wait', fillId: record.fillId }, 'it is being put aside, to be made again'];
   }
   if (found !== undefined && mark?.state === 'ready') {
+    const barred = refuseByKey(input, disk, mark);
+    if (barred !== undefined) return barred;
     return isSealedByJob(input, mark)
       ? decideSealedByJob(input, disk, { volume: found, seal: mark, record })
       : decideSealed(input, disk, mark, refusal);
@@ -295,6 +301,14 @@ function decideFilledForOther(
   return [{ action: 'wait', fillId }, `it is being filled ${since}`];
 }
 
+/** Nobody can open it any more, or its key is being changed. It stays that domain's all the same. */
+function refuseByKey({ domain, keyStates }: PlanInput, disk: LocatedVolume, seal: Seal): Decided | undefined {
+  const problem = keyStateProblem(keyStates.get(seal.fillId), volumeKey(disk.location));
+  if (problem === undefined) return undefined;
+  const sealed = seal.domainUuid === domain.uuid ? { fillId: seal.fillId, sha256: seal.sha256 } : undefined;
+  return [{ action: 'refuse', problem, sealed }, problem.message];
+}
+
 /** No domain has claimed it yet, and it is a domain that asks. */
 function isSealedByJob({ domain }: PlanInput, seal: Seal): boolean {
   return isJob(seal.domainUuid) && !isJob(domain.uuid);
@@ -367,7 +381,12 @@ function decideSealed(
       : `${drifts.join(', ')}; the annotation has changed since (\`lvp reprovision ${input.domain.name} ${request.target}\` makes the content again)`;
   return [
     { action: 'none', fillId: seal.fillId, sha256: seal.sha256, drift },
-    drift ?? 'the volume is sealed with what the annotation asks for',
+    [
+      drift ?? 'the volume is sealed with what the annotation asks for',
+      ...(input.keyStates.get(seal.fillId) === 'unfinished'
+        ? ['its key is being replaced, which goes on by itself while the domain is stopped']
+        : []),
+    ].join('; '),
   ];
 }
 

@@ -1,34 +1,21 @@
 /** What opens the encrypted disks of guests: where it comes from, and who hands it to libvirt. */
 import { systemClock } from '../adapters/clock.ts';
-import { ProvisionError } from '../core/errors.ts';
+import type { Config } from '../adapters/config-file.ts';
+import { KeyProviders } from '../adapters/key-providers.ts';
+import type { Metrics } from '../adapters/metrics.ts';
 import { GuestKeys } from '../provision/guest-keys.ts';
 import type { GuestKeyNeeds } from '../provision/guest-keys.ts';
-import type { Keys, LuksVolumes } from '../provision/ports.ts';
+import type { KeyFiles, Keys } from '../provision/ports.ts';
 import type { Seeing } from './seeing.ts';
 
-/** How often the grants of running guests are looked at again, in ms. */
-const RECHECK_MS = 60_000;
+/** All providers of this host: its key server, and the files that the helper decrypts. */
+export function openKeys({ keys }: Config, files: KeyFiles, { keys: counted }: Metrics): Keys {
+  return counted.measured(new KeyProviders(keys, files));
+}
 
-type Parts = Pick<GuestKeyNeeds, 'secrets' | 'volumes' | 'domains' | 'ledger'>;
+type Parts = Pick<GuestKeyNeeds, 'secrets' | 'volumes' | 'luks' | 'keys' | 'domains' | 'ledger'>;
 
 /** Nothing is looked at before start(). */
 export function openGuestKeys(parts: Parts, { metrics, trail, log }: Seeing): GuestKeys {
-  return new GuestKeys({
-    ...{ ...parts, luks: NO_LUKS, keys: metrics.keys.measured(NO_KEYS) },
-    ...{ clock: systemClock, trail, log, watch: metrics.keys },
-  });
-}
-
-export function startGuestKeys(guestKeys: GuestKeys, isLibvirtReachable: () => boolean): void {
-  guestKeys.start(RECHECK_MS, isLibvirtReachable);
-}
-
-const NO_KEYS: Keys = { read: () => Promise.reject(noProvider()) };
-const NO_LUKS: Pick<LuksVolumes, 'checkLuks'> = { checkLuks: () => Promise.reject(noProvider()) };
-
-function noProvider(): ProvisionError {
-  return new ProvisionError({
-    code: 'CONFIG_INVALID',
-    message: 'This host has nothing that keys come from.',
-  });
+  return new GuestKeys({ ...parts, clock: systemClock, trail, log, watch: metrics.keys });
 }

@@ -22,7 +22,7 @@ import type { FillVolume } from '../provision/fills.ts';
 import { goldenAhead } from '../provision/golden-ahead.ts';
 import type { GoldenNeeds } from '../provision/golden-volumes.ts';
 import { GoldenVolumes } from '../provision/golden-volumes.ts';
-import type { Freeze, Ledger, Log, Pools } from '../provision/ports.ts';
+import type { Freeze, KeyFiles, Keys, Ledger, Log, LuksVolumes, Pools } from '../provision/ports.ts';
 import { PrefetchedImages } from '../provision/prefetched-images.ts';
 import { Reservations } from '../provision/reservations.ts';
 import { wishMissedAutostarts } from '../provision/start-wishes.ts';
@@ -33,6 +33,15 @@ import { watchedFill } from '../provision/watched-fill.ts';
 import { refusingWhileFrozen } from '../provision/while-frozen.ts';
 import { WriteRate } from '../provision/write-rate.ts';
 import type { Seeing } from './seeing.ts';
+
+/** What the parts of one daemon tell each other of, and no file keeps. */
+export function nothingUnderWay() {
+  return {
+    firstStarts: new Map<string, string>(),
+    retiring: new Set<string>(),
+    changingKeys: new Set<string>(),
+  };
+}
 
 export async function openLedgerOfThisBoot({ stateDir }: Config, log: Log) {
   const file = join(stateDir, 'ledger.db');
@@ -88,17 +97,19 @@ export function openVolumes(
   libvirtPools: Pools,
   { ledger, freeze }: { readonly ledger: Ledger; readonly freeze: Freeze },
   { metrics, trail, trace }: Seeing,
-): ReturnType<typeof takingTurns> {
-  const audited = auditedVolumes(metrics.helper.measured(new LvmHelper()), trail);
+): ReturnType<typeof takingTurns> & { readonly luks: LuksVolumes & KeyFiles } {
+  const whole = new LvmHelper();
+  const audited = auditedVolumes(metrics.helper.measured(whole), trail);
   const helper = trace === undefined ? audited : tracedVolumes(audited, trace);
-  return refusingWhileFrozen(freeze, takingTurns(helper, auditedPools(libvirtPools, trail, ledger)));
+  const turns = takingTurns(helper, auditedPools(libvirtPools, trail, ledger));
+  return { ...refusingWhileFrozen(freeze, turns), luks: whole.luks };
 }
 
 /** What fills and golden volumes need and is not made here. */
 type FillParts = Omit<
   GoldenNeeds,
   'clock' | 'devices' | 'log' | 'reservations' | 'thinPools' | 'watch' | 'workshops'
-> & { readonly workshops: WorkerThreads };
+> & { readonly workshops: WorkerThreads; readonly luks: LuksVolumes; readonly keys: Keys };
 
 /** What the recipe of a fill works with, but for what it fills. */
 export function fillNeedsOf<Parts extends FillParts>(config: Config, parts: Parts, seeing: Seeing) {

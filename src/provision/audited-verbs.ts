@@ -11,6 +11,7 @@ import type {
   GateOperation,
   ImageVerbs,
   JobVerbs,
+  KeyVerbs,
 } from './ports.ts';
 import type { About } from './recorded.ts';
 import { briefly, newCorrelationId, recorded } from './recorded.ts';
@@ -20,11 +21,12 @@ export interface CallerVerbs {
   readonly images: ImageVerbs;
   readonly garbage: GarbageVerbs;
   readonly jobs: JobVerbs;
+  readonly keys?: KeyVerbs | undefined;
 }
 
 /** The same verbs for the caller `who`. Asking and dry runs change nothing and leave no event. */
 export function auditedVerbs(
-  { verbs, images, garbage, jobs }: CallerVerbs,
+  { verbs, images, garbage, jobs, keys }: CallerVerbs,
   trail: AuditTrail,
   who: string,
 ): CallerVerbs {
@@ -51,6 +53,7 @@ export function auditedVerbs(
       },
     },
     jobs: auditedJobs(jobs, trail, about),
+    ...(keys && { keys: auditedKeys(keys, trail, about) }),
   };
 }
 
@@ -109,6 +112,24 @@ function auditedJobs(jobs: JobVerbs, trail: AuditTrail, about: AboutOf): JobVerb
     jobs: (filter) => jobs.jobs(filter),
     cancel: (id) => recorded(trail, aboutJob('job cancel', id), () => jobs.cancel(id), ofJob),
     retry: (id) => recorded(trail, aboutJob('job retry', id), () => jobs.retry(id), ofJob),
+  };
+}
+
+function auditedKeys(keys: KeyVerbs, trail: AuditTrail, about: AboutOf): KeyVerbs {
+  return {
+    rotate: (request) => {
+      const work = () => keys.rotate(request);
+      if (request.dryRun === true) return work();
+      const asked = { ...about('key rotate', request.domain), key: request.to };
+      return recorded(trail, asked, work, ({ uuid, volume }) => ({ domain: uuid, volume }));
+    },
+    erase: (request) => {
+      const work = () => keys.erase(request);
+      if (request.dryRun === true) return work();
+      const { volume } = request;
+      const asked = { ...about('incident crypto-erase', request.domain), ...(volume && { volume }) };
+      return recorded(trail, asked, work, (done) => ({ domain: done.domain, volume: done.volume }));
+    },
   };
 }
 

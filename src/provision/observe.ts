@@ -6,6 +6,8 @@ import type { Problem } from '../core/errors.ts';
 import { ProvisionError, toProblem } from '../core/errors.ts';
 import { frozenProblem } from '../core/frozen.ts';
 import type { HostPolicy } from '../core/host-policy.ts';
+import type { KeyState } from '../core/key-change.ts';
+import { keyStateOf } from '../core/key-change.ts';
 import { formatKeyReference } from '../core/key-reference.ts';
 import { locateVolumes } from '../core/locate.ts';
 import type { LocatedVolume } from '../core/locate.ts';
@@ -30,6 +32,8 @@ export interface ObserveNeeds {
   readonly fills: Fills;
   /** Fills that are about to begin: the volumes that they are to replace are just being put aside. */
   readonly retiring: ReadonlySet<string>;
+  /** Fills whose published volumes are just getting another key, or none. */
+  readonly changingKeys: ReadonlySet<string>;
   /** Domains whose first start was refused, never to be admitted since; see PlanInput. */
   readonly firstStarts: ReadonlyMap<string, string>;
   readonly freeze: Freeze;
@@ -89,11 +93,13 @@ export async function observe(needs: ObserveNeeds, domains: readonly Domain[]): 
         const locations = locateVolumes(domain, pools, thin);
         const frozen = needs.freeze.frozen();
         const places = locations.located.map(({ location }) => location);
+        const concerned = [...new Set(places.flatMap((place) => index.concerning(place)))];
         return plan({
           ...locations,
           problems: [...(frozen === undefined ? [] : [frozenProblem(frozen)]), ...locations.problems],
           domain,
-          volumes: [...new Set(places.flatMap((place) => index.concerning(place)))],
+          volumes: concerned,
+          keyStates: keyStatesOf(needs, concerned),
           blankness: examined,
           fills: fillsConcerning(needs.ledger, domain.uuid, places),
           running: new Set([...needs.fills.running, ...needs.retiring]),
@@ -132,6 +138,21 @@ function fillsConcerning(
     .flatMap((place) => ledger.fillsAt(place))
     .filter((row) => row.domainUuid !== domainUuid);
   return [...ledger.fillsOf(domainUuid), ...others];
+}
+
+/** What is done to the keys of those that are encrypted, as the ledger has it at this instant. */
+function keyStatesOf(
+  { ledger, changingKeys }: ObserveNeeds,
+  volumes: readonly LogicalVolume[],
+): ReadonlyMap<string, KeyState> {
+  const states = new Map<string, KeyState>();
+  for (const { tags } of volumes) {
+    const mark = readMark(tags);
+    if (mark.state !== 'ready' || mark.encryption === undefined) continue;
+    const state = keyStateOf(ledger.keyChangeOf(mark.fillId), changingKeys.has(mark.fillId));
+    if (state !== undefined) states.set(mark.fillId, state);
+  }
+  return states;
 }
 
 /** The keys of all other domains, as far as this one has any. Those whose end is proven need none any more. */

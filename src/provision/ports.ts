@@ -32,6 +32,13 @@ import type {
   RmResult,
   StoredImages,
 } from '../core/image-protocol.ts';
+import type { KeyChange } from '../core/key-change.ts';
+import type {
+  CryptoEraseRequest,
+  CryptoEraseResult,
+  RotateKeyRequest,
+  RotateKeyResult,
+} from '../core/key-protocol.ts';
 import type { KeyReference } from '../core/key-reference.ts';
 import type { Job, JobFilter, JobRequest, Jobs } from '../core/job-protocol.ts';
 import type { LastEnd, ShutoffReason } from '../core/last-end.ts';
@@ -599,8 +606,16 @@ export interface JobRows {
   removeJob(id: string): void;
 }
 
+/** What is done to the keys of published volumes, by the fill of the seal: one row for each, the latest. */
+export interface KeyChangeRows {
+  keyChangeOf(fillId: string): KeyChange | undefined;
+  unfinishedKeyChanges(): readonly KeyChange[];
+  putKeyChange(change: KeyChange): void;
+  removeKeyChange(fillId: string): void;
+}
+
 /** The SQLite ledger: intent before effect, and history. Synchronous; every write is durable on return. */
-export interface Ledger extends JobRows {
+export interface Ledger extends JobRows, KeyChangeRows {
   fills(): readonly FillRecord[];
   /** Those of one domain; like the next, the time it takes does not grow with the number of others. */
   fillsOf(domainUuid: string): readonly FillRecord[];
@@ -686,6 +701,14 @@ export interface ControlVerbs {
   look(): Promise<LookResult>;
   /** Sets volumes aside here for what another host hands over. */
   receive(handover: Handover): Promise<ReceiveResult>;
+}
+
+/** What the control socket offers about the keys of volumes: to `lvp key rotate` and `lvp incident crypto-erase`. */
+export interface KeyVerbs {
+  /** Replaces the key of a volume of a stopped domain; can be repeated, after whatever has cut it off. */
+  rotate(request: RotateKeyRequest): Promise<RotateKeyResult>;
+  /** Makes an encrypted volume that nobody has open unreadable for ever. */
+  erase(request: CryptoEraseRequest): Promise<CryptoEraseResult>;
 }
 
 /** What the control socket offers to `lvp gc`. */

@@ -38,6 +38,7 @@ import { reclaim } from './reclaim.ts';
 import type { Reservations } from './reservations.ts';
 import { settleRetired } from './settle-retired.ts';
 import { ShownVolumes } from './shown-volumes.ts';
+import { StartingDomains } from './starting.ts';
 import { dropStartWish, startIfWished, startWishAfter } from './start-wishes.ts';
 
 /** A start that was refused and never came back: its fill is given up after this time, in ms. */
@@ -77,6 +78,9 @@ export class Reconciler {
   readonly arrivals: Arrivals;
   readonly ends: DomainEnds;
   readonly jobs: JobEnds;
+  readonly starting: StartingDomains;
+  /** Told of each domain that is shut off, and what is planned for it. */
+  onStopped: (planned: Plan) => void = () => undefined;
   readonly #endOfVolumes: EndOfVolumes;
   readonly #needs: ReconcileNeeds;
   readonly #queue = new Set<string>();
@@ -96,6 +100,7 @@ export class Reconciler {
   constructor(needs: ReconcileNeeds) {
     this.#needs = needs;
     this.incoming = new IncomingDomains(needs.clock);
+    this.starting = new StartingDomains(needs.clock);
     this.arrivals = new Arrivals(needs);
     this.#news = new DomainNews(needs.log);
     this.#shown = new ShownVolumes(needs);
@@ -116,6 +121,7 @@ export class Reconciler {
 
   /** From now on a guest may have written to the domain's volumes. */
   admitted(uuid: string): void {
+    this.starting.mark(uuid);
     this.#needs.firstStarts.delete(uuid);
     this.ends.admitted(uuid);
   }
@@ -534,6 +540,7 @@ export class Reconciler {
     if (isJob(domain.uuid)) this.jobs.planned(planned);
     if (found === undefined) return;
     this.ends.saw(found, reading, untouched);
+    if (!found.active) this.onStopped(planned);
     if (!isStartable(planned)) return;
     // A start takes as long as QEMU does: nothing else waits for it.
     startIfWished(this.#needs, domain.uuid).then(

@@ -122,6 +122,7 @@ export class CrowdedHost {
       ...{
         firstStarts: new Map<string, string>(),
         retiring: new Set<string>(),
+        changingKeys: new Set<string>(),
         guestKeys: NO_GUEST_KEYS,
         luks: NO_LUKS,
         keys: NO_KEYS,

@@ -207,6 +207,7 @@ async function openVerbs({ folder, endpoint, devices: paths }: HostSetUp, host: 
     ...{
       firstStarts: new Map<string, string>(),
       retiring: new Set<string>(),
+      changingKeys: new Set<string>(),
       guestKeys: NO_GUEST_KEYS,
       luks: NO_LUKS,
       keys: NO_KEYS,

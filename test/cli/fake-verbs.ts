@@ -23,8 +23,21 @@ import type {
   StoredImages,
 } from '../../src/core/image-protocol.ts';
 import type { Finding, GarbageReport, GarbageRequest } from '../../src/core/garbage-protocol.ts';
+import type {
+  CryptoEraseRequest,
+  CryptoEraseResult,
+  RotateKeyRequest,
+  RotateKeyResult,
+} from '../../src/core/key-protocol.ts';
 import type { Job, JobFilter, JobRequest, Jobs } from '../../src/core/job-protocol.ts';
-import type { ControlVerbs, GarbageVerbs, ImageVerbs, JobVerbs, Log } from '../../src/provision/ports.ts';
+import type {
+  ControlVerbs,
+  GarbageVerbs,
+  ImageVerbs,
+  JobVerbs,
+  KeyVerbs,
+  Log,
+} from '../../src/provision/ports.ts';
 
 export const silent: Log = {
   debug: () => undefined,
@@ -411,6 +424,43 @@ export class FakeJobVerbs implements JobVerbs {
   retry(id: string): Promise<Job> {
     this.calls.push(['retry', id]);
     return this.job(id);
+  }
+}
+
+/** One encrypted volume, vda of web1. */
+export class FakeKeyVerbs implements KeyVerbs {
+  readonly calls: unknown[] = [];
+
+  rotate(request: RotateKeyRequest): Promise<RotateKeyResult> {
+    this.calls.push(['rotate', request]);
+    const { target, to, dryRun } = request;
+    if (to === 'file:taken') {
+      const message = 'The key file:taken is that of disk vda of domain db1 already.';
+      return Promise.reject(new ProvisionError({ code: 'KEY_IN_USE', message, hint: 'Make another one.' }));
+    }
+    return Promise.resolve({
+      ...{ uuid: WEB.uuid, name: 'web1', target, volume: 'vg0/web1-root', from: 'file:old', to },
+      ...{ applied: dryRun !== true, next: ['lvp key revoke file:old'] },
+    });
+  }
+
+  erase(request: CryptoEraseRequest): Promise<CryptoEraseResult> {
+    this.calls.push(['erase', request]);
+    const volume = 'vg0/web1-root';
+    if (request.dryRun !== true && request.confirm !== volume) {
+      const message = `It has to be confirmed with exactly "${volume}".`;
+      return Promise.reject(new ProvisionError({ code: 'USAGE', message }));
+    }
+    return Promise.resolve({
+      ...{
+        volume,
+        sizeBytes: 20 * 2 ** 30,
+        domain: WEB.uuid,
+        name: 'web1',
+        applied: request.dryRun !== true,
+      },
+      holds: { image: 'images/debian-12.qcow2', sha256: 'ab'.repeat(32), generation: 1 },
+    });
   }
 }
 

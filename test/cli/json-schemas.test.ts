@@ -22,6 +22,7 @@ import {
   FakeGarbageVerbs,
   FakeImageVerbs,
   FakeJobVerbs,
+  FakeKeyVerbs,
   FakeVerbs,
   JOB,
   silent,
@@ -67,7 +68,7 @@ describe('what is printed with --json', () => {
   beforeAll(async () => {
     server = await serveControl({
       ...{ path: socket, log: silent, verbs: new FakeVerbs(), images: new FakeImageVerbs() },
-      ...{ garbage: new FakeGarbageVerbs(), jobs: new FakeJobVerbs() },
+      ...{ garbage: new FakeGarbageVerbs(), jobs: new FakeJobVerbs(), keys: new FakeKeyVerbs() },
       audit: { audit: () => Promise.resolve({ events: EVENTS, more: false }) },
       metrics: { contentType: 'text/plain', render: () => Promise.resolve('up 1\n') },
     });
@@ -92,6 +93,8 @@ describe('what is printed with --json', () => {
     ['image verify', ['images/a', '--format', 'raw']],
     ['token create', ['ci', '--file', path.join(folder, 'tokens')]],
     ['token list', ['--file', path.join(folder, 'tokens')]],
+    ['key rotate', ['web1', 'vda', '--to', 'file:new']],
+    ['incident crypto-erase', ['vg0/web1-root', '--confirm', 'vg0/web1-root']],
     ['audit', []],
     ['metrics', []],
     ['completion', ['bash']],

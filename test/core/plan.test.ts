@@ -72,6 +72,7 @@ function decide(input: Partial<PlanInput>) {
     firstStarts: new Map(),
     stoppedPools: new Map(),
     hostPolicy: undefined,
+    keyStates: new Map(),
     keysElsewhere: new Map(),
     nowMs: 1_000,
     ...input,

@@ -85,17 +85,26 @@ export interface TestDomain {
   /** Attributes of `<vp:provision>`. */
   readonly provision?: string;
   readonly uuid?: string;
+  /** Of its disk, which is encrypted. */
+  readonly key?: string;
 }
 
 export function domainXml(domain: TestDomain): string {
   const { name, pool = 'guests', lv = name, image, uuid } = domain;
-  const { format = 'raw', attributes = '', provision = '', device } = domain;
+  const { format = 'raw', attributes = '', provision = '', device, key } = domain;
+  const path = device ?? `/dev/${pool === 'guests' ? 'vg0' : 'vg1'}/${lv}`;
+  const encryption =
+    key === undefined
+      ? ''
+      : `<encryption format='luks'><secret type='passphrase' usage='${path}'/></encryption>`;
+  const keyed = key === undefined ? '' : `key="${key}"`;
+  const source = device === undefined ? `pool='${pool}' volume='${lv}'` : `dev='${device}'`;
   const metadata =
     image === undefined
       ? ''
       : `<metadata>
     <vp:provision xmlns:vp="urn:libvirt-volume-provisioner:domain:1" ${provision}>
-      <vp:volume target="vda" image="images/${image}" format="${format}" ${attributes}/>
+      <vp:volume target="vda" image="images/${image}" format="${format}" ${keyed} ${attributes}/>
     </vp:provision>
   </metadata>`;
   return `<domain type='qemu'>
@@ -108,7 +117,7 @@ export function domainXml(domain: TestDomain): string {
     <emulator>/usr/bin/qemu-system-x86_64</emulator>
     <disk type='${device === undefined ? 'volume' : 'block'}' device='disk'>
       <driver name='qemu' type='raw'/>
-      ${device === undefined ? `<source pool='${pool}' volume='${lv}'/>` : `<source dev='${device}'/>`}
+      ${encryption === '' ? `<source ${source}/>` : `<source ${source}>${encryption}</source>`}
       <target dev='vda' bus='virtio'/>
     </disk>
     <serial type='file'><source path='/var/log/libvirt/qemu/${name}-serial.log'/></serial>

@@ -134,6 +134,7 @@ export class Daemon {
       fills: this.fills,
       firstStarts: new Map<string, string>(),
       retiring: new Set<string>(),
+      changingKeys: new Set<string>(),
       thinPools,
       goldens,
       hostPolicy,

@@ -2,6 +2,7 @@
  * The ledger without SQLite: every write is durable at once, or fails. Rows pass through JSON, as in the real
  * one, and a fill id stands in one row only.
  */
+import type { KeyChange } from '../../src/core/key-change.ts';
 import type { FillRecord, JobRecord, KnownDomain, Ledger } from '../../src/provision/ports.ts';
 import type { Census } from './census.ts';
 import type { Faults } from './faults.ts';
@@ -13,6 +14,7 @@ export class MemoryLedger {
   #fills = new Map<string, FillRecord>();
   #domains = new Map<string, KnownDomain>();
   #jobs = new Map<string, JobRecord>();
+  #keyChanges = new Map<string, KeyChange>();
   /** Told about each row that is written. */
   onFill: (record: FillRecord) => void = () => undefined;
   /** So many writes from now the daemon is killed, before or after that write. */
@@ -27,6 +29,7 @@ export class MemoryLedger {
     this.#fills = new Map();
     this.#domains = new Map();
     this.#jobs = new Map();
+    this.#keyChanges = new Map();
   }
 
   /** As one life of the daemon has it: once that is over, nothing it does reaches the disk. */
@@ -85,6 +88,14 @@ export class MemoryLedger {
       },
       removeJob: (id) => {
         write('no job', () => this.#jobs.delete(id));
+      },
+      keyChangeOf: (fillId) => this.#keyChanges.get(fillId),
+      unfinishedKeyChanges: () => [...this.#keyChanges.values()].filter(({ step }) => step !== 'done'),
+      putKeyChange: (change) => {
+        write(`${change.step} key change`, () => this.#keyChanges.set(change.fillId, change));
+      },
+      removeKeyChange: (fillId) => {
+        write('no key change', () => this.#keyChanges.delete(fillId));
       },
     };
   }

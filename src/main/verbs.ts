@@ -1,0 +1,32 @@
+/** What people call, over either socket. */
+import type { Config } from '../adapters/config-file.ts';
+import { GarbageCollector } from '../provision/collect-garbage.ts';
+import { DomainVerbs } from '../provision/control-verbs.ts';
+import type { ControlNeeds } from '../provision/control-verbs.ts';
+import type { FindNeeds } from '../provision/find-garbage.ts';
+import { CachedImageVerbs } from '../provision/image-verbs.ts';
+import type { ImageNeeds } from '../provision/image-verbs.ts';
+import { KeyChanges } from '../provision/key-changes.ts';
+import type { KeyChangeNeeds } from '../provision/key-changes.ts';
+import { VolumeJobs } from '../provision/volume-jobs.ts';
+
+type Needs = Omit<ControlNeeds, 'virtualSizeMaxBytes' | 'warm'> &
+  Omit<FindNeeds, 'cache' | 'damagedLedgers'> &
+  KeyChangeNeeds;
+
+interface Parts {
+  readonly images: ImageNeeds;
+  readonly warm: ControlNeeds['warm'];
+  readonly cache: FindNeeds['cache'];
+  readonly damagedLedgers: FindNeeds['damagedLedgers'];
+}
+
+export function openVerbs(config: Config, needs: Needs, { images, warm, cache, damagedLedgers }: Parts) {
+  return {
+    verbs: new DomainVerbs({ ...needs, ...config.limits, warm }),
+    images: new CachedImageVerbs(images),
+    garbage: new GarbageCollector({ ...needs, cache, damagedLedgers }),
+    jobs: new VolumeJobs(needs),
+    keys: new KeyChanges(needs),
+  };
+}

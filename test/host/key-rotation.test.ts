@@ -1,0 +1,119 @@
+/**
+ * Goal: whatever cuts the rotation of a key off, the volume opens with the key that its annotation names, and the next
+ * boot by itself ends with the new key alone; and what was made unreadable is so for everybody. Method: cryptsetup is
+ * wrapped, so that one call of it can be held for ever, before or after it was done; then the power is cut.
+ */
+import { randomBytes } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { eventually } from './host.ts';
+import { define, published, useProvisionedHost } from './provisioned-host.ts';
+
+/** Holds the call that the pattern in /run/cut describes, which begins with when. */
+const WRAPPER = `#!/bin/bash
+real=/usr/lib/cryptsetup-of-the-host
+if [ -e /run/cut ]; then
+  read -r when pattern </run/cut
+  if [[ "$*" == $pattern ]]; then
+    [ "$when" = before ] || $real "$@"
+    touch /run/cut-reached
+    exec sleep infinity
+  fi
+fi
+exec $real "$@"
+`;
+const KEYS = '/var/lib/libvirt-volume-provisioner-keys';
+const VOLUME = '/dev/vg0/turned';
+
+describe('the key of a volume', () => {
+  const { host, folder } = useProvisionedHost('rotation');
+  const sh = async (command: string) => (await host().sh(command, { timeoutMs: 180_000 })).stdout;
+
+  const slots = async () =>
+    (await sh(`cryptsetup luksDump ${VOLUME}`)).match(/^Key Slot \d: ENABLED$/gm)?.length ?? 0;
+  const annotated = async () => /key="([^"]*)"/.exec(await sh('virsh dumpxml --inactive turned'))?.[1];
+  const opens = async (name: string): Promise<boolean> => {
+    const decrypt = `systemd-creds decrypt --name=lvp-key-${name} ${KEYS}/${name}.cred -`;
+    const test = `cryptsetup open --test-passphrase --key-file=- ${VOLUME}`;
+    return (await host().sh(`${decrypt} | ${test}`, { reject: false, timeoutMs: 180_000 })).exitCode === 0;
+  };
+
+  beforeAll(async () => {
+    const image = join(folder(), 'turned.raw');
+    await writeFile(image, randomBytes(4 << 20));
+    await host().putImage(image, 'turned.raw', { sidecar: true });
+    await host().sh(
+      `mv /usr/sbin/cryptsetup /usr/lib/cryptsetup-of-the-host
+       cat >/usr/sbin/cryptsetup && chmod 755 /usr/sbin/cryptsetup`,
+      { input: WRAPPER },
+    );
+    for (const name of ['k0', 'k1', 'k2', 'k3', 'k4', 'k5']) await sh(`lvp key create file:${name}`);
+    await define(host(), { name: 'turned', image: 'turned.raw', key: 'file:k0' });
+    await published(host(), 'turned');
+    await sh('sync');
+  });
+
+  it.each([
+    ['k0', 'k1', 'before', 'luksAddKey *'],
+    ['k1', 'k2', 'after', 'luksAddKey *'],
+    ['k2', 'k3', 'before', 'luksKillSlot *'],
+    ['k3', 'k4', 'after', 'luksKillSlot *'],
+  ])('%s becomes %s, the power cut %s "%s"', async (old, next, when, call) => {
+    await host().sh('rm -f /run/cut-reached; cat >/run/cut', { input: `${when} ${call}\n` });
+    await sh(`nohup lvp key rotate turned vda --to file:${next} >/run/rotate.out 2>&1 & sleep 0`);
+    await sh('until [ -e /run/cut-reached ]; do sleep 0.05; done');
+    const start = await host().sh('virsh start turned', { reject: false, timeoutMs: 180_000 });
+    expect(start.exitCode).not.toBe(0);
+    expect(start.stderr).toContain('is being changed at this moment');
+    await host().kill();
+    await host().boot();
+    const named = (await annotated())?.replace('file:', '') ?? '';
+    expect(await opens(named)).toBe(true);
+    await eventually(`the rotation to ${next} is over`, async () =>
+      (await slots()) === 1 && (await annotated()) === `file:${next}` ? true : undefined,
+    );
+    expect([await opens(next), await opens(old)]).toEqual([true, false]);
+    const again = await host().sh(`lvp key rotate turned vda --to file:${next}`, { reject: false });
+    expect(again.exitCode).toBe(2);
+    expect(again.stderr).toContain('already, and no other opens its volume');
+  });
+
+  it('is replaced, tried by the gate and by QEMU, and not while the guest runs', async () => {
+    const dry = await sh('lvp key rotate turned vda --to file:k5 --dry-run');
+    expect(dry).toContain('Nothing was changed.');
+    expect(await annotated()).toBe('file:k4');
+    expect(await sh('lvp key rotate turned vda --to file:k5')).toContain('lvp key revoke file:k4');
+    expect([await slots(), await opens('k4'), await opens('k5')]).toEqual([1, false, true]);
+    await sh('virsh start turned');
+    const refused = await host().sh('lvp key rotate turned vda --to file:k4', { reject: false });
+    expect(refused.exitCode).toBe(5);
+    expect(refused.stderr).toContain('the domain is running');
+    const erased = await host().sh('lvp incident crypto-erase turned vda --confirm vg0/turned', {
+      reject: false,
+    });
+    expect(erased.exitCode).toBe(5);
+    await sh('virsh destroy turned');
+    const audit = await sh('lvp audit --json');
+    for (const what of ['key add', 'key annotate', 'key remove']) expect(audit).toContain(`"${what}"`);
+  });
+
+  it('is no more after crypto-erase, for nobody', async () => {
+    await eventually('nobody has it open', async () =>
+      (await sh('lvs --noheadings -o lv_device_open vg0/turned')).trim() === '' ? true : undefined,
+    );
+    expect(await sh('lvp incident crypto-erase turned vda --confirm vg0/turned')).toContain(
+      'unreadable for ever',
+    );
+    for (const name of ['k0', 'k1', 'k2', 'k3', 'k4', 'k5'])
+      expect([name, await opens(name)]).toEqual([name, false]);
+    const open = `qemu-img info --object secret,id=k,file=/run/k5 --image-opts driver=luks,key-secret=k,file.driver=host_device,file.filename=${VOLUME}`;
+    await sh(`umask 077; systemd-creds decrypt --name=lvp-key-k5 ${KEYS}/k5.cred /run/k5`);
+    expect((await host().sh(open, { reject: false })).exitCode).not.toBe(0);
+    const start = await host().sh('virsh start turned', { reject: false, timeoutMs: 180_000 });
+    expect(start.exitCode).not.toBe(0);
+    expect(start.stderr).toContain('was made unreadable by lvp incident crypto-erase');
+    expect((await host().sh('lvp status turned', { reject: false })).stdout).toContain('crypto-erase');
+    expect(await sh('lvp explain turned')).toContain('crypto-erase');
+  });
+});
