@@ -15,6 +15,7 @@ import {
   FakeGarbageVerbs,
   FakeImageVerbs,
   FakeJobVerbs,
+  FakeKeyVerbs,
   FakeVerbs,
   JOB,
   SEAL,
@@ -103,6 +104,32 @@ describe('what callers ask for', () => {
       'uid:0 cancel - allowed failed LIBVIRT_FAILED',
       'uid:0 provision - denied refused POLICY_REFUSED',
     ]);
+  });
+});
+
+describe('what is asked for about keys', () => {
+  it('leaves an event with the name of the key, and none where it is only tried', async () => {
+    const { trail, lines, events } = trailOf();
+    const callable = {
+      ...{ verbs: new FakeVerbs(), images: new FakeImageVerbs(), garbage: new FakeGarbageVerbs() },
+      ...{ jobs: new FakeJobVerbs(), keys: new FakeKeyVerbs() },
+    };
+    const { keys } = auditedVerbs(callable, trail, 'uid:0');
+    const asked = { domain: 'web1', target: 'vda', to: 'file:new' };
+    await keys?.rotate({ ...asked, dryRun: true });
+    await keys?.erase({ volume: 'vg0/web1-root', dryRun: true });
+    expect(lines()).toEqual([]);
+    await keys?.rotate(asked);
+    await expect(keys?.rotate({ ...asked, to: 'file:taken' })).rejects.toThrow();
+    await keys?.erase({ volume: 'vg0/web1-root', confirm: 'vg0/web1-root' });
+    await expect(keys?.erase({ volume: 'vg0/web1-root' })).rejects.toThrow();
+    expect(lines()).toEqual([
+      'uid:0 key rotate vg0/web1-root allowed done',
+      'uid:0 key rotate - allowed refused KEY_IN_USE',
+      'uid:0 incident crypto-erase vg0/web1-root allowed done',
+      'uid:0 incident crypto-erase vg0/web1-root allowed refused USAGE',
+    ]);
+    expect(events.map(({ key }) => key)).toEqual(['file:new', 'file:taken', undefined, undefined]);
   });
 });
 
