@@ -12,6 +12,7 @@ import type { Encryption } from '../core/volume.ts';
 import { fillIdOf, mappingName } from '../core/volume.ts';
 import type { VolumeDevice, VolumeDevices } from '../provision/ports.ts';
 import type { Discard } from './block-volume.ts';
+import { withoutLvmLabel } from './block-label.ts';
 import { OpenVolume } from './block-volume.ts';
 
 export interface BlockDeviceOptions {
@@ -56,8 +57,10 @@ export class BlockDevices implements VolumeDevices {
     for (const name of [vg, lv]) {
       if (!LVM_NAME.test(name) || name === '.' || name === '..') throw badName(name);
     }
-    const node = encryption === undefined ? `${vg}/${lv}` : `mapper/${mappingOf(lv)}`;
-    return openBlockDevice(`${this.#folder}/${node}`, { zero: this.#zero, zeroPrograms: this.#programs });
+    const options = { zero: this.#zero, zeroPrograms: this.#programs };
+    if (encryption === undefined) return openBlockDevice(`${this.#folder}/${vg}/${lv}`, options);
+    const path = `${this.#folder}/mapper/${mappingOf(lv)}`;
+    return withoutLvmLabel(path, await openBlockDevice(path, options));
   }
 }
 

@@ -1,5 +1,6 @@
 /** The work of `lvp doctor`, apart from its options: what it needs takes time to load. */
 import { loadConfig } from '../adapters/config-file.ts';
+import { probeKeyServer } from '../adapters/key-probe.ts';
 import { LocalHost } from '../adapters/host/local-host.ts';
 import { probeStore } from '../adapters/minio-probe.ts';
 import { programVersion } from '../adapters/program-version.ts';
@@ -50,6 +51,12 @@ function hostOf(configPath: string, daemon: Daemon): Host {
         const keys = { accessKey: minio.accessKey.reveal(), secretKey: minio.secretKey.reveal() };
         return probeStore({ ...minio, ...keys });
       }),
+    keyServer: async () => {
+      const loaded = await answerOf(() => Promise.resolve(load().config.keys));
+      if (loaded.is !== 'known') return loaded;
+      const { barbican } = loaded.value;
+      return barbican === undefined ? { is: 'absent' } : answerOf(() => probeKeyServer(barbican));
+    },
     domains: () => answerOf(() => daemon.domains()),
     garbage: () => answerOf(() => daemon.collectGarbage({ dryRun: true })),
   };

@@ -67,6 +67,7 @@ export const SOURCE = {
   notes: (section: string) => `host security notes, ${section}`,
   design: (section: string) => `docs/design.md, "${section}"`,
   operate: (section: string) => `docs/operate.md, "${section}"`,
+  encryption: (section: string) => `docs/encryption.md, "${section}"`,
   thin: (section: string) => `docs/thin.md, "${section}"`,
 } as const;
 

@@ -6,6 +6,7 @@ import { HEALTH_CHECKS } from './checks/health.ts';
 import { HOOK_CHECKS } from './checks/hook.ts';
 import { HTTP_CHECKS } from './checks/http-api.ts';
 import { JOURNAL_CHECKS } from './checks/journal.ts';
+import { KEY_CHECKS } from './checks/keys.ts';
 import { LIBVIRT_CHECKS } from './checks/libvirt.ts';
 import { LVM_CHECKS } from './checks/lvm.ts';
 import { STORE_CHECKS } from './checks/store.ts';
@@ -23,6 +24,7 @@ export const CHECKS: readonly Check[] = [
   ...TRANSPORT_CHECKS,
   ...HTTP_CHECKS,
   ...STORE_CHECKS,
+  ...KEY_CHECKS,
   ...LIBVIRT_CHECKS,
   ...LVM_CHECKS,
   ...THIN_CHECKS,

@@ -2,6 +2,7 @@
 import type { DomainStatus } from '../core/control-protocol.ts';
 import type { GarbageReport } from '../core/garbage-protocol.ts';
 import type { HttpSettings } from '../core/http-settings.ts';
+import type { KeyServerSettings } from '../core/key-settings.ts';
 import type { KeepFree } from '../core/headroom.ts';
 import type { ThinLimits } from '../core/thin-limits.ts';
 import type { ChangeName, CommandName } from './commands.ts';
@@ -36,6 +37,7 @@ export interface ConfigFacts {
     readonly accessKey: Revealing;
     readonly secretKey: Revealing;
   };
+  readonly keys: { readonly barbican: Pick<KeyServerSettings, 'url' | 'authUrl'> | undefined };
   readonly volumeGroups: readonly string[];
   readonly thinPools: ReadonlyMap<string, string>;
   readonly thin: ThinLimits;
@@ -75,6 +77,20 @@ export interface StoreFacts {
   readonly writableBuckets: readonly string[] | undefined;
 }
 
+/** What Keystone and Barbican said to questions that read no key. */
+export interface KeyServerFacts {
+  /** Of those that are reached over TLS. */
+  readonly certificates: readonly {
+    /** Host and port. */
+    readonly server: string;
+    /** Undefined if it was verified for this name by an authority that is trusted. */
+    readonly mistake: string | undefined;
+    readonly expiresMs: number;
+  }[];
+  /** Undefined if nobody was asked, because a certificate is not in order. */
+  readonly identity: { readonly userId: string } | { readonly mistake: string } | undefined;
+}
+
 export interface HostFacts {
   readonly isRoot: boolean;
   /** Of the program and of the Node that runs it. */
@@ -93,6 +109,7 @@ export interface HostFacts {
   hostListeners(): Promise<Answer<readonly string[]>>;
   config(): Promise<Answer<ConfigFacts>>;
   store(): Promise<Answer<StoreFacts>>;
+  keyServer(): Promise<Answer<KeyServerFacts>>;
   /** From the daemon, over its control socket. */
   domains(): Promise<Answer<readonly DomainStatus[]>>;
   garbage(): Promise<Answer<GarbageReport>>;

@@ -23,6 +23,7 @@ export function remembering(host: Host): Host {
     listeners: (pid) => once(`listeners ${pid}`, () => host.listeners(pid)),
     hostListeners: () => once('listeners', () => host.hostListeners()),
     config: () => once('config', () => host.config()),
+    keyServer: () => once('key server', () => host.keyServer()),
     store: () => once('store', () => host.store()),
     domains: () => once('domains', () => host.domains()),
     garbage: () => once('garbage', () => host.garbage()),

@@ -23,11 +23,11 @@ export interface Connections {
 }
 
 export interface Served {
-  answer(line: string, keys: readonly Buffer[]): Promise<Reply>;
+  readonly answer: (line: string, keys: readonly Buffer[]) => Promise<Reply>;
   /** The length of each key behind that line; undefined if it is no request. */
-  keyLengthsOf(line: string): readonly number[] | undefined;
+  readonly keyLengthsOf: (line: string) => readonly number[] | undefined;
   /** Is given the user at the other end, undefined if the kernel does not tell: whoever may not is hung up on. */
-  mayAsk(uid: number | undefined): boolean;
+  readonly mayAsk: (uid: number | undefined) => boolean;
 }
 
 export function serveLines({ answer, keyLengthsOf, mayAsk }: Served): Connections {
@@ -112,7 +112,9 @@ function readRequests(
     busy = true;
     socket.removeAllListeners('data');
     inbox.wipe();
-    void answered(line, []).then(() => socket.destroySoon());
+    void answered(line, []).then(() => {
+      socket.destroySoon();
+    });
   };
   socket.on('timeout', () => socket.destroy());
   socket.on('close', () => {

@@ -15,7 +15,7 @@ import type { VolumeRow } from './lvm.ts';
 export interface Mapping {
   readonly uuid: string;
   readonly sizeBytes: number;
-  /** The devices below it, as MAJOR:MINOR. */
+  /** Names of device-mapper of what it lies on; other devices have none here. */
   readonly on: readonly string[];
 }
 
@@ -48,11 +48,10 @@ export interface Luks {
 const PBKDF2_ITERATIONS = 10_000;
 
 /** Source: cryptsetup(8), RETURN CODES. */
-const EXIT_NO_PERMISSION = 2;
 const EXIT_NO_DEVICE = 4;
 const EXIT_BUSY = 5;
-/** Other things that are not permitted have the same exit code. */
-const NO_KEY = /No key available with this passphrase/;
+/** Its exit code is 2, as that of other things that are not permitted; of a header without any key it is 1. */
+const NO_KEY = /No key available with this passphrase|No usable keyslot is available/;
 /** From standard input, all of it; no newline ends it. */
 const KEY_FROM_STDIN = ['--batch-mode', '--key-file=-'];
 
@@ -171,7 +170,7 @@ async function readMapping(folder: string): Promise<Mapping> {
   return {
     uuid: await attribute(`${folder}/dm/uuid`),
     sizeBytes: Number(await attribute(`${folder}/size`)) * SECTOR_BYTES,
-    on: await Promise.all(below.map((device) => attribute(`${folder}/slaves/${device}/dev`))),
+    on: await Promise.all(below.map((device) => attribute(`${folder}/slaves/${device}/dm/name`))),
   };
 }
 
@@ -182,7 +181,7 @@ async function attribute(path: string): Promise<string> {
 
 async function tryKey(row: VolumeRow, argv: readonly string[], key: Buffer): Promise<boolean> {
   const result = await runWithKeys(about(row), 'cryptsetup', argv, [key]);
-  if (result.exitCode === EXIT_NO_PERMISSION && NO_KEY.test(result.said)) return false;
+  if (result.exitCode !== 0 && NO_KEY.test(result.said)) return false;
   mustSucceed(row, argv, result);
   return true;
 }

@@ -23,7 +23,7 @@ export async function discard(tools: Tools, { vg, fillId }: Discard): Promise<nu
   if (held.lv !== privateName(fillId) || !carriesExactly(held, fillTags(mark))) {
     throw stateError(vg, held.lv, `is not the private volume of fill ${fillId}`);
   }
-  if (mark.encryption !== undefined) await closeMapping(tools, held, fillId);
+  if (mark.encryption !== undefined) await closeMapping(tools, vg, fillId);
   await waitClosed(tools, vg, held.lv);
   await tools.lvm.remove(vg, held.lv, fillTags(mark));
   if (mark.encryption !== undefined) await tools.devices.keepNoLonger(held.lv);

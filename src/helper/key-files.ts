@@ -5,18 +5,18 @@
 import { constants } from 'node:fs';
 import { lstat, open } from 'node:fs/promises';
 import { ProvisionError } from '../core/errors.ts';
+import { credentialNameOf, KEY_FILE_SUFFIX, KEY_FOLDER } from '../core/key-file.ts';
 import { isKeyShaped, KEY_BYTES_MAX, KEY_BYTES_MIN } from '../core/key-reference.ts';
 import { runWithKeys } from './keyed-command.ts';
 import type { KeyFiles, Tools } from './tools.ts';
 
-export const KEY_FOLDER = '/var/lib/libvirt-volume-provisioner-keys';
 /** An encrypted key of 512 bytes has some 1,100. */
 const FILE_BYTES_MAX = 64 * 1024;
 
 export const keyFiles: KeyFiles = {
   async read(name) {
     const encrypted = await readFileOf(name);
-    const argv = ['decrypt', `--name=lvp-key-${name}`, '-', '-'];
+    const argv = ['decrypt', `--name=${credentialNameOf(name)}`, '-', '-'];
     const { exitCode, stdout, said } = await runWithKeys(`key ${name}`, 'systemd-creds', argv, [encrypted]);
     if (exitCode === 0) return stdout;
     stdout.fill(0);
@@ -44,7 +44,7 @@ export async function readKey({ keyFiles: files }: Tools, name: string): Promise
 }
 
 async function readFileOf(name: string): Promise<Buffer> {
-  const path = `${KEY_FOLDER}/${name}.cred`;
+  const path = `${KEY_FOLDER}/${name}${KEY_FILE_SUFFIX}`;
   try {
     const folder = await lstat(KEY_FOLDER);
     if (!folder.isDirectory() || !isRootsAlone(folder)) {

@@ -68,7 +68,7 @@ export async function openLuks(
   await headerOf(tools, row);
   const name = mappingName(volume.fillId);
   if (!(await tools.luks.open(row, name, key))) throw keyWrong(row);
-  const mapping = await findMapping(tools, row, volume.fillId);
+  const mapping = await findMapping(tools, row.vg, volume.fillId);
   if (mapping?.sizeBytes === row.sizeBytes - LUKS_HEADER_BYTES) return { sizeBytes: mapping.sizeBytes };
   throw new ProvisionError({
     code: 'HELPER_FAILED',
@@ -79,8 +79,7 @@ export async function openLuks(
 
 /** Can be repeated, also when the volume has gone. */
 export async function closeLuks(tools: Tools, { vg, fillId }: Close): Promise<null> {
-  const held = findFill(await readGroup(tools, vg), vg, fillId);
-  if (held !== undefined) await closeMapping(tools, held, fillId);
+  await closeMapping(tools, vg, fillId);
   return null;
 }
 
@@ -108,7 +107,7 @@ async function takeHold(tools: Tools, volume: PrivateVolume): Promise<VolumeRow>
   }
   await tools.devices.keepFromService(name);
   if (!held.active) await tools.lvm.activate(vg, name);
-  await closeMapping(tools, await readVolume(tools, vg, name), fillId);
+  await closeMapping(tools, vg, fillId);
   await withdraw(tools, vg, name);
   return readVolume(tools, vg, name);
 }

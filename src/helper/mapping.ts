@@ -1,47 +1,51 @@
-/** The mapping through which an encrypted private volume is filled: whose it is, and that it is gone. */
-import { mappingName } from '../core/volume.ts';
+/**
+ * The mapping through which an encrypted private volume is filled: whose it is, and that it is gone. LVM is not asked:
+ * what stands on the mapping may be what LVM has trouble with.
+ */
+import { mappingName, privateName } from '../core/volume.ts';
 import type { Mapping } from './cryptsetup.ts';
 import { stateError } from './fill.ts';
-import type { VolumeRow } from './lvm.ts';
 import type { Tools } from './tools.ts';
 
-/** The open mapping of this fill, which must lie on this LV of it. */
-export async function findMapping(
-  tools: Tools,
-  row: VolumeRow,
-  fillId: string,
-): Promise<Mapping | undefined> {
+/** The open mapping of this fill, which must lie on its private LV. */
+export async function findMapping(tools: Tools, vg: string, fillId: string): Promise<Mapping | undefined> {
   const name = mappingName(fillId);
   const mapping = await tools.luks.mapping(name);
   if (mapping === undefined) return undefined;
-  const device = row.device === undefined ? '' : `${row.device.major}:${row.device.minor}`;
-  if (mapping.uuid.startsWith('CRYPT-LUKS1-') && mapping.on.length === 1 && mapping.on[0] === device) {
+  const [below, ...more] = mapping.on;
+  const lv = privateName(fillId);
+  if (mapping.uuid.startsWith('CRYPT-LUKS1-') && more.length === 0 && below === deviceName(vg, lv)) {
     return mapping;
   }
   throw stateError(
-    row.vg,
-    row.lv,
+    vg,
+    lv,
     `is not what /dev/mapper/${name} lies on`,
     `Somebody else has made that mapping: dmsetup ls --tree; dmsetup remove ${name} if nobody needs it.`,
   );
 }
 
 /** Can be repeated. VOLUME_STATE while somebody has it open. */
-export async function closeMapping(tools: Tools, row: VolumeRow, fillId: string): Promise<void> {
-  if ((await findMapping(tools, row, fillId)) === undefined) return;
+export async function closeMapping(tools: Tools, vg: string, fillId: string): Promise<void> {
+  if ((await findMapping(tools, vg, fillId)) === undefined) return;
   const name = mappingName(fillId);
   await tools.devices.settle();
   if (await tools.luks.close(name)) return;
   throw stateError(
-    row.vg,
-    row.lv,
+    vg,
+    privateName(fillId),
     `is written through /dev/mapper/${name}, which somebody has open`,
     `See who has it with lsof /dev/mapper/${name} and dmsetup ls --tree.`,
   );
 }
 
 /** VOLUME_STATE while the fill has a mapping. */
-export async function refuseMapped(tools: Tools, row: VolumeRow, fillId: string): Promise<void> {
-  if ((await findMapping(tools, row, fillId)) === undefined) return;
-  throw stateError(row.vg, row.lv, `is still open as /dev/mapper/${mappingName(fillId)}`);
+export async function refuseMapped(tools: Tools, vg: string, fillId: string): Promise<void> {
+  if ((await findMapping(tools, vg, fillId)) === undefined) return;
+  throw stateError(vg, privateName(fillId), `is still open as /dev/mapper/${mappingName(fillId)}`);
+}
+
+/** What LVM calls the device of an LV: lvm(8), dmsetup splitname. */
+export function deviceName(vg: string, lv: string): string {
+  return [vg, lv].map((name) => name.replaceAll('-', '--')).join('-');
 }

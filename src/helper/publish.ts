@@ -27,7 +27,7 @@ export async function publish(tools: Tools, request: Publish): Promise<null> {
   if (!isPublished(request, held)) {
     refuseUnfit(request, rows, held);
     if (!held.active) await tools.lvm.activate(vg, held.lv);
-    if (isEncrypted(request)) await refuseMapped(tools, await readVolume(tools, vg, held.lv), fillId);
+    if (isEncrypted(request)) await refuseMapped(tools, vg, fillId);
     await withdraw(tools, vg, held.lv);
     if (isEncrypted(request)) await refuseOtherHeader(tools, await readVolume(tools, vg, held.lv));
     await seal(tools, request, held);

@@ -122,7 +122,13 @@ async function perform(
       return discard(tools, request);
     case 'drop':
       return drop(tools, request);
-    default:
+    case 'formatLuks':
+    case 'openLuks':
+    case 'closeLuks':
+    case 'checkLuks':
+    case 'addLuksKey':
+    case 'keepOnlyLuksKey':
+    case 'eraseLuks':
       return performLuks(tools, request, keys);
   }
 }

@@ -2,20 +2,12 @@
 import { GOLDEN_OWNER, isGolden, whoOfOwner } from '../core/owner.ts';
 import type { GoldenSeal, Seal } from '../core/volume.ts';
 import { fillIdOf, goldenName, privateName } from '../core/volume.ts';
-import type { AuditTrail, FillWatch, Ledger, Pools, PrivateVolume, Volumes } from './ports.ts';
+import type { AuditTrail, FillWatch, Ledger, LuksVolumes, Pools, PrivateVolume, Volumes } from './ports.ts';
 import type { About } from './recorded.ts';
 import { briefly, decisionOf, newCorrelationId, recorded } from './recorded.ts';
 
 /** An event for each verb of the helper that changes something. */
 export function auditedVolumes(volumes: Volumes, trail: AuditTrail): Volumes {
-  const ofFill = (what: string, { vg, target, fillId, domainUuid }: PrivateVolume): About => ({
-    ...{ who: whoOfOwner(domainUuid), what, volume: `${vg}/${target}` },
-    ...(isGolden(domainUuid) ? {} : { domain: domainUuid }),
-    correlationId: fillId,
-  });
-  const ofPrivate = (what: string, { vg, fillId }: Pick<PrivateVolume, 'vg' | 'fillId'>): About => ({
-    ...{ who: 'daemon', what, volume: `${vg}/${privateName(fillId)}`, correlationId: fillId },
-  });
   const ofSealed = (what: string, vg: string, seal: Seal | GoldenSeal): About =>
     seal.state === 'golden'
       ? ofFill(what, {
@@ -45,6 +37,40 @@ export function auditedVolumes(volumes: Volumes, trail: AuditTrail): Volumes {
     discard: (volume) => recorded(trail, ofPrivate('discard', volume), () => volumes.discard(volume)),
     drop: (vg, seal) => recorded(trail, ofSealed('drop', vg, seal), () => volumes.drop(vg, seal)),
   };
+}
+
+/**
+ * The same of encrypted volumes: keys that are put into a header, taken out of it, or gone for ever. Which key it was is
+ * written nowhere. Opening and closing is how a fill writes, and trying a key changes nothing.
+ */
+export function auditedLuks(luks: LuksVolumes, trail: AuditTrail): LuksVolumes {
+  return {
+    formatLuks: (volume, key) =>
+      recorded(trail, ofFill('encrypt', volume), () => luks.formatLuks(volume, key)),
+    openLuks: (volume, key) => luks.openLuks(volume, key),
+    closeLuks: (volume) => luks.closeLuks(volume),
+    checkLuks: (vg, seal, key) => luks.checkLuks(vg, seal, key),
+    addLuksKey: (vg, seal, key, added) =>
+      recorded(trail, ofFill('add key', { ...seal, vg }), () => luks.addLuksKey(vg, seal, key, added)),
+    keepOnlyLuksKey: (vg, seal, key) =>
+      recorded(trail, ofFill('remove other keys', { ...seal, vg }), () =>
+        luks.keepOnlyLuksKey(vg, seal, key),
+      ),
+    eraseLuks: (vg, seal) =>
+      recorded(trail, ofFill('crypto-erase', { ...seal, vg }), () => luks.eraseLuks(vg, seal)),
+  };
+}
+
+function ofFill(what: string, { vg, target, fillId, domainUuid }: PrivateVolume): About {
+  return {
+    ...{ who: whoOfOwner(domainUuid), what, volume: `${vg}/${target}` },
+    ...(isGolden(domainUuid) ? {} : { domain: domainUuid }),
+    correlationId: fillId,
+  };
+}
+
+function ofPrivate(what: string, { vg, fillId }: Pick<PrivateVolume, 'vg' | 'fillId'>): About {
+  return { who: 'daemon', what, volume: `${vg}/${privateName(fillId)}`, correlationId: fillId };
 }
 
 /** An event for each volume that is deleted; the ledger knows whose a published one is. */

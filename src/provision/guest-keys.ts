@@ -156,9 +156,10 @@ export class GuestKeys {
   start(intervalMs: number, isLibvirtReachable: () => boolean): void {
     const { clock } = this.#needs;
     const run = async (): Promise<void> => {
-      while (!this.#stopped.signal.aborted) {
+      for (;;) {
         await clock.sleep(intervalMs, this.#stopped.signal).catch(() => undefined);
-        if (this.#stopped.signal.aborted || !isLibvirtReachable()) continue;
+        if (this.#isStopped()) return;
+        if (!isLibvirtReachable()) continue;
         await this.look().catch((error: unknown) => {
           this.#needs.log.warn({ problem: toProblem(error) }, 'could not look at the secrets of guests');
         });
@@ -170,6 +171,10 @@ export class GuestKeys {
   async stop(): Promise<void> {
     this.#stopped.abort();
     await Promise.all(this.#works);
+  }
+
+  #isStopped(): boolean {
+    return this.#stopped.signal.aborted;
   }
 
   /** Takes back what no guest needs, and what this host may not read any more; `again`: sets what is missing. */
@@ -189,7 +194,7 @@ export class GuestKeys {
     await this.#eachOf(set, async (path) => {
       const theirs = holders.get(path) ?? [];
       const holder = await this.#takeBackUnlessUsed(path, new Set(theirs.map(({ uuid }) => uuid)));
-      if (holder === undefined || this.#stopped.signal.aborted) return;
+      if (holder === undefined || this.#isStopped()) return;
       const key = this.#handed.get(path)?.key ?? theirs.find(({ uuid }) => uuid === holder)?.key;
       if (key !== undefined && !silent.has(key.provider)) {
         if (await this.#recheck(path, { uuid: holder, key })) silent.add(key.provider);

@@ -9,7 +9,11 @@
 import type { LogicalPool } from '../core/request.ts';
 import type { Pools, Volumes } from './ports.ts';
 
-/** The same ports, taking turns by volume group. A pool that was in no list yet is on no group. */
+/**
+ * The same ports, taking turns by volume group. What is done to the header of an encrypted volume, and to its mapping,
+ * changes no name that libvirt lists, and takes none: the gate waits for it.
+ * A pool that was in no list yet is on no group.
+ */
 export function takingTurns(
   volumes: Volumes,
   pools: Pools,

@@ -4,7 +4,7 @@
  */
 import { ProvisionError } from '../core/errors.ts';
 import { frozenProblem } from '../core/frozen.ts';
-import type { Freeze, Pools, Volumes } from './ports.ts';
+import type { Freeze, LuksVolumes, Pools, Volumes } from './ports.ts';
 
 /** FROZEN while it is. */
 export function requireThawed(freeze: Freeze): void {
@@ -44,5 +44,24 @@ export function refusingWhileFrozen(
       start: (pool) => pools.start(pool),
       deleteVolume: (pool, lv) => thawed(() => pools.deleteVolume(pool, lv)),
     },
+  };
+}
+
+/** The same port, but for what changes volumes or lets something be written to them. */
+export function luksRefusingWhileFrozen(freeze: Freeze, luks: LuksVolumes): LuksVolumes {
+  const thawed = async <T>(change: () => Promise<T>): Promise<T> => {
+    requireThawed(freeze);
+    return change();
+  };
+  return {
+    formatLuks: (volume, key) => thawed(() => luks.formatLuks(volume, key)),
+    openLuks: (volume, key) => thawed(() => luks.openLuks(volume, key)),
+    // Ends a fill that the freeze has stopped.
+    closeLuks: (volume) => luks.closeLuks(volume),
+    checkLuks: (vg, seal, key) => luks.checkLuks(vg, seal, key),
+    addLuksKey: (vg, seal, key, added) => thawed(() => luks.addLuksKey(vg, seal, key, added)),
+    keepOnlyLuksKey: (vg, seal, key) => thawed(() => luks.keepOnlyLuksKey(vg, seal, key)),
+    // What somebody does about an incident, and a freeze is often the first thing done about one.
+    eraseLuks: (vg, seal) => luks.eraseLuks(vg, seal),
   };
 }

@@ -144,6 +144,15 @@ describe('names', () => {
     await expect(devices.open('vg', 'none')).rejects.toMatchObject({ code: 'VOLUME_MISSING' });
   });
 
+  it('of an encrypted volume leads to its mapping, and never to the volume itself', async () => {
+    const devices = new BlockDevices({ deviceFolder: folder });
+    await expect(devices.open('vg', 'lvp-fill-0123456789abcdef', 'luks1')).rejects.toMatchObject({
+      code: 'VOLUME_MISSING',
+      message: `There is no device ${folder}/mapper/lvp-crypt-0123456789abcdef.`,
+    });
+    await expect(devices.open('vg', 'web-root', 'luks1')).rejects.toMatchObject({ code: 'DEVICE_FAILED' });
+  });
+
   it('device numbers are split as glibc does', () => {
     expect(deviceNumbers(0xfd03)).toEqual({ major: 253, minor: 3 });
     expect(deviceNumbers(0x1000_0702)).toEqual({ major: 7, minor: 0x10002 });

@@ -6,6 +6,7 @@ import { HEALTH } from './breakages/health.ts';
 import { HOOKS } from './breakages/hook.ts';
 import { HTTP } from './breakages/http-api.ts';
 import { JOURNAL } from './breakages/journal.ts';
+import { KEYS } from './breakages/keys.ts';
 import { LIBVIRT } from './breakages/libvirt.ts';
 import { LVM } from './breakages/lvm.ts';
 import { STORE } from './breakages/store.ts';
@@ -20,6 +21,7 @@ export const BREAKAGES: readonly Breakage[] = [
   ...TRANSPORT,
   ...HTTP,
   ...STORE,
+  ...KEYS,
   ...LIBVIRT,
   ...LVM,
   ...JOURNAL,

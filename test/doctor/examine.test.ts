@@ -11,6 +11,7 @@ import { Report } from '../../src/doctor/finding.ts';
 import { BREAKAGES } from './breakages.ts';
 import { withKeys } from './breakages/breakage.ts';
 import { encryptKeys } from './breakages/credentials.ts';
+import { offerKeys } from './breakages/keys.ts';
 import { offerHttp } from './breakages/http-api.ts';
 import { ACCESS_KEY, ETC, FakeHost, SECRET_KEY, SERVICE_UID } from './fake-host.ts';
 
@@ -38,6 +39,7 @@ describe('a host on which all is well', () => {
     ],
     ['the keys are encrypted', encryptKeys],
     ['the HTTP API is set up', offerHttp],
+    ['there are keys of encrypted volumes', offerKeys],
   ])('is well also where %s', async (_, alter) => {
     const host = new FakeHost();
     alter(host);

@@ -3,7 +3,15 @@ import { readFileSync } from 'node:fs';
 import type { DomainStatus } from '../../src/core/control-protocol.ts';
 import type { GarbageReport } from '../../src/core/garbage-protocol.ts';
 import type { ChangeName, CommandName } from '../../src/doctor/commands.ts';
-import type { Answer, ConfigFacts, FileFacts, Host, Rights, StoreFacts } from '../../src/doctor/host.ts';
+import type {
+  Answer,
+  ConfigFacts,
+  FileFacts,
+  Host,
+  KeyServerFacts,
+  Rights,
+  StoreFacts,
+} from '../../src/doctor/host.ts';
 import { HOOK, HOOK_INSTALLED_FROM, LIBRARY } from '../../src/doctor/names.ts';
 import type { Unit } from './fake-answers.ts';
 import { COMMANDS_THAT_ANSWER, known, LIBVIRTD, PID, showUnit, units } from './fake-answers.ts';
@@ -39,6 +47,7 @@ export class FakeHost implements Host {
       accessKey: { reveal: () => ACCESS_KEY },
       secretKey: { reveal: () => SECRET_KEY },
     },
+    keys: { barbican: undefined },
     volumeGroups: ['vg0'],
     thinPools: new Map([['vg0', 'pool0']]),
     thin: { overcommit: 1, warnPercent: 80, stopPercent: 95 },
@@ -57,6 +66,13 @@ export class FakeHost implements Host {
     writableBuckets: [],
   };
   storeMistake: string | undefined;
+  keyServed: KeyServerFacts = {
+    certificates: ['keys.test:5000', 'keys.test:9311'].map((server) => ({
+      ...{ server, mistake: undefined, expiresMs: NOW_MS + 200 * DAY_MS },
+    })),
+    identity: { userId: '5ecb18f341894e94baca9e8c7b6a824a' },
+  };
+  keyServerMistake: string | undefined;
   annotated: DomainStatus[] = [];
   daemonMistake: string | undefined;
   leftOver: GarbageReport['findings'] = [];
@@ -237,6 +253,10 @@ export class FakeHost implements Host {
 
   store(): Promise<Answer<StoreFacts>> {
     return answer(this.storeMistake, this.stored);
+  }
+
+  keyServer(): Promise<Answer<KeyServerFacts>> {
+    return answer(this.keyServerMistake, this.keyServed);
   }
 
   domains(): Promise<Answer<readonly DomainStatus[]>> {

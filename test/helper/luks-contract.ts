@@ -67,8 +67,8 @@ export function keepsContractOfLuksVolumes(
 
   it('is never sealed as a plain one, nor a plain one as encrypted, nor formatted', async () => {
     const { volumes, luks } = await begin();
-    const { encryption: _, ...plainVolume } = volume;
-    const { encryption: __, ...plainSeal } = seal;
+    const plainVolume = { ...volume, encryption: undefined };
+    const plainSeal = { ...seal, encryption: undefined };
     await volumes.create(plainVolume, 5 * MIB);
     await expect(luks.formatLuks(volume, keyOf('a'))).rejects.toMatchObject(refused('VOLUME_STATE'));
     await expect(volumes.publish(volume, seal)).rejects.toMatchObject(refused('VOLUME_STATE'));

@@ -8,7 +8,7 @@ import { fillIdOf } from '../../src/core/volume.ts';
 import type { VolumeRow } from '../../src/helper/lvm.ts';
 import type { Tools } from '../../src/helper/tools.ts';
 import type { ModelHeader, ModelMapping } from './model-luks.ts';
-import { minorOf, modelLuks } from './model-luks.ts';
+import { modelLuks } from './model-luks.ts';
 
 export class Crash extends Error {}
 
@@ -120,7 +120,7 @@ export class MemoryLvm {
       origin: this.volumes.find(({ uuid }) => uuid === volume.originUuid)?.lv,
       mappedBytes: volume.active ? volume.mappedBytes : undefined,
       pool: volume.pool,
-      device: volume.active ? { major: 254, minor: minorOf(volume) } : undefined,
+      device: volume.active ? { major: 254, minor: 1 } : undefined,
     };
   }
 

@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { LUKS_HEADER_BYTES } from '../../src/core/volume.ts';
 import type { Luks } from '../../src/helper/cryptsetup.ts';
+import { deviceName } from '../../src/helper/mapping.ts';
 import type { VolumeRow } from '../../src/helper/lvm.ts';
 import type { ModelVolume } from './memory-lvm.ts';
 
@@ -80,7 +81,7 @@ export function modelLuks(host: LuksHost): Luks {
       return Promise.resolve({
         uuid: `CRYPT-LUKS1-0123456789abcdef0123456789abcdef-${name}`,
         sizeBytes: (volume?.sizeBytes ?? 0) - LUKS_HEADER_BYTES,
-        on: volume === undefined ? [] : [`254:${minorOf(volume)}`],
+        on: volume === undefined ? [] : [deviceName('vg0', volume.lv)],
       });
     },
     addKey: (row, key, added) =>
@@ -103,11 +104,6 @@ export function modelLuks(host: LuksHost): Luks {
       }),
     isPayloadBlank: ({ lv }) => Promise.resolve(host.get(lv).payload === 'blank'),
   };
-}
-
-/** Of the device of a volume; the model makes their uuids in their order. */
-export function minorOf({ uuid }: Pick<ModelVolume, 'uuid'>): number {
-  return Number(uuid.replace(/^\D+/, ''));
 }
 
 /** Plain bytes from encrypted ones and back, for those from `offsetBytes` of the plain content on. */

@@ -201,6 +201,38 @@ describe('the socket', () => {
     expect(await say(`${'x'.repeat(70_000)}\n`)).toBe('');
   });
 
+  it('hands keys on as they are, in whatever pieces they come, and wipes them', async () => {
+    const given: Buffer[] = [];
+    const seen: string[] = [];
+    await serveAll({
+      answer: (line, keys) => {
+        seen.push(line, ...keys.map((key) => key.toString('latin1')));
+        given.push(...keys);
+        return Promise.resolve({ line: '{}' });
+      },
+      keyLengthsOf: (line) => (line === 'end' ? undefined : Array.from(line, Number)),
+      mayAsk: () => true,
+    });
+    // A newline in a key is no end of a line.
+    await say('34\nab\ndefg12\nxyzend\n');
+    expect(seen).toEqual(['34', 'ab\n', 'defg', '12', 'x', 'yz', 'end']);
+    expect(given.every((key) => key.every((byte) => byte === 0))).toBe(true);
+  });
+
+  it('reads nothing behind a line that is no request: it might be a key', async () => {
+    const lines: string[] = [];
+    await serveAll({
+      answer: (line) => {
+        lines.push(line);
+        return Promise.resolve({ line: 'refused' });
+      },
+      keyLengthsOf: () => undefined,
+      mayAsk: () => true,
+    });
+    expect(await say('{"verb":"openLuk","keyLengths":[48]}\nsecret\n')).toBe('refused\n');
+    expect(lines).toEqual(['{"verb":"openLuk","keyLengths":[48]}']);
+  });
+
   it('finishes the request under way when it is stopped, and begins no other', async () => {
     const begun: string[] = [];
     const first = Promise.withResolvers<string>();

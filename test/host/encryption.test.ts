@@ -1,11 +1,21 @@
-/** Encrypted volumes, with keys from a real key server in the host. */
+/** Encrypted volumes, with keys from files of the host and from a real key server in it. */
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { execa } from 'execa';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { secretUuid } from '../../src/core/secret-name.ts';
+import { eventually } from './host.ts';
 import type { Host } from './host.ts';
 import { BARBICAN_URL, KEYSTONE_URL, KEY_SERVER_CA_FILE, KeyServer } from './key-server.ts';
-import { useProvisionedHost } from './provisioned-host.ts';
+import { define, published, useProvisionedHost } from './provisioned-host.ts';
+
+const START_LIMIT_MS = 180_000;
+const DAEMON = 'libvirt-volume-provisioner';
+const CONFIG = '/etc/libvirt-volume-provisioner';
+
+const { host, folder } = useProvisionedHost('encryption');
 
 describe('the key server', () => {
-  const { host } = useProvisionedHost('encryption');
   let server: KeyServer;
   beforeAll(async () => {
     server = await KeyServer.start(host());
@@ -88,6 +98,129 @@ describe('the key server', () => {
     }
     await server.useCertificate('right');
     expect(await curl(`--cacert ${KEY_SERVER_CA_FILE}`)).toBe(0);
+  });
+});
+
+/** A guest whose disk is encrypted, from the key to the end of its run. */
+describe('a guest', () => {
+  const sh = async (command: string) => (await host().sh(command, { timeoutMs: START_LIMIT_MS })).stdout;
+  const state = async (name: string) => (await sh(`virsh domstate ${name}`)).trim();
+  const secretOf = (name: string) => secretUuid(`/dev/vg0/${name}`);
+  const hasSecret = async (name: string) => (await sh('virsh secret-list')).includes(secretOf(name));
+
+  async function isGone(name: string): Promise<void> {
+    await eventually(`the secret of ${name} is gone`, async () => !(await hasSecret(name)) || undefined);
+  }
+
+  /** What whoever pressed start is told. */
+  async function refusal(name: string): Promise<string> {
+    const { exitCode: code, stderr } = await host().sh(`virsh start ${name}`, {
+      ...{ reject: false, timeoutMs: START_LIMIT_MS },
+    });
+    expect(code).not.toBe(0);
+    expect(await state(name)).toBe('shut off');
+    return stderr;
+  }
+
+  beforeAll(async () => {
+    const { stdout: sector } = await execa(join(import.meta.dirname, 'boot-sector'), { encoding: 'buffer' });
+    const image = join(folder(), 'boots.raw');
+    await writeFile(image, Buffer.concat([sector, Buffer.alloc(4 << 20, 'plain bytes of the image ')]));
+    await host().putImage(image, 'boots.raw', { sidecar: true });
+    await sh(`printf '\\nkeys: {recheck: 10s}\\n' >>${CONFIG}/config.yaml; systemctl restart ${DAEMON}`);
+    await sh('lvp key create file:guest');
+    await define(host(), { name: 'guest', image: 'boots.raw', key: 'file:guest' });
+    await published(host(), 'guest');
+  });
+
+  it('boots from its volume, on which no byte of the image stands', async () => {
+    expect(await sh('lvs --noheadings -o lv_tags vg0/guest')).toContain('lvp:encryption:luks1');
+    expect(await exitCode(host(), 'grep --quiet --text "bytes of the image" /dev/vg0/guest')).toBe(1);
+    expect(await hasSecret('guest')).toBe(false);
+    await sh('virsh start guest');
+    await eventually('it has booted', async () => {
+      const serial = await sh('cat /var/log/libvirt/qemu/guest-serial.log');
+      return serial.includes('LVP-BOOT-OK') || undefined;
+    });
+  });
+
+  it('has its key in the memory of libvirt, for nobody to read, and again when libvirtd was restarted', async () => {
+    expect(await hasSecret('guest')).toBe(true);
+    const value = await host().sh(`virsh secret-get-value ${secretOf('guest')}`, { reject: false });
+    expect(value.exitCode).not.toBe(0);
+    expect(value.stderr).toContain('secret is private');
+    await sh('systemctl restart libvirtd');
+    await eventually('set again', async () => (await hasSecret('guest')) || undefined);
+    expect(await state('guest')).toBe('running');
+  });
+
+  it('leaves no key behind when it has ended', async () => {
+    await sh('virsh destroy guest');
+    await isGone('guest');
+  });
+
+  it('is refused with the key of another volume, before QEMU tries it', async () => {
+    const file = '/var/lib/libvirt-volume-provisioner-keys/guest.cred';
+    await sh(
+      `cp -a ${file} /root/right.cred
+       head -c 64 /dev/urandom | base64 -w 0 | systemd-creds encrypt --with-key=host --name=lvp-key-guest - ${file}`,
+    );
+    expect(await refusal('guest')).toMatch(/libvirt-volume-provisioner: .*Disk vda: .*key/i);
+    expect(await hasSecret('guest')).toBe(false);
+    await sh(`cp -a /root/right.cred ${file}`);
+  });
+
+  it('is refused without the daemon, by the hook', async () => {
+    await sh(`systemctl stop ${DAEMON}`);
+    expect(await refusal('guest')).toContain('disk vda is encrypted');
+    await sh(`systemctl start ${DAEMON}`);
+    await published(host(), 'guest');
+  });
+
+  it('that is autostarted is started by the daemon after a reboot', async () => {
+    await sh('virsh autostart guest; sync');
+    await host().poweroff();
+    await host().boot();
+    await eventually('it runs', async () => (await state('guest')) === 'running' || undefined, {
+      timeoutMs: START_LIMIT_MS,
+    });
+    expect(await hasSecret('guest')).toBe(true);
+    await sh('virsh autostart --disable guest; virsh destroy guest');
+    await isGone('guest');
+  });
+
+  it('with a key of the key server goes on when that is revoked, and is not started again', async () => {
+    const server = await KeyServer.start(host());
+    const identity = server.reader('hosta');
+    const key = await server.createKey('served');
+    await server.grant(key, identity);
+    await host().sh(
+      `cat >${CONFIG}/credentials/barbican-application-credential-secret
+       sed -i '/^keys:/d' ${CONFIG}/config.yaml
+       cat >>${CONFIG}/config.yaml <<YAML
+keys:
+  recheck: 10s
+  barbican:
+    url: ${BARBICAN_URL}
+    auth_url: ${KEYSTONE_URL}
+    ca_file: ${KEY_SERVER_CA_FILE}
+    application_credential_id: ${identity.id}
+YAML
+       systemctl restart ${DAEMON}`,
+      { input: identity.secret },
+    );
+    await define(host(), { name: 'served', image: 'boots.raw', key: `barbican:${key.uuid}` });
+    await published(host(), 'served');
+    await sh('virsh start served');
+    expect(await hasSecret('served')).toBe(true);
+    await server.revoke(key);
+    await isGone('served');
+    expect(await state('served')).toBe('running');
+    expect(await sh('lvp audit --json')).toMatch(new RegExp(`key revoked.*barbican:${key.uuid}`));
+    await sh('virsh destroy served');
+    expect(await refusal('served')).toContain(`barbican:${key.uuid}`);
+    const written = await sh(`journalctl --output cat; cat ${CONFIG}/config.yaml; lvp audit --json`);
+    expect(written).not.toContain(key.payload);
   });
 });
 

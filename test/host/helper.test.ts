@@ -5,9 +5,9 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { HelperRequest, HelperResponse } from '../../src/core/helper-protocol.ts';
-import { fillTags, privateName, sealTags } from '../../src/core/volume.ts';
+import { fillTags, mappingName, privateName, sealTags } from '../../src/core/volume.ts';
 import type { Seal } from '../../src/core/volume.ts';
-import { askHelper, HELPER_SOCKET, prepareToAsk } from './ask-helper.ts';
+import { askForKey, askHelper, HELPER_SOCKET, prepareToAsk } from './ask-helper.ts';
 import { collectLogsOnFailure, Host } from './host.ts';
 
 const USER = 'libvirt-volume-provisioner';
@@ -38,9 +38,12 @@ async function sh(script: string): Promise<string> {
   return (await host.sh(`set -euo pipefail; ${script}`)).stdout;
 }
 
-async function ask(request: HelperRequest | Record<string, unknown>): Promise<HelperResponse> {
+async function ask(
+  request: HelperRequest | Record<string, unknown>,
+  keys: readonly string[] = [],
+): Promise<HelperResponse> {
   if (host === undefined) throw new Error('no host');
-  return askHelper(host, request);
+  return askHelper(host, request, keys);
 }
 
 /** The answer to a request that must succeed. */
@@ -341,6 +344,193 @@ describe('an existing volume', () => {
       );
     },
   );
+});
+
+describe('an encrypted volume', () => {
+  const volume = { ...newVolume('vault'), encryption: 'luks1' as const };
+  const plainVolume = { ...volume, encryption: undefined };
+  const seal = { ...sealOf(volume), encryption: 'luks1' as const };
+  const hidden = privateName(volume.fillId);
+  const mapping = mappingName(volume.fillId);
+  const [first, second, strange] = ['First', 'Second', 'Strange'].map((name) => name.padEnd(48, '-of-a-key'));
+  const keys = { first: [first], second: [second], strange: [strange], both: [first, second] } as Record<
+    string,
+    string[]
+  >;
+  const asService = `setpriv --reuid ${USER} --regid ${USER} --clear-groups`;
+  const close = { verb: 'closeLuks', vg: 'vg1', fillId: volume.fillId };
+  const refused = (code: string) => ({ ok: false, problem: { code } });
+  const fine = { ok: true };
+
+  it('is made out of the service user’s reach, and stays so when udev looks at it again', async () => {
+    await done({ verb: 'create', volume, sizeBytes: 40 << 20 });
+    expect(await tagsOf(hidden)).toEqual(fillTags(volume).sort());
+    await sh('udevadm trigger --action=change --subsystem-match=block; udevadm settle');
+    expect(await nodeOf(hidden)).toBe('root:disk 660');
+  });
+
+  it('is not opened or published before it has a header, nor formatted as a plain one', async () => {
+    expect(await ask({ verb: 'openLuks', volume }, keys['first'])).toMatchObject(refused('VOLUME_STATE'));
+    expect(await ask({ verb: 'publish', volume, seal })).toMatchObject(refused('VOLUME_STATE'));
+    expect(await ask({ verb: 'formatLuks', volume: plainVolume }, keys['first'])).toMatchObject(
+      refused('USAGE'),
+    );
+  });
+
+  it('has the one header that QEMU opens, and a mapping that is the service user’s and nobody looks into', async () => {
+    expect(await ask({ verb: 'formatLuks', volume }, keys['first'])).toMatchObject(fine);
+    expect(await ask({ verb: 'openLuks', volume }, keys['first'])).toEqual({
+      ok: true,
+      result: { sizeBytes: 38 << 20 },
+    });
+    expect(await nodeOf(hidden)).toBe('root:disk 660');
+    expect(await sh(`stat -L -c '%U:%G %a' /dev/mapper/${mapping}`)).toBe(`${USER}:${USER} 600`);
+    // A file system, and bytes that are known again.
+    await sh(
+      `truncate -s 8M /tmp/inside; mkfs.ext4 -q -F -L inside /tmp/inside
+       ${asService} dd if=/tmp/inside of=/dev/mapper/${mapping} bs=1M oflag=direct conv=fsync status=none
+       set +o pipefail; yes plain-text-of-a-guest | head -c 1M >/tmp/known
+       ${asService} dd if=/tmp/known of=/dev/mapper/${mapping} bs=1M seek=20 oflag=direct conv=fsync status=none
+       udevadm trigger --action=change --name-match=/dev/mapper/${mapping}; udevadm settle`,
+    );
+    const known = await sh(`udevadm info --query=property /dev/mapper/${mapping}`);
+    expect(known).not.toMatch(/ID_FS_|ID_PART/);
+    expect(known).toContain('SYSTEMD_READY=0');
+    expect(
+      await sh(`readlink -f /dev/disk/by-*/* | grep -c "$(readlink -f /dev/mapper/${mapping})$" || true`),
+    ).toBe('0');
+    expect(await sh(`stat -L -c '%U:%G %a' /dev/mapper/${mapping}`)).toBe(`${USER}:${USER} 600`);
+  });
+
+  it('is not published, given up or formatted again while somebody writes through it', async () => {
+    expect(await ask({ verb: 'publish', volume, seal })).toMatchObject(refused('VOLUME_STATE'));
+    await sh(
+      `(exec 3</dev/mapper/${mapping}; exec sleep 300) >/dev/null 2>&1 & echo $! >/root/holder
+       until [ "$(dmsetup info -c --noheadings -o open ${mapping})" = 1 ]; do sleep 0.1; done`,
+    );
+    expect(await ask({ verb: 'discard', vg: 'vg1', fillId: volume.fillId })).toMatchObject(
+      refused('VOLUME_STATE'),
+    );
+    expect(await ask({ verb: 'formatLuks', volume }, keys['second'])).toMatchObject(refused('VOLUME_STATE'));
+    expect(await ask(close)).toMatchObject(refused('VOLUME_STATE'));
+    await sh('kill $(cat /root/holder); rm /root/holder');
+  });
+
+  it('is opened anew by a helper that follows a killed one, and by its key alone', async () => {
+    await sh(`kill -9 $(systemctl show -P MainPID ${USER}-helper.service)`);
+    expect(await ask({ verb: 'openLuks', volume }, keys['strange'])).toMatchObject(refused('KEY_WRONG'));
+    expect(await ask({ verb: 'openLuks', volume }, keys['first'])).toMatchObject(fine);
+    expect(
+      await sh(`dd if=/dev/mapper/${mapping} bs=1M skip=20 count=1 status=none | cmp - /tmp/known`),
+    ).toBe('');
+    for (let times = 0; times < 2; times += 1) expect(await ask(close)).toMatchObject(fine);
+  });
+
+  it('is published, holds nothing that was written as it was, and QEMU reads it with the key', async () => {
+    expect(await ask({ verb: 'publish', volume, seal })).toMatchObject(fine);
+    expect(await tagsOf('vault')).toEqual(sealTags(seal).sort());
+    expect(await nodeOf('vault')).toBe('root:disk 660');
+    expect(await sh('grep -c -a plain-text-of-a-guest /dev/vg1/vault || true')).toBe('0');
+    await sh(`printf %s ${String(first)} >/root/key`);
+    const image = `--object secret,id=key,file=/root/key --image-opts driver=luks,key-secret=key,file.driver=host_device,file.filename=/dev/vg1/vault`;
+    const info = JSON.parse(await sh(`qemu-img info --output=json ${image}`)) as object;
+    expect(info).toMatchObject({
+      'virtual-size': 38 << 20,
+      'format-specific': {
+        data: {
+          'cipher-alg': 'aes-256',
+          'cipher-mode': 'xts',
+          'ivgen-alg': 'plain64',
+          'payload-offset': 2 << 20,
+        },
+      },
+    });
+    await sh(
+      `qemu-img convert ${image} -O raw /root/whole
+       dd if=/root/whole of=/root/read bs=1M skip=20 count=1 status=none`,
+    );
+    expect(await sh('cmp /root/read /tmp/known')).toBe('');
+  });
+
+  it('tells which key opens it, also while a guest has it open, and is not changed by that', async () => {
+    const check = { verb: 'checkLuks', vg: 'vg1', seal };
+    await sh(
+      `(exec 3<>/dev/vg1/vault; exec sleep 300) >/dev/null 2>&1 & echo $! >/root/holder
+       until [ "$(dmsetup info -c --noheadings -o open vg1-vault)" = 1 ]; do sleep 0.1; done`,
+    );
+    const header = 'head -c 2M /dev/vg1/vault | sha256sum';
+    const before = await sh(header);
+    expect(await ask(check, keys['first'])).toEqual({ ok: true, result: { keys: 1 } });
+    expect(await ask(check, keys['strange'])).toMatchObject(refused('KEY_WRONG'));
+    expect(await ask({ verb: 'addLuksKey', vg: 'vg1', seal }, keys['both'])).toMatchObject(
+      refused('VOLUME_STATE'),
+    );
+    expect(await ask({ verb: 'eraseLuks', vg: 'vg1', seal })).toMatchObject(refused('VOLUME_STATE'));
+    await sh('kill $(cat /root/holder); rm /root/holder');
+    expect(await sh(header)).toBe(before);
+  });
+
+  it('is opened by a key that is known, whenever the helper is killed while keys are changed', async () => {
+    const check = { verb: 'checkLuks', vg: 'vg1', seal };
+    const requests = [
+      [{ verb: 'addLuksKey', vg: 'vg1', seal }, keys['both'], keys['first']],
+      [{ verb: 'keepOnlyLuksKey', vg: 'vg1', seal }, keys['second'], keys['second']],
+    ] as const;
+    for (const [request, given, opening] of requests) {
+      const asked = ask(request, given).catch(() => undefined);
+      await sh(
+        `until pgrep -x cryptsetup >/dev/null; do :; done
+         kill -9 $(systemctl show -P MainPID ${USER}-helper.service)`,
+      );
+      await asked;
+      expect(await ask(check, opening)).toMatchObject(fine);
+      expect(await ask(request, given)).toMatchObject(fine);
+    }
+    expect(await ask(check, keys['second'])).toEqual({ ok: true, result: { keys: 1 } });
+    expect(await ask(check, keys['first'])).toMatchObject(refused('KEY_WRONG'));
+  });
+
+  it('is opened by nothing once it is erased', async () => {
+    for (let times = 0; times < 2; times += 1)
+      expect(await ask({ verb: 'eraseLuks', vg: 'vg1', seal })).toMatchObject(fine);
+    expect(await ask({ verb: 'checkLuks', vg: 'vg1', seal }, keys['second'])).toMatchObject(
+      refused('KEY_WRONG'),
+    );
+    expect(await sh('cryptsetup luksDump /dev/vg1/vault | grep -c ": DISABLED"')).toBe('8');
+    expect(await sh('cmp -n $((2*1024*1024-4096)) -i 4096:0 /dev/vg1/vault /dev/zero')).toBe('');
+  });
+
+  it('that is given up with its mapping open is removed', async () => {
+    const other = { ...newVolume('given-up'), encryption: 'luks1' };
+    expect(await ask({ verb: 'create', volume: other, sizeBytes: 4 << 20 })).toMatchObject(fine);
+    expect(await ask({ verb: 'formatLuks', volume: other }, keys['first'])).toMatchObject(fine);
+    expect(await ask({ verb: 'openLuks', volume: other }, keys['first'])).toMatchObject(fine);
+    await done({ verb: 'discard', vg: 'vg1', fillId: other.fillId });
+    expect(await namesIn('vg1')).not.toContain(privateName(other.fillId));
+    expect(await sh('ls /dev/mapper /run/libvirt-volume-provisioner-encrypted')).not.toContain(other.fillId);
+  });
+
+  it('has its key from this host, if it stands there, and from nowhere else', async () => {
+    if (host === undefined) throw new Error('no host');
+    const folder = `/var/lib/${USER}-keys`;
+    await sh(
+      `mkdir -p -m 0700 ${folder}; umask 077
+       printf %s ${String(first)} | systemd-creds encrypt --with-key=host --name=lvp-key-web - ${folder}/web.cred
+       cp ${folder}/web.cred ${folder}/other.cred; cp ${folder}/web.cred ${folder}/open.cred; chmod 644 ${folder}/open.cred`,
+    );
+    const { line, key } = await askForKey(host, { verb: 'readKey', name: 'web' });
+    expect([JSON.parse(line), key]).toEqual([{ ok: true, result: { keyLength: 48 } }, first]);
+    expect(await ask({ verb: 'readKey', name: 'gone' })).toMatchObject(refused('KEY_NOT_FOUND'));
+    for (const name of ['other', 'open']) {
+      expect(await ask({ verb: 'readKey', name })).toMatchObject(refused('KEY_UNUSABLE'));
+    }
+  });
+
+  it('leaves no key in the journal', async () => {
+    const journal = await sh(`journalctl --no-pager -o cat -u ${USER}-helper.service`);
+    expect(journal).toContain('keepOnlyLuksKey');
+    for (const key of [first, second, strange]) expect(journal).not.toContain(key);
+  });
 });
 
 describe('another process of LVM that holds the lock', () => {

@@ -21,7 +21,7 @@ const log: Log = {
   child: () => log,
 };
 
-const { connection, domains, pools } = libvirtOverDbus({
+const { connection, domains, pools, secrets } = libvirtOverDbus({
   onEvent: (event) => {
     print({ event });
   },
@@ -48,6 +48,15 @@ async function answer(verb: string, first: string, rest: string): Promise<unknow
       return pools.start(first);
     case 'delete':
       return pools.deleteVolume(first, rest);
+    case 'secret-set': {
+      const bytes = Buffer.from(rest);
+      await secrets.set(first, { bytes, wipe: () => bytes.fill(0) });
+      return undefined;
+    }
+    case 'secret-unset':
+      return secrets.unset(first);
+    case 'secrets':
+      return secrets.list();
     default:
       throw new Error(`no such verb: ${verb}`);
   }

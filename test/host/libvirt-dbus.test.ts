@@ -9,7 +9,11 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CALLED } from '../../src/adapters/libvirt-dbus/rights.ts';
+import type { ErrorCode } from '../../src/core/errors.ts';
+import { ProvisionError } from '../../src/core/errors.ts';
+import { secretUuid } from '../../src/core/secret-name.ts';
 import type { LibvirtDomain, LibvirtEvent } from '../../src/provision/ports.ts';
+import { guestSecretsContract } from '../provision/secrets-contract.ts';
 import { collectLogsOnFailure, Host } from './host.ts';
 
 /** Ten times what it takes on a good day. */
@@ -200,6 +204,67 @@ describe('domains and pools', () => {
   });
 });
 
+describe('secrets', () => {
+  /** What a call of the probe has answered; fails as the call has. */
+  async function answerOf(verb: string, rest?: string): Promise<unknown> {
+    const { answer, problem } = await ask(verb, rest);
+    if (problem !== undefined) throw new ProvisionError({ ...problem, code: problem.code as ErrorCode });
+    return answer;
+  }
+
+  guestSecretsContract({
+    secrets: {
+      set: async (path, key) => {
+        await answerOf('secret-set', `${path} ${key.bytes.toString()}`);
+      },
+      unset: async (path) => {
+        await answerOf('secret-unset', path);
+      },
+      list: async () => (await answerOf('secrets')) as string[],
+    },
+    defineOther: async (path, uuid) => {
+      const xml = `<secret ephemeral='no' private='no'><uuid>${uuid}</uuid><usage type='volume'><volume>${path}</volume></usage></secret>`;
+      await host.sh('virsh secret-define /dev/stdin', { input: xml });
+    },
+    hasOther: async (uuid) => (await host.sh('virsh secret-list')).stdout.includes(uuid),
+    removeOther: async (uuid) => {
+      await host.sh(`virsh secret-undefine ${uuid}`);
+    },
+  });
+
+  test('are in the memory of libvirtd alone, and nobody is given the value of one, not even root', async () => {
+    const path = '/dev/vg0/private';
+    const uuid = secretUuid(path);
+    const key = 'the key of a volume that nobody must see';
+    await ask('secret-set', `${path} ${key}`);
+    const xml = (await host.sh(`virsh secret-dumpxml ${uuid}`)).stdout;
+    expect(xml).toContain("<secret ephemeral='yes' private='yes'>");
+    const object = `/org/libvirt/QEMU/secret/_${uuid.replaceAll('-', '_')}`;
+    const refused = await Promise.all(
+      [
+        `virsh secret-get-value ${uuid}`,
+        `busctl call org.libvirt ${object} org.libvirt.Secret GetValue u 0`,
+        `setpriv --reuid=${USER} --clear-groups busctl call org.libvirt ${object} org.libvirt.Secret GetValue u 0`,
+        `setpriv --reuid=daemon --clear-groups busctl call org.libvirt /org/libvirt/QEMU org.libvirt.Connect ListSecrets u 0`,
+        `setpriv --reuid=daemon --clear-groups busctl call org.libvirt ${object} org.libvirt.Secret GetValue u 0`,
+        `setpriv --reuid=daemon --clear-groups busctl call org.libvirt ${object} org.libvirt.Secret GetXMLDesc u 0`,
+      ].map((command) => host.sh(`${command} 2>&1`, { reject: false })),
+    );
+    expect(refused.map(({ exitCode }) => exitCode)).not.toContain(0);
+    expect(refused.slice(0, 2).map(({ stdout }) => stdout)).toEqual([
+      expect.stringContaining('secret is private'),
+      expect.stringContaining('secret is private'),
+    ]);
+    for (const { stdout } of refused.slice(2)) expect(stdout).toMatch(/Access ?denied/i);
+    // Neither libvirt's folders nor what stands in memory of files.
+    const found = await host.sh(`grep -rlF '${key}' /etc/libvirt /var/lib/libvirt /run/libvirt /var/log`, {
+      reject: false,
+    });
+    expect(found.stdout).toBe('');
+    await ask('secret-unset', path);
+  });
+});
+
 describe('when something is restarted', () => {
   test.each([
     ['libvirtd', 'systemctl restart libvirtd'],
@@ -233,7 +298,7 @@ describe('when something is restarted', () => {
 });
 
 describe('when a qemu hook holds domains', () => {
-  test('the heartbeat and pools still answer, with more domain calls waiting than libvirt-dbus has threads', async () => {
+  test('the heartbeat, pools and secrets still answer, with more domain calls waiting than libvirt-dbus has threads', async () => {
     const uuid = randomUUID();
     await define(uuid);
     // It holds the domain for as long as a file is there; the count ends it if nobody takes the file away.
@@ -252,6 +317,12 @@ describe('when a qemu hook holds domains', () => {
     await host.sh(`for i in 1 2 3 4 5 6; do echo 'read ${uuid}'; done >>/tmp/probe.in`);
     // Any answer at all shows it: the domain is held until the file goes.
     expect(await ask('pools')).toMatchObject({ answer: [{ name: 'guests' }] });
+    expect(await ask('secret-set', '/dev/vg0/held a key that is set while the hook waits')).toMatchObject({
+      answer: null,
+    });
+    expect(await ask('secrets')).toMatchObject({ answer: ['/dev/vg0/held'] });
+    expect(await ask('secret-unset', '/dev/vg0/held')).toMatchObject({ answer: null });
+    expect(await ask('secrets')).toMatchObject({ answer: [] });
     await host.sh('test -e /run/hold && rm /run/hold');
     const { problem } = await heard('probe', from, ({ verb }) => verb === 'start');
     expect(problem).toMatchObject({ code: 'LIBVIRT_FAILED' });

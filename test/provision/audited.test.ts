@@ -2,7 +2,12 @@
 import { describe, expect, it } from 'vitest';
 import type { AuditEvent } from '../../src/core/audit-event.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
-import { auditedFills, auditedPools, auditedVolumes } from '../../src/provision/audited-effects.ts';
+import {
+  auditedFills,
+  auditedLuks,
+  auditedPools,
+  auditedVolumes,
+} from '../../src/provision/audited-effects.ts';
 import { auditedGate, auditedVerbs } from '../../src/provision/audited-verbs.ts';
 import { FindAudit } from '../../src/provision/find-audit.ts';
 import type { FillRun, FillTask } from '../../src/provision/fills.ts';
@@ -298,5 +303,40 @@ describe('looking', () => {
     expect(await ask('web1')).toBe(WEB.uuid);
     expect(await ask(`job:${JOB.id}`)).toBe(JOB.id);
     await expect(ask('nobody')).rejects.toThrow("There is no domain 'nobody'.");
+  });
+});
+
+describe('what is done to the keys of encrypted volumes', () => {
+  it('leaves an event that says on which volume, and nothing of the key', async () => {
+    const { lines, events, trail } = trailOf();
+    const wrong = failing('KEY_WRONG');
+    const done = () => Promise.resolve();
+    const luks = auditedLuks(
+      {
+        ...{ formatLuks: done, closeLuks: done, addLuksKey: done, keepOnlyLuksKey: wrong, eraseLuks: done },
+        openLuks: () => Promise.resolve({ sizeBytes: 1 }),
+        checkLuks: () => Promise.resolve({ keys: 1 }),
+      },
+      trail,
+    );
+    const bytes = Buffer.from('a-key-that-is-not-to-be-seen-anywhere');
+    const key = { bytes, wipe: () => bytes.fill(0) };
+    const seal = { ...SEAL, encryption: 'luks1' as const };
+    const volume = { ...seal, vg: 'vg0' };
+    await luks.formatLuks(volume, key);
+    await luks.openLuks(volume, key);
+    await luks.closeLuks(volume);
+    await luks.checkLuks('vg0', seal, key);
+    await luks.addLuksKey('vg0', seal, key, key);
+    await expect(luks.keepOnlyLuksKey('vg0', seal, key)).rejects.toMatchObject({ code: 'KEY_WRONG' });
+    await luks.eraseLuks('vg0', seal);
+    const whole = ` vg0/${seal.target}`;
+    expect(lines().map((line) => line.replace(/^\S+ /, ''))).toEqual([
+      `encrypt${whole} allowed done`,
+      `add key${whole} allowed done`,
+      `remove other keys${whole} allowed refused KEY_WRONG`,
+      `crypto-erase${whole} allowed done`,
+    ]);
+    expect(JSON.stringify(events)).not.toContain('not-to-be-seen');
   });
 });

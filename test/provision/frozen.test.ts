@@ -1,6 +1,8 @@
 /** Goal: while a host is frozen nothing annotated starts and nothing of ours is made, named or deleted; then it goes on. */
 import { describe, expect, it } from 'vitest';
 import { admitStart } from '../../src/provision/admit-start.ts';
+import type { LuksVolumes } from '../../src/provision/ports.ts';
+import { luksRefusingWhileFrozen } from '../../src/provision/while-frozen.ts';
 import { domainXml, until, World } from './world.ts';
 
 const vm1 = { uuid: '11111111-1111-4111-8111-111111111111', name: 'vm1' };
@@ -127,5 +129,36 @@ describe('everything else on a frozen host', () => {
     world.frozen = undefined;
     await world.reconciler.requestAll();
     expect(world.names()).toEqual([]);
+  });
+});
+
+describe('encrypted volumes of a frozen host', () => {
+  it('are not written, nor given other keys; a key can be tried, and all of them destroyed', async () => {
+    const asked: string[] = [];
+    const called = (verb: string) => () => {
+      asked.push(verb);
+      return Promise.resolve();
+    };
+    const verbs = [
+      'formatLuks',
+      'openLuks',
+      'closeLuks',
+      'checkLuks',
+      'addLuksKey',
+      'keepOnlyLuksKey',
+      'eraseLuks',
+    ];
+    const inner = Object.fromEntries(verbs.map((verb) => [verb, called(verb)]));
+    let frozen: typeof FROZEN | undefined = FROZEN;
+    const freeze = { frozen: () => frozen };
+    const luks = luksRefusingWhileFrozen(freeze, inner as unknown as LuksVolumes);
+    const all = luks as unknown as Record<string, () => Promise<void>>;
+    const tried = () => Promise.all(verbs.map((verb) => all[verb]?.().catch(() => undefined)));
+    await tried();
+    expect(asked).toEqual(['closeLuks', 'checkLuks', 'eraseLuks']);
+    frozen = undefined;
+    asked.length = 0;
+    await tried();
+    expect(asked.toSorted()).toEqual(verbs.toSorted());
   });
 });

@@ -727,9 +727,14 @@ export class World {
   }
 }
 
-/** Lets everything that can happen happen, until the condition holds; the limit is far beyond any test's need. */
+/** Far beyond any test's need, also where other programs have the processors. */
+const TURNS_MAX = 20_000;
+const TURNS_MAX_MS = 30_000;
+
+/** Lets everything that can happen happen, until the condition holds. */
 export async function until(what: string, condition: () => boolean): Promise<void> {
-  for (let turn = 0; turn < 20_000; turn++) {
+  const sinceMs = performance.now();
+  for (let turn = 0; turn < TURNS_MAX || performance.now() - sinceMs < TURNS_MAX_MS; turn++) {
     if (condition()) return;
     await new Promise((resolve) => setImmediate(resolve));
   }

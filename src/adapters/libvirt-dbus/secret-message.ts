@@ -19,17 +19,17 @@ export function sendSecret<T>(stream: MessageStream, secret: Buffer, send: (valu
   // Random, so that it stands in the message once.
   const placeholder = randomBytes(secret.length);
   const write = stream.write.bind(stream);
-  let isSent = false;
+  let sentCount = 0;
   stream.write = (data) => {
     const at = data.indexOf(placeholder);
-    if (isSent || at < 0 || data.indexOf(placeholder, at + 1) >= 0) throw unknownMessage();
-    isSent = true;
+    if (sentCount > 0 || at < 0 || data.indexOf(placeholder, at + 1) >= 0) throw unknownMessage();
+    sentCount += 1;
     secret.copy(data, at);
     return write(data, () => data.fill(0, at, at + secret.length));
   };
   try {
     const result = send(placeholder);
-    if (!isSent) throw unknownMessage();
+    if (sentCount === 0) throw unknownMessage();
     return result;
   } finally {
     // The method of the socket's class stands behind it again.

@@ -4,7 +4,7 @@ import { Counter, Gauge, Histogram } from 'prom-client';
 import { toProblem } from '../../core/errors.ts';
 import type { KeepFree } from '../../core/headroom.ts';
 import { headroomOf, KEEP_NOTHING_FREE } from '../../core/headroom.ts';
-import type { Volumes } from '../../provision/ports.ts';
+import type { KeyFiles, LuksVolumes, Volumes } from '../../provision/ports.ts';
 import { secondsSince } from './since.ts';
 import { ThinPoolMetrics } from './thin-pools.ts';
 
@@ -84,7 +84,25 @@ export class HelperMetrics {
     };
   }
 
-  async #call<T>(verb: keyof Volumes, work: () => Promise<T>): Promise<T> {
+  measuredLuks(luks: LuksVolumes & KeyFiles): LuksVolumes & KeyFiles {
+    const call = <T>(verb: keyof LuksVolumes | keyof KeyFiles, work: () => Promise<T>): Promise<T> =>
+      this.#call(verb, work);
+    return {
+      formatLuks: (volume, key) => call('formatLuks', () => luks.formatLuks(volume, key)),
+      openLuks: (volume, key) => call('openLuks', () => luks.openLuks(volume, key)),
+      closeLuks: (volume) => call('closeLuks', () => luks.closeLuks(volume)),
+      checkLuks: (vg, seal, key) => call('checkLuks', () => luks.checkLuks(vg, seal, key)),
+      addLuksKey: (vg, seal, key, added) => call('addLuksKey', () => luks.addLuksKey(vg, seal, key, added)),
+      keepOnlyLuksKey: (vg, seal, key) => call('keepOnlyLuksKey', () => luks.keepOnlyLuksKey(vg, seal, key)),
+      eraseLuks: (vg, seal) => call('eraseLuks', () => luks.eraseLuks(vg, seal)),
+      readKey: (name) => call('readKey', () => luks.readKey(name)),
+    };
+  }
+
+  async #call<T>(
+    verb: keyof Volumes | keyof LuksVolumes | keyof KeyFiles,
+    work: () => Promise<T>,
+  ): Promise<T> {
     const sinceMs = performance.now();
     try {
       const result = await work();

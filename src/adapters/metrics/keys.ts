@@ -1,6 +1,7 @@
 /** Keys of encrypted volumes: read, handed over to libvirt, and revoked. */
 import type { Registry } from 'prom-client';
 import { Counter } from 'prom-client';
+import type { ErrorCode } from '../../core/errors.ts';
 import { toProblem } from '../../core/errors.ts';
 import { KEY_PROVIDERS } from '../../core/key-reference.ts';
 import type { Keys, KeyWatch } from '../../provision/ports.ts';
@@ -61,15 +62,12 @@ export class KeyMetrics implements KeyWatch {
   };
 }
 
+const OUTCOME_OF: Partial<Record<ErrorCode, (typeof OUTCOMES)[number]>> = {
+  KEY_DENIED: 'denied',
+  KEY_NOT_FOUND: 'not-found',
+  KEY_SERVER_UNREACHABLE: 'unreachable',
+};
+
 function outcomeOf(error: unknown): (typeof OUTCOMES)[number] {
-  switch (toProblem(error).code) {
-    case 'KEY_DENIED':
-      return 'denied';
-    case 'KEY_NOT_FOUND':
-      return 'not-found';
-    case 'KEY_SERVER_UNREACHABLE':
-      return 'unreachable';
-    default:
-      return 'failed';
-  }
+  return OUTCOME_OF[toProblem(error).code] ?? 'failed';
 }

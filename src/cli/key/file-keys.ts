@@ -87,16 +87,15 @@ export class FileKeyFolder {
   /** Of nobody else's making: who could write to it could put another file into the place of a key. */
   #makeFolder(): void {
     mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
-    const { uid, mode } = lstatSync(this.#folder);
-    const isFolder = lstatSync(this.#folder).isDirectory();
-    if (!isFolder || uid !== process.getuid?.()) {
+    const found = lstatSync(this.#folder);
+    if (!found.isDirectory() || found.uid !== process.getuid?.()) {
       throw new ProvisionError({
         code: 'STATE_FOLDER_FAILED',
         message: `${this.#folder} is not a folder of root's own. Nothing was changed.`,
         hint: `See who made it: ls -ld ${this.#folder}`,
       });
     }
-    if ((mode & 0o7777) !== 0o700) chmodSync(this.#folder, 0o700);
+    if ((found.mode & 0o7777) !== 0o700) chmodSync(this.#folder, 0o700);
   }
 
   /** Whole, or not at all; and not where another one has come meanwhile. */

@@ -31,7 +31,8 @@ export async function callerOf(
   env: Environment,
   askPassword?: (user: string) => Promise<string | undefined>,
 ): Promise<Caller> {
-  const said = (env['OS_CLOUD'] ?? '') === '' ? env : { ...env, ...(await cloudOf(env['OS_CLOUD'] ?? '')) };
+  const said =
+    (env['OS_CLOUD'] ?? '') === '' ? env : { ...env, ...(await cloudOf(env, env['OS_CLOUD'] ?? '')) };
   const given = (name: string) => (said[name] === '' ? undefined : said[name]);
   const common = { authUrl: given('OS_AUTH_URL'), caFile: given('OS_CACERT') };
   const id = given('OS_APPLICATION_CREDENTIAL_ID');
@@ -70,13 +71,13 @@ function nameOf(user: Named): string {
 }
 
 /** What an entry says, by the names of the variables. */
-async function cloudOf(cloud: string): Promise<Record<string, string>> {
+async function cloudOf(env: Environment, cloud: string): Promise<Record<string, string>> {
   const places = [
     'clouds.yaml',
     join(homedir(), '.config/openstack/clouds.yaml'),
     '/etc/openstack/clouds.yaml',
   ];
-  const path = process.env['OS_CLIENT_CONFIG_FILE'] ?? places.find(isThere);
+  const path = env['OS_CLIENT_CONFIG_FILE'] ?? places.find(isThere);
   const { parse } = await import('yaml');
   const entry: unknown = path === undefined ? undefined : valueAt(parse(readFileSync(path, 'utf8')), cloud);
   if (!isRecord(entry)) {

@@ -38,9 +38,11 @@ export const HELPER_ONLY: readonly Wanted[] = [
     properties: ['DevicePolicy', 'DeviceAllow'],
     isSo: (unit) =>
       unit.get('DevicePolicy') === 'closed' &&
-      unit.all('DeviceAllow').every((device) => /^(block-\* rwm|\/dev\/mapper\/control rwm)?$/.test(device)),
-    line: 'DevicePolicy=closed, DeviceAllow=block-* and /dev/mapper/control',
-    why: 'LVM needs block devices; it does not need memory, terminals or KVM.',
+      unit
+        .all('DeviceAllow')
+        .every((device) => /^(block-\* rwm|\/dev\/mapper\/control rwm|\/dev\/tpmrm0 rw)?$/.test(device)),
+    line: 'DevicePolicy=closed, DeviceAllow=block-*, /dev/mapper/control and /dev/tpmrm0',
+    why: 'LVM needs block devices, and a key on this host perhaps its TPM; neither needs memory, terminals or KVM.',
     source: RIGHTS,
   },
   {
