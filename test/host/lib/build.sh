@@ -52,8 +52,9 @@ build_all() {
   # Compiling and unpacking overlap well: the S3 servers take minutes.
   local servers_build=
   build_servers "$minio" "$versitygw" & servers_build=$!
-  [ -d "$tree" ] || build_tree "$debian_release" "$tree.part"
-  [ -d "$key_server" ] || build_key_server "$key_server"
+  local made=$tree
+  [ -d "$tree" ] || { made=$tree.part; build_tree "$debian_release" "$made"; }
+  [ -d "$key_server" ] || build_key_server "$key_server" "$made"
   wait "$servers_build" || die "building the S3 servers failed; see $state/logs/*-build.log"
   [ -d "$tree" ] || finish_tree "$tree"
   forget_old_builds "$minio" "$versitygw" "$key_server"
