@@ -194,21 +194,7 @@ describe('a guest', () => {
     const identity = server.reader('hosta');
     const key = await server.createKey('served');
     await server.grant(key, identity);
-    await host().sh(
-      `cat >${CONFIG}/credentials/barbican-application-credential-secret
-       sed -i '/^keys:/d' ${CONFIG}/config.yaml
-       cat >>${CONFIG}/config.yaml <<YAML
-keys:
-  recheck: 10s
-  barbican:
-    url: ${BARBICAN_URL}
-    auth_url: ${KEYSTONE_URL}
-    ca_file: ${KEY_SERVER_CA_FILE}
-    application_credential_id: ${identity.id}
-YAML
-       systemctl restart ${DAEMON}`,
-      { input: identity.secret },
-    );
+    await server.serve(host(), identity);
     await define(host(), { name: 'served', image: 'boots.raw', key: `barbican:${key.uuid}` });
     await published(host(), 'served');
     await sh('virsh start served');
