@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { LineCounter, parseDocument } from 'yaml';
 import { CONFIG_PATH } from '../core/config-path.ts';
 import { ProvisionError } from '../core/errors.ts';
+import type { GoldenMax } from '../core/golden-budget.ts';
 import type { KeepFree } from '../core/headroom.ts';
 import type { HostPolicy } from '../core/host-policy.ts';
 import type { ThinLimits } from '../core/thin-limits.ts';
@@ -70,6 +71,8 @@ export interface Config {
   readonly writeRateMaxBytesPerS: number;
   /** What fills leave free, by volume group. */
   readonly keepFree: ReadonlyMap<string, KeepFree>;
+  /** What golden volumes may hold of the thin pool, by volume group; of those that are not here, GOLDEN_MAX. */
+  readonly goldenMax: ReadonlyMap<string, GoldenMax>;
   /** 0: nothing is kept. */
   readonly cache: { readonly sizeMaxBytes: number };
   readonly prefetch: PrefetchSettings;
@@ -311,6 +314,11 @@ function toConfig(
     },
     writeRateMaxBytesPerS: file.fills.write_rate_max,
     keepFree: new Map(Object.entries(file.pools).map(([vg, { keep_free }]) => [vg, keep_free])),
+    goldenMax: new Map(
+      Object.entries(file.pools).flatMap(([vg, { golden_max: max }]) =>
+        max === undefined ? [] : [[vg, max]],
+      ),
+    ),
     cache: { sizeMaxBytes: file.cache.size_max },
     prefetch: toPrefetchSettings(file.prefetch),
     limits: {

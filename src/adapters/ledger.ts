@@ -19,6 +19,7 @@ import type {
   AuditStore,
   Boots,
   FillRecord,
+  GoldenRecord,
   JobCount,
   JobQuery,
   JobRecord,
@@ -27,6 +28,7 @@ import type {
   StartWish,
 } from '../provision/ports.ts';
 import { AUDIT_TABLE, AuditTable } from './ledger/audit-table.ts';
+import { GOLDENS_TABLE, GoldenTable } from './ledger/goldens.ts';
 import { JOBS_TABLE, JobTable } from './ledger/jobs.ts';
 import { KEY_CHANGES_TABLE, KeyChangeTable } from './ledger/key-changes.ts';
 import { Remembered } from './ledger/remembered.ts';
@@ -69,6 +71,7 @@ ALTER TABLE domains ADD COLUMN gone_at_ms INTEGER;
   AUDIT_TABLE,
   JOBS_TABLE,
   KEY_CHANGES_TABLE,
+  GOLDENS_TABLE,
 ];
 const SCHEMA_VERSION = MIGRATIONS.length;
 
@@ -180,6 +183,7 @@ class SqliteLedger implements Ledger, Boots {
   readonly audit: AuditStore;
   readonly #jobs: JobTable;
   readonly #keyChanges: KeyChangeTable;
+  readonly #goldens: GoldenTable;
 
   constructor(database: Database.Database) {
     this.#database = database;
@@ -187,6 +191,7 @@ class SqliteLedger implements Ledger, Boots {
     this.audit = new AuditTable(database);
     this.#jobs = new JobTable(database);
     this.#keyChanges = new KeyChangeTable(database);
+    this.#goldens = new GoldenTable(database);
     const fills = database.prepare<[], FillRow>('SELECT * FROM fills').all().map(fillOfRow);
     const domains = database.prepare<[], DomainRow>('SELECT * FROM domains').all().map(domainOfRow);
     this.#fills = new Remembered(fills, {
@@ -297,6 +302,18 @@ class SqliteLedger implements Ledger, Boots {
 
   removeKeyChange(fillId: string): void {
     this.#keyChanges.removeKeyChange(fillId);
+  }
+
+  goldens(): readonly GoldenRecord[] {
+    return this.#goldens.goldens();
+  }
+
+  putGolden(record: GoldenRecord): void {
+    this.#goldens.putGolden(record);
+  }
+
+  removeGolden(fillId: string): void {
+    this.#goldens.removeGolden(fillId);
   }
 
   lastBoot(): string | undefined {

@@ -12,14 +12,14 @@ const KEPT: Readonly<Record<CachedImages['images'][number]['kept'], string>> = {
 };
 
 export function imagesText(
-  { images, golden, sizeMaxBytes, prefetch }: CachedImages,
+  { images, golden, goldenSpace, sizeMaxBytes, prefetch }: CachedImages,
   { width }: Look,
 ): string {
   const usedBytes = images.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   const limit =
     sizeMaxBytes === 0 ? 'The cache is off (cache.size_max)' : `At most ${approximateSize(sizeMaxBytes)}`;
   const rows = images.map(({ image, sizeBytes, usedAt, sha256, kept }) => [
-    ...[image, approximateSize(sizeBytes), usedAt.slice(0, 16).replace('T', ' ')],
+    ...[image, approximateSize(sizeBytes), inMinutes(usedAt)],
     ...[sha256.slice(0, 16), KEPT[kept]],
   ]);
   const head = ['IMAGE', 'SIZE', 'LAST USE', 'SHA256', 'KEPT BECAUSE'];
@@ -27,20 +27,32 @@ export function imagesText(
     ...(rows.length === 0 ? [] : [table([head, ...rows], { width })]),
     `${limit}, in use ${approximateSize(usedBytes)}.`,
     ...(golden.length === 0 ? [] : ['', table([GOLDEN_HEAD, ...golden.map(goldenRow)], { width })]),
+    ...(golden.length === 0 ? [] : goldenSpace.map(spaceLine)),
     ...(prefetch === undefined ? [] : ['', ...prefetchLines(prefetch, width)]),
   ].join('\n');
 }
 
-const GOLDEN_HEAD = ['GOLDEN VOLUME', 'IMAGE', 'DISK', 'IN POOL', 'SHA256', 'KEPT BECAUSE'];
+const GOLDEN_HEAD = ['GOLDEN VOLUME', 'IMAGE', 'DISK', 'IN POOL', 'LAST USE', 'SHA256', 'KEPT BECAUSE'];
 
 function goldenRow(golden: CachedImages['golden'][number]): string[] {
-  const { volume, image, sizeBytes, mappedBytes, sha256, pinned, unfit } = golden;
+  const { volume, image, sizeBytes, mappedBytes, usedAt, sha256, inUse, pinned, unfit } = golden;
+  const kept = inUse ? KEPT['in-use'] : pinned ? KEPT.pinned : 'clones are made of it';
   return [
     ...[volume, image, approximateSize(sizeBytes)],
     mappedBytes === undefined ? '' : approximateSize(mappedBytes),
+    usedAt === undefined ? '' : inMinutes(usedAt),
     sha256.slice(0, 16),
-    unfit === undefined ? (pinned ? KEPT.pinned : 'clones are made of it') : `it ${unfit}`,
+    unfit === undefined ? kept : `it ${unfit}`,
   ];
+}
+
+function spaceLine({ vg, thinPool, maxBytes, heldBytes }: CachedImages['goldenSpace'][number]): string {
+  const [max, held] = [approximateSize(maxBytes), approximateSize(heldBytes)];
+  return `Golden volumes hold ${held} of ${vg}/${thinPool}; they may hold ${max}.`;
+}
+
+function inMinutes(at: string): string {
+  return at.slice(0, 16).replace('T', ' ');
 }
 
 function prefetchLines({ rules, now, pausedBy, news }: PrefetchStatus, width: Look['width']): string[] {

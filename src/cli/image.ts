@@ -99,8 +99,8 @@ const addRm: AddVerb = (image, finish) => {
 const addGc: AddVerb = (image, finish) => {
   const command = image
     .command('gc')
-    .option('--all', 'all that is neither in use nor pinned, not only what is beyond cache.size_max')
-    .description('remove images from the cache of this host');
+    .option('--all', 'all that is neither in use nor pinned, not only what is beyond the budgets')
+    .description('remove images from this host that are beyond cache.size_max and pools.VG.golden_max');
   common(command, ['lvp image gc', 'lvp image gc --all']).action(
     async (options: { all?: boolean }, self: Command) => {
       const { daemon, output } = contextOf(self, finish);

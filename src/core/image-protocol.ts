@@ -49,11 +49,17 @@ export const CachedImages = z.object({
       /** Of the disk in the image; and what of the pool it takes, where that is known. */
       sizeBytes: count,
       mappedBytes: count.optional(),
+      /** When it was last filled or cloned, or first seen if that is not known: RFC 3339. */
+      usedAt: text.optional(),
+      /** A volume is just being made of it, or it is being read. */
+      inUse: z.boolean(),
       pinned: z.boolean(),
       /** Why it serves nobody, if so. */
       unfit: text.optional(),
     }),
   ),
+  /** Of each thin pool, what golden volumes may hold of it, and what they hold. */
+  goldenSpace: z.array(z.object({ vg: text, thinPool: text, maxBytes: count, heldBytes: count })),
   /** How far the rules of the configuration are; absent: there are none. */
   prefetch: PrefetchStatus.optional(),
 });

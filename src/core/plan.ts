@@ -14,6 +14,7 @@ import { mayComeToClaim, objectionsToClaim } from './claim.ts';
 import type { KeyState } from './key-change.ts';
 import { keyStateProblem } from './key-change.ts';
 import { formatKeyReference } from './key-reference.ts';
+import { deleteCommand } from './delete-command.ts';
 import type { LocatedVolume } from './locate.ts';
 import { describeOwner, isJob, jobIdOf } from './owner.ts';
 import type { PlannedFill } from './planned-fill.ts';
@@ -202,6 +203,12 @@ function volumeOf(
   return volumes.find((volume) => volumeKey(volume) === volumeKey(location));
 }
 
+function recordOf({ domain, fills }: PlanInput, { request }: LocatedVolume): PlannedFill | undefined {
+  return fills.find(
+    ({ domainUuid, request: { target } }) => domainUuid === domain.uuid && target === request.target,
+  );
+}
+
 /** `refusal` is that of this host's policy; what is published, or only lacks its name, is no matter of it. */
 function decideDisk(input: PlanInput, disk: LocatedVolume, refusal: Problem | undefined): Decided {
   const other = fillOfOtherDomain(input, disk);
@@ -211,9 +218,7 @@ function decideDisk(input: PlanInput, disk: LocatedVolume, refusal: Problem | un
   if (mark?.state === 'ready' && input.running.has(mark.fillId)) {
     return [{ action: 'wait', fillId: mark.fillId }, 'it is published, and libvirt is being told'];
   }
-  const record = input.fills.find(
-    ({ domainUuid, request }) => domainUuid === input.domain.uuid && request.target === disk.request.target,
-  );
+  const record = recordOf(input, disk);
   if (mark?.state === 'ready' && record?.replaces === mark.fillId && input.running.has(record.fillId)) {
     return [{ action: 'wait', fillId: record.fillId }, 'it is being put aside, to be made again'];
   }
@@ -328,7 +333,7 @@ function decideSealedByJob(
     return refuse(
       'VOLUME_OF_OTHER_DOMAIN',
       `${name} and is not what the annotation asks for: ${objections.join('; ')}.`,
-      'It was left untouched. Change the annotation, give the disk another volume, or delete the volume (virsh vol-delete) to have it filled for this domain.',
+      `It was left untouched. Change the annotation, give the disk another volume, or delete the volume (${deleteCommand(disk.location)}) to have it filled for this domain.`,
     );
   }
   const stopped = stoppedPoolOf(input, disk);
@@ -353,6 +358,13 @@ function decideSealed(
   refusal: Problem | undefined,
 ): Decided {
   const { request } = disk;
+  if (isCutOffInactive(input, disk, seal)) {
+    const record = recordOf(input, disk);
+    const held = record?.state === 'failed' ? decideHeld(input, disk, record) : undefined;
+    return (
+      held ?? [{ action: 'finish', fillId: seal.fillId, seal }, 'it is published, but for its activation']
+    );
+  }
   if (seal.domainUuid !== input.domain.uuid) {
     if (!isEarlierTry(input, seal.domainUuid) || !isSealFor(seal, request)) {
       return refuseOther(disk, `published for ${describeOwner(seal.domainUuid)}`, seal.domainUuid);
@@ -388,6 +400,22 @@ function decideSealed(
         : []),
     ].join('; '),
   ];
+}
+
+/**
+ * A thin volume gets its name before its node. Once the ledger has called it ready, whoever deactivates it has
+ * reasons.
+ */
+function isCutOffInactive(input: PlanInput, disk: LocatedVolume, seal: Seal): boolean {
+  const found = volumeOf(input, disk);
+  const record = recordOf(input, disk);
+  return (
+    found?.thinPool !== undefined &&
+    !found.active &&
+    seal.domainUuid === input.domain.uuid &&
+    record?.fillId === seal.fillId &&
+    record.state !== 'ready'
+  );
 }
 
 function decideReceiving(
@@ -564,7 +592,7 @@ function refuseNotBlank(input: PlanInput, disk: LocatedVolume): Decided | undefi
   return refuse(
     'VOLUME_NOT_BLANK',
     `Volume ${volumeKey(disk.location)} exists, was not made by this program and is not blank: ${why}.`,
-    'It was left untouched. Delete it (virsh vol-delete) if its content is not needed; take the disk out of the annotation if it is to be used as it is; or give the disk another volume.',
+    `It was left untouched. Delete it (${deleteCommand(disk.location)}) if its content is not needed; take the disk out of the annotation if it is to be used as it is; or give the disk another volume.`,
   );
 }
 
@@ -600,7 +628,7 @@ function refuseOther(disk: LocatedVolume, how: string, owner = ''): Decided {
     `Volume ${volumeKey(disk.location)} is ${how}.`,
     jobId === undefined
       ? 'One volume belongs to one domain: give this disk another volume, keep the old UUID in the domain XML (virt-install: --metadata uuid=UUID), or delete the volume first.'
-      : `Use another volume, or end the job (lvp job cancel ${jobId}) or delete what it has filled (virsh vol-delete) first.`,
+      : `Use another volume, or end the job (lvp job cancel ${jobId}) or delete what it has filled (${deleteCommand(disk.location)}) first.`,
   );
 }
 

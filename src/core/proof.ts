@@ -2,6 +2,7 @@
  * What must be true of an object's bytes before they are published: digests that somebody stated, and a
  * signature. The bytes are hashed while they stream; the comparison comes before the volume gets its name.
  */
+import { createHash } from 'node:crypto';
 import { ProvisionError } from './errors.ts';
 import type { MinisignSignature } from './minisign.ts';
 import { isSignatureOf, signatureKey } from './minisign.ts';
@@ -28,6 +29,23 @@ export function furtherAlgorithms(proof: ImageProof): readonly HashAlgorithm[] {
     ...(proof.sha512 === undefined ? [] : (['sha512'] as const)),
     ...(proof.signature === undefined ? [] : (['blake2b512'] as const)),
   ];
+}
+
+/**
+ * What of a proof is more than a SHA-256, each part with a name of its own. Bytes that were compared with all parts and
+ * have some SHA-256 need not be compared again to know that other bytes with that SHA-256 are proven by the same.
+ */
+export function provenBy({ sha512, signature }: ImageProof): readonly string[] {
+  return [
+    ...(sha512 === undefined ? [] : [`sha512:${sha512}`]),
+    ...(signature === undefined ? [] : [`minisign:${digestOfSignature(signature)}`]),
+  ];
+}
+
+/** Of the signature itself and the key: the same only for the same signature by the same key. */
+function digestOfSignature({ signer, signature }: MinisignSignature): string {
+  const key = signer.key.export({ format: 'der', type: 'spki' });
+  return createHash('sha256').update(key).update(signature).digest('hex');
 }
 
 /** Throws unless the bytes with these digests are the ones that were proven. */

@@ -205,6 +205,15 @@ export function imageTag(image: ImageReference): string {
   return tagValue('image', imageName(image));
 }
 
+/** `BUCKET/KEY` in such a tag value; undefined if it was too long, so that only its SHA-256 is there. */
+export function imageNameOfTag(tag: string): string | undefined {
+  if (tag.startsWith(':sha256:')) return undefined;
+  const bytes = tag
+    .split(/#([0-9a-f]{2})/)
+    .map((part, at) => Buffer.from(part, at % 2 === 1 ? 'hex' : 'utf8'));
+  return Buffer.concat(bytes).toString('utf8');
+}
+
 /** The tag value for the version of an image object, made in the same way. */
 export function versionTag(version: string): string {
   return tagValue('version', version);

@@ -4,17 +4,21 @@
  */
 import { ProvisionError } from '../core/errors.ts';
 import type { HelperRequest, HelperResult } from '../core/helper-protocol.ts';
+import { isGolden } from '../core/owner.ts';
 import { fillTags, goldenName, goldenTags, privateName, readMark } from '../core/volume.ts';
 import { carriesExactly, findFill, findNamed, stateError } from './fill.ts';
 import type { ThinPools } from './groups.ts';
 import type { VolumeRow } from './lvm.ts';
 import { findThinPool } from './thin-pool.ts';
 import type { Tools } from './tools.ts';
-import { findGroup } from './tools.ts';
+import { readWithGroup } from './tools.ts';
 
 type Clone = Extract<HelperRequest, { verb: 'clone' }>;
 
-/** The private LV as a snapshot of exactly that golden volume; its node belongs to the service user. */
+/**
+ * The private LV as a snapshot of exactly that golden volume. A guest's has nothing to be written to it: it stays
+ * inactive, without a node, until it is published. One that is to be compared is active, and the service user's.
+ */
 export async function clone(
   tools: Tools,
   request: Clone,
@@ -23,8 +27,10 @@ export async function clone(
   const { volume, sizeBytes } = request;
   const { vg, fillId } = volume;
   const name = privateName(fillId);
-  const { extentBytes } = await findGroup(tools, vg);
-  const rows = await tools.lvm.volumes([vg]);
+  const {
+    group: { extentBytes },
+    rows,
+  } = await readWithGroup(tools, vg);
   const origin = findGolden(rows, request, thinPools);
   const wantedBytes = Math.ceil(sizeBytes / extentBytes) * extentBytes;
   if (wantedBytes < origin.sizeBytes) {
@@ -38,10 +44,9 @@ export async function clone(
   const held = findFill(rows, vg, fillId);
   if (held === undefined) await tools.lvm.snapshot(vg, origin.lv, name, fillTags(volume));
   else refuseUnfit(request, origin, held);
-  // Before it is active: nobody has to wait for udev twice, and its node is never one of another size.
   if ((held ?? origin).sizeBytes < wantedBytes) await tools.lvm.extend(vg, name, wantedBytes);
-  if (held?.active !== true) await tools.lvm.activate(vg, name);
-  await tools.devices.settle();
+  const isForReading = isGolden(volume.domainUuid);
+  if (isForReading && held?.active !== true) await tools.lvm.activate(vg, name);
   const after = await tools.lvm.volumes([vg]);
   const row = findNamed(after, vg, name);
   refuseOther(row, origin);
@@ -49,7 +54,10 @@ export async function clone(
   if (findNamed(after, vg, origin.lv).uuid !== origin.uuid) {
     throw stateError(vg, origin.lv, 'was exchanged while it was being cloned');
   }
-  await tools.devices.checkService(row);
+  if (isForReading) {
+    await tools.devices.settle();
+    await tools.devices.checkService(row);
+  }
   return { made: held === undefined ? 'created' : 'existing', sizeBytes: row.sizeBytes };
 }
 

@@ -1,6 +1,7 @@
 import { ProvisionError } from '../core/errors.ts';
 import type { HelperRequest, HelperResult } from '../core/helper-protocol.ts';
 import { isGolden } from '../core/owner.ts';
+import type { VolumeGroup } from '../core/volume.ts';
 import { ADOPTING_TAG, fillTags, privateName } from '../core/volume.ts';
 import { finishAdoption } from './adopt.ts';
 import { carriesExactly, findFill, stateError } from './fill.ts';
@@ -9,7 +10,7 @@ import type { VolumeRow } from './lvm.ts';
 import { checkOwner, keepEncrypted } from './owner-of-node.ts';
 import { findThinPool } from './thin-pool.ts';
 import type { Tools } from './tools.ts';
-import { readGroup, readVolume } from './tools.ts';
+import { readVolume, readWithGroup } from './tools.ts';
 
 type Create = Extract<HelperRequest, { verb: 'create' }>;
 
@@ -20,12 +21,12 @@ export async function create(
   thinPools: ThinPools,
 ): Promise<HelperResult<'create'>> {
   const { volume, sizeBytes } = request;
-  const rows = await readGroup(tools, volume.vg);
+  const { group, rows } = await readWithGroup(tools, volume.vg);
   refuseOtherPool(rows, request, thinPools);
   const held = findFill(rows, volume.vg, volume.fillId);
   await keepEncrypted(tools, volume);
   if (held === undefined) {
-    await makePrivate(tools, request);
+    await makePrivate(tools, request, group);
   } else {
     await refuseUnfit(tools, request, held);
   }
@@ -62,9 +63,11 @@ function refuseOtherPool(
   });
 }
 
-async function makePrivate(tools: Tools, { volume, sizeBytes, thinPool }: Create): Promise<void> {
-  const [group] = await tools.lvm.groups([volume.vg]);
-  if (group === undefined) throw new Error(`${volume.vg} has gone within one request`);
+async function makePrivate(
+  tools: Tools,
+  { volume, sizeBytes, thinPool }: Create,
+  group: VolumeGroup,
+): Promise<void> {
   const neededBytes = Math.ceil(sizeBytes / group.extentBytes) * group.extentBytes;
   const name = privateName(volume.fillId);
   if (thinPool !== undefined) {

@@ -48,7 +48,11 @@ export const devices: Devices = {
   },
 
   async takeBack(row) {
-    const { uid, gid, mode } = await nodeOf(row);
+    const { uid, gid, mode } = await nodeOf(row).catch(async () => {
+      // LVM waits for udev, unless lvm.conf says that it does not.
+      await devices.settle();
+      return nodeOf(row);
+    });
     // Anybody else has the node from libvirt, for a guest: not ours to change.
     if (uid !== 0 && uid !== (await serviceUid())) return;
     const disk = await diskGid();

@@ -34,16 +34,17 @@ export function findNamed(rows: readonly VolumeRow[], vg: string, lv: string): V
   });
 }
 
-/** The first tags become the second ones in one commit; what both have in common stays. */
+/** The first tags become the second ones in one commit, with `unskip` as in Lvm; what both have in common stays. */
 export function exchangeTags(
   { lvm }: Pick<Tools, 'lvm'>,
   { vg, lv }: Pick<VolumeRow, 'vg' | 'lv'>,
   before: readonly string[],
   after: readonly string[],
+  unskip?: 'unskip',
 ): Promise<void> {
   const remove = before.filter((tag) => !after.includes(tag));
   const add = after.filter((tag) => !before.includes(tag));
-  return lvm.swapTags(vg, lv, remove, add);
+  return lvm.swapTags(vg, lv, remove, add, unskip);
 }
 
 /** True if the tags of ours are these and no others; tags of other people do not matter. */

@@ -12,8 +12,7 @@ export async function list(
   tools: Tools,
   { own, verified, shared, thinPools }: Groups,
 ): Promise<HelperResult<'list'>> {
-  const groups = await tools.lvm.groups([...own, ...verified]);
-  const rows = await tools.lvm.volumes(groups.map((group) => group.vg));
+  const { groups, volumes: rows } = await tools.lvm.read([...own, ...verified]);
   const shown = rows.filter(({ vg, lv, tags }) => {
     const mark = readMark(tags);
     return !verified.includes(vg) || (mark.state === 'ready' && mark.target === lv);

@@ -16,20 +16,35 @@ export interface VolumeRow extends LogicalVolume {
   readonly device?: { readonly major: number; readonly minor: number } | undefined;
 }
 
+export interface Reading {
+  readonly groups: readonly VolumeGroup[];
+  readonly volumes: readonly VolumeRow[];
+}
+
 /** Each call that changes something is one LVM command, hence one metadata commit. */
 export interface Lvm {
   volumes(vgs: readonly string[]): Promise<readonly VolumeRow[]>;
-  /** Those of the named groups that exist here. */
-  groups(vgs: readonly string[]): Promise<readonly VolumeGroup[]>;
+  /** Those of the named groups that exist here, and their volumes. */
+  read(vgs: readonly string[]): Promise<Reading>;
   create(vg: string, lv: string, sizeBytes: number, tags: readonly string[]): Promise<void>;
   /** A thin LV of that pool, all of which reads zero. */
   createThin(vg: string, pool: string, lv: string, sizeBytes: number, tags: readonly string[]): Promise<void>;
-  /** A thin LV with the content and size of another one, not active yet, and writable whatever that one is. */
+  /**
+   * A thin LV with the content and size of another one, writable whatever that one is; not active, nor activated by
+   * anybody who does not ask for it by an option of its own.
+   */
   snapshot(vg: string, origin: string, lv: string, tags: readonly string[]): Promise<void>;
   extend(vg: string, lv: string, sizeBytes: number): Promise<void>;
-  swapTags(vg: string, lv: string, remove: readonly string[], add: readonly string[]): Promise<void>;
+  /** `unskip`: in the same commit the LV becomes one that is activated like any other. */
+  swapTags(
+    vg: string,
+    lv: string,
+    remove: readonly string[],
+    add: readonly string[],
+    unskip?: 'unskip',
+  ): Promise<void>;
   rename(vg: string, from: string, to: string): Promise<void>;
-  /** Also one that is not to be activated by itself. */
+  /** Also one that is not to be activated by itself. Waits until udev has made its node. */
   activate(vg: string, lv: string): Promise<void>;
   /** Fails if anybody has it open. */
   deactivate(vg: string, lv: string): Promise<void>;
@@ -74,6 +89,8 @@ const VolumeFields = z.object({
 });
 type VolumeFields = z.infer<typeof VolumeFields>;
 
+const GROUP_FIELDS = 'vg_name,vg_size,vg_free,vg_extent_size,vg_lock_type,vg_attr,vg_clustered,vg_shared';
+
 const GroupFields = z.object({
   vg_name: z.string(),
   vg_size: Bytes,
@@ -84,6 +101,14 @@ const GroupFields = z.object({
   vg_clustered: z.string(),
   vg_shared: z.string(),
 });
+type GroupFields = z.infer<typeof GroupFields>;
+
+/** It wants fields for each of its reports, also those that nobody needs. */
+const FULL_REPORT = [
+  ...['--configreport', 'vg', '-o', GROUP_FIELDS, '--configreport', 'seg', '-o', VOLUME_FIELDS],
+  ...['--configreport', 'lv', '-o', 'lv_uuid', '--configreport', 'pv', '-o', 'pv_uuid'],
+  ...['--configreport', 'pvseg', '-o', 'pvseg_start'],
+];
 
 export const lvm: Lvm = {
   async volumes(vgs) {
@@ -92,22 +117,16 @@ export const lvm: Lvm = {
     return mergeSegments(parseReport(await mustRun(vgs.join(', '), 'lvs', argv), VolumeFields));
   },
 
-  async groups(vgs) {
-    if (vgs.length === 0) return [];
+  async read(vgs) {
+    if (vgs.length === 0) return { groups: [], volumes: [] };
+    // Each group's two reports are of one moment, and one command takes half as long as two.
+    const result = await runCommand(vgs.join(', '), 'lvm', ['fullreport', ...REPORT, ...FULL_REPORT, ...vgs]);
+    if (result.exitCode === 0) return readFullReport(result.stdout);
     // A group that is named but does not exist is no error of this call: it must not hide the others.
     const selected = vgs.map((vg) => `vg_name="${vg}"`).join(' || ');
-    const fields = 'vg_name,vg_size,vg_free,vg_extent_size,vg_lock_type,vg_attr,vg_clustered,vg_shared';
-    const argv = [...REPORT, '-o', fields, '--select', selected];
-    const rows = parseReport(await mustRun(vgs.join(', '), 'vgs', argv), GroupFields);
-    for (const row of rows) refuseSharedGroup(row.vg_name, row.vg_lock_type);
-    return rows.map((row) => ({
-      vg: row.vg_name,
-      sizeBytes: row.vg_size,
-      freeBytes: row.vg_free,
-      extentBytes: row.vg_extent_size,
-      // The sixth letter of vg_attr says both: c of clvmd, s of lvmlockd.
-      shared: row.vg_clustered !== '' || row.vg_shared !== '' || row.vg_attr.charAt(5) !== '-',
-    }));
+    const argv = [...REPORT, '-o', GROUP_FIELDS, '--select', selected];
+    const groups = toGroups(parseReport(await mustRun(vgs.join(', '), 'vgs', argv), GroupFields));
+    return { groups, volumes: await lvm.volumes(groups.map(({ vg }) => vg)) };
   },
 
   async create(vg, lv, sizeBytes, tags) {
@@ -129,7 +148,7 @@ export const lvm: Lvm = {
   async snapshot(vg, origin, lv, tags) {
     // As --type thin, of a thin volume: --snapshot wants to load the module of classic snapshots first.
     await make(vg, lv, [
-      ...['--yes', '--type', 'thin', '--setactivationskip', 'n', '--permission', 'rw', '--activate', 'n'],
+      ...['--yes', '--type', 'thin', '--setactivationskip', 'y', '--permission', 'rw', '--activate', 'n'],
       ...['--name', lv, ...tags.flatMap((tag) => ['--addtag', tag]), `${vg}/${origin}`],
     ]);
   },
@@ -138,8 +157,9 @@ export const lvm: Lvm = {
     await mustRun(`${vg}/${lv}`, 'lvextend', ['--size', `${sizeBytes}b`, `${vg}/${lv}`]);
   },
 
-  async swapTags(vg, lv, remove, add) {
+  async swapTags(vg, lv, remove, add, unskip) {
     const changes = [
+      ...(unskip === undefined ? [] : ['--setactivationskip', 'n']),
       ...remove.flatMap((tag) => ['--deltag', tag]),
       ...add.flatMap((tag) => ['--addtag', tag]),
     ];
@@ -185,14 +205,25 @@ async function make(vg: string, lv: string, argv: readonly string[]): Promise<vo
   });
 }
 
+/** Each group with its own reports; that of segments has the fields of volumes, too. */
+export function readFullReport(text: string): Reading {
+  const reports = parseReports(text, z.object({ vg: z.array(GroupFields), seg: z.array(VolumeFields) }));
+  return {
+    groups: toGroups(reports.flatMap(({ vg }) => vg)),
+    volumes: mergeSegments(reports.flatMap(({ seg }) => seg)),
+  };
+}
+
 /** The rows of a report. Their list is called `lv`, or `seg`, or `vg`, by the fields asked for. */
 export function parseReport<Row extends z.ZodType>(text: string, row: Row): z.infer<Row>[] {
+  return parseReports(text, z.record(z.string(), z.array(row))).flatMap((part) => Object.values(part).flat());
+}
+
+function parseReports<Part extends z.ZodType>(text: string, part: Part): z.infer<Part>[] {
   // lvm also writes an empty "log" beside "report".
-  const Report = z.object({ report: z.array(z.record(z.string(), z.array(row))) });
-  let parsed: unknown;
+  const Report = z.object({ report: z.array(part) });
   try {
-    parsed = JSON.parse(text);
-    return Report.parse(parsed).report.flatMap((part) => Object.values(part).flat());
+    return Report.parse(JSON.parse(text)).report;
   } catch (cause) {
     throw new ProvisionError({
       code: 'HELPER_FAILED',
@@ -201,6 +232,18 @@ export function parseReport<Row extends z.ZodType>(text: string, row: Row): z.in
       cause,
     });
   }
+}
+
+function toGroups(rows: readonly GroupFields[]): VolumeGroup[] {
+  for (const row of rows) refuseSharedGroup(row.vg_name, row.vg_lock_type);
+  return rows.map((row) => ({
+    vg: row.vg_name,
+    sizeBytes: row.vg_size,
+    freeBytes: row.vg_free,
+    extentBytes: row.vg_extent_size,
+    // The sixth letter of vg_attr says both: c of clvmd, s of lvmlockd.
+    shared: row.vg_clustered !== '' || row.vg_shared !== '' || row.vg_attr.charAt(5) !== '-',
+  }));
 }
 
 /** `lvs` prints one row for each segment as soon as a segment's field is asked for. */

@@ -1,6 +1,10 @@
 /**
  * Giving a finished LV its final name. The service user loses the node before the seal is set, so that a
- * sealed volume can be written by nobody; the rename is the last step that can fail.
+ * sealed volume can be written by nobody; the name comes last.
+ *
+ * A thin LV gets it while it is inactive, and is activated under it: to rename an active one, LVM suspends the whole
+ * pool under all guests, which takes ten times as long. A crash right before the activation leaves an LV that the next
+ * boot or the next call activates.
  */
 import { ProvisionError } from '../core/errors.ts';
 import type { HelperRequest } from '../core/helper-protocol.ts';
@@ -11,7 +15,7 @@ import { headerOf } from './luks-keys.ts';
 import type { VolumeRow } from './lvm.ts';
 import { refuseMapped } from './mapping.ts';
 import type { Tools } from './tools.ts';
-import { readGroup, readVolume, withdraw } from './tools.ts';
+import { readGroup, readVolume, waitClosed, withdraw } from './tools.ts';
 
 /** Of a volume that somebody asked for; that of a golden one is publishGolden(). */
 interface Publish {
@@ -24,16 +28,16 @@ export async function publish(tools: Tools, request: Publish): Promise<null> {
   const rows = await readGroup(tools, vg);
   const held = findFill(rows, vg, fillId);
   if (held === undefined) throw missing(request);
-  if (!isPublished(request, held)) {
+  const isThin = held.segmentType === 'thin';
+  const isNamed = isPublished(request, held);
+  if (!isNamed) {
     refuseUnfit(request, rows, held);
-    if (!held.active) await tools.lvm.activate(vg, held.lv);
-    if (isEncrypted(request)) await refuseMapped(tools, vg, fillId);
-    await withdraw(tools, vg, held.lv);
-    if (isEncrypted(request)) await refuseOtherHeader(tools, await readVolume(tools, vg, held.lv));
+    await letGo(tools, request, held);
     await seal(tools, request, held);
     await tools.lvm.rename(vg, privateName(fillId), target);
   }
-  await tools.devices.settle();
+  if (!isThin) await tools.devices.settle();
+  else if (!isNamed || !held.active) await tools.lvm.activate(vg, target);
   const final = await readVolume(tools, vg, target);
   // After the rename udev leaves the owner as it was. An inactive LV has no node.
   if (final.device !== undefined) await tools.devices.takeBack(final);
@@ -78,11 +82,40 @@ function refuseUnfit({ volume, seal }: Publish, rows: readonly VolumeRow[], held
   }
 }
 
+const SHUT_TRIES_MAX = 5;
+
+/** Nobody has it open, and the service user cannot open it again: a thick one is active then, a thin one is not. */
+async function letGo(
+  tools: Tools,
+  request: Publish,
+  { vg, lv, active, segmentType }: VolumeRow,
+): Promise<void> {
+  const isThin = segmentType === 'thin';
+  const isKeyed = isEncrypted(request);
+  if (!isThin || isKeyed) {
+    if (!active) await tools.lvm.activate(vg, lv);
+    if (isKeyed) await refuseMapped(tools, vg, request.volume.fillId);
+    await withdraw(tools, vg, lv);
+    if (isKeyed) await refuseOtherHeader(tools, await readVolume(tools, vg, lv));
+  }
+  if (isThin) await shut(tools, vg, lv);
+}
+
+/** Deactivates it: its node is gone, and nobody has it open. Somebody may activate it again meanwhile. */
+async function shut(tools: Tools, vg: string, lv: string): Promise<void> {
+  for (let tries = 1; tries <= SHUT_TRIES_MAX; tries += 1) {
+    if (!(await waitClosed(tools, vg, lv)).active) return;
+    await tools.lvm.deactivate(vg, lv);
+  }
+  throw stateError(vg, lv, 'is activated again and again');
+}
+
 /** Marks become the seal. */
 async function seal(tools: Tools, { volume, seal }: Publish, held: VolumeRow): Promise<void> {
   const seals = finalTags(seal);
-  if (carriesExactly(held, seals)) return;
-  await exchangeTags(tools, held, fillTags(volume), seals);
+  const unskip = held.skipsActivation ? 'unskip' : undefined;
+  if (carriesExactly(held, seals) && unskip === undefined) return;
+  await exchangeTags(tools, held, fillTags(volume), seals, unskip);
 }
 
 function missing({ volume }: Publish): ProvisionError {

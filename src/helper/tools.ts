@@ -20,14 +20,19 @@ export interface KeyFiles {
 
 /** All LVs of one group, which must exist. */
 export async function readGroup(tools: Tools, vg: string): Promise<readonly VolumeRow[]> {
-  await findGroup(tools, vg);
-  return tools.lvm.volumes([vg]);
+  return (await readWithGroup(tools, vg)).rows;
 }
 
-/** The group itself; POOL_UNSUITABLE if there is none. */
-export async function findGroup(tools: Tools, vg: string): Promise<VolumeGroup> {
-  const [group] = await tools.lvm.groups([vg]);
-  if (group !== undefined) return group;
+/** The group itself and all its LVs; POOL_UNSUITABLE if there is none. */
+export async function readWithGroup(
+  tools: Tools,
+  vg: string,
+): Promise<{ readonly group: VolumeGroup; readonly rows: readonly VolumeRow[] }> {
+  const {
+    groups: [group],
+    volumes: rows,
+  } = await tools.lvm.read([vg]);
+  if (group !== undefined) return { group, rows };
   throw new ProvisionError({
     code: 'POOL_UNSUITABLE',
     message: `There is no volume group ${vg} on this host.`,

@@ -5,12 +5,14 @@ import { GoldenChecks } from '../provision/golden-checks.ts';
 import type { GoldenVolumes } from '../provision/golden-volumes.ts';
 import type { Freeze, Log } from '../provision/ports.ts';
 
-/** Begins to look at them from time to time; returns what ends it. */
+/** Begins to look at them from time to time; returns what ends it, and waits for what is just being removed. */
 export function checkGoldens(
   { goldenChecksPerDay: checksPerDay }: Config,
   needs: { readonly goldens: GoldenVolumes; readonly freeze: Freeze; readonly log: Log },
 ): () => Promise<void> {
   const checks = new GoldenChecks({ ...needs, clock: systemClock, checksPerDay });
   checks.start();
-  return () => checks.stop();
+  return async () => {
+    await Promise.all([checks.stop(), needs.goldens.idle()]);
+  };
 }

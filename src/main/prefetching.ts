@@ -14,7 +14,7 @@ import type { Seeing } from './seeing.ts';
 export interface Prefetching {
   readonly start: () => void;
   readonly stop: () => Promise<void>;
-  readonly forVerbs: Pick<ImageNeeds, 'prefetching' | 'isPinned'>;
+  readonly forVerbs: Pick<ImageNeeds, 'prefetching'>;
 }
 
 type Parts = Omit<PrefetchNeeds, 'priority' | 'log'> & {
@@ -44,7 +44,6 @@ export function openPrefetching(
     stop: () => prefetcher.stop(),
     forVerbs: {
       prefetching: rules.length === 0 ? undefined : () => prefetchStatus(prefetcher, priority),
-      isPinned: (sha256) => parts.prefetched.isPinned(sha256),
     },
   };
 }

@@ -108,16 +108,29 @@ export function openVolumes(
 /** What fills and golden volumes need and is not made here. */
 type FillParts = Omit<
   GoldenNeeds,
-  'clock' | 'devices' | 'log' | 'reservations' | 'thinPools' | 'watch' | 'workshops'
-> & { readonly workshops: WorkerThreads; readonly luks: LuksVolumes; readonly keys: Keys };
+  | 'clock'
+  | 'devices'
+  | 'goldenMax'
+  | 'isGoldenPinned'
+  | 'log'
+  | 'reservations'
+  | 'thinPools'
+  | 'watch'
+  | 'workshops'
+> & {
+  readonly workshops: WorkerThreads;
+  readonly prefetched: PrefetchedImages;
+  readonly luks: LuksVolumes;
+  readonly keys: Keys;
+};
 
 /** What the recipe of a fill works with, but for what it fills. */
 export function fillNeedsOf<Parts extends FillParts>(config: Config, parts: Parts, seeing: Seeing) {
-  const { workshops, volumes } = parts;
+  const { workshops, volumes, prefetched } = parts;
   const { metrics, log } = seeing;
   const blockDevices = new BlockDevices({ zero: (...range) => workshops.zero(...range) });
   const { writeRateMaxBytesPerS: rate } = config;
-  const { keepFree, thin: thinLimits, thinPools } = config;
+  const { goldenMax, keepFree, thin: thinLimits, thinPools } = config;
   const needs = {
     ...{ ...parts, thinPools, thinPoolNews: new ThinPoolNews(thinLimits, log) },
     clock: systemClock,
@@ -126,7 +139,10 @@ export function fillNeedsOf<Parts extends FillParts>(config: Config, parts: Part
     reservations: new Reservations({ volumes, log, keepFree, thinLimits }),
     writeRate: rate === 0 ? undefined : new WriteRate(systemClock, rate),
   };
-  const goldens = new GoldenVolumes({ ...needs, log, watch: metrics.goldens });
+  const goldens = new GoldenVolumes({
+    ...{ ...needs, log, goldenMax, watch: metrics.goldens },
+    isGoldenPinned: ({ seal }) => prefetched.mayPin(seal),
+  });
   return { ...needs, goldens, golden: goldenAhead(goldens, thinPools, log) };
 }
 

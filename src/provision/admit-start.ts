@@ -3,6 +3,7 @@
  * domain and waits, so it is answered within the grace and a little more, whatever else is stuck, and
  * libvirt is never asked about any domain meanwhile: pools and volumes answer, domains would not.
  */
+import { deleteCommand } from '../core/delete-command.ts';
 import { parseDomainXml } from '../core/domain-xml.ts';
 import type { ErrorCode, Problem } from '../core/errors.ts';
 import { ProvisionError, toProblem } from '../core/errors.ts';
@@ -272,13 +273,14 @@ function describeUnready(needs: AdmitNeeds, mayFill: boolean): (disk: DiskPlan) 
  * storage, the guest would go on with what it had then.
  */
 function describeStale({ sharedGroups }: AdmitNeeds): (disk: DiskPlan) => Problem[] {
-  return ({ action, request, location: { vg, lv } }) => {
+  return ({ action, request, location }) => {
+    const { vg, lv } = location;
     if (action !== 'none' || sharedGroups.has(vg)) return [];
     return [
       {
         code: 'VOLUME_STATE',
         message: `Disk ${request.target}: the domain arrives by migration, and its volume ${vg}/${lv} here is a copy from before.`,
-        hint: `If it is not needed, delete it (virsh vol-delete) and set one aside anew with lvp receive; if ${vg} is one group that both hosts see, list it in shared_volume_groups.`,
+        hint: `If it is not needed, delete it (${deleteCommand(location)}) and set one aside anew with lvp receive; if ${vg} is one group that both hosts see, list it in shared_volume_groups.`,
       },
     ];
   };

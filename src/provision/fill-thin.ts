@@ -1,9 +1,8 @@
 /**
- * The recipe of a thin volume. Where the digest of its image is known beforehand it is a clone of a golden volume, which
- * is made if there is none; otherwise the image is written to it. Either way it is published like any other.
+ * The recipe of a thin volume. Where something says beforehand which bytes its image has, it is a clone of a golden
+ * volume, which is made if there is none; otherwise the image is written to it. Either way it is published like any other.
  */
 import { toProblem } from '../core/errors.ts';
-import { furtherAlgorithms } from '../core/proof.ts';
 import type { ImageProof } from '../core/proof.ts';
 import type { AllowedNeeds } from './allowed-fill.ts';
 import { requireAllowed } from './allowed-fill.ts';
@@ -14,7 +13,8 @@ import type { FillRun, FillTask } from './fills.ts';
 import { FillsStopped } from './fills.ts';
 import type { FreshThinNeeds } from './fresh-thin-volume.ts';
 import { writeFreshThin } from './fresh-thin-volume.ts';
-import type { GoldenVolumes } from './golden-volumes.ts';
+import { goldenRequestOf } from './golden-ahead.ts';
+import type { GoldenVolume, GoldenVolumes } from './golden-volumes.ts';
 import type { LeaseNeeds } from './leased-image.ts';
 import { LeasedImage } from './leased-image.ts';
 import type { FillRecord, PrivateVolume } from './ports.ts';
@@ -23,10 +23,10 @@ import { checkBucket, pinImage, wantedSizeBytes } from './resolve-image.ts';
 import { sealOfFill } from './seal-of-fill.ts';
 
 export interface ThinFillNeeds extends LeaseNeeds, FreshThinNeeds, AllowedNeeds {
-  readonly goldens: Pick<GoldenVolumes, 'ensure' | 'clone'>;
+  readonly goldens: Pick<GoldenVolumes, 'whileHeld' | 'clone'>;
 }
 
-/** A golden volume may go in the moment before it is cloned; more often than this in a row would be odd. */
+/** Somebody may remove a golden volume right before it is cloned; more often than this in a row would be odd. */
 const CLONE_TRIES_MAX = 3;
 
 type ThinRecord = FillRecord & { readonly location: { readonly thinPool: string } };
@@ -76,25 +76,34 @@ async function fill(
   run: FillRun,
 ): Promise<string> {
   const { location, request } = record;
-  const { sha256, ...proof } = await proofBeforehand(needs, record, wanted);
-  // What a signature or another digest says of a golden volume is in no seal.
-  if (sha256 === undefined || furtherAlgorithms(proof).length > 0) {
-    return writeImageTo(needs, record, volume, wanted, run);
-  }
+  const asked = goldenRequestOf(request, await proofBeforehand(needs, record, wanted), wanted);
+  if (asked === undefined) return writeImageTo(needs, record, volume, wanted, run);
   for (let tries = 1; ; tries++) {
-    const golden = await needs.goldens.ensure(location.vg, { ...request, sha256 }, run);
-    const sizeBytes = wantedSizeBytes(request, { virtualSizeBytes: golden.seal.sizeBytes });
-    requireAllowed(needs, record, sizeBytes);
     try {
-      await needs.goldens.clone(golden, volume, sizeBytes);
-      run.log.info({ golden: golden.seal.fillId, sizeBytes }, 'cloned from a golden volume');
-      return golden.seal.sha256;
+      return await needs.goldens.whileHeld(location.vg, asked, run, (golden) =>
+        clone(needs, record, volume, golden, run),
+      );
     } catch (error) {
       if (tries === CLONE_TRIES_MAX || !mayBeGone(error)) throw error;
       run.log.warn({ problem: toProblem(error) }, 'the golden volume went before it was cloned');
       await discardVolume(needs, volume, location.pool);
     }
   }
+}
+
+async function clone(
+  needs: ThinFillNeeds,
+  record: ThinRecord,
+  volume: PrivateVolume,
+  golden: GoldenVolume,
+  { log }: FillRun,
+): Promise<string> {
+  const { fillId, sha256, sizeBytes: virtualSizeBytes } = golden.seal;
+  const sizeBytes = wantedSizeBytes(record.request, { virtualSizeBytes });
+  requireAllowed(needs, record, sizeBytes);
+  await needs.goldens.clone(golden, volume, sizeBytes);
+  log.info({ golden: fillId, sizeBytes }, 'cloned from a golden volume');
+  return sha256;
 }
 
 /** What is known before a byte is read. A digest in the annotation needs no word of the store. */
@@ -104,7 +113,8 @@ async function proofBeforehand(
   wanted: ProofPolicy['wanted'],
 ): Promise<ImageProof> {
   const policy = { ...needs.policy, wanted };
-  if (request.sha256 === undefined) return (await pinImage({ ...needs, policy }, request)).proof;
+  if (request.sha256 === undefined && request.sha512 === undefined)
+    return (await pinImage({ ...needs, policy }, request)).proof;
   checkBucket(policy, request);
   return findProof(needs.images, policy, request);
 }

@@ -1,57 +1,63 @@
 /**
  * The golden volumes of this host: one for each image and thin pool, made when it is first wanted, by one for all who
- * want it, and cloned for guests. What is known of them is what their tags say; here is only who uses which just now.
+ * want it, and cloned for guests. What is known of them is what their tags say, and the book beside them.
  */
 import { randomBytes } from 'node:crypto';
 import type { Problem } from '../core/errors.ts';
-import { ProvisionError, toProblem } from '../core/errors.ts';
-import type { GoldenContent, GoldenPlace, GoldenVolume } from '../core/golden.ts';
-import { goldenKey, goldenVolumes, servingGolden, unnamedGoldens, uselessGoldens } from '../core/golden.ts';
+import { toProblem } from '../core/errors.ts';
+import type { GoldenPlace, GoldenVolume } from '../core/golden.ts';
+import { goldenKey, servingGolden, unnamedGoldens } from '../core/golden.ts';
 import { GOLDEN_OWNER } from '../core/owner.ts';
-import type { ImageReference } from '../core/request.ts';
 import type { GoldenSeal, LogicalVolume, NewGoldenSeal } from '../core/volume.ts';
 import { formatTag, goldenName } from '../core/volume.ts';
 import { digestOfGolden } from './check-golden.ts';
-import type { MakeGoldenNeeds } from './make-golden.ts';
+import { GoldenBook } from './golden-book.ts';
+import { goldenGone, goldenVanished, nameOfGolden, noThinPool } from './golden-problems.ts';
+import type { GoldenListing, RemovalNeeds } from './golden-removals.ts';
+import { GoldenRemovals } from './golden-removals.ts';
+import type { LowPriority } from './low-priority.ts';
+import type { GoldenRequest, MakeGoldenNeeds, MakeGoldenRun } from './make-golden.ts';
 import { makeGolden } from './make-golden.ts';
-import type { GoldenWatch, Log, PrivateVolume } from './ports.ts';
+import type { GoldenEnd, GoldenRows, Log, PrivateVolume, Volumes } from './ports.ts';
 import type { Member } from './shared-work.ts';
 import { SharedWork } from './shared-work.ts';
 
 export type { GoldenVolume } from '../core/golden.ts';
-
-/** Which image is to be on this host; the digest says which bytes, the rest how to come by them. */
-export interface GoldenRequest extends GoldenContent {
-  readonly image: ImageReference;
-  readonly version?: string | undefined;
-}
+export type { GoldenRequest } from './make-golden.ts';
 
 export interface GoldenRun extends Member {
   readonly log: Log;
+  /** Of one that is patient: how it makes way for others. */
+  readonly priority?: LowPriority | undefined;
 }
 
-export interface GoldenNeeds extends MakeGoldenNeeds {
-  readonly log: Log;
-  /** The thin pool of each volume group that has one. */
-  readonly thinPools: ReadonlyMap<string, string>;
-  readonly watch?: GoldenWatch | undefined;
+export interface GoldenNeeds extends MakeGoldenNeeds, RemovalNeeds {
+  readonly volumes: Volumes;
+  readonly ledger: GoldenRows;
 }
+
+/** How golden volumes stand towards the budget of their pool, in bytes. */
+export interface GoldenSpace extends GoldenPlace {
+  readonly maxBytes: number;
+  readonly heldBytes: number;
+}
+
+/** Somebody who wants one gets it, unless it is removed so often in a row in the moment before. */
+const HOLD_TRIES_MAX = 5;
 
 export class GoldenVolumes {
   readonly #needs: GoldenNeeds;
+  readonly #book: GoldenBook;
+  readonly #removals: GoldenRemovals;
   readonly #making = new SharedWork<GoldenVolume>();
   /** Private volumes that are worked on in this process, by their fills. */
   readonly #filling = new Set<string>();
-  /** How many are just using one, by the fill in its seal. */
-  readonly #users = new Map<string, number>();
-  readonly #dropping = new Set<string>();
-  /** They hold something else than they were sealed with, and are never served again. */
-  readonly #damaged = new Set<string>();
-  /** Those that were there at the last look. */
-  #seen: ReadonlyMap<string, string> = new Map();
+  #retiring: Promise<unknown> = Promise.resolve();
 
   constructor(needs: GoldenNeeds) {
     this.#needs = needs;
+    this.#book = new GoldenBook(needs);
+    this.#removals = new GoldenRemovals(needs, this.#book);
   }
 
   /** Fills of private volumes that nobody else may take for litter. */
@@ -61,30 +67,75 @@ export class GoldenVolumes {
 
   /** All there are, also those that serve nobody. */
   async list(): Promise<readonly GoldenVolume[]> {
-    const { volumes } = await this.#needs.volumes.list();
-    return goldenVolumes(volumes);
+    return this.#removals.among((await this.#needs.volumes.list()).volumes);
+  }
+
+  /** Unix time in ms; undefined of one that was not looked at yet. */
+  usedAtMs({ seal }: GoldenVolume): number | undefined {
+    return this.#book.usedAtMs(seal);
+  }
+
+  /** Whether a volume is just being made of it, or it is being read. */
+  isInUse(golden: GoldenVolume): boolean {
+    return this.#removals.isInUse(golden);
+  }
+
+  isPinned(golden: GoldenVolume): boolean {
+    return this.#removals.isPinned(golden);
+  }
+
+  /** Of each thin pool that the configuration names and that is there. */
+  async space(): Promise<readonly GoldenSpace[]> {
+    const listing = await this.#needs.volumes.list();
+    const goldens = this.#removals.among(listing.volumes);
+    return [...this.#needs.thinPools].flatMap(([vg, thinPool]) => {
+      const maxBytes = this.#removals.budgetBytes(listing, { vg, thinPool });
+      const inPool = goldens.filter((golden) => golden.vg === vg && golden.thinPool === thinPool);
+      const heldBytes = inPool.reduce((sum, { seal }) => sum + seal.mappedBytes, 0);
+      return maxBytes === undefined ? [] : [{ vg, thinPool, maxBytes, heldBytes }];
+    });
   }
 
   /**
-   * The golden volume that holds the image in the group's thin pool; it is made if there is none, once for all who ask
-   * at the same time. POOL_UNSUITABLE without a thin pool; what the making of it throws.
+   * The golden volume that holds the image in the group's thin pool, if its bytes were compared with all that proves it;
+   * it is made if there is none, once for all who ask at the same time. POOL_UNSUITABLE without a thin pool; what the
+   * making of it throws.
    */
   ensure(vg: string, request: GoldenRequest, run: GoldenRun): Promise<GoldenVolume> {
     const thinPool = this.#needs.thinPools.get(vg);
     if (thinPool === undefined) return Promise.reject(noThinPool(vg));
-    const key = goldenKey({ vg, thinPool }, { ...request, format: formatTag(request) });
+    const place = { vg, thinPool };
+    const { sha256 = 'any', provenBy = [] } = request;
+    const key = [goldenKey(place, { sha256, format: formatTag(request) }), ...provenBy].join(' ');
     return this.#making.run(key, run, async (announce) => {
-      const found = await this.#find({ vg, thinPool }, request);
+      const found = await this.find(place, request);
       if (found !== undefined) return found;
-      return this.#make({ vg, thinPool }, request, { ...announce, signal: run.signal, log: run.log });
+      const priority = run.priority?.unless(announce.isHurried);
+      return this.#make(place, request, { ...announce, priority, signal: run.signal, log: run.log });
     });
+  }
+
+  /** The same, and nobody removes it until `use` has ended. */
+  async whileHeld<T>(
+    vg: string,
+    request: GoldenRequest,
+    run: GoldenRun,
+    use: (golden: GoldenVolume) => Promise<T>,
+  ): Promise<T> {
+    for (let tries = 1; ; tries++) {
+      const golden = await this.ensure(vg, request, run);
+      // Between the two nothing else can happen.
+      if (!this.#removals.isGoing(golden)) return this.#removals.whileUsed(golden, () => use(golden));
+      if (tries === HOLD_TRIES_MAX) throw goldenGone(golden);
+    }
   }
 
   /** Makes the private volume of a fill as a clone. VOLUME_MISSING if the golden volume is gone, or about to go. */
   async clone(golden: GoldenVolume, volume: PrivateVolume, sizeBytes: number): Promise<void> {
     const { reservations, volumes } = this.#needs;
-    if (this.#isGoing(golden)) throw gone(golden);
-    await this.#whileUsed(golden, async () => {
+    if (this.#removals.isGoing(golden)) throw goldenGone(golden);
+    await this.#removals.whileUsed(golden, async () => {
+      this.#book.used(golden.seal);
       await reservations.whileReserved({ ...volume, thinPool: golden.thinPool }, sizeBytes, () =>
         volumes.clone(volume, golden.seal, sizeBytes),
       );
@@ -92,19 +143,25 @@ export class GoldenVolumes {
     this.#needs.watch?.cloned();
   }
 
-  /** Removes it; clones that were made of it stay. GOLDEN_IN_USE while one is being made. */
-  async drop(golden: GoldenVolume, why: 'asked' | 'useless' | 'damaged' = 'asked'): Promise<void> {
-    const { fillId } = golden.seal;
-    if (this.#users.has(fillId)) throw inUse(golden);
-    this.#dropping.add(fillId);
-    try {
-      await this.#needs.volumes.drop(golden.vg, golden.seal);
-      this.#damaged.delete(fillId);
-      this.#seen = new Map([...this.#seen].filter(([uuid]) => uuid !== golden.uuid));
-      this.#needs.watch?.dropped(why);
-    } finally {
-      this.#dropping.delete(fillId);
-    }
+  /**
+   * Removes it; clones that were made of it stay. GOLDEN_IN_USE while one is being made; POLICY_REFUSED if it is pinned,
+   * unless it serves nobody.
+   */
+  drop(golden: GoldenVolume, why: GoldenEnd = 'asked'): Promise<void> {
+    return this.#removals.drop(golden, why);
+  }
+
+  /**
+   * Removes what is beyond the budget of each pool, the least recently used first: none that is in use, none that is
+   * pinned. Resolves with those that are gone; what fails is met again at the next look.
+   */
+  async retire(): Promise<readonly GoldenVolume[]> {
+    return this.#removals.retire(await this.#needs.volumes.list());
+  }
+
+  /** Resolves when nothing is being removed by itself after a fill. */
+  async idle(): Promise<void> {
+    await this.#retiring;
   }
 
   /**
@@ -112,14 +169,15 @@ export class GoldenVolumes {
    * removed, and made again when it is next wanted.
    */
   async check(golden: GoldenVolume, signal: AbortSignal): Promise<'sound' | Problem> {
-    if (this.#isGoing(golden)) throw gone(golden);
+    if (this.#removals.isGoing(golden)) throw goldenGone(golden);
     const fillId = randomBytes(8).toString('hex');
     this.#filling.add(fillId);
     try {
-      const found = await this.#whileUsed(golden, () => digestOfGolden(this.#needs, golden, fillId, signal));
+      const read = () => digestOfGolden(this.#needs, golden, fillId, signal);
+      const found = await this.#removals.whileUsed(golden, read);
       const isSound = found === golden.seal.contentSha256;
       this.#needs.watch?.checked(isSound ? 'sound' : 'damaged');
-      return isSound ? 'sound' : await this.#retireDamaged(golden);
+      return isSound ? 'sound' : await this.#removeDamaged(golden);
     } catch (error) {
       if (!signal.aborted) this.#needs.watch?.checked('failed');
       throw error;
@@ -129,12 +187,12 @@ export class GoldenVolumes {
   }
 
   /**
-   * Finishes what only lacks its name, removes what serves nobody, and says which are missed. What fails is met again
-   * at the next look.
+   * Finishes what only lacks its name, removes what serves nobody, what was to be removed when a daemon ended, and what
+   * is beyond the budget, and says which are missed. What fails is met again at the next look.
    */
-  async settle(volumes: readonly LogicalVolume[]): Promise<void> {
-    let goldens = goldenVolumes(volumes);
-    for (const { volume, seal } of unnamedGoldens(volumes)) {
+  async settle(listing: GoldenListing): Promise<void> {
+    let goldens = this.#removals.among(listing.volumes);
+    for (const { volume, seal } of unnamedGoldens(listing.volumes)) {
       if (this.#filling.has(seal.fillId)) continue;
       await this.#orWarn(volume, async () => {
         await this.#finish(volume.vg, seal);
@@ -142,46 +200,73 @@ export class GoldenVolumes {
         goldens = await this.list();
       });
     }
-    this.#sayMissing(goldens);
-    for (const { golden, why } of uselessGoldens(goldens)) {
-      // Somebody looks at it just now.
-      if (golden.unfit === 'is open') continue;
-      await this.#orWarn(golden, async () => {
-        await this.drop(golden, 'useless');
-        this.#needs.log.warn(
-          { volume: nameOf(golden), why },
-          'a golden volume that served nobody is removed',
-        );
-      });
-    }
-    for (const golden of goldens.filter(({ seal }) => this.#damaged.has(seal.fillId))) {
-      await this.#orWarn(golden, () => this.drop(golden, 'damaged'));
-    }
+    this.#removals.sayMissing(goldens);
+    this.#book.seen(
+      goldens.map(({ seal }) => seal),
+      this.#filling,
+    );
+    await this.#removals.goOn(goldens);
+    await this.#removals.removeUseless(goldens);
+    await this.#removals.retire(listing);
   }
 
-  async #find(place: GoldenPlace, content: GoldenContent): Promise<GoldenVolume | undefined> {
-    const { volumes } = await this.#needs.volumes.list();
-    const usable = goldenVolumes(volumes).filter((golden) => !this.#isGoing(golden));
-    return servingGolden(usable, place, content);
+  /** The one that would serve now, if there is one. */
+  async find(place: GoldenPlace, request: GoldenRequest): Promise<GoldenVolume | undefined> {
+    const { format, compression, provenBy = [] } = request;
+    const usable = (await this.list()).filter(
+      (golden) => !this.#removals.isGoing(golden) && this.#book.isProvenBy(golden.seal, provenBy),
+    );
+    const serving = (sha256: string) => servingGolden(usable, place, { sha256, format, compression });
+    if (request.sha256 !== undefined) return serving(request.sha256);
+    // Only the further proofs say which bytes are meant.
+    return provenBy.length === 0
+      ? undefined
+      : usable.map(({ seal }) => serving(seal.sha256)).find((golden) => golden !== undefined);
   }
 
-  async #make(place: GoldenPlace, request: GoldenRequest, run: GoldenRun): Promise<GoldenVolume> {
+  async #make(
+    place: GoldenPlace,
+    request: GoldenRequest,
+    run: Omit<MakeGoldenRun, 'isWanted'>,
+  ): Promise<GoldenVolume> {
     const fillId = randomBytes(8).toString('hex');
     this.#filling.add(fillId);
+    let sha256: string;
     try {
+      const isWanted = this.#judge(place, request, fillId);
       const log = run.log.child({ golden: fillId });
-      await makeGolden(this.#needs, { ...place, fillId }, request, { ...run, log });
+      sha256 = await makeGolden(this.#needs, { ...place, fillId }, request, { ...run, log, isWanted });
     } finally {
       this.#filling.delete(fillId);
     }
     this.#needs.watch?.made();
-    const made = await this.#find(place, request);
+    this.#retireSoon();
+    const made = await this.find(place, { ...request, sha256 });
     if (made !== undefined) return made;
-    throw new ProvisionError({
-      code: 'VOLUME_MISSING',
-      message: `The golden volume ${place.vg}/${goldenName(fillId)} was made and is gone.`,
-      hint: 'Somebody removed it; it is made again.',
-    });
+    throw goldenVanished({ vg: place.vg, lv: goldenName(fillId) });
+  }
+
+  /**
+   * What is written for a golden volume is proven by now. If there is one that holds the same, its bytes are the same:
+   * what proves these proves those.
+   */
+  #judge(place: GoldenPlace, request: GoldenRequest, fillId: string): MakeGoldenRun['isWanted'] {
+    return async (sha256, proofs) => {
+      const other = await this.find(place, { ...request, sha256, provenBy: [] });
+      const seal = other?.seal ?? { fillId, sha256 };
+      this.#book.used(seal);
+      this.#book.proven(seal, proofs);
+      return other === undefined;
+    };
+  }
+
+  /** Nobody waits for it. */
+  #retireSoon(): void {
+    const retire = () =>
+      this.retire().catch((error: unknown) => {
+        this.#needs.log.warn({ problem: toProblem(error) }, 'golden volumes could not be looked at');
+      });
+    this.#retiring = this.#retiring.then(retire);
   }
 
   async #finish(vg: string, seal: GoldenSeal): Promise<void> {
@@ -195,83 +280,28 @@ export class GoldenVolumes {
     this.#needs.log.info({ volume: `${vg}/${volume.target}` }, 'finished a golden volume');
   }
 
-  async #retireDamaged(golden: GoldenVolume): Promise<Problem> {
+  async #removeDamaged(golden: GoldenVolume): Promise<Problem> {
     const { log, volumes } = this.#needs;
-    this.#damaged.add(golden.seal.fillId);
+    this.#removals.condemn(golden);
+    // Before it is gone, and with it what they are clones of.
     const listed = await volumes.list().catch(() => undefined);
     const clones = listed?.volumes.filter(({ vg, origin }) => vg === golden.vg && origin === golden.lv) ?? [];
     const problem: Problem = {
       code: 'GOLDEN_DAMAGED',
-      message: `The golden volume ${nameOf(golden)} does not hold what it was sealed with.`,
+      message: `The golden volume ${nameOfGolden(golden)} does not hold what it was sealed with.`,
       hint: `It is made again when it is next wanted. Look at the guests on its clones: ${clones.map(({ lv }) => lv).join(', ') || 'none is known'}.`,
     };
-    log.error({ problem, volume: nameOf(golden) }, 'a golden volume is damaged, and is removed');
-    await this.#orWarn(golden, () => this.drop(golden, 'damaged'));
+    log.error({ problem, volume: nameOfGolden(golden) }, 'a golden volume is damaged, and is removed');
+    await this.#removals.removeDamaged(golden);
     return problem;
   }
 
-  #sayMissing(goldens: readonly GoldenVolume[]): void {
-    const now = new Map(goldens.map((golden) => [golden.uuid, nameOf(golden)]));
-    for (const [uuid, name] of this.#seen) {
-      if (now.has(uuid)) continue;
-      this.#needs.watch?.missed();
-      this.#needs.log.warn(
-        { volume: name },
-        'a golden volume is gone; it is made again when it is next wanted',
-      );
-    }
-    this.#seen = now;
-  }
-
-  #isGoing({ seal }: GoldenVolume): boolean {
-    return this.#dropping.has(seal.fillId) || this.#damaged.has(seal.fillId);
-  }
-
-  async #whileUsed<T>({ seal: { fillId } }: GoldenVolume, use: () => Promise<T>): Promise<T> {
-    this.#users.set(fillId, (this.#users.get(fillId) ?? 0) + 1);
-    try {
-      return await use();
-    } finally {
-      const left = (this.#users.get(fillId) ?? 1) - 1;
-      if (left > 0) this.#users.set(fillId, left);
-      else this.#users.delete(fillId);
-    }
-  }
-
-  async #orWarn({ vg, lv }: Pick<LogicalVolume, 'vg' | 'lv'>, work: () => Promise<void>): Promise<void> {
+  async #orWarn(volume: Pick<LogicalVolume, 'vg' | 'lv'>, work: () => Promise<void>): Promise<void> {
     try {
       await work();
     } catch (error) {
-      const fields = { volume: `${vg}/${lv}`, problem: toProblem(error) };
-      this.#needs.log.warn(fields, 'a golden volume could not be seen to yet');
+      const fields = { volume: nameOfGolden(volume), problem: toProblem(error) };
+      this.#needs.log.warn(fields, 'a golden volume could not be finished yet');
     }
   }
-}
-
-function nameOf({ vg, lv }: Pick<GoldenVolume, 'vg' | 'lv'>): string {
-  return `${vg}/${lv}`;
-}
-
-function noThinPool(vg: string): ProvisionError {
-  return new ProvisionError({
-    code: 'POOL_UNSUITABLE',
-    message: `The volume group ${vg} has no thin pool, so that no golden volume can be in it.`,
-    hint: 'Name one under thin_pools in the configuration.',
-  });
-}
-
-function gone(golden: GoldenVolume): ProvisionError {
-  return new ProvisionError({
-    code: 'VOLUME_MISSING',
-    message: `The golden volume ${nameOf(golden)} is being removed.`,
-    hint: 'It is made again when it is next wanted.',
-  });
-}
-
-function inUse(golden: GoldenVolume): ProvisionError {
-  return new ProvisionError({
-    code: 'GOLDEN_IN_USE',
-    message: `The golden volume ${nameOf(golden)} is just being cloned or checked.`,
-    hint: 'Try again in a moment.',
-  });
 }

@@ -18,8 +18,9 @@ import type { ImageProof } from '../core/proof.ts';
 import type { VolumeRequest } from '../core/request.ts';
 import { imageName } from '../core/request.ts';
 import type { GoldenAhead } from './golden-ahead.ts';
-import { digestUnknown, requireGolden } from './golden-ahead.ts';
-import type { GoldenVolumes } from './golden-volumes.ts';
+import { digestUnknown, goldenRequestOf, requireGolden } from './golden-ahead.ts';
+import { goldenInUse, goldenPinned, nameOfGolden } from './golden-problems.ts';
+import type { GoldenRequest, GoldenVolumes } from './golden-volumes.ts';
 import { LeasedImage } from './leased-image.ts';
 import { namedImages } from './named-images.ts';
 import type { Buckets, CachedImage, ImageCache, ImageVerbs, Log, Workshops } from './ports.ts';
@@ -38,9 +39,9 @@ export interface ImageNeeds extends ResolveNeeds {
   readonly buckets: Pick<Buckets, 'list'>;
   /** Undefined: there is no thin pool. */
   readonly golden?: GoldenAhead | undefined;
-  readonly goldens?: Pick<GoldenVolumes, 'list' | 'drop'> | undefined;
-  /** Whether the configuration wants the image with this digest on this host. */
-  readonly isPinned?: ((sha256: string) => boolean) | undefined;
+  readonly goldens?:
+    | Pick<GoldenVolumes, 'list' | 'drop' | 'retire' | 'space' | 'usedAtMs' | 'isInUse' | 'isPinned'>
+    | undefined;
   /** Undefined where the configuration has no rules. */
   readonly prefetching?: (() => PrefetchStatus) | undefined;
 }
@@ -54,10 +55,11 @@ export class CachedImageVerbs implements ImageVerbs {
   }
 
   async images(): Promise<CachedImages> {
-    const { cache, prefetching } = this.#needs;
+    const { cache, goldens, prefetching } = this.#needs;
     return {
       ...{ sizeMaxBytes: cache.budgetBytes, images: (await cache.list()).map(shown) },
       golden: (await this.#goldens()).map(({ shown: golden }) => golden),
+      goldenSpace: [...((await goldens?.space()) ?? [])],
       prefetch: prefetching?.(),
     };
   }
@@ -80,14 +82,14 @@ export class CachedImageVerbs implements ImageVerbs {
   async prefetch(request: PrefetchRequest, signal: AbortSignal, onProgress: OnProgress): Promise<ReadImage> {
     const { to = ['cache'], ...image } = request;
     const groups = to.filter((place) => place !== 'cache');
-    const read = await (groups.length === to.length
-      ? this.#lookUp(image, signal)
-      : this.#toCache(image, signal, onProgress));
-    for (const vg of groups) {
-      const wanted = { ...volumeRequestOf(image), sha256: read.sha256 };
-      await requireGolden(this.#needs.golden, vg).ensure(vg, wanted, { signal, onProgress });
-    }
-    return groups.length === 0 ? read : { ...read, golden: groups };
+    const isToCache = groups.length < to.length;
+    const read = isToCache ? await this.#toCache(image, signal, onProgress) : undefined;
+    if (read !== undefined && groups.length === 0) return read;
+    const { asked, ...known } = await this.#lookUp(image, read?.sha256, signal);
+    let { sha256 } = known;
+    for (const vg of groups)
+      sha256 = await requireGolden(this.#needs.golden, vg).ensure(vg, asked, { signal, onProgress });
+    return { ...known, ...read, sha256, golden: groups };
   }
 
   async rm(names: readonly string[]): Promise<RmResult> {
@@ -102,20 +104,27 @@ export class CachedImageVerbs implements ImageVerbs {
     ];
     // Says why it may not be removed, before anything is.
     for (const { sha256, inUse, pinned } of found) if (inUse || pinned) await cache.remove(sha256);
-    for (const { shown: one } of golden) if (one.pinned) throw goldenPinned(one.volume);
+    for (const { volume, shown: one } of golden) {
+      if (one.pinned) throw goldenPinned(volume);
+      if (one.inUse) throw goldenInUse(volume);
+    }
     const removed: CachedImage[] = [];
     for (const { sha256 } of found) removed.push(await cache.remove(sha256));
     for (const { volume } of golden) await goldens?.drop(volume);
     return { removed: removed.map(shown), removedGolden: golden.map((one) => one.shown) };
   }
 
-  /** Of golden volumes only with `all`: each takes its part of its pool for as long as it may serve. */
   async gc(all: boolean): Promise<GcResult> {
     const { cache, goldens, log } = this.#needs;
     const evicted = await cache.evict(all ? 'all' : 'over-budget');
     const evictedGolden: CachedImages['golden'] = [];
-    for (const { volume, shown: golden } of all ? await this.#goldens() : []) {
-      if (golden.pinned) continue;
+    const known = await this.#goldens();
+    if (!all) {
+      const retired = new Set((await goldens?.retire())?.map(({ uuid }) => uuid));
+      evictedGolden.push(...known.filter(({ volume }) => retired.has(volume.uuid)).map((one) => one.shown));
+    }
+    for (const { volume, shown: golden } of all ? known : []) {
+      if (golden.pinned || golden.inUse) continue;
       try {
         await goldens?.drop(volume);
         evictedGolden.push(golden);
@@ -127,9 +136,9 @@ export class CachedImageVerbs implements ImageVerbs {
   }
 
   async #goldens(): Promise<readonly ShownGolden[]> {
-    const { goldens, isPinned = () => false } = this.#needs;
-    const volumes = (await goldens?.list()) ?? [];
-    return volumes.map((volume) => ({ volume, shown: shownGolden(volume, isPinned(volume.seal.sha256)) }));
+    const { goldens } = this.#needs;
+    if (goldens === undefined) return [];
+    return (await goldens.list()).map((volume) => ({ volume, shown: shownGolden(volume, goldens) }));
   }
 
   #toCache(request: ImageRequest, signal: AbortSignal, onProgress: OnProgress): Promise<ReadImage> {
@@ -144,13 +153,19 @@ export class CachedImageVerbs implements ImageVerbs {
     });
   }
 
-  /** What is known of it without reading it. */
-  #lookUp(request: ImageRequest, signal: AbortSignal): Promise<ReadImage> {
-    return this.#with(request, this.#needs, signal, ({ object, sha256, proof }, leased) => {
-      if (sha256 === undefined) throw digestUnknown(request.image);
+  /** What is known of it without reading it; `readSha256` is known of one that was just read. */
+  #lookUp(
+    request: ImageRequest,
+    readSha256: string | undefined,
+    signal: AbortSignal,
+  ): Promise<ReadImage & { readonly asked: GoldenRequest }> {
+    return this.#with(request, this.#needs, signal, ({ object, proof }, leased) => {
+      const wanted = volumeRequestOf(request);
+      const asked = goldenRequestOf(wanted, proof) ?? goldenRequestOf(wanted, { sha256: readSha256 });
+      if (asked === undefined) throw digestUnknown(request.image);
       return Promise.resolve({
-        ...{ image: request.image, sizeBytes: object.sizeBytes, sha256, proven: proofsOf(proof).length > 0 },
-        ...{ from: leased.from, cached: leased.from === 'cache' },
+        ...{ image: request.image, sizeBytes: object.sizeBytes, sha256: readSha256 ?? proof.sha256 ?? '' },
+        ...{ proven: proofsOf(proof).length > 0, from: leased.from, cached: leased.from === 'cache', asked },
       });
     });
   }
@@ -229,20 +244,18 @@ interface ShownGolden {
   readonly shown: CachedImages['golden'][number];
 }
 
-function shownGolden(golden: GoldenVolume, pinned: boolean): ShownGolden['shown'] {
-  const { vg, lv, thinPool, seal, unfit } = golden;
+function shownGolden(
+  golden: GoldenVolume,
+  goldens: Pick<GoldenVolumes, 'usedAtMs' | 'isInUse' | 'isPinned'>,
+): ShownGolden['shown'] {
+  const { thinPool, seal, unfit } = golden;
   const { image, sha256, format, sizeBytes, mappedBytes } = seal;
+  const usedAtMs = goldens.usedAtMs(golden);
   return {
-    ...{ volume: `${vg}/${lv}`, thinPool, image, sha256, format, sizeBytes, mappedBytes, pinned, unfit },
+    ...{ volume: nameOfGolden(golden), thinPool, image, sha256, format, sizeBytes, mappedBytes },
+    ...(usedAtMs === undefined ? {} : { usedAt: new Date(usedAtMs).toISOString() }),
+    ...{ inUse: goldens.isInUse(golden), pinned: goldens.isPinned(golden), unfit },
   };
-}
-
-function goldenPinned(volume: string): ProvisionError {
-  return new ProvisionError({
-    code: 'POLICY_REFUSED',
-    message: `The golden volume ${volume} is pinned by the configuration.`,
-    hint: 'Take its image out of prefetch.rules, or set pin to false there, and restart the provisioner.',
-  });
 }
 
 function cacheIsOff(): ProvisionError {

@@ -14,28 +14,45 @@ export interface LowPriorityNeeds {
   readonly rate?: Pick<WriteRate, 'take'> | undefined;
 }
 
+/** How many rest just now. */
+interface Resting {
+  count: number;
+}
+
 export class LowPriority {
   readonly #needs: LowPriorityNeeds;
-  #waiting = 0;
+  readonly #resting: Resting;
+  readonly #isHurried: () => boolean;
 
-  constructor(needs: LowPriorityNeeds) {
+  constructor(
+    needs: LowPriorityNeeds,
+    isHurried: () => boolean = () => false,
+    resting: Resting = { count: 0 },
+  ) {
     this.#needs = needs;
+    this.#isHurried = isHurried;
+    this.#resting = resting;
+  }
+
+  /** The same, but while somebody waits for this very work: it goes on then, and as fast as it can. */
+  unless(isHurried: () => boolean): LowPriority {
+    return new LowPriority(this.#needs, isHurried, this.#resting);
   }
 
   /** What it waits for, if it does. */
   get pausedBy(): 'frozen' | 'fills' | undefined {
-    return this.#waiting === 0 ? undefined : this.#reason();
+    return this.#resting.count === 0 ? undefined : this.#reason();
   }
 
   /** Resolves when it may go on; an abort ends the wait. */
   async turn(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
-    if (this.#reason() === undefined) return;
-    this.#waiting += 1;
+    if (!this.#isToRest()) return;
+    this.#resting.count += 1;
     try {
-      while (this.#reason() !== undefined) await this.#needs.clock.sleep(LOOK_MS, signal);
+      while (this.#isToRest()) await this.#needs.clock.sleep(LOOK_MS, signal);
     } finally {
-      this.#waiting -= 1;
+      this.#resting.count -= 1;
     }
   }
 
@@ -53,23 +70,29 @@ export class LowPriority {
 
   #lease(lease: ImageLease): ImageLease {
     return {
-      ...{ from: lease.from, sha256: lease.sha256, images: this.#images(lease.images) },
+      ...{ from: lease.from, sha256: lease.sha256, images: this.images(lease.images) },
       keep: (sha256) => lease.keep(sha256),
       distrust: () => lease.distrust(),
       close: (isStillWanted) => lease.close(isStillWanted),
     };
   }
 
-  #images(images: Images): Images {
+  /** The same store. */
+  images(images: Images): Images {
     return {
       stat: (image, version) => images.stat(image, version),
       readText: (image) => images.readText(image),
       readInto: async (object, offsetBytes, target, options) => {
         await this.turn(options.signal);
-        await this.#needs.rate?.take(target.length, options.signal);
+        if (!this.#isHurried()) await this.#needs.rate?.take(target.length, options.signal);
         await images.readInto(object, offsetBytes, target, options);
       },
     };
+  }
+
+  #isToRest(): boolean {
+    const reason = this.#reason();
+    return reason === 'frozen' || (reason !== undefined && !this.#isHurried());
   }
 
   #reason(): 'frozen' | 'fills' | undefined {

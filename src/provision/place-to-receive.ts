@@ -2,6 +2,7 @@
  * Whether there is a place here for what another host hands over. What that says may be wrong or meant to harm: it
  * gets room where nothing else is or is to be, within the limits of this host, and nothing beyond that.
  */
+import { deleteCommand } from '../core/delete-command.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { Handover } from '../core/handover.ts';
 import type { HostPolicy } from '../core/host-policy.ts';
@@ -111,7 +112,7 @@ export function isMissing(
       isSetAside
         ? `Volume ${key} was set aside before, and it is not known whether its domain has come meanwhile.`
         : `There is a volume ${key} on this host already, and what arrives would be written over it.`,
-      `If its content is not needed, delete it (virsh vol-delete ${mark.target} POOL) and ask again.`,
+      `If its content is not needed, delete it (${deleteCommand({ ...found, pool: 'POOL' })}) and ask again.`,
     );
   }
   const fill = ledger

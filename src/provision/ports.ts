@@ -614,8 +614,32 @@ export interface KeyChangeRows {
   removeKeyChange(fillId: string): void;
 }
 
+/** Why a golden volume is removed: asked for; another one holds the same; beyond its pool's budget; not what it was. */
+export type GoldenEnd = 'asked' | 'useless' | 'over-budget' | 'damaged';
+
+/** What is remembered of a golden volume beside its tags. */
+export interface GoldenRecord {
+  /** In its seal. */
+  readonly fillId: string;
+  /** The same as in its seal, or the row is about something else. */
+  readonly sha256: string;
+  /** Unix time in ms of its last fill or clone; or when it was first seen, if that is not known. */
+  readonly usedAtMs: number;
+  /** Written before it is removed. */
+  readonly leaving?: GoldenEnd | undefined;
+  /** What the bytes of its image were compared with besides their SHA-256: provenBy() in core/proof.ts. */
+  readonly provenBy: readonly string[];
+}
+
+/** Golden volumes in the ledger. */
+export interface GoldenRows {
+  goldens(): readonly GoldenRecord[];
+  putGolden(record: GoldenRecord): void;
+  removeGolden(fillId: string): void;
+}
+
 /** The SQLite ledger: intent before effect, and history. Synchronous; every write is durable on return. */
-export interface Ledger extends JobRows, KeyChangeRows {
+export interface Ledger extends JobRows, KeyChangeRows, GoldenRows {
   fills(): readonly FillRecord[];
   /** Those of one domain; like the next, the time it takes does not grow with the number of others. */
   fillsOf(domainUuid: string): readonly FillRecord[];
@@ -808,7 +832,7 @@ export interface GoldenWatch {
   /** A volume of a guest was made of one. */
   cloned(): void;
   made(): void;
-  dropped(why: 'asked' | 'useless' | 'damaged'): void;
+  dropped(why: GoldenEnd): void;
   /** One was there and is gone, and it was not us. */
   missed(): void;
   checked(result: 'sound' | 'damaged' | 'failed'): void;

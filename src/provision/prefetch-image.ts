@@ -8,7 +8,8 @@ import { judgeImage } from '../core/host-policy.ts';
 import type { ChosenImage } from '../core/prefetch-rule.ts';
 import type { VolumeRequest } from '../core/request.ts';
 import type { AheadRun, GoldenAhead } from './golden-ahead.ts';
-import { digestUnknown, requireGolden } from './golden-ahead.ts';
+import { digestUnknown, goldenRequestOf, requireGolden } from './golden-ahead.ts';
+import type { GoldenRequest } from './golden-volumes.ts';
 import { noRoom, volumeRequestOf } from './image-verbs.ts';
 import type { LeaseNeeds } from './leased-image.ts';
 import { LeasedImage } from './leased-image.ts';
@@ -59,10 +60,12 @@ export async function prefetchImage(
     );
     isNew = true;
   }
-  const isMade = await makeGolden(needs, chosen, { ...request, sha256 }, run);
+  const asked = goldenRequestOf(request, proof, policy.wanted);
+  const golden = await makeGolden(needs, chosen, asked, run);
+  sha256 ??= golden.sha256;
   if (sha256 === undefined) throw digestUnknown(name);
   if (!isSame && !isNew) await record(needs, name, object, sha256);
-  return { sha256, isNew: isNew || isMade };
+  return { sha256, isNew: isNew || golden.isMade };
 }
 
 /** An image without any proof is refused whatever the configuration says: no fill could know it again. */
@@ -115,20 +118,21 @@ async function fetchImage(
 async function makeGolden(
   { golden, priority }: PrefetchNeeds,
   { rule, name }: ChosenImage,
-  request: VolumeRequest,
+  request: GoldenRequest | undefined,
   run: AheadRun,
-): Promise<boolean> {
-  const { sha256 } = request;
+): Promise<{ readonly isMade: boolean; readonly sha256: string | undefined }> {
   let isMade = false;
+  let sha256: string | undefined;
   for (const vg of rule.toGroups) {
-    if (sha256 === undefined) throw digestUnknown(name);
+    if (request === undefined) throw digestUnknown(name);
     const place = requireGolden(golden, vg);
-    if (await place.has(vg, request)) continue;
+    sha256 = await place.has(vg, request);
+    if (sha256 !== undefined) continue;
     await priority.turn(run.signal);
-    await place.ensure(vg, { ...request, sha256 }, run);
+    sha256 = await place.ensure(vg, request, { ...run, priority });
     isMade = true;
   }
-  return isMade;
+  return { isMade, sha256 };
 }
 
 function record(

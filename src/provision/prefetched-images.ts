@@ -4,6 +4,8 @@
  */
 import type { PrefetchRule } from '../core/prefetch-rule.ts';
 import { prefetchRuleFor } from '../core/prefetch-rule.ts';
+import type { GoldenSeal } from '../core/volume.ts';
+import { imageNameOfTag } from '../core/volume.ts';
 import type { Log, PrefetchedImage, PrefetchRecords } from './ports.ts';
 
 export class PrefetchedImages {
@@ -11,6 +13,8 @@ export class PrefetchedImages {
   readonly #rules: readonly PrefetchRule[];
   readonly #log: Log;
   #images = new Map<string, PrefetchedImage>();
+  /** What each rule wanted when its bucket was last listed. */
+  readonly #wanted = new Map<PrefetchRule, ReadonlySet<string>>();
 
   constructor(records: PrefetchRecords, rules: readonly PrefetchRule[], log: Log) {
     this.#records = records;
@@ -47,6 +51,20 @@ export class PrefetchedImages {
     return this.pinOf(sha256) !== undefined;
   }
 
+  /**
+   * Whether a golden volume with this seal is pinned, or may be: as long as it is not known which bytes an image of a
+   * pinning rule has (what was written down is lost, and the store has not been asked yet), all that was made of it is.
+   */
+  mayPin({ sha256, image }: Pick<GoldenSeal, 'sha256' | 'image'>): boolean {
+    if (this.isPinned(sha256)) return true;
+    const name = imageNameOfTag(image);
+    // Of a name that was too long only a digest is there.
+    if (name === undefined) return this.#rules.some((one) => one.pin && !this.#wanted.has(one));
+    const rule = this.#ruleOf(name);
+    if (rule?.pin !== true || this.#images.has(name)) return false;
+    return this.#wanted.get(rule)?.has(name) ?? true;
+  }
+
   /** It is here. An older one under the same name is pinned no longer. */
   async put(image: PrefetchedImage): Promise<void> {
     this.#images.set(image.image, image);
@@ -55,6 +73,7 @@ export class PrefetchedImages {
 
   /** Of the images of this rule only these are still wanted. */
   async keepOnly(rule: PrefetchRule, names: ReadonlySet<string>): Promise<void> {
+    this.#wanted.set(rule, names);
     const gone = this.list().filter(({ image }) => this.#ruleOf(image) === rule && !names.has(image));
     if (gone.length === 0) return;
     for (const { image } of gone) this.#images.delete(image);

@@ -172,7 +172,9 @@ export class Prefetcher {
     };
     for (const vg of rule.toGroups) {
       // Whatever keeps it from being known is met again where it is made.
-      if ((await golden?.has(vg, request).catch(() => false)) === false) return false;
+      const isUnknown = () => 'unknown';
+      if (golden !== undefined && (await golden.has(vg, request).catch(isUnknown)) === undefined)
+        return false;
     }
     return true;
   }

@@ -2,6 +2,7 @@
  * Gives a finished volume its final name. From here on it is never written again by this program.
  */
 import { randomBytes } from 'node:crypto';
+import { deleteCommand } from '../core/delete-command.ts';
 import { ProvisionError, toProblem } from '../core/errors.ts';
 import type { VolumeLocation } from '../core/request.ts';
 import type { LogicalVolume, Seal } from '../core/volume.ts';
@@ -16,8 +17,8 @@ export interface PublishNeeds extends DiscardNeeds {
 
 /**
  * Seals and renames. A blank volume that a tool has made under the final name meanwhile (virt-install, at a
- * second try) is moved out of the way first and removed afterwards; one that is not blank stays, and the
- * fill fails with VOLUME_NOT_BLANK.
+ * second try) is moved out of the way and removed afterwards; one that is not blank stays, and the fill fails with
+ * VOLUME_NOT_BLANK.
  */
 export async function publishVolume(
   needs: PublishNeeds,
@@ -25,13 +26,30 @@ export async function publishVolume(
   seal: Seal,
   { pool, thinPool }: VolumeLocation,
 ): Promise<void> {
-  const { volumes } = await needs.volumes.list();
-  const inTheWay = volumes.find((other) => other.vg === volume.vg && other.lv === volume.target);
-  const movedAside = inTheWay === undefined ? undefined : await moveBlankAside(needs, volume, inTheWay);
-  await needs.volumes.publish(volume, seal);
+  const movedAside = await publishOverBlank(needs, volume, seal);
   if (movedAside !== undefined) await discardAside(needs, movedAside, pool);
   // It lists no thin volumes.
   if (thinPool === undefined && pool !== undefined) await showLibvirt(needs, pool);
+}
+
+/** The helper refuses where the name is taken, which is rare: only then it is looked what is there. */
+async function publishOverBlank(
+  needs: { readonly volumes: Volumes; readonly log: Log },
+  volume: PrivateVolume,
+  seal: Seal,
+): Promise<PrivateVolume | undefined> {
+  try {
+    await needs.volumes.publish(volume, seal);
+    return undefined;
+  } catch (error) {
+    if (toProblem(error).code !== 'VOLUME_STATE') throw error;
+    const { volumes } = await needs.volumes.list();
+    const inTheWay = volumes.find((other) => other.vg === volume.vg && other.lv === volume.target);
+    const movedAside = inTheWay === undefined ? undefined : await moveBlankAside(needs, volume, inTheWay);
+    if (movedAside === undefined) throw error;
+    await needs.volumes.publish(volume, seal);
+    return movedAside;
+  }
 }
 
 /**
@@ -89,7 +107,7 @@ async function moveBlankAside(
     throw new ProvisionError({
       code: 'VOLUME_NOT_BLANK',
       message: `A volume ${volume.vg}/${volume.target} appeared during the fill and is not blank: ${examined.why}.`,
-      hint: 'It was left untouched. Delete it yourself (virsh vol-delete) if its content is not needed, then run `lvp retry`.',
+      hint: `It was left untouched. Delete it yourself (${deleteCommand(inTheWay)}) if its content is not needed, then run \`lvp retry\`.`,
     });
   }
   const aside = { ...volume, fillId: randomBytes(8).toString('hex'), encryption: undefined };

@@ -40,7 +40,7 @@ export async function reclaim(needs: ReclaimNeeds, arrivals: Arrivals): Promise<
   const litter = planReclaim(accounts);
   const orphans = planFinish(accounts);
   needs.thinPoolNews?.look(observation.thinPools);
-  await needs.goldens.settle(volumes);
+  await needs.goldens.settle(observation);
   const settled = await settleRetired(needs, observation);
   const changed = [...settled, ...awaited];
   if (litter.length + orphans.length === 0) return changed;

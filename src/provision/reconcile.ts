@@ -13,7 +13,7 @@ import { isUntouched } from '../core/last-end.ts';
 import { isJob, ownerOfJob } from '../core/owner.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
 import { isStartable } from '../core/plan.ts';
-import { goesOn, sameRequest } from '../core/planned-fill.ts';
+import { goesOn, sameRequest, volumeKey } from '../core/planned-fill.ts';
 import type { Domain } from '../core/request.ts';
 import { carriedOver, givenUp } from '../core/retired.ts';
 import { libvirtPool } from '../core/thin-place.ts';
@@ -92,6 +92,8 @@ export class Reconciler {
   readonly #shown: ShownVolumes;
   /** Domains that wait for a fill of somebody else, by whose it is. */
   readonly #waiters = new Map<string, Set<string>>();
+  /** Rows of the domain that is acted on, as they were before, that name a volume they replace; by their fills. */
+  #replacing: ReadonlyMap<string, FillRecord> = new Map();
   #working: Promise<void> | undefined;
   #settling: Promise<void> | undefined;
   #lookingAtAll: Promise<void> | undefined;
@@ -268,6 +270,11 @@ export class Reconciler {
 
   #actOnDisks(planned: Plan, seen: KnownDomain['origin'] | undefined): void {
     const { domain, disks, problems } = planned;
+    // A volume may have become another disk's, whose row is written before: what it replaces is not to be forgotten.
+    const replacing = this.#needs.ledger
+      .fillsOf(domain.uuid)
+      .filter(({ replaces }) => replaces !== undefined);
+    this.#replacing = new Map(replacing.map((record) => [record.fillId, record]));
     forgetDisksNotIn(this.#needs, planned);
     if (problems.length === 0) for (const disk of disks) this.#actOnDisk(domain, disk, seen);
     this.#news.say(planned);
@@ -405,6 +412,8 @@ export class Reconciler {
   #newRecord(domain: Domain, disk: DiskPlan, before: FillRecord | undefined, fillId?: string): FillRecord {
     const nowMs = this.#needs.clock.nowMs();
     const again = before !== undefined && sameRequest(before.request, disk.request);
+    const isSamePlace = before !== undefined && volumeKey(before.location) === volumeKey(disk.location);
+    const earlier = this.#replacing.get(fillId ?? '') ?? (isSamePlace ? before : undefined);
     return {
       fillId: fillId ?? randomBytes(8).toString('hex'),
       domainUuid: domain.uuid,
@@ -413,7 +422,7 @@ export class Reconciler {
       location: disk.location,
       state: 'waiting',
       attempts: again ? before.attempts : 0,
-      ...carriedOver(before, fillId),
+      ...carriedOver(earlier, fillId),
       createdAtMs: nowMs,
       updatedAtMs: nowMs,
     };

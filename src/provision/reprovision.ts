@@ -5,6 +5,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { ReprovisionRequest, ReprovisionResult } from '../core/control-protocol.ts';
+import { deleteCommand } from '../core/delete-command.ts';
 import { parseDomainXml } from '../core/domain-xml.ts';
 import { ProvisionError, toProblem } from '../core/errors.ts';
 import type { DiskPlan, Plan } from '../core/plan.ts';
@@ -92,7 +93,7 @@ function chooseVolume(
   // It is not open here, and nobody here can tell whether it is elsewhere.
   if (needs.sharedGroups.has(disk.location.vg)) {
     const what = `other hosts see ${disk.location.vg} too, and a guest may run on it there`;
-    const hint = `When no host has the domain running, delete the volume (virsh vol-delete ${disk.location.lv} ${disk.location.pool}), then lvp retry ${domain.name} ${target}.`;
+    const hint = `When no host has the domain running, delete the volume (${deleteCommand(disk.location)}), then lvp retry ${domain.name} ${target}.`;
     throw refused(domain, target, what, hint);
   }
   const [aside] = asidesOf(volumes, disk.location);
@@ -129,10 +130,11 @@ function requireSpace(
   const room = reservations.headroomIn(observation, disk.location, neededBytes);
   if (room?.fits === true) return;
   const numbers = room === undefined ? 'LVM says nothing of its space' : room.says;
+  const { thinPool } = disk.location;
   throw new ProvisionError({
     code: 'VG_FULL',
     message: `${volume.vg} has too little room for a second volume beside ${volumeKey(volume)}: ${numbers}.`,
-    hint: `Extend the group (vgextend); or give the old volume up first: virsh vol-delete ${volume.lv} ${disk.location.pool}, then lvp retry ${domain.name} ${disk.request.target}.`,
+    hint: `Extend ${thinPool === undefined ? 'the group (vgextend)' : `the thin pool (lvextend ${volume.vg}/${thinPool})`}; or give the old volume up first: ${deleteCommand(disk.location)}, then lvp retry ${domain.name} ${disk.request.target}.`,
   });
 }
 

@@ -5,12 +5,16 @@
  */
 export interface Member {
   readonly signal: AbortSignal;
+  /** It is in no hurry: while nobody else waits the work may rest. */
+  readonly isPatient?: boolean | undefined;
   phase(phase: 'filling' | 'verifying', bytesTotal?: number): void;
   progress(bytesDone: number): void;
 }
 
-/** What the one who works says, to itself and to all who wait. */
-export type Announce = Omit<Member, 'signal'>;
+/** What the one who works says, to itself and to all who wait; and whether any of these is in a hurry. */
+export interface Announce extends Pick<Member, 'phase' | 'progress'> {
+  readonly isHurried: () => boolean;
+}
 
 type End<Result> = { readonly result: Result } | { readonly error: unknown } | 'given up';
 
@@ -75,11 +79,14 @@ class Crowd<Result> implements Announce {
     }
   }
 
+  readonly isHurried = (): boolean =>
+    [this.#leader, ...this.#followers].some(({ isPatient = false }) => !isPatient);
+
   end(end: End<Result>): void {
     this.#ended.resolve(end);
   }
 
-  // Both are fields, so that what is announced can be made a part of something else.
+  // These are fields, so that what is announced can be made a part of something else.
   readonly phase = (phase: 'filling' | 'verifying', bytesTotal?: number): void => {
     this.#said = { phase, bytesTotal };
     this.#bytesDone = 0;

@@ -237,6 +237,31 @@ describe('pools', () => {
   });
 });
 
+describe('what golden volumes may hold', () => {
+  const pools = (text: string) =>
+    `${minimal()}thin_pools: {vg0: pool0}\npools: {vg0: {golden_max: ${text}}}\n`;
+
+  test('is a size or a percentage of the thin pool, and of each group', () => {
+    const maxOf = (text: string) => loadConfig({ path: write(text), env: {} }).config.goldenMax.get('vg0');
+    expect(maxOf(pools('50GiB'))).toEqual({ bytes: 50 * 2 ** 30 });
+    expect(maxOf(pools('100%'))).toEqual({ percent: 100 });
+    expect(maxOf(minimal())).toBeUndefined();
+  });
+
+  test('refuses anything else, and groups without a thin pool', () => {
+    for (const text of ['0%', '101%', 'off', '0']) {
+      expect(mistakesOf(pools(text))).toEqual([
+        expect.stringContaining(
+          'allowed is a size such as 50GiB, or a percentage of the thin pool from 1% to 100%',
+        ),
+      ]);
+    }
+    expect(mistakesOf(`${minimal()}pools: {vg0: {golden_max: 10%}}\n`)).toEqual([
+      '6: pools.vg0.golden_max is "10%"; allowed is only for a group that has a thin pool in thin_pools',
+    ]);
+  });
+});
+
 describe('integrity', () => {
   const KEY = 'RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3';
 

@@ -131,7 +131,7 @@ describe('the ledger', () => {
     first.putDomain(known);
     first.close();
     const database = new Database(file);
-    database.exec(`DROP TABLE jobs; DROP TABLE audit;
+    database.exec(`DROP TABLE goldens; DROP TABLE jobs; DROP TABLE audit;
        ALTER TABLE domains DROP COLUMN last_end; ALTER TABLE domains DROP COLUMN gone_at_ms`);
     database.pragma('user_version = 3');
     database.close();
@@ -158,6 +158,7 @@ describe('the ledger', () => {
     ledger.close();
     const database = new Database(file);
     database.exec(`ALTER TABLE fills DROP COLUMN replaces; DROP TABLE boot; DROP TABLE jobs; DROP TABLE audit;
+       DROP TABLE goldens;
        ALTER TABLE domains DROP COLUMN last_end; ALTER TABLE domains DROP COLUMN gone_at_ms`);
     database.pragma('user_version = 1');
     database.close();
@@ -174,6 +175,27 @@ describe('the ledger', () => {
 
   it('in a folder that is missing says so', () => {
     expect(() => openLedger(join(folder, 'missing', 'ledger.db'))).toThrow(/cannot be opened/);
+  });
+});
+
+describe('golden volumes', () => {
+  const golden = { fillId: 'a'.repeat(16), sha256: 'b'.repeat(64), usedAtMs: 5, provenBy: ['sha512:c'] };
+
+  it('are remembered over a restart, as they were written last', () => {
+    const first = openLedger(file).ledger;
+    first.putGolden({ ...golden, usedAtMs: 4 });
+    first.putGolden({ ...golden, leaving: 'damaged' });
+    first.putGolden({ ...golden, fillId: 'd'.repeat(16) });
+    first.removeGolden('d'.repeat(16));
+    expect(first.goldens()).toEqual([{ ...golden, leaving: 'damaged' }]);
+    first.close();
+    const again = openLedger(file).ledger;
+    expect(again.goldens()).toEqual([{ ...golden, leaving: 'damaged' }]);
+    again.putGolden(golden);
+    again.close();
+    const { ledger } = openLedger(file);
+    expect(ledger.goldens()).toEqual([golden]);
+    ledger.close();
   });
 });
 

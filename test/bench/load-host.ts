@@ -193,7 +193,7 @@ async function openVerbs({ folder, endpoint, devices: paths }: HostSetUp, host: 
     },
   };
   const thinPools = new Map<string, string>();
-  const goldens = new GoldenVolumes({ ...goldenNeeds, luks: NO_LUKS, thinPools });
+  const goldens = new GoldenVolumes({ ...goldenNeeds, luks: NO_LUKS, thinPools, ledger });
   const fillNeeds = { ...goldenNeeds, goldens, luks: NO_LUKS, keys: NO_KEYS };
   const freeze = { frozen: () => undefined };
   const fills = new Fills(

@@ -56,7 +56,13 @@ function imageNamed(image: string) {
 const KNOWN: Known = {
   domains: () => Promise.resolve([BROKEN, DB, WEB]),
   disks: () => new FakeVerbs().disks(),
-  images: () => Promise.resolve({ sizeMaxBytes: 2 ** 30, images: [imageNamed('images/a.raw')], golden: [] }),
+  images: () =>
+    Promise.resolve({
+      sizeMaxBytes: 2 ** 30,
+      images: [imageNamed('images/a.raw')],
+      golden: [],
+      goldenSpace: [],
+    }),
   stored: () => new FakeImageVerbs().stored(),
   jobs: () => Promise.resolve({ jobs: [JOB, FAILED_JOB] }),
 };
@@ -262,7 +268,12 @@ describe('with a daemon', () => {
     expect(await inBash('annotate', '--format', '=')).toEqual(['qcow2', 'raw']);
     expect(await inBash('annotate', '--format', '=', 'raw', 'web1', '')).toEqual(['vda', 'vdb']);
     images.images = () =>
-      Promise.resolve({ sizeMaxBytes: 1, images: [imageNamed('images/2026:11:22.raw')], golden: [] });
+      Promise.resolve({
+        sizeMaxBytes: 1,
+        images: [imageNamed('images/2026:11:22.raw')],
+        golden: [],
+        goldenSpace: [],
+      });
     expect(await inBash('image', 'inspect', 'images/2026', ':', '11')).toEqual(['11:22.raw']);
     expect(await inBash('image', 'inspect', 'images/2026', ':')).toEqual(['11:22.raw']);
     expect(await inBash('image', 'inspect', 'images/2')).toEqual(['images/2026:11:22.raw']);

@@ -283,7 +283,9 @@ export class FakeImageVerbs implements ImageVerbs {
   list: CachedImages | undefined;
 
   images(): Promise<CachedImages> {
-    return Promise.resolve(this.list ?? { sizeMaxBytes: 2 ** 30, images: [CACHED], golden: [] });
+    return Promise.resolve(
+      this.list ?? { sizeMaxBytes: 2 ** 30, images: [CACHED], golden: [], goldenSpace: [] },
+    );
   }
 
   stored(): Promise<StoredImages> {

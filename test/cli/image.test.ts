@@ -20,6 +20,7 @@ const images = new FakeImageVerbs();
 const GOLDEN = {
   ...{ volume: 'vg0/lvp-gold-0123456789abcdef', thinPool: 'pool0', image: 'images/debian-13.qcow2' },
   ...{ sha256: 'ab'.repeat(32), format: 'qcow2', sizeBytes: 3 * 2 ** 30, mappedBytes: 2 ** 30, pinned: true },
+  ...{ usedAt: '2026-11-22T08:01:02Z', inUse: false },
 };
 
 async function lvp(args: string) {
@@ -60,6 +61,7 @@ describe('lvp image', () => {
   test('ls shows golden volumes, and how far prefetching is and what it could not do', async () => {
     images.list = {
       ...{ sizeMaxBytes: 2 ** 30, images: [], golden: [GOLDEN] },
+      goldenSpace: [{ vg: 'vg0', thinPool: 'pool0', maxBytes: 2 ** 34, heldBytes: 2 ** 30 }],
       prefetch: {
         rules: [
           {
@@ -80,8 +82,9 @@ describe('lvp image', () => {
     expect(stdout.split('\n').map((line) => line.replaceAll(/ {2,}/g, ' | ').trim())).toEqual([
       'At most 1.0 GiB, in use 0 B.',
       '',
-      'GOLDEN VOLUME | IMAGE | DISK | IN POOL | SHA256 | KEPT BECAUSE',
-      'vg0/lvp-gold-0123456789abcdef | images/debian-13.qcow2 | 3.0 GiB | 1.0 GiB | abababababababab | pinned by the configuration',
+      'GOLDEN VOLUME | IMAGE | DISK | IN POOL | LAST USE | SHA256 | KEPT BECAUSE',
+      'vg0/lvp-gold-0123456789abcdef | images/debian-13.qcow2 | 3.0 GiB | 1.0 GiB | 2026-11-22 08:01 | abababababababab | pinned by the configuration',
+      'Golden volumes hold 1.0 GiB of vg0/pool0; they may hold 16.0 GiB.',
       '',
       'PREFETCH | TO | STATE',
       'images/debian-*.qcow2 | cache, vg0, pinned | 1 of 3 here | 4 beyond the limits',

@@ -53,6 +53,12 @@ function volume(lv: string, tags: readonly string[] = []): LogicalVolume {
 
 const sealOf = (domainUuid: string, generation = 1, image = request.image, fillId = FILL) =>
   sealTags({ fillId, target: 'vm1', domainUuid, image: imageTag(image), sha256: SHA256, generation });
+const inactive = () => ({
+  ...volume('vm1', sealOf(US)),
+  active: false,
+  segmentType: 'thin',
+  thinPool: 'pool0',
+});
 const asideOf = (domainUuid: string) => volume(retiredName(FILL), sealOf(domainUuid));
 const fillingFor = (domainUuid: string) => fillTags({ fillId: FILL, target: 'vm1', domainUuid });
 
@@ -108,6 +114,26 @@ describe('plan, for one disk', () => {
       'sealed for us by a fill that is still telling libvirt: wait',
       { volumes: [volume('vm1', sealOf(US))], fills: [row()], running: new Set([FILL]) },
       { action: 'wait', fillId: FILL },
+    ],
+    [
+      'a thin one that was named and not activated, by a fill that was cut off: finish it',
+      { volumes: [inactive()], fills: [row({ state: 'publishing' })] },
+      { action: 'finish', fillId: FILL },
+    ],
+    [
+      'the same after a failure: not without a pause',
+      { volumes: [inactive()], fills: [row({ state: 'failed', problem: passing, retryAtMs: 9_000 })] },
+      { action: 'hold', retryAtMs: 9_000 },
+    ],
+    [
+      'a thin one that somebody has deactivated since: nothing to do',
+      { volumes: [inactive()], fills: [row({ state: 'ready' })] },
+      { action: 'none', sha256: SHA256 },
+    ],
+    [
+      'an inactive thin one of which nothing is known: nothing to do',
+      { volumes: [inactive()] },
+      { action: 'none', sha256: SHA256 },
     ],
     ['sealed for another domain: refuse', { volumes: [volume('vm1', sealOf(OTHER))] }, { action: 'refuse' }],
     [

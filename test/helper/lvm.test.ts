@@ -1,6 +1,6 @@
 /** Goal: rows of LVM's report, as LVM 2.03.31 prints them, mean what the verbs take them for. */
 import { describe, expect, it } from 'vitest';
-import { mergeSegments } from '../../src/helper/lvm.ts';
+import { mergeSegments, readFullReport } from '../../src/helper/lvm.ts';
 
 const MIB = 1 << 20;
 const common = {
@@ -96,5 +96,35 @@ describe('a row of lvs', () => {
     const row = rowOf(golden);
     expect(row).toMatchObject({ active: false, writable: false, skipsActivation: true, segmentType: 'thin' });
     expect([row.device, row.mappedBytes, row.origin]).toEqual([undefined, undefined, undefined]);
+  });
+});
+
+describe('the full report', () => {
+  const group = {
+    ...{ vg_name: 'vg1', vg_size: '10733223936', vg_free: '6429868032', vg_extent_size: '4194304' },
+    ...{ vg_lock_type: '', vg_attr: 'wz--n-', vg_clustered: '', vg_shared: '' },
+  };
+  const text = (parts: readonly object[]) => JSON.stringify({ report: parts, log: [] });
+
+  it('tells of groups, also of one without volumes, and of their volumes', () => {
+    const rest = { pv: [{ pv_uuid: 'x' }], lv: [], pvseg: [] };
+    const size = String(2048 * MIB);
+    const read = readFullReport(
+      text([
+        { vg: [{ ...group, vg_name: 'vg0' }], ...rest, seg: [] },
+        { vg: [group], ...rest, seg: [{ ...pool, lv_size: size }] },
+      ]),
+    );
+    expect(read.groups.map(({ vg, freeBytes }) => [vg, freeBytes])).toEqual([
+      ['vg0', 6_429_868_032],
+      ['vg1', 6_429_868_032],
+    ]);
+    expect(read.volumes).toMatchObject([{ vg: 'vg1', lv: 'pool0', segmentType: 'thin-pool' }]);
+  });
+
+  it('is refused for a group that lvmlockd locks, and where a part is missing', () => {
+    const locked = text([{ vg: [{ ...group, vg_lock_type: 'sanlock' }], seg: [] }]);
+    expect(() => readFullReport(locked)).toThrow(/shared between hosts/);
+    expect(() => readFullReport(text([{ vg: [group] }]))).toThrow(/no report of the expected form/);
   });
 });

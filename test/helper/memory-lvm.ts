@@ -157,9 +157,9 @@ export class MemoryLvm {
         },
       },
       lvm: {
-        groups: (vgs) =>
-          Promise.resolve(
-            vgs
+        read: (vgs) =>
+          Promise.resolve({
+            groups: vgs
               .filter((vg) => vg === 'vg0')
               .map((vg) => ({
                 vg,
@@ -170,7 +170,8 @@ export class MemoryLvm {
                 extentBytes: EXTENT_BYTES,
                 shared: this.isShared,
               })),
-          ),
+            volumes: this.volumes.map((volume) => this.#row(volume)),
+          }),
         volumes: () => Promise.resolve(this.volumes.map((volume) => this.#row(volume))),
         create: (_vg, lv, sizeBytes, tags) =>
           this.#step('create', () => {
@@ -189,7 +190,7 @@ export class MemoryLvm {
             if (this.find(lv) !== undefined) throw new Error(`lvm: ${lv} exists`);
             if (thinPool === undefined) throw new Error(`lvm: ${origin} is not thin`);
             const fields = { ...thinIn(thinPool), originUuid: uuid, sizeBytes, mappedBytes, content };
-            this.add(lv, { ...fields, active: false, tags: [...tags] });
+            this.add(lv, { ...fields, active: false, skipsActivation: true, tags: [...tags] });
           }),
         extend: (_vg, lv, sizeBytes) =>
           this.#step('extend', () => {
@@ -200,15 +201,18 @@ export class MemoryLvm {
           this.#step('deactivate', () => {
             if (this.get(lv).openLooks > 0) throw new Error(`lvm: ${lv} is in use`);
             this.get(lv).active = false;
+            // Its node is gone; the next one is made anew.
+            this.get(lv).owner = 'root';
           }),
         makeReadOnly: (_vg, lv) =>
           this.#step('makeReadOnly', () => {
             this.get(lv).writable = false;
             this.get(lv).skipsActivation = true;
           }),
-        swapTags: (_vg, lv, remove, add) =>
+        swapTags: (_vg, lv, remove, add, unskip) =>
           this.#step('swapTags', () => {
             const volume = this.get(lv);
+            if (unskip !== undefined) volume.skipsActivation = false;
             volume.tags = [...volume.tags.filter((tag) => !remove.includes(tag)), ...add];
           }),
         rename: (_vg, from, to) =>

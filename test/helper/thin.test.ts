@@ -271,7 +271,7 @@ describe('publishing a golden volume, when it crashes at any step', () => {
 describe('cloning a golden volume, when it crashes at any step', () => {
   const begin = () => begun(goldenName(GOLD), sealedGolden);
 
-  it('ends with a grown snapshot of it that the service user owns, and the golden one as it was', async () => {
+  it('ends with a grown snapshot of it that nobody can write to, and the golden one as it was', async () => {
     const steps = await crashEverywhere(
       begin,
       verbs.clone,
@@ -283,14 +283,13 @@ describe('cloning a golden volume, when it crashes at any step', () => {
           ...thin,
           sizeBytes: 20 * MIB,
           tags: fillTags(volume),
-          owner: 'service',
-          writable: true,
+          ...{ owner: 'root', writable: true, active: false, skipsActivation: true },
         };
         expect(model.get(privateName(volume.fillId))).toMatchObject(made);
         await expect(verbs.clone(model)).resolves.toEqual({ made: 'existing', sizeBytes: 20 * MIB });
       },
     );
-    expect(steps).toBe(3);
+    expect(steps).toBe(2);
   });
 
   it('is published like any other volume, or discarded, without libvirt', async () => {
@@ -298,7 +297,8 @@ describe('cloning a golden volume, when it crashes at any step', () => {
     await verbs.clone(published);
     await verbs.publish(published);
     expectGoldenUntouched(published);
-    expect(published.get(volume.target)).toMatchObject({ owner: 'root', active: true });
+    const usable = { owner: 'root', active: true, writable: true, skipsActivation: false };
+    expect(published.get(volume.target)).toMatchObject(usable);
     expect(readMark(published.get(volume.target).tags)).toEqual(seal);
     const discarded = begin();
     await verbs.clone(discarded);
@@ -310,7 +310,7 @@ describe('cloning a golden volume, when it crashes at any step', () => {
   it('goes on without growing where the volume is to be as large as the image', async () => {
     const model = begin();
     await cloneOf(model, 8 * MIB);
-    expect(model.steps).toEqual(['create', 'activate']);
+    expect(model.steps).toEqual(['create']);
   });
 
   const golds: Record<string, Fields> = {
@@ -357,6 +357,52 @@ describe('cloning a golden volume, when it crashes at any step', () => {
     };
     const request = { verb: 'clone' as const, volume, golden, sizeBytes: 20 * MIB };
     expect(await codeOf(clone({ ...tools, lvm }, request, thinPools))).toBe('VOLUME_STATE');
+  });
+});
+
+describe('publishing a guest’s thin volume, when it crashes at any step', () => {
+  const clone = { ...thin, tags: fillTags(volume), active: false, skipsActivation: true };
+  const written = { ...thin, tags: fillTags(volume), owner: 'service' as const, openLooks: 2 };
+  const begins: [what: string, fields: Fields, steps: string[]][] = [
+    ['a clone', clone, ['swapTags', 'rename', 'activate', 'takeBack']],
+    ['one that was written to', written, ['deactivate', 'swapTags', 'rename', 'activate', 'takeBack']],
+  ];
+
+  it.each(begins)('%s is named while nobody can have it open', async (_what, fields, steps) => {
+    const begin = () => begun(privateName(volume.fillId), { ...fields, content: 'data' });
+    const check = (model: MemoryLvm): void => {
+      expectOthersUntouched(model);
+      const sealed = model.volumes.find(({ tags }) => readMark(tags).state === 'ready');
+      if (sealed !== undefined) expect(sealed).toMatchObject({ owner: 'root', skipsActivation: false });
+      const named = model.find(volume.target);
+      if (named !== undefined) expect(readMark(named.tags)).toEqual(seal);
+    };
+    await crashEverywhere(begin, verbs.publish, check, async (model, repeated) => {
+      await repeated;
+      check(model);
+      const usable = { owner: 'root', active: true, writable: true };
+      expect(model.get(volume.target)).toMatchObject(usable);
+      expect(model.find(privateName(volume.fillId))).toBeUndefined();
+    });
+    const once = begin();
+    await verbs.publish(once);
+    expect(once.steps).toEqual(steps);
+  });
+
+  it('is shut again when somebody activates it', async () => {
+    const model = begun(privateName(volume.fillId), written);
+    let done = false;
+    model.beside = (step) => {
+      if (step === 'deactivate' && !done) model.get(privateName(volume.fillId)).active = done = true;
+    };
+    await verbs.publish(model);
+    expect(model.steps.filter((step) => step === 'deactivate')).toHaveLength(2);
+    expect(model.get(volume.target)).toMatchObject({ owner: 'root', active: true });
+  });
+
+  it('refuses one that stays open', async () => {
+    const open = { ...written, openLooks: Infinity };
+    await expectRefused(() => begun(privateName(volume.fillId), open), verbs.publish, 'VOLUME_STATE');
   });
 });
 

@@ -61,8 +61,9 @@ export function keepsContractOfVolumes(
       expect(await volumes.clone(volume, golden, 20 * MIB)).toEqual({ made: how, sizeBytes: 20 * MIB });
     }
     const clone = await find(volumes, privateName(volume.fillId));
-    expect(clone).toMatchObject({ origin: future.target, thinPool: 'pool0', writable: true, active: true });
+    expect(clone).toMatchObject({ origin: future.target, thinPool: 'pool0', writable: true, active: false });
     await volumes.publish(volume, seal);
+    expect((await find(volumes, volume.target))?.active).toBe(true);
     // Dropped, gone already, and nothing of it left in what was made of it.
     for (let times = 0; times < 2; times++) await volumes.drop('vg0', mark);
     expect(await find(volumes, future.target)).toBeUndefined();

@@ -19,6 +19,7 @@ import {
   deviceDigest,
   expectedDigest,
   limitRate,
+  LVM_WRAPPER,
   privateVolumes,
   published,
   soilFreeSpace,
@@ -27,17 +28,6 @@ import {
 } from './provisioned-host.ts';
 
 const MIB = 1 << 20;
-
-/** Passes every call on to LVM. The call that the pattern in /run/cut describes is done and never returns. */
-const LVM_WRAPPER = `#!/bin/bash
-call="\${0##*/} $*"
-if [ -e /run/cut ] && [[ $call == $(</run/cut) ]]; then
-  (exec -a "\${0##*/}" /usr/lib/lvm-of-the-host "$@")
-  touch /run/cut-reached
-  exec sleep infinity
-fi
-exec -a "\${0##*/}" /usr/lib/lvm-of-the-host "$@"
-`;
 
 /** A blank volume made by somebody else is larger than the image, to tell it from one of our own. */
 const BLANK_MIB = 96;

@@ -131,6 +131,31 @@ export async function define(host: Host, domain: TestDomain): Promise<void> {
   await host.sh('cat >/tmp/$$.xml && virsh define /tmp/$$.xml', { input: domainXml(domain) });
 }
 
+/** `virsh define` of all of them, by one virsh: within a second. */
+export async function defineAll(host: Host, domains: readonly TestDomain[]): Promise<void> {
+  const input = domains.map((domain) => domainXml(domain)).join('\0');
+  await host.sh(
+    `set -e; folder=$(mktemp -d); cd $folder
+     count=0; while IFS= read -r -d '' xml || [ -n "$xml" ]; do echo "$xml" >$((count += 1)).xml; done
+     for file in *.xml; do echo "define $folder/$file"; done | virsh -q >/dev/null`,
+    { input },
+  );
+}
+
+/**
+ * In the place of /usr/sbin/lvm, passes every call on to /usr/lib/lvm-of-the-host. The call that the pattern in
+ * /run/cut describes is done and never returns.
+ */
+export const LVM_WRAPPER = `#!/bin/bash
+call="\${0##*/} $*"
+if [ -e /run/cut ] && [[ $call == $(</run/cut) ]]; then
+  (exec -a "\${0##*/}" /usr/lib/lvm-of-the-host "$@")
+  touch /run/cut-reached
+  exec sleep infinity
+fi
+exec -a "\${0##*/}" /usr/lib/lvm-of-the-host "$@"
+`;
+
 /**
  * What `lvp status --json` prints, as the daemon says it: each `lvp` is a start of Node, which takes this kernel's
  * only processor away from what the test waits for.

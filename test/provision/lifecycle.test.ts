@@ -738,7 +738,8 @@ describe('what the simulation has found once:', () => {
 describe('reclaim', () => {
   it('removes what a lost ledger left behind, and no other volume', async () => {
     const world = await midFill();
-    await world.fills.stop();
+    // As the daemon does: whoever has fills stopped begins no other ones.
+    await Promise.all([world.reconciler.stop(), world.fills.stop()]);
     world.ledger.removeFill(uuid, 'vda');
     world.ledger.removeDomain(uuid);
     world.libvirt.domains.clear();

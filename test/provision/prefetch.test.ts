@@ -180,10 +180,10 @@ describe('a fill of what was brought', () => {
 describe('a golden volume', () => {
   const made: string[] = [];
   const golden: GoldenAhead = {
-    has: (vg, { sha256 = '' }) => Promise.resolve(made.includes(`${vg} ${sha256}`)),
-    ensure: (vg, { sha256 }) => {
-      made.push(`${vg} ${sha256}`);
-      return Promise.resolve();
+    has: (vg, { sha256 = '' }) => Promise.resolve(made.includes(`${vg} ${sha256}`) ? sha256 : undefined),
+    ensure: (vg, { sha256, provenBy = [] }) => {
+      made.push(`${vg} ${sha256 ?? provenBy.join()}`);
+      return Promise.resolve(sha256 ?? 'f'.repeat(64));
     },
   };
   const rules = [{ ...RULE, toCache: false, toGroups: ['vg0'] }];
@@ -208,7 +208,7 @@ describe('a golden volume', () => {
     expect([first, second].map((sha256) => world.prefetched.isPinned(sha256))).toEqual([false, true]);
   });
 
-  it('is not begun while a volume waits, and needs a thin pool and a digest', async () => {
+  it('is not begun while a volume waits, and needs a thin pool and some digest', async () => {
     await world.restart({ rules, golden });
     world.store.putImage('images/a.raw');
     world.waiting.queuedCount = 1;
@@ -222,7 +222,8 @@ describe('a golden volume', () => {
     world.store.put('images/b.raw', bytes);
     world.store.put('images/b.raw.sha512', createHash('sha512').update(bytes).digest('hex'));
     await world.prefetcher.look();
-    expect(world.problems()).toEqual({ 'images/b.raw': 'DIGEST_MISSING' });
+    expect(made[1]).toBe(`vg0 sha512:${createHash('sha512').update(bytes).digest('hex')}`);
+    expect(world.problems()).toEqual({});
     await world.restart({ rules });
     await world.prefetcher.look();
     expect(world.problems()).toMatchObject({ 'images/a.raw': 'POOL_UNSUITABLE' });

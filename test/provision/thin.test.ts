@@ -7,8 +7,8 @@ import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { goldenVolumes } from '../../src/core/golden.ts';
 import { readMark } from '../../src/core/volume.ts';
-import type { GoldenRun } from '../../src/provision/golden-volumes.ts';
-import { MIB, silent, until, World } from './world.ts';
+import { run, thinWorld } from './thin-world.ts';
+import { MIB, until, World } from './world.ts';
 
 const uuid = '11111111-1111-4111-8111-111111111111';
 const other = '22222222-2222-4222-8222-222222222222';
@@ -16,15 +16,6 @@ const third = '33333333-3333-4333-8333-333333333333';
 const vm1 = { uuid, name: 'vm1', source: 'block' } as const;
 const vm2 = { uuid: other, name: 'vm2', source: 'block' } as const;
 const vm3 = { uuid: third, name: 'vm3', source: 'block' } as const;
-
-/** A group with a thin pool of 256 MiB. */
-function thinWorld(options: ConstructorParameters<typeof World>[0] = {}): World {
-  const world = new World(options);
-  world.volumes.thinPools.set('vg0', 'pool0');
-  world.volumes.lvm.addPool('pool0', { usedBytes: 0, metadataUsedBytes: 0 });
-  world.restart();
-  return world;
-}
 
 const row = (world: World, of = uuid) => world.ledger.fillOf(of, 'vda');
 const isReady = (world: World, of = uuid) => row(world, of)?.state === 'ready';
@@ -34,10 +25,6 @@ const digestOf = (bytes: Buffer) => createHash('sha256').update(bytes).digest('h
 
 async function ready(world: World, ...domains: readonly { readonly uuid: string }[]): Promise<void> {
   await until('published', () => domains.every((domain) => isReady(world, domain.uuid)));
-}
-
-function run(signal = new AbortController().signal): GoldenRun {
-  return { signal, log: silent, phase: () => undefined, progress: () => undefined };
 }
 
 describe('a domain whose disk names a device in a group with a thin pool', () => {

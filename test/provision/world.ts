@@ -9,7 +9,9 @@ import { openLedger } from '../../src/adapters/ledger.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
 import type { ErrorCode, Problem } from '../../src/core/errors.ts';
 import type { Frozen } from '../../src/core/frozen.ts';
+import type { GoldenMax } from '../../src/core/golden-budget.ts';
 import type { KeepFree } from '../../src/core/headroom.ts';
+import type { MinisignKey } from '../../src/core/minisign.ts';
 import type { HostPolicy } from '../../src/core/host-policy.ts';
 import type { ImageReference, LogicalPool } from '../../src/core/request.ts';
 import { imageName } from '../../src/core/request.ts';
@@ -39,6 +41,7 @@ import type { FillVolume } from '../../src/provision/fills.ts';
 import { Fills } from '../../src/provision/fills.ts';
 import type { AuditEvent } from '../../src/core/audit-event.ts';
 import { GuestKeys } from '../../src/provision/guest-keys.ts';
+import type { GoldenVolume } from '../../src/provision/golden-volumes.ts';
 import { GoldenVolumes } from '../../src/provision/golden-volumes.ts';
 import type {
   Blankness,
@@ -542,6 +545,8 @@ interface WorldOptions {
   readonly limits?: Partial<FillLimits>;
   readonly writeBytesPerSecond?: number;
   readonly overcommit?: number;
+  readonly goldenMax?: GoldenMax;
+  readonly minisignKeys?: readonly MinisignKey[];
   readonly hostPolicy?: HostPolicy;
   readonly log?: Log;
   readonly trace?: FillTrace;
@@ -579,6 +584,8 @@ export class World {
   hostPolicy: HostPolicy | undefined;
   /** An incident. */
   frozen: Frozen | undefined;
+  /** Digests of images that the configuration wants as golden volumes. */
+  readonly pinned = new Set<string>();
 
   constructor(options: WorldOptions = {}) {
     this.#options = options;
@@ -627,13 +634,15 @@ export class World {
     const { writeBytesPerSecond } = this.#options;
     const { hostPolicy } = this;
     const { thinPools } = this.volumes;
-    const { overcommit = 1 } = this.#options;
+    const { overcommit = 1, goldenMax = { percent: 100 }, minisignKeys } = this.#options;
     const thinLimits = { overcommit, warnPercent: 80, stopPercent: 95 };
     const reservations = new Reservations({ volumes, log: silent, keepFree, thinLimits });
     const goldenNeeds = {
-      ...{ images, pools, volumes, reservations, devices, clock, hostPolicy, log, thinPools },
+      ...{ images, pools, volumes, reservations, devices, clock, hostPolicy, log, thinPools, ledger },
+      goldenMax: new Map([['vg0', goldenMax]]),
+      isGoldenPinned: ({ seal }: GoldenVolume) => this.pinned.has(seal.sha256),
       policy: {
-        requireDigest,
+        ...{ requireDigest, minisignKeys },
         virtualSizeMaxBytes: VIRTUAL_SIZE_MAX_BYTES,
         expansion: { ratioMax: 1000, timeMaxMs: 60_000 },
       },

@@ -6,6 +6,7 @@ import { DomainVerbs } from '../../src/provision/control-verbs.ts';
 import { fillVolume } from '../../src/provision/fill-volume.ts';
 import type { FillLimits } from '../../src/core/fill-limits.ts';
 import { Fills } from '../../src/provision/fills.ts';
+import type { GoldenVolume } from '../../src/provision/golden-volumes.ts';
 import { GoldenVolumes } from '../../src/provision/golden-volumes.ts';
 import { KnownPools } from '../../src/provision/observe.ts';
 import type {
@@ -14,6 +15,7 @@ import type {
   Log,
   VolumeDevice,
   VolumeDevices,
+  Volumes,
   Workshops,
 } from '../../src/provision/ports.ts';
 import type { ImagePolicy } from '../../src/provision/resolve-image.ts';
@@ -37,6 +39,7 @@ import type { Life } from './life.ts';
 import type { MemoryJournals } from './memory-journals.ts';
 import type { MemoryLedger } from './memory-ledger.ts';
 import type { Store } from './store.ts';
+import { Violation } from './violation.ts';
 
 export const GRACE_MS = 3_000;
 const NO_DECOMPRESSORS: Decompressors = {
@@ -71,6 +74,7 @@ export interface Host {
   readonly keepFree: KeepFree;
   /** Whether volumes are read back before they are sealed. */
   readonly readBack: boolean;
+  readonly onViolation: (violation: Violation) => void;
 }
 
 export class Daemon {
@@ -91,7 +95,9 @@ export class Daemon {
     const clock = life.clock();
     const ledger = host.ledger.of(life);
     const domains = host.libvirt.domainsPort(life);
-    const { volumes, pools: unwatched } = takingTurns(host.helper.volumes(life), host.libvirt.pools(life));
+    const turns = takingTurns(host.helper.volumes(life), host.libvirt.pools(life));
+    const volumes = watchingGoldens(turns.volumes, host, life);
+    const { pools: unwatched } = turns;
     const devices = openDevices(host, life);
     const { census, log } = host;
     const thinLimits = { overcommit: host.group.overcommit, warnPercent: 80, stopPercent: 95 };
@@ -108,7 +114,8 @@ export class Daemon {
       ...{ images: host.store.images(life), devices, pools, volumes, reservations, clock, policy },
       ...{ decompressors: NO_DECOMPRESSORS, workshops: openWorkshops(life), shape: SHAPE },
       ...{ journals: host.journals.of(life), readBack: host.readBack, hostPolicy },
-      ...{ thinPools, log, luks: NO_LUKS },
+      ...{ thinPools, log, luks: NO_LUKS, ledger, goldenMax: new Map([[VG, host.group.goldenMax]]) },
+      isGoldenPinned: ({ seal }: GoldenVolume) => host.group.pinned.has(seal.sha256),
     };
     this.goldens = new GoldenVolumes(goldenNeeds);
     const { goldens } = this;
@@ -189,6 +196,39 @@ export class Daemon {
   #lookAtEverything(): void {
     this.reconciler.requestAll().catch(() => undefined);
   }
+}
+
+/** Whether a golden volume is let go while this daemon has a volume made of it. */
+function watchingGoldens(volumes: Volumes, { group, onViolation }: Host, life: Life): Volumes {
+  const { beingCloned } = group;
+  const count = (fillId: string, by: number): void => {
+    const left = (beingCloned.get(fillId) ?? 0) + by;
+    if (left > 0) beingCloned.set(fillId, left);
+    else beingCloned.delete(fillId);
+  };
+  life.atEnd(() => {
+    beingCloned.clear();
+  });
+  return {
+    ...volumes,
+    clone: async (volume, golden, sizeBytes) => {
+      count(golden.fillId, 1);
+      try {
+        return await volumes.clone(volume, golden, sizeBytes);
+      } finally {
+        count(golden.fillId, -1);
+      }
+    },
+    drop: (vg, seal) => {
+      try {
+        if (seal.state === 'golden') group.judgeDrop(seal);
+      } catch (error) {
+        if (!(error instanceof Violation)) throw error;
+        onViolation(error);
+      }
+      return volumes.drop(vg, seal);
+    },
+  };
 }
 
 /** Whoever opens one has memory that no other fill is using, until it is closed or its life is over. */

@@ -24,7 +24,9 @@ import {
   evictGolden,
   fillThinPool,
   openGoldenUp,
+  pinGolden,
   removeGolden,
+  retireGoldens,
 } from './thin-deeds.ts';
 import { deleteVolume, letGuestsWrite, makeForeign, openForeign } from './volume-deeds.ts';
 
@@ -40,6 +42,9 @@ export const THIN_DEEDS: readonly Deed[] = [
     removeGolden,
     openGoldenUp,
     fillThinPool,
+    pinGolden,
+    pinGolden,
+    retireGoldens,
   ],
 ];
 

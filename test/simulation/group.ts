@@ -2,6 +2,8 @@
  * The volume group: the model of LVM that the helper's own tests use, and for each volume its bytes, who made
  * it and who has it open. It watches every change, whoever makes it, and knows which of them break a promise.
  */
+import type { GoldenMax } from '../../src/core/golden-budget.ts';
+import { goldenMaxBytes } from '../../src/core/golden-budget.ts';
 import { GOLDEN_OWNER, isJob } from '../../src/core/owner.ts';
 import { ADOPTING_TAG, fillIdOf, goldenName, readMark, retiredName } from '../../src/core/volume.ts';
 import type { GoldenSeal, Seal, VolumeMark } from '../../src/core/volume.ts';
@@ -16,6 +18,10 @@ import { Violation } from './violation.ts';
 export const EXTENT_BYTES = 16 * 1024;
 export const THIN_POOL = 'pool0';
 const CHUNK_BYTES = 4096;
+/** From a reading of the volumes to the removal of what is beyond the budget by that. */
+const RETIRED_WITHIN_MS = 120_000;
+/** From the helper's look at a golden volume to its snapshot. */
+const LOOKED_WITHIN_MS = 10_000;
 
 /** Whoever has a device open; compared by identity. */
 export interface Opener {
@@ -50,8 +56,17 @@ export class Group {
   readonly thinPools = new Map<string, string>();
   overcommit = 1;
   thinFault: ThinFault;
+  /** When somebody has made a golden volume writable, by its UUID. */
+  readonly openedUpAtMs = new Map<string, number>();
   /** Golden volumes that somebody wants removed, by their UUIDs. */
   readonly unwanted = new Set<string>();
+  /** Digests of images that the configuration wants as golden volumes. */
+  readonly pinned = new Set<string>();
+  /** How many volumes are just being made of a golden one, by its fill: from the question until the answer. */
+  readonly beingCloned = new Map<string, number>();
+  /** What golden volumes may hold of the thin pool. */
+  goldenMax: GoldenMax = { percent: 100 };
+  #overBudgetAtMs = -Infinity;
   /** Whether a volume that was put aside has been replaced, which is the only reason to remove a sealed one. */
   isReplaced: (seal: Seal) => boolean = () => false;
   /** Judges the removal of a published volume by us. */
@@ -107,6 +122,17 @@ export class Group {
     return this.model.volumes.filter(({ thinPool }) => thinPool !== undefined);
   }
 
+  /** The daemon is about to have this golden volume removed. */
+  judgeDrop(seal: GoldenSeal): void {
+    const volume = this.model.volumes.find(({ lv }) => lv === goldenName(seal.fillId));
+    if (volume === undefined) return;
+    if (this.beingCloned.has(seal.fillId))
+      throw new Violation('golden-untouched', `${volume.lv} is to go while a volume is made of it`);
+    const isUseless = this.#hasTwin(volume, seal) || this.bookOf(volume).isSpoilt || volume.writable;
+    if (this.pinned.has(seal.sha256) && !isUseless)
+      throw new Violation('golden-untouched', `${volume.lv} is to go, and it is pinned`);
+  }
+
   /** A volume that a tool or an operator makes. */
   make(lv: string, sizeBytes: number, tags: string[] = []): ModelVolume | undefined {
     if (this.model.find(lv) !== undefined || this.freeBytes < sizeBytes) return undefined;
@@ -137,6 +163,7 @@ export class Group {
   remove(lv: string, by: 'us' | 'somebody'): void {
     const volume = this.model.get(lv);
     if (this.isOpen(volume)) throw new Error(`lvremove: ${lv} is in use`);
+    this.#weighGoldens();
     if (by === 'us') this.#judgeRemoval(volume);
     this.model.volumes = this.model.volumes.filter((other) => other !== volume);
     this.#books.delete(volume.uuid);
@@ -226,7 +253,10 @@ export class Group {
   #judgeOrigin(volume: ModelVolume, origin: ModelVolume): void {
     const mark = readMark(origin.tags);
     const isSealed = mark.state === 'golden' && origin.lv === goldenName(mark.fillId);
-    if (isSealed && !origin.writable && !this.isOpen(origin)) return;
+    // Somebody may have come between the helper's look at it and the snapshot.
+    const isJustOpenedUp =
+      this.#nowMs() - (this.openedUpAtMs.get(origin.uuid) ?? -Infinity) < LOOKED_WITHIN_MS;
+    if (isSealed && (!origin.writable || isJustOpenedUp) && !this.isOpen(origin)) return;
     throw new Violation('golden-untouched', `${volume.lv} was made of ${origin.lv}, which is ${mark.state}`);
   }
 
@@ -234,6 +264,29 @@ export class Group {
     if (before?.state === 'golden' && mark.state !== 'golden')
       throw new Violation('golden-untouched', `the seal of the golden ${volume.lv} was taken off`);
     if (mark.state === 'golden' && before?.state !== 'golden') this.onGoldenSeal(volume, book);
+    this.#weighGoldens();
+  }
+
+  /** Remembers when they were last beyond their budget. */
+  #weighGoldens(): void {
+    const heldBytes = this.model.volumes.reduce((sum, { tags }) => {
+      const mark = readMark(tags);
+      return mark.state === 'golden' ? sum + mark.mappedBytes : sum;
+    }, 0);
+    const { sizeBytes = 0 } = this.model.find(THIN_POOL) ?? {};
+    if (heldBytes > goldenMaxBytes({ sizeBytes }, this.goldenMax)) this.#overBudgetAtMs = this.#nowMs();
+  }
+
+  #hasTwin(volume: ModelVolume, seal: GoldenSeal): boolean {
+    return this.model.volumes.some((other) => {
+      const mark = readMark(other.tags);
+      return (
+        other !== volume &&
+        mark.state === 'golden' &&
+        mark.sha256 === seal.sha256 &&
+        mark.format === seal.format
+      );
+    });
   }
 
   /** What thin volumes may grow to, all together, is no more than was allowed. */
@@ -293,18 +346,11 @@ export class Group {
     if (!isOurs) throw new Violation('names-mean-finished', `${volume.lv} was removed while ${mark.state}`);
   }
 
-  /** It is wanted no more, holds what another one holds, or somebody has been at it. */
+  /** It is wanted no more, holds what another one holds, somebody has been at it, or there are too many. */
   #judgeGoldenRemoval(volume: ModelVolume, book: Book, seal: GoldenSeal): void {
-    const twin = this.model.volumes.some((other) => {
-      const mark = readMark(other.tags);
-      return (
-        other !== volume &&
-        mark.state === 'golden' &&
-        mark.sha256 === seal.sha256 &&
-        mark.format === seal.format
-      );
-    });
-    if (twin || book.isSpoilt || volume.writable || this.unwanted.has(volume.uuid)) return;
+    if (this.#hasTwin(volume, seal) || book.isSpoilt || volume.writable || this.unwanted.has(volume.uuid))
+      return;
+    if (this.#nowMs() - this.#overBudgetAtMs < RETIRED_WITHIN_MS) return;
     throw new Violation('golden-untouched', `${volume.lv} was removed, and nobody wanted that`);
   }
 }

@@ -135,28 +135,29 @@ export class Helper {
       });
       await life.step(`after ${name}`);
     };
+    const volumes: Tools['lvm']['volumes'] = async (vgs) => {
+      await life.step('lvs');
+      this.#group.measureThinPool();
+      const opened = new Set(
+        model.volumes.filter((volume) => this.#group.isOpen(volume)).map(({ uuid }) => uuid),
+      );
+      const rows = await lvm.volumes(vgs);
+      return rows.map((row) => ({ ...row, open: row.open || opened.has(row.uuid) }));
+    };
     return {
       // No domain of a run has an encrypted volume: its header alone is larger than any of them.
       ...{ luks, keyFiles },
       pause: (durationMs) => life.wait(durationMs),
       lvm: {
-        groups: (vgs) =>
-          Promise.resolve(
-            vgs.map((vg) => ({
-              ...{ vg, sizeBytes: this.#group.extents * EXTENT_BYTES },
-              ...{ freeBytes: this.#group.freeBytes, extentBytes: EXTENT_BYTES },
-              shared: false,
-            })),
-          ),
-        volumes: async (vgs) => {
-          await life.step('lvs');
-          this.#group.measureThinPool();
-          const opened = new Set(
-            model.volumes.filter((volume) => this.#group.isOpen(volume)).map(({ uuid }) => uuid),
-          );
-          const rows = await lvm.volumes(vgs);
-          return rows.map((row) => ({ ...row, open: row.open || opened.has(row.uuid) }));
-        },
+        read: async (vgs) => ({
+          groups: vgs.map((vg) => ({
+            ...{ vg, sizeBytes: this.#group.extents * EXTENT_BYTES },
+            ...{ freeBytes: this.#group.freeBytes, extentBytes: EXTENT_BYTES },
+            shared: false,
+          })),
+          volumes: await volumes(vgs),
+        }),
+        volumes,
         create: (vg, lv, sizeBytes, tags) =>
           command('create', lv, lv, () =>
             sizeBytes > this.#group.freeBytes ? Promise.reject(full()) : lvm.create(vg, lv, sizeBytes, tags),
@@ -176,8 +177,8 @@ export class Helper {
               : lvm.deactivate(vg, lv),
           ),
         makeReadOnly: (vg, lv) => command('makeReadOnly', lv, lv, () => lvm.makeReadOnly(vg, lv)),
-        swapTags: (vg, lv, remove, add) =>
-          command('swapTags', lv, lv, () => lvm.swapTags(vg, lv, remove, add)),
+        swapTags: (vg, lv, remove, add, unskip) =>
+          command('swapTags', lv, lv, () => lvm.swapTags(vg, lv, remove, add, unskip)),
         rename: (vg, from, to) => command('rename', to, from, () => lvm.rename(vg, from, to)),
         activate: (vg, lv) => command('activate', lv, lv, () => lvm.activate(vg, lv)),
         remove: (_vg, lv, tags) =>

@@ -3,7 +3,7 @@
  * one, and a fill id stands in one row only.
  */
 import type { KeyChange } from '../../src/core/key-change.ts';
-import type { FillRecord, JobRecord, KnownDomain, Ledger } from '../../src/provision/ports.ts';
+import type { FillRecord, GoldenRecord, JobRecord, KnownDomain, Ledger } from '../../src/provision/ports.ts';
 import type { Census } from './census.ts';
 import type { Faults } from './faults.ts';
 import type { Life } from './life.ts';
@@ -15,6 +15,7 @@ export class MemoryLedger {
   #domains = new Map<string, KnownDomain>();
   #jobs = new Map<string, JobRecord>();
   #keyChanges = new Map<string, KeyChange>();
+  #goldens = new Map<string, GoldenRecord>();
   /** Told about each row that is written. */
   onFill: (record: FillRecord) => void = () => undefined;
   /** So many writes from now the daemon is killed, before or after that write. */
@@ -30,6 +31,7 @@ export class MemoryLedger {
     this.#domains = new Map();
     this.#jobs = new Map();
     this.#keyChanges = new Map();
+    this.#goldens = new Map();
   }
 
   /** As one life of the daemon has it: once that is over, nothing it does reaches the disk. */
@@ -96,6 +98,15 @@ export class MemoryLedger {
       },
       removeKeyChange: (fillId) => {
         write('no key change', () => this.#keyChanges.delete(fillId));
+      },
+      goldens: () => [...this.#goldens.values()],
+      putGolden: (record) => {
+        write(`${record.leaving ?? 'kept'} golden`, () =>
+          this.#goldens.set(record.fillId, JSON.parse(JSON.stringify(record)) as GoldenRecord),
+        );
+      },
+      removeGolden: (fillId) => {
+        write('no golden', () => this.#goldens.delete(fillId));
       },
     };
   }

@@ -51,6 +51,7 @@ function neverHappened(census: Census): string[] {
     'cloned from a golden volume',
     'finished a golden volume',
     'a golden volume is damaged, and is removed',
+    'a golden volume is removed: it was beyond the budget of its pool',
   ];
   return [...ways, ...gates, ...golden.map((said) => `log ${said}`)].filter((name) => census.of(name) === 0);
 }

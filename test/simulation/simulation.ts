@@ -58,6 +58,7 @@ const STREAM = {
   limits: 9,
   rest: 10,
   thin: 11,
+  golden: 12,
   each: 1000,
 } as const;
 
@@ -140,6 +141,8 @@ export class Simulation {
     const thinRandom = new Random(seed, STREAM.thin);
     if (thinRandom.chance(0.4))
       this.group.addThinPool(thinRandom.pick([6, 9, 24]), thinRandom.pick([1, 1, 1.5]));
+    const goldenRandom = new Random(seed, STREAM.golden);
+    this.group.goldenMax = goldenRandom.pick([{ percent: 100 }, { percent: 25 }, { bytes: 20_000 }]);
     const { agenda, faults, group } = this;
     this.libvirt = new Libvirt({ agenda, random: new Random(seed, STREAM.libvirt), faults, group, trace });
     const onViolation = (violation: Violation) => {
@@ -212,6 +215,7 @@ export class Simulation {
       ledger: this.ledger,
       journals: this.journals,
       log: runLog(this),
+      onViolation,
       census: this.census,
     };
     this.daemon = new Daemon(this.host, this.#newLife('daemon'));

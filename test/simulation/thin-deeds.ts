@@ -1,6 +1,6 @@
 /** Deeds about golden volumes and the thin pool, of the host's operator and of others. */
 import { ProvisionError } from '../../src/core/errors.ts';
-import { readMark } from '../../src/core/volume.ts';
+import { goldenName, readMark } from '../../src/core/volume.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';
 import type { Deed } from './deed.ts';
 import type { Random } from './random.ts';
@@ -22,6 +22,29 @@ export const evictGolden: Deed = async (run, random) => {
   await ignoringProblems(async () => {
     const golden = (await daemon.goldens.list()).find(({ uuid }) => uuid === volume.uuid);
     if (golden !== undefined) await daemon.goldens.drop(golden);
+  });
+};
+
+/** The configuration wants an image here, or does not any more. */
+export const pinGolden: Deed = (run, random) => {
+  const volume = anyGolden(run, random);
+  const seal = volume && readMark(volume.tags);
+  if (seal?.state !== 'golden') return;
+  const { pinned } = run.group;
+  if (pinned.has(seal.sha256)) pinned.delete(seal.sha256);
+  else pinned.add(seal.sha256);
+  run.say(
+    `the image of ${goldenName(seal.fillId)} is ${pinned.has(seal.sha256) ? 'pinned' : 'not pinned any more'}`,
+  );
+};
+
+/** lvp image gc, and a moment later what it was all about is gone. */
+export const retireGoldens: Deed = async (run) => {
+  const { daemon } = run;
+  if (!run.isThin || !daemon.life.isAlive) return;
+  run.say('lvp image gc');
+  await ignoringProblems(async () => {
+    for (const { lv } of await daemon.goldens.retire()) run.say(`  ${lv} was beyond the budget`);
   });
 };
 
@@ -62,6 +85,7 @@ export const openGoldenUp: Deed = (run, random) => {
   if (volume === undefined) return;
   run.say(`somebody makes ${volume.lv} writable`);
   volume.writable = true;
+  run.group.openedUpAtMs.set(volume.uuid, run.agenda.nowMs);
 };
 
 export const removeGolden: Deed = (run, random) => {

@@ -4,6 +4,7 @@
  */
 import { BlockList, isIP } from 'node:net';
 import { z } from 'zod';
+import type { GoldenMax } from '../../core/golden-budget.ts';
 import type { KeepFree } from '../../core/headroom.ts';
 import { KEEP_NOTHING_FREE } from '../../core/headroom.ts';
 import type { MinisignKey } from '../../core/minisign.ts';
@@ -133,6 +134,17 @@ const keepFree = leaf(
   },
 );
 
+const goldenMax = leaf(
+  'a size such as 50GiB, or a percentage of the thin pool from 1% to 100%',
+  (value): GoldenMax | undefined => {
+    if (typeof value !== 'string') return undefined;
+    const percent = Number(/^([1-9]\d{0,2})%$/.exec(value)?.[1]);
+    if (percent <= 100) return { percent };
+    const bytes = parseSize(value);
+    return bytes === undefined ? undefined : { bytes };
+  },
+);
+
 const Thin = z
   .strictObject({
     overcommit: number('a factor from 1 to 100, such as 1 or 1.5', 1, 100).default(1),
@@ -165,7 +177,10 @@ export const ConfigFile = z
       })
       .prefault({}),
     pools: z
-      .record(z.string(), z.strictObject({ keep_free: keepFree.default(KEEP_NOTHING_FREE) }))
+      .record(
+        z.string(),
+        z.strictObject({ keep_free: keepFree.default(KEEP_NOTHING_FREE), golden_max: goldenMax.optional() }),
+      )
       .default({}),
     cache: z
       .strictObject({
@@ -203,13 +218,14 @@ export const ConfigFile = z
       ...thinMistakes(settings),
     ];
     for (const mistake of mistakes) context.addIssue({ code: 'custom', ...mistake });
-    for (const vg of Object.keys(pools)) {
-      if (groups.includes(vg)) continue;
-      context.addIssue({
-        code: 'custom',
-        path: ['pools', vg],
-        message: 'only under the name of one of volume_groups',
-      });
+    for (const [vg, { golden_max: max }] of Object.entries(pools)) {
+      if (!groups.includes(vg)) {
+        const message = 'only under the name of one of volume_groups';
+        context.addIssue({ code: 'custom', path: ['pools', vg], message });
+      } else if (max !== undefined && !thinGroups.includes(vg)) {
+        const message = 'only for a group that has a thin pool in thin_pools';
+        context.addIssue({ code: 'custom', path: ['pools', vg, 'golden_max'], message });
+      }
     }
   });
 export type ConfigFile = z.infer<typeof ConfigFile>;

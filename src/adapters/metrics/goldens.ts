@@ -1,7 +1,7 @@
 /** What becomes of golden volumes. */
 import type { Registry } from 'prom-client';
 import { Counter } from 'prom-client';
-import type { GoldenWatch } from '../../provision/ports.ts';
+import type { GoldenEnd, GoldenWatch } from '../../provision/ports.ts';
 
 export class GoldenMetrics implements GoldenWatch {
   readonly #clones;
@@ -20,7 +20,7 @@ export class GoldenMetrics implements GoldenWatch {
     });
     this.#dropped = new Counter({
       name: 'lvp_golden_dropped_total',
-      help: 'Golden volumes that were removed: asked for, useless (another one holds the same), or damaged.',
+      help: 'Golden volumes that were removed: asked for, useless (another one holds the same), over-budget, or damaged.',
       labelNames: ['why'],
       registers,
     });
@@ -45,7 +45,7 @@ export class GoldenMetrics implements GoldenWatch {
     this.#made.inc();
   }
 
-  dropped(why: 'asked' | 'useless' | 'damaged'): void {
+  dropped(why: GoldenEnd): void {
     this.#dropped.inc({ why });
   }
 

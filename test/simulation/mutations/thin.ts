@@ -63,6 +63,39 @@ export const THIN: readonly Mutant[] = [
     ],
   },
   {
+    name: 'a golden volume goes while a volume is made of it',
+    killedBy: 'golden-untouched',
+    changes: [
+      {
+        file: 'provision/golden-removals.ts',
+        from: 'if (this.isInUse(golden)) return Promise.reject(goldenInUse(golden));',
+        to: '',
+      },
+    ],
+  },
+  {
+    name: 'a golden volume goes though it is pinned',
+    killedBy: 'golden-untouched',
+    changes: [
+      {
+        file: 'provision/golden-removals.ts',
+        from: 'return this.#needs.isGoldenPinned?.(golden) ?? false;',
+        to: 'return golden.lv.length === 0;',
+      },
+    ],
+  },
+  {
+    name: 'golden volumes go though there is room for them',
+    killedBy: 'golden-untouched',
+    changes: [
+      {
+        file: 'core/golden-budget.ts',
+        from: 'if (heldBytes <= budgetBytes || isKept(golden)) return false;',
+        to: 'if (isKept(golden)) return false;',
+      },
+    ],
+  },
+  {
     name: 'thin volumes count with nothing',
     killedBy: 'space-promised',
     changes: [
