@@ -143,7 +143,8 @@ export function testEncryptedMigration(hosts: () => { readonly from: Host; reado
       await isGone(to);
       await to.sh('cp /var/tmp/sealed.saved /mnt/shared/');
       await copyFile(join(to.sharedDir, 'sealed.saved'), join(from.sharedDir, 'sealed.saved'));
-      const refused = await from.sh('virsh restore /mnt/shared/sealed.saved', {
+      await from.sh('cp /mnt/shared/sealed.saved /var/tmp/');
+      const refused = await from.sh('virsh restore /var/tmp/sealed.saved', {
         ...{ reject: false, timeoutMs: START_LIMIT_MS },
       });
       expect(refused.exitCode).not.toBe(0);

@@ -85,6 +85,7 @@ export class KeyServer {
     await host.sh(
       `set -e
        (umask 077; cat >${etc}/credentials/barbican-application-credential-secret)
+       install -m 644 ${KEY_SERVER_CA_FILE} ${etc}/barbican-ca.pem
        sed -i '/^keys:/,$d' ${etc}/config.yaml
        cat >>${etc}/config.yaml <<YAML
 keys:
@@ -92,7 +93,7 @@ keys:
   barbican:
     url: ${BARBICAN_URL}
     auth_url: ${KEYSTONE_URL}
-    ca_file: ${KEY_SERVER_CA_FILE}
+    ca_file: ${etc}/barbican-ca.pem
     application_credential_id: ${identity.id}
 YAML
        systemctl restart libvirt-volume-provisioner`,
