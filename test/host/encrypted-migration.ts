@@ -6,6 +6,7 @@ import { copyFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { secretUuid } from '../../src/core/secret-name.ts';
+import { LUKS_BLANK_HEAD_BYTES, LUKS_HEADER_BYTES } from '../../src/core/volume.ts';
 import { eventually } from './host.ts';
 import type { Host } from './host.ts';
 import type { Key } from './key-server.ts';
@@ -87,8 +88,13 @@ export function testEncryptedMigration(hosts: () => { readonly from: Host; reado
       expect((await receive()).stderr).toBe('');
       expect(await uuidOnDisk(to)).not.toBe(await uuidOnDisk(from));
       expect(await mayStart(to, xml)).toBe(false);
-      const zeros = await opened(to, 'tail -c +4097 /dev/mapper/opened | tr -d "\\\\0" | wc -c');
+      const zeros = await opened(
+        to,
+        `tail -c +${LUKS_BLANK_HEAD_BYTES + 1} /dev/mapper/opened | tr -d '\\0' | wc -c`,
+      );
       expect(zeros.trim()).toBe('0');
+      // By which it is seen that nothing has come: on the disk itself, which ciphertext would not be.
+      await to.sh(`cmp -n ${LUKS_BLANK_HEAD_BYTES} -i ${LUKS_HEADER_BYTES}:0 /dev/${VOLUME} /dev/zero`);
     });
 
     it('is refused where the grant was withdrawn meanwhile, and goes on where it is', async () => {
