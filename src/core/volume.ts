@@ -108,6 +108,12 @@ export type Encryption = 'luks1';
  */
 export const LUKS_HEADER_BYTES = 2 * 1024 * 1024;
 
+/**
+ * How much behind a new header is zero on the disk itself. Encrypted bytes never are, so on a volume that is set aside for
+ * a domain that arrives these zeros say that nothing has come yet.
+ */
+export const LUKS_BLANK_HEAD_BYTES = 4096;
+
 /** What the tags of a volume under construction say. */
 export interface FillMark {
   readonly state: 'filling';

@@ -3,7 +3,7 @@ import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { open, readdir, readFile } from 'node:fs/promises';
 import { ProvisionError } from '../core/errors.ts';
-import { LUKS_HEADER_BYTES } from '../core/volume.ts';
+import { LUKS_BLANK_HEAD_BYTES, LUKS_HEADER_BYTES } from '../core/volume.ts';
 import { checkedNode, checkMappingNode } from './devices.ts';
 import { runWithKeys } from './keyed-command.ts';
 import type { KeyedResult } from './keyed-command.ts';
@@ -55,8 +55,8 @@ const NO_KEY = /No key available with this passphrase|No usable keyslot is avail
 /** From standard input, all of it; no newline ends it. */
 const KEY_FROM_STDIN = ['--batch-mode', '--key-file=-'];
 
-/** How much behind the header format() makes zero; encrypted bytes are never all zero. */
-const PAYLOAD_HEAD_BYTES = 4096;
+/** Where the key material of the slots begins, behind the header itself. */
+const KEY_MATERIAL_AT = 4096;
 
 export const luks: Luks = {
   async header(row) {
@@ -69,7 +69,7 @@ export const luks: Luks = {
   async format(row, key) {
     const node = await checkedNode(row);
     await withDevice(node, constants.O_WRONLY | constants.O_EXCL, async (handle) => {
-      await handle.write(Buffer.alloc(PAYLOAD_HEAD_BYTES), 0, PAYLOAD_HEAD_BYTES, LUKS_HEADER_BYTES);
+      await handle.write(Buffer.alloc(LUKS_BLANK_HEAD_BYTES), 0, LUKS_BLANK_HEAD_BYTES, LUKS_HEADER_BYTES);
       await handle.sync();
     });
     const { cipher, mode, hash, keyBits } = LUKS_SHAPE;
@@ -135,9 +135,9 @@ export const luks: Luks = {
     mustSucceed(row, argv, await runWithKeys(about(row), 'cryptsetup', argv, []));
     // cryptsetup writes to each slot of its own accord; this does not rest on which ones it thought were used.
     await withDevice(node, constants.O_WRONLY | constants.O_EXCL, async (handle) => {
-      const lengthBytes = LUKS_HEADER_BYTES - PAYLOAD_HEAD_BYTES;
+      const lengthBytes = LUKS_HEADER_BYTES - KEY_MATERIAL_AT;
       for (const filler of [0xff, 0x00]) {
-        await handle.write(Buffer.alloc(lengthBytes, filler), 0, lengthBytes, PAYLOAD_HEAD_BYTES);
+        await handle.write(Buffer.alloc(lengthBytes, filler), 0, lengthBytes, KEY_MATERIAL_AT);
         await handle.sync();
       }
     });
@@ -145,8 +145,8 @@ export const luks: Luks = {
 
   async isPayloadBlank(row) {
     return withDevice(await checkedNode(row), constants.O_RDONLY, async (handle) => {
-      const bytes = Buffer.alloc(PAYLOAD_HEAD_BYTES);
-      await handle.read(bytes, 0, PAYLOAD_HEAD_BYTES, LUKS_HEADER_BYTES);
+      const bytes = Buffer.alloc(LUKS_BLANK_HEAD_BYTES);
+      await handle.read(bytes, 0, LUKS_BLANK_HEAD_BYTES, LUKS_HEADER_BYTES);
       return bytes.every((byte) => byte === 0);
     });
   },

@@ -5,7 +5,7 @@
  */
 import { toProblem } from '../core/errors.ts';
 import type { Handover, ReceiveResult } from '../core/handover.ts';
-import { fillIdOf, privateName } from '../core/volume.ts';
+import { fillIdOf, LUKS_BLANK_HEAD_BYTES, privateName } from '../core/volume.ts';
 import { EXPECTED_MS, setAsideFor } from './arrivals.ts';
 import { discardVolume } from './discard-volume.ts';
 import type { PlaceNeeds, Wanted } from './place-to-receive.ts';
@@ -96,14 +96,18 @@ async function setOneAside(needs: ReceiveNeeds, wanted: Wanted): Promise<void> {
   log.info({ ...fields, sizeBytes }, 'set aside for a domain that arrives');
 }
 
-/** What QEMU does not copy, or has not copied yet, must not be what an earlier tenant has left. */
+/**
+ * What QEMU does not copy, or has not copied yet, must not be what an earlier tenant has left. What stays blank behind a
+ * new header shows that nothing has come: it is written by the first byte that QEMU copies, and by nothing else.
+ */
 async function clearVolume(
   { devices }: ReceiveNeeds,
   { vg, fillId, encryption }: PrivateVolume,
 ): Promise<void> {
   const device = await devices.open(vg, privateName(fillId), encryption);
   try {
-    await device.zero(0, device.sizeBytes);
+    const blankBytes = encryption === undefined ? 0 : LUKS_BLANK_HEAD_BYTES;
+    await device.zero(blankBytes, device.sizeBytes - blankBytes);
     await device.sync();
   } finally {
     await device.close();

@@ -176,17 +176,11 @@ describe('lvp key', () => {
   });
 
   it('the doctor sees whether the identity of this host works, and by whose certificate', async () => {
-    const { id, secret, userId } = server.reader('hosta');
+    const { secret, userId } = server.reader('hosta');
     const credential = '/etc/libvirt-volume-provisioner/credentials/barbican-application-credential-secret';
     const setSecret = async (input: string) =>
       host().sh(`umask 077; cat >${credential}; systemctl reset-failed; true`, { input });
-    await setSecret(secret);
-    await configureProvisioner(
-      host(),
-      `keys:
-  barbican: {url: '${BARBICAN_URL}', auth_url: '${KEYSTONE_URL}', ca_file: ${KEY_SERVER_CA_FILE}, application_credential_id: ${id}}
-`,
-    );
+    await server.serve(host(), server.reader('hosta'));
     const findings = async () => {
       const { stdout } = await host().sh('lvp doctor --json', { reject: false });
       const report = JSON.parse(stdout) as {
@@ -310,15 +304,7 @@ describe('a guest', () => {
     const identity = server.reader('hosta');
     const key = await server.createKey('served');
     await server.grant(key, identity);
-    const credential = `${CONFIG}/credentials/barbican-application-credential-secret`;
-    await host().sh(`umask 077; cat >${credential}`, { input: identity.secret });
-    await configureProvisioner(
-      host(),
-      `keys:
-  recheck: 10s
-  barbican: {url: '${BARBICAN_URL}', auth_url: '${KEYSTONE_URL}', ca_file: ${KEY_SERVER_CA_FILE}, application_credential_id: ${identity.id}}
-`,
-    );
+    await server.serve(host(), identity);
     await define(host(), { name: 'served', image: 'boots.raw', key: `barbican:${key.uuid}` });
     await published(host(), 'served');
     await sh('virsh start served');

@@ -79,6 +79,33 @@ export class KeyServer {
     );
   }
 
+  /** Has the provisioner of a host, which knows the server, read its keys with this identity. */
+  async serve(host: Host, identity: Identity): Promise<void> {
+    const etc = '/etc/libvirt-volume-provisioner';
+    await host.sh(
+      `set -e
+       (umask 077; cat >${etc}/credentials/barbican-application-credential-secret)
+       install -m 644 ${KEY_SERVER_CA_FILE} ${etc}/barbican-ca.pem
+       sed -i '/^keys:/,$d' ${etc}/config.yaml
+       cat >>${etc}/config.yaml <<YAML
+keys:
+  recheck: 10s
+  barbican:
+    url: ${BARBICAN_URL}
+    auth_url: ${KEYSTONE_URL}
+    ca_file: ${etc}/barbican-ca.pem
+    application_credential_id: ${identity.id}
+YAML
+       systemctl restart libvirt-volume-provisioner`,
+      { input: identity.secret },
+    );
+  }
+
+  /** What somebody's shell has in its environment who works with `lvp key`. */
+  environmentOf({ id, secret }: Identity): string {
+    return `export OS_AUTH_URL=${KEYSTONE_URL} OS_CACERT=${KEY_SERVER_CA_FILE} OS_APPLICATION_CREDENTIAL_ID=${id} OS_APPLICATION_CREDENTIAL_SECRET=${secret}`;
+  }
+
   /** A key of the project, which nobody can read yet but its operator. */
   async createKey(name: string, payload = randomBytes(64).toString('base64')): Promise<Key> {
     const answer = await this.request(this.management, 'POST', `${BARBICAN_URL}/v1/secrets`, {

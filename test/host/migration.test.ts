@@ -1,6 +1,6 @@
 /**
  * Two hosts on one network, and real migrations between them: with copied storage, where the other host has to
- * be told first; with a volume group that both see; and one that fails half-way. QEMU takes 16 s to start in this
+ * be told first; with an encrypted disk; with a volume group that both see; and one that fails half-way. QEMU takes 16 s to start in this
  * kernel, so few guests move, and each of them shows many things.
  */
 import { randomBytes } from 'node:crypto';
@@ -11,7 +11,8 @@ import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CONTROL_SOCKET } from '../../src/core/control-protocol.ts';
 import { collectLogsOnFailure, eventually, Host } from './host.ts';
-import type { ShResult } from './host.ts';
+import { testEncryptedMigration } from './encrypted-migration.ts';
+import { COPIED, mayStart, migrate, START_LIMIT_MS, stateOf, tagsOf } from './migrating.ts';
 import {
   deviceDigest,
   domainXml,
@@ -31,9 +32,6 @@ const SECOND_DISK = `<disk type='volume' device='disk'>
       <driver name='qemu' type='raw'/><source pool='guests' volume='passing'/><target dev='vdb' bus='virtio'/>
     </disk>
     `;
-const HOOK = '/etc/libvirt/hooks/qemu.d/50-libvirt-volume-provisioner';
-const START_LIMIT_MS = 300_000;
-const COPIED = '--live --persistent --undefinesource --copy-storage-all';
 
 describe('a guest that moves to another host', () => {
   let source: Host;
@@ -69,6 +67,9 @@ describe('a guest that moves to another host', () => {
   });
   collectLogsOnFailure(() => source);
   collectLogsOnFailure(() => destination);
+
+  const forth = () => ({ from: source, to: destination });
+  const back = () => ({ from: destination, to: source });
 
   const SHARED = 'shared_volume_groups: [vg1]\n';
   const web = domainXml({ name: 'web', image: 'boot.raw', attributes: `size="${WEB_MIB}MiB"` })
@@ -106,33 +107,9 @@ describe('a guest that moves to another host', () => {
     await source.sh(`virsh start ${name}`, { timeoutMs: START_LIMIT_MS });
   }
 
-  function migrate(name: string, flags: string, from = source, to = destination): Promise<ShResult> {
-    return from.sh(`virsh migrate ${flags} ${name} qemu+tcp://${to.name}/system`, {
-      reject: false,
-      timeoutMs: START_LIMIT_MS,
-    });
-  }
-
-  async function stateOf(host: Host, name: string): Promise<string> {
-    const { stdout, exitCode } = await host.sh(`virsh domstate ${name}`, { reject: false });
-    return exitCode === 0 ? stdout.trim() : 'unknown';
-  }
-
-  async function tagsOf(host: Host, volume: string): Promise<string[]> {
-    const { stdout } = await host.sh(`lvs --noheadings -o lv_tags ${volume} 2>/dev/null`, { reject: false });
-    return stdout.trim().split(',').toSorted();
-  }
-
   async function setAside(name: string): Promise<void> {
     const { stdout: handover } = await source.sh(`lvp handover ${name}`);
     await destination.sh('lvp receive', { input: handover });
-  }
-
-  /** Whether the destination's hook would let a guest start there now. */
-  async function mayStart(host: Host, xml: string): Promise<boolean> {
-    const asked = await host.sh(`${HOOK} asked prepare begin -`, { input: xml, reject: false });
-    expect(asked.stdout).toBe('');
-    return asked.exitCode === 0;
   }
 
   async function expectClean(name: string): Promise<void> {
@@ -156,7 +133,7 @@ describe('a guest that moves to another host', () => {
       roamSeal = await tagsOf(source, 'vg1/roam');
       const digest = await deviceDigest(source, '/dev/vg1/roam');
       await destination.sh('lvchange --activate y vg1/roam && virsh pool-refresh shared');
-      const moved = await migrate('roam', '--live --persistent --undefinesource');
+      const moved = await migrate('roam', '--live --persistent --undefinesource', forth());
       expect(moved.stderr).toBe('');
       expect(await stateOf(destination, 'roam')).toBe('running');
       await published(destination, 'roam');
@@ -188,7 +165,7 @@ describe('a guest that moves to another host', () => {
     });
 
     it('is refused by a host that has set nothing aside for it, and goes on where it is', async () => {
-      const refused = await migrate('web', COPIED);
+      const refused = await migrate('web', COPIED, forth());
       expect(refused.exitCode).not.toBe(0);
       expect(refused.stderr).toContain('its volume here is not one that was published for it');
       expect(refused.stderr).toContain('lvp receive');
@@ -220,7 +197,7 @@ describe('a guest that moves to another host', () => {
     });
 
     it('that fails half-way runs on where it was, and leaves nothing on the other host', async () => {
-      const failing = migrate('web', `${COPIED} --bandwidth 1`);
+      const failing = migrate('web', `${COPIED} --bandwidth 1`, forth());
       await eventually(
         'the bytes arrive',
         async () => {
@@ -244,7 +221,7 @@ describe('a guest that moves to another host', () => {
 
     it('arrives with every byte and the same seal, and its old volume is kept', async () => {
       await setAside('web');
-      const moved = await migrate('web', COPIED);
+      const moved = await migrate('web', COPIED, forth());
       expect(moved.stderr).toBe('');
       expect(moved.exitCode).toBe(0);
       expect(await stateOf(destination, 'web')).toBe('running');
@@ -263,7 +240,7 @@ describe('a guest that moves to another host', () => {
     });
 
     it('does not come back onto the copy that was kept', async () => {
-      const refused = await migrate('web', COPIED, destination, source);
+      const refused = await migrate('web', COPIED, back());
       expect(refused.exitCode).not.toBe(0);
       expect(refused.stderr).toContain('its volume vg0/web here is a copy from before');
       expect(await stateOf(destination, 'web')).toBe('running');
@@ -271,6 +248,8 @@ describe('a guest that moves to another host', () => {
       await destination.sh('virsh destroy web');
     });
   });
+
+  testEncryptedMigration(forth);
 
   describe('some time later', () => {
     it('a volume is deleted where its guest has left it, if its annotation wants that, and no other', async () => {
@@ -300,7 +279,7 @@ describe('a guest that moves to another host', () => {
 
     it('a domain moves without running too', async () => {
       await destination.sh('virsh destroy roam');
-      const moved = await migrate('roam', '--offline --persistent --undefinesource', destination, source);
+      const moved = await migrate('roam', '--offline --persistent --undefinesource', back());
       expect(moved.stderr).toBe('');
       expect(await stateOf(source, 'roam')).toBe('shut off');
       await published(source, 'roam');

@@ -4,7 +4,7 @@
  * real verbs of daemon and helper over a world in memory, in which a volume's bytes are encrypted behind a header.
  */
 import { describe, expect, it } from 'vitest';
-import { LUKS_HEADER_BYTES, privateName, readMark } from '../../src/core/volume.ts';
+import { LUKS_BLANK_HEAD_BYTES, LUKS_HEADER_BYTES, privateName, readMark } from '../../src/core/volume.ts';
 import { admitStart } from '../../src/provision/admit-start.ts';
 import { domainXml, MIB, until, World } from './world.ts';
 
@@ -196,9 +196,24 @@ describe('an encrypted volume that arrives', () => {
     target.keys.grants.clear();
     await target.verbs.receive(handover);
     expect(markOf(target, 'vm1')).toMatchObject({ state: 'receiving', encryption: 'luks1' });
-    expect(target.volumes.plain('vm1', KEY)?.every((byte) => byte === 0)).toBe(true);
+    const zeros = target.volumes.plain('vm1', KEY)?.subarray(LUKS_BLANK_HEAD_BYTES);
+    expect(zeros?.every((byte) => byte === 0)).toBe(true);
     const xml = domainXml(vm1);
     expect(await admitStart(target.admit, 'migrate', xml)).toMatchObject({ allowed: true });
     expect(target.secrets.values.get('/dev/vg0/vm1')?.toString()).toBe(KEY);
+  });
+
+  it('is not sealed where nothing has come', async () => {
+    const source = keyed();
+    source.define(vm1);
+    await published(source);
+    const target = keyed();
+    await target.verbs.receive(await source.verbs.handover('vm1'));
+    const mark = markOf(target, 'vm1');
+    if (mark.state !== 'receiving') return expect.fail(mark.state);
+    await expect(target.volumes.arrive('vg0', { ...mark, state: 'ready' })).rejects.toMatchObject({
+      code: 'VOLUME_STATE',
+    });
+    expect(markOf(target, 'vm1')).toMatchObject({ state: 'receiving' });
   });
 });

@@ -23,7 +23,13 @@ import type {
   ReceivingMark,
   Seal,
 } from '../../src/core/volume.ts';
-import { fillIdOf, LUKS_HEADER_BYTES, mappingName, privateName } from '../../src/core/volume.ts';
+import {
+  fillIdOf,
+  LUKS_BLANK_HEAD_BYTES,
+  LUKS_HEADER_BYTES,
+  mappingName,
+  privateName,
+} from '../../src/core/volume.ts';
 import { answer } from '../../src/helper/requests.ts';
 import type { AdmitNeeds } from '../../src/provision/admit-start.ts';
 import { GarbageCollector } from '../../src/provision/collect-garbage.ts';
@@ -201,7 +207,7 @@ class FakeVolumes implements Volumes, LuksVolumes, KeyFiles, VolumeDevices {
     const found = this.lvm.get(privateName(volume.fillId));
     this.#bytesOf(found)
       .fill(0x4c, 0, LUKS_HEADER_BYTES)
-      .fill(0, LUKS_HEADER_BYTES, LUKS_HEADER_BYTES + 4096);
+      .fill(0, LUKS_HEADER_BYTES, LUKS_HEADER_BYTES + LUKS_BLANK_HEAD_BYTES);
   }
 
   openLuks(volume: PrivateVolume, key: VolumeKey): ReturnType<LuksVolumes['openLuks']> {
@@ -281,7 +287,7 @@ class FakeVolumes implements Volumes, LuksVolumes, KeyFiles, VolumeDevices {
     const { volumeKey } = mapping;
     const write = (chunk: Uint8Array, offsetBytes: number): Promise<void> => {
       bytes.set(modelCipher(volumeKey, chunk, offsetBytes), LUKS_HEADER_BYTES + offsetBytes);
-      volume.payload = 'data';
+      if (offsetBytes < LUKS_BLANK_HEAD_BYTES) volume.payload = 'data';
       return Promise.resolve();
     };
     return Promise.resolve({

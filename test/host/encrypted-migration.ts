@@ -1,0 +1,163 @@
+/**
+ * A guest with an encrypted disk moves between two hosts that read keys with an identity each. What crosses the network
+ * is no key: each host has it from the key server, or has it not.
+ */
+import { copyFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { secretUuid } from '../../src/core/secret-name.ts';
+import { LUKS_BLANK_HEAD_BYTES, LUKS_HEADER_BYTES } from '../../src/core/volume.ts';
+import { eventually } from './host.ts';
+import type { Host } from './host.ts';
+import type { Key } from './key-server.ts';
+import { KeyServer } from './key-server.ts';
+import { COPIED, mayStart, migrate, START_LIMIT_MS, stateOf, tagsOf } from './migrating.ts';
+import { domainXml, published, soilFreeSpace } from './provisioned-host.ts';
+
+const MIB = 1 << 20;
+const SIZE_MIB = 8;
+const VOLUME = 'vg0/sealed';
+const KEY_FILE = '/dev/shm/key-of-the-test';
+
+/** Inside a describe block whose hosts are up; the image `boot.raw` is in the store of the first. */
+export function testEncryptedMigration(hosts: () => { readonly from: Host; readonly to: Host }): void {
+  describe('with an encrypted disk', () => {
+    let server: KeyServer;
+    let key: Key;
+    let seal: string[] = [];
+    let xml = '';
+
+    const hasSecret = async (host: Host) =>
+      (await host.sh('virsh secret-list')).stdout.includes(secretUuid(`/dev/${VOLUME}`));
+    const isGone = (host: Host) =>
+      eventually('the secret is gone', async () => !(await hasSecret(host)) || undefined);
+    const uuidOnDisk = async (host: Host) =>
+      (await host.sh(`cryptsetup luksUUID /dev/${VOLUME}`)).stdout.trim();
+    const only = (...names: string[]) => server.grant(key, ...names.map((name) => server.reader(name)));
+
+    /** Runs commands while the volume, which no guest has open, is open as /dev/mapper/opened. */
+    async function opened(host: Host, commands: string): Promise<string> {
+      const { stdout } = await host.sh(
+        `set -e; umask 077
+         trap 'rm -f ${KEY_FILE}; cryptsetup close opened' EXIT
+         cat >${KEY_FILE}; cryptsetup open --key-file=${KEY_FILE} /dev/${VOLUME} opened
+         ${commands}`,
+        { input: key.payload },
+      );
+      return stdout;
+    }
+    const digest = (host: Host) => opened(host, 'sha256sum </dev/mapper/opened');
+
+    async function receive(): Promise<{ exitCode: number; stderr: string }> {
+      const { from, to } = hosts();
+      const { stdout: handover } = await from.sh('lvp handover sealed');
+      expect(handover).not.toContain(key.payload);
+      return to.sh('lvp receive', { input: handover, reject: false, timeoutMs: START_LIMIT_MS });
+    }
+
+    beforeAll(async () => {
+      const { from, to } = hosts();
+      server = await KeyServer.start(from);
+      await server.introduceTo(to);
+      await server.serve(from, server.reader('hosta'));
+      await server.serve(to, server.reader('hostb'));
+      key = await server.createKey('sealed-vda');
+      await only('hosta');
+      xml = domainXml({
+        ...{ name: 'sealed', image: 'boot.raw', key: `barbican:${key.uuid}` },
+        attributes: `size="${SIZE_MIB}MiB"`,
+      });
+      await from.sh('cat >/tmp/guest.xml && virsh define /tmp/guest.xml', { input: xml });
+      await published(from, 'sealed');
+      xml = (await from.sh('virsh dumpxml --inactive sealed')).stdout;
+      seal = await tagsOf(from, VOLUME);
+      expect(seal).toContain('lvp:encryption:luks1');
+      await soilFreeSpace(to, 64);
+    });
+
+    it('gets no volume on a host to which its key is not granted', async () => {
+      const refused = await receive();
+      expect(refused.exitCode).not.toBe(0);
+      expect(refused.stderr).toContain(`read barbican:${key.uuid}`);
+      expect(await tagsOf(hosts().to, VOLUME)).toEqual(['']);
+    });
+
+    it('finds one with a header of its own where it is granted, and what was soiled is overwritten', async () => {
+      const { from, to } = hosts();
+      await only('hosta', 'hostb');
+      expect((await receive()).stderr).toBe('');
+      expect(await uuidOnDisk(to)).not.toBe(await uuidOnDisk(from));
+      expect(await mayStart(to, xml)).toBe(false);
+      const zeros = await opened(
+        to,
+        `tail -c +${LUKS_BLANK_HEAD_BYTES + 1} /dev/mapper/opened | tr -d '\\0' | wc -c`,
+      );
+      expect(zeros.trim()).toBe('0');
+      // By which it is seen that nothing has come: on the disk itself, which ciphertext would not be.
+      await to.sh(`cmp -n ${LUKS_BLANK_HEAD_BYTES} -i ${LUKS_HEADER_BYTES}:0 /dev/${VOLUME} /dev/zero`);
+    });
+
+    it('is refused where the grant was withdrawn meanwhile, and goes on where it is', async () => {
+      const { from, to } = hosts();
+      // What is in no image, as if the guest had written it.
+      await opened(
+        from,
+        `head -c ${2 * MIB} /dev/urandom | dd of=/dev/mapper/opened bs=1M seek=4 oflag=direct iflag=fullblock status=none`,
+      );
+      await from.sh('virsh start sealed', { timeoutMs: START_LIMIT_MS });
+      await only('hosta');
+      const refused = await migrate('sealed', COPIED, { from, to });
+      expect(refused.exitCode).not.toBe(0);
+      expect(refused.stderr).toContain(`read barbican:${key.uuid}`);
+      expect(await stateOf(from, 'sealed')).toBe('running');
+      expect(await stateOf(to, 'sealed')).toBe('unknown');
+      expect([await hasSecret(from), await hasSecret(to)]).toEqual([true, false]);
+    });
+
+    it('arrives with every byte under a key that the other host has fetched itself, and its old secret is gone', async () => {
+      const { from, to } = hosts();
+      await only('hosta', 'hostb');
+      expect((await receive()).stderr).toBe('');
+      const moved = await migrate('sealed', COPIED, { from, to });
+      expect(moved.stderr).toBe('');
+      expect(moved.exitCode).toBe(0);
+      expect(await stateOf(to, 'sealed')).toBe('running');
+      expect(await hasSecret(to)).toBe(true);
+      await isGone(from);
+      await published(to, 'sealed');
+      expect(await tagsOf(to, VOLUME)).toEqual(seal);
+      expect(await uuidOnDisk(to)).not.toBe(await uuidOnDisk(from));
+    });
+
+    it('is not started where it was once the grant is withdrawn there', async () => {
+      const { from } = hosts();
+      await only('hostb');
+      await from.sh('cat >/tmp/guest.xml && virsh define /tmp/guest.xml', { input: xml });
+      const refused = await from.sh('virsh start sealed', { reject: false, timeoutMs: START_LIMIT_MS });
+      expect(refused.exitCode).not.toBe(0);
+      expect(refused.stderr).toContain(`read barbican:${key.uuid}`);
+      expect(await hasSecret(from)).toBe(false);
+      await from.sh('virsh undefine sealed');
+    });
+
+    it('is not restored elsewhere from what was saved of it, in which no key is', async () => {
+      const { from, to } = hosts();
+      await to.sh('virsh save sealed /var/tmp/sealed.saved', { timeoutMs: START_LIMIT_MS });
+      expect(
+        (await to.sh(`grep -caF -f - /var/tmp/sealed.saved`, { input: key.payload, reject: false })).stdout,
+      ).toBe('0');
+      await isGone(to);
+      await to.sh('cp /var/tmp/sealed.saved /mnt/shared/');
+      await copyFile(join(to.sharedDir, 'sealed.saved'), join(from.sharedDir, 'sealed.saved'));
+      await from.sh('cp /mnt/shared/sealed.saved /var/tmp/');
+      const refused = await from.sh('virsh restore /var/tmp/sealed.saved', {
+        ...{ reject: false, timeoutMs: START_LIMIT_MS },
+      });
+      expect(refused.exitCode).not.toBe(0);
+      expect(refused.stderr).toContain(`read barbican:${key.uuid}`);
+      expect(await stateOf(from, 'sealed')).toBe('unknown');
+      // Nobody has either open now.
+      expect(await digest(to)).toBe(await digest(from));
+    });
+  });
+}
