@@ -25,8 +25,8 @@ import type { Ledger, Log } from '../../src/provision/ports.ts';
 import { Reconciler } from '../../src/provision/reconcile.ts';
 import { Reservations } from '../../src/provision/reservations.ts';
 import { MemoryLvm } from '../helper/memory-lvm.ts';
-import { NO_GUEST_KEYS } from '../provision/no-guest-keys.ts';
-import { NO_KEYS, NO_LUKS } from '../provision/no-luks.ts';
+import { NO_GUEST_KEYS } from '../helper/no-guest-keys.ts';
+import { NO_KEYS, NO_LUKS } from '../helper/no-luks.ts';
 
 const ANNOTATED_EACH = 5;
 const POOL_PATH = '/org/libvirt/QEMU/storagepool/_1';

@@ -50,8 +50,8 @@ import { Reservations } from '../../src/provision/reservations.ts';
 import { VolumeJobs } from '../../src/provision/volume-jobs.ts';
 import { watchedFill } from '../../src/provision/watched-fill.ts';
 import { MemoryLvm } from '../helper/memory-lvm.ts';
-import { NO_GUEST_KEYS } from '../provision/no-guest-keys.ts';
-import { NO_KEYS, NO_LUKS } from '../provision/no-luks.ts';
+import { NO_GUEST_KEYS } from '../helper/no-guest-keys.ts';
+import { NO_KEYS, NO_LUKS } from '../helper/no-luks.ts';
 import { KEYS } from './store.ts';
 
 export interface HostSetUp {
