@@ -10,7 +10,15 @@ const SANDBOX = [
   ...['SystemCallFilter', 'SystemCallArchitectures', 'ProtectKernelModules', 'ProtectKernelLogs'],
   ...['ProtectKernelTunables', 'ProtectControlGroups', 'ProtectHostname', 'LockPersonality'],
   ...['RestrictNamespaces', 'RestrictRealtime', 'RestrictSUIDSGID', 'UMask'],
-  ...['MemoryMax', 'TasksMax', 'LimitCORE', 'LimitNOFILE', 'StandardOutput', 'StandardError'],
+  ...[
+    'MemoryMax',
+    'MemorySwapMax',
+    'TasksMax',
+    'LimitCORE',
+    'LimitNOFILE',
+    'StandardOutput',
+    'StandardError',
+  ],
 ] as const;
 
 export const DAEMON_PROPERTIES: readonly string[] = [

@@ -269,7 +269,8 @@ function toVolumeRow(row: VolumeFields, segmentType: string): VolumeRow {
     active: row.lv_active === 'active',
     open: row.lv_device_open === 'open',
     segmentType,
-    writable: row.lv_permissions === 'writeable',
+    // Of an inactive LV that can be written to it says "unknown", and "read-only-override" while only its device cannot.
+    writable: row.lv_permissions !== 'read-only',
     // An inactive LV shows -1.
     skipsActivation: row.lv_skip_activation !== '',
     thinPool: segmentType === 'thin' ? row.pool_lv : undefined,

@@ -14,7 +14,7 @@ import { RotatingImages } from '../adapters/minio-rotation.ts';
 import { PrefetchFile } from '../adapters/prefetch-file.ts';
 import { WorkerThreads } from '../adapters/threads.ts';
 import { toProblem } from '../core/errors.ts';
-import { auditedFills, auditedPools, auditedVolumes } from '../provision/audited-effects.ts';
+import { auditedFills, auditedLuks, auditedPools, auditedVolumes } from '../provision/audited-effects.ts';
 import { tracedFill, tracedVolumes } from '../provision/traced-fill.ts';
 import type { FillNeeds } from '../provision/fill-volume.ts';
 import { fillVolume } from '../provision/fill-volume.ts';
@@ -30,7 +30,7 @@ import { takingTurns } from '../provision/taking-turns.ts';
 import { ThinPoolNews } from '../provision/thin-pool-news.ts';
 import { WarmImages } from '../provision/warm-images.ts';
 import { watchedFill } from '../provision/watched-fill.ts';
-import { refusingWhileFrozen } from '../provision/while-frozen.ts';
+import { luksRefusingWhileFrozen, refusingWhileFrozen } from '../provision/while-frozen.ts';
 import { WriteRate } from '../provision/write-rate.ts';
 import type { Seeing } from './seeing.ts';
 
@@ -102,7 +102,12 @@ export function openVolumes(
   const audited = auditedVolumes(metrics.helper.measured(whole), trail);
   const helper = trace === undefined ? audited : tracedVolumes(audited, trace);
   const turns = takingTurns(helper, auditedPools(libvirtPools, trail, ledger));
-  return { ...refusingWhileFrozen(freeze, turns), luks: whole.luks };
+  const measured = metrics.helper.measuredLuks(whole.luks);
+  const luks = luksRefusingWhileFrozen(freeze, auditedLuks(measured, trail));
+  return {
+    ...refusingWhileFrozen(freeze, turns),
+    luks: { ...luks, readKey: (name) => measured.readKey(name) },
+  };
 }
 
 /** What fills and golden volumes need and is not made here. */

@@ -40,8 +40,8 @@ export function auditedVolumes(volumes: Volumes, trail: AuditTrail): Volumes {
 }
 
 /**
- * The same of encrypted volumes: keys that are put into a header, taken out of it, or gone for ever. Which key it was is
- * written nowhere. Opening and closing is how a fill writes, and trying a key changes nothing.
+ * The same of encrypted volumes. Opening and closing is how a fill writes, and trying a key changes nothing. What is done
+ * to the keys of a published one is told by whoever does it, who knows their names (rotate-key.ts, crypto-erase.ts).
  */
 export function auditedLuks(luks: LuksVolumes, trail: AuditTrail): LuksVolumes {
   return {
@@ -50,14 +50,9 @@ export function auditedLuks(luks: LuksVolumes, trail: AuditTrail): LuksVolumes {
     openLuks: (volume, key) => luks.openLuks(volume, key),
     closeLuks: (volume) => luks.closeLuks(volume),
     checkLuks: (vg, seal, key) => luks.checkLuks(vg, seal, key),
-    addLuksKey: (vg, seal, key, added) =>
-      recorded(trail, ofFill('add key', { ...seal, vg }), () => luks.addLuksKey(vg, seal, key, added)),
-    keepOnlyLuksKey: (vg, seal, key) =>
-      recorded(trail, ofFill('remove other keys', { ...seal, vg }), () =>
-        luks.keepOnlyLuksKey(vg, seal, key),
-      ),
-    eraseLuks: (vg, seal) =>
-      recorded(trail, ofFill('crypto-erase', { ...seal, vg }), () => luks.eraseLuks(vg, seal)),
+    addLuksKey: (vg, seal, key, added) => luks.addLuksKey(vg, seal, key, added),
+    keepOnlyLuksKey: (vg, seal, key) => luks.keepOnlyLuksKey(vg, seal, key),
+    eraseLuks: (vg, seal) => luks.eraseLuks(vg, seal),
   };
 }
 

@@ -4,7 +4,8 @@ import type { Plan } from '../core/plan.ts';
 import { volumeKey } from '../core/planned-fill.ts';
 import type { LogicalVolume } from '../core/volume.ts';
 import { readMark } from '../core/volume.ts';
-import type { GuestKeys, KeyedDisk } from './guest-keys.ts';
+import type { GuestKeys } from './guest-keys.ts';
+import type { KeyedDisk } from './handed-secrets.ts';
 
 export interface HandOverNeeds {
   readonly guestKeys: Pick<GuestKeys, 'handOver'>;

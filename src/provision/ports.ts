@@ -259,12 +259,6 @@ export interface Keys {
   read(reference: KeyReference, signal: AbortSignal): Promise<VolumeKey>;
 }
 
-/** Keys that lie on this host, encrypted for it; root's helper decrypts them. */
-export interface KeyFiles {
-  /** By a name as KEY_FILE_PATTERN has it. KEY_NOT_FOUND, KEY_UNUSABLE if it cannot be decrypted here. */
-  readKey(name: string): Promise<VolumeKey>;
-}
-
 /** What libvirt is told to open the disks of guests with. Ephemeral and private secrets: in its memory alone, and nobody can read them. */
 export interface GuestSecrets {
   /**

@@ -132,8 +132,8 @@ export class Reconciler {
   heard(uuid: string, change: DomainChange | undefined): void {
     this.ends.heard(uuid, change);
     this.#needs.guestKeys.heard(uuid, change);
-    if (change === 'begun') dropStartWish(this.#needs.ledger, uuid);
     this.request(uuid);
+    if (change === 'begun') dropStartWish(this.#needs.ledger, uuid);
   }
 
   /** Whether there are domains still to be looked at. */
@@ -251,6 +251,9 @@ export class Reconciler {
     if (seen === 'gate' && known === undefined && isNewHere(planned)) {
       this.#needs.firstStarts.set(domain.uuid, domain.name);
     }
+    // It names other volumes than at its first start: what is published of these may be from an earlier life of it.
+    if (seen === 'gate' && known !== undefined && !isSameDomain(known.domain, domain) && !isNewHere(planned))
+      this.#needs.firstStarts.delete(domain.uuid);
     if (seen === 'gate') for (const uuid of forgetEarlierTries(this.#needs, domain)) this.#news.forget(uuid);
     if (seen === 'gate' && known?.origin === 'libvirt' && !isSameDomain(known.domain, domain)) {
       this.ends.shownOtherwise(domain.uuid);

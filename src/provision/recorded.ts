@@ -25,6 +25,7 @@ const REFUSALS: ReadonlySet<ErrorCode> = new Set([
   'KEY_NOT_FOUND',
   'KEY_UNUSABLE',
   'KEY_WRONG',
+  'KEY_IN_USE',
   'FROZEN',
   'DOMAIN_NOT_FOUND',
   'DISK_NOT_FOUND',

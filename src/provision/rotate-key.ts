@@ -165,7 +165,11 @@ async function letOpen(
   write(needs, rotation, 'adding');
   if (count === undefined || old === undefined) return;
   // Left by rotations that were given up.
-  if (count >= KEY_SLOTS) await needs.luks.keepOnlyLuksKey(vg, seal, old);
+  if (count >= KEY_SLOTS) {
+    await recorded(needs.trail, aboutStep('key remove', rotation, undefined), () =>
+      needs.luks.keepOnlyLuksKey(vg, seal, old),
+    );
+  }
   await recorded(needs.trail, aboutStep('key add', rotation, rotation.to), () =>
     needs.luks.addLuksKey(vg, seal, old, added),
   );

@@ -214,6 +214,20 @@ describe('a block device', () => {
     expect(Buffer.compare(readFileSync(loop), expected)).toBe(0);
   });
 
+  it('that is a mapping takes no label of LVM', async ({ skip }) => {
+    if (loop === undefined) return skip('no loop devices here');
+    mkdirSync(join(folder, 'mapper'));
+    symlinkSync(loop, join(folder, 'mapper', 'lvp-crypt-0123456789abcdef'));
+    const devices = new BlockDevices({ deviceFolder: folder });
+    const device = await devices.open('vg', 'lvp-fill-0123456789abcdef', 'luks1');
+    try {
+      const label = Buffer.from('LABELONE');
+      await expect(device.write(label, 512)).rejects.toMatchObject({ code: 'IMAGE_FORBIDDEN_FEATURE' });
+    } finally {
+      await device.close();
+    }
+  });
+
   it('is read from the disk, whatever this host remembers of it', async ({ skip }) => {
     if (loop === undefined) return skip('no loop devices here');
     const remembering = openSync(loop, 'r');

@@ -7,9 +7,18 @@ function open() {
   const bytes = Buffer.alloc(8192);
   const device: VolumeDevice = {
     sizeBytes: bytes.length,
-    write: (chunk, at) => Promise.resolve(void bytes.set(chunk, at)),
-    zero: (at, length) => Promise.resolve(void bytes.fill(0, at, at + length)),
-    read: (target, at) => Promise.resolve(void target.set(bytes.subarray(at, at + target.length))),
+    write: (chunk, at) => {
+      bytes.set(chunk, at);
+      return Promise.resolve();
+    },
+    zero: (at, length) => {
+      bytes.fill(0, at, at + length);
+      return Promise.resolve();
+    },
+    read: (target, at) => {
+      target.set(bytes.subarray(at, at + target.length));
+      return Promise.resolve();
+    },
     sync: () => Promise.resolve(),
     close: () => Promise.resolve(),
   };

@@ -10,7 +10,14 @@ import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { ControlSocket } from '../../src/adapters/control-socket.ts';
 import { serveControl } from '../../src/adapters/control-socket.ts';
-import { FakeGarbageVerbs, FakeImageVerbs, FakeJobVerbs, FakeVerbs, silent } from '../cli/fake-verbs.ts';
+import {
+  FakeGarbageVerbs,
+  FakeImageVerbs,
+  FakeJobVerbs,
+  FakeKeyVerbs,
+  FakeVerbs,
+  silent,
+} from '../cli/fake-verbs.ts';
 
 let folder: string;
 let socketPath: string;
@@ -27,13 +34,16 @@ beforeEach(async () => {
   images = new FakeImageVerbs();
   garbage = new FakeGarbageVerbs();
   jobs = new FakeJobVerbs();
-  server = await serveControl({ path: socketPath, verbs, images, garbage, jobs, log: silent });
+  const keys = new FakeKeyVerbs();
+  server = await serveControl({ path: socketPath, verbs, images, garbage, jobs, keys, log: silent });
 });
 
 afterEach(async () => {
   await server.close();
   await rm(folder, { recursive: true });
 });
+
+const TAKEN = '{"domain":"web1","target":"vda","to":"file:taken"}';
 
 async function ask(
   method: string,
@@ -161,6 +171,18 @@ describe('requests', () => {
       400,
       'USAGE',
     ],
+    ['a key for no disk', 'POST', '/v1/keys/rotate', '{"domain":"web1","to":"file:new"}', 400, 'USAGE'],
+    [
+      'a key by no name that there is',
+      'POST',
+      '/v1/keys/rotate',
+      '{"domain":"web1","target":"vda","to":"../new"}',
+      400,
+      'USAGE',
+    ],
+    ['a key of another domain', 'POST', '/v1/keys/rotate', TAKEN, 409, 'KEY_IN_USE'],
+    ['an unconfirmed erasure', 'POST', '/v1/keys/erase', '{"volume":"vg0/web1-root"}', 400, 'USAGE'],
+    ['another verb of keys', 'POST', '/v1/keys/show', '{}', 400, 'USAGE'],
     ['the wrong method for XML', 'GET', '/v1/provision', undefined, 400, 'USAGE'],
     ['a refusal', 'POST', '/v1/domains/db1/retry', '{}', 409, 'VOLUME_STATE'],
   ])('%s', async (_what, method, url, body, status, code) => {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { KeyChange } from '../../src/core/key-change.ts';
 import { openLedger } from '../../src/adapters/ledger.ts';
 import type { FillRecord, JobRecord, KnownDomain, Ledger } from '../../src/provision/ports.ts';
 import { ENDED_JOBS_MAX } from '../../src/provision/ports.ts';
@@ -131,7 +132,7 @@ describe('the ledger', () => {
     first.putDomain(known);
     first.close();
     const database = new Database(file);
-    database.exec(`DROP TABLE goldens; DROP TABLE jobs; DROP TABLE audit;
+    database.exec(`DROP TABLE goldens; DROP TABLE key_changes; DROP TABLE jobs; DROP TABLE audit;
        ALTER TABLE domains DROP COLUMN last_end; ALTER TABLE domains DROP COLUMN gone_at_ms`);
     database.pragma('user_version = 3');
     database.close();
@@ -158,7 +159,7 @@ describe('the ledger', () => {
     ledger.close();
     const database = new Database(file);
     database.exec(`ALTER TABLE fills DROP COLUMN replaces; DROP TABLE boot; DROP TABLE jobs; DROP TABLE audit;
-       DROP TABLE goldens;
+       DROP TABLE goldens; DROP TABLE key_changes;
        ALTER TABLE domains DROP COLUMN last_end; ALTER TABLE domains DROP COLUMN gone_at_ms`);
     database.pragma('user_version = 1');
     database.close();
@@ -170,6 +171,33 @@ describe('the ledger', () => {
     reopened.ledger.close();
     const again = openLedger(file).ledger;
     expect(again.fillOf('uuid', 'vda')).toEqual(replacing);
+    again.close();
+  });
+
+  it('keeps what is done to keys over a restart, one row for each volume', () => {
+    const volume = { fillId: '0123456789abcdef', volume: 'vg0/vm1' };
+    const rotation: KeyChange = {
+      ...{ ...volume, what: 'rotate', step: 'adding', atMs: 1, domainUuid: 'uuid', target: 'vda' },
+      ...{ from: { provider: 'file', id: 'old' }, to: { provider: 'file', id: 'new' } },
+    };
+    const erasure: KeyChange = { ...volume, fillId: 'f'.repeat(16), what: 'erase', step: 'done', atMs: 2 };
+    const first = openLedger(file).ledger;
+    first.putKeyChange(rotation);
+    first.putKeyChange(erasure);
+    first.close();
+    const { ledger } = openLedger(file);
+    expect(ledger.keyChangeOf(rotation.fillId)).toEqual(rotation);
+    expect(ledger.keyChangeOf(erasure.fillId)).toEqual(erasure);
+    expect(ledger.unfinishedKeyChanges()).toEqual([rotation]);
+    ledger.putKeyChange({ ...rotation, step: 'done' });
+    expect(ledger.unfinishedKeyChanges()).toEqual([]);
+    ledger.removeKeyChange(rotation.fillId);
+    ledger.close();
+    const again = openLedger(file).ledger;
+    expect([again.keyChangeOf(rotation.fillId), again.keyChangeOf(erasure.fillId)]).toEqual([
+      undefined,
+      erasure,
+    ]);
     again.close();
   });
 

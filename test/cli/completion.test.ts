@@ -28,7 +28,7 @@ import {
 
 const program = buildProgram(() => undefined);
 const VERBS =
-  'list status annotate explain cancel retry reprovision provision job handover receive gc image token config setup doctor audit logs metrics incident backup restore completion';
+  'list status annotate explain cancel retry reprovision provision job handover receive gc image key token config setup doctor audit logs metrics incident backup restore completion';
 
 const GLOBAL = '--json --socket --server --server-ca --token-file --client-cert --client-key';
 const IMAGES = 'images/a.raw images/debian-12.qcow2 images/debian-13.qcow2 images/data.raw.zst';
@@ -137,7 +137,7 @@ describe('what comes next', () => {
     ['annotate web1 vda x --nonsense=', ''],
     [
       'annotate web1 vda x --nonsense ',
-      `--format --compression --sha256 --sha512 --image-version --size --generation --start --dry-run --on-undefine --after-migration ${GLOBAL} --help`,
+      `--format --compression --sha256 --sha512 --image-version --size --generation --key --start --dry-run --on-undefine --after-migration ${GLOBAL} --help`,
     ],
     ['setup --volume-group vg0 vg1 --no', '--no-start'],
     ['setup --volume-group vg0 --volume', '--volume-group'],

@@ -4,6 +4,7 @@ import {
   fillIdOf,
   fillTags,
   goldenTags,
+  imageNameOfTag,
   imageTag,
   privateName,
   readMark,
@@ -162,11 +163,13 @@ describe('imageTag', () => {
     ['images', 'é:@', 'images/#c3#a9#3a#40'],
   ])('writes %s/%s readably', (bucket, key, tag) => {
     expect(imageTag({ bucket, key })).toBe(tag);
+    expect(imageNameOfTag(tag)).toBe(`${bucket}/${key}`);
   });
 
   it('takes the digest of a long name', () => {
     expect(imageTag({ bucket: 'images', key: 'x'.repeat(111) })).toMatch(/^images\/x+$/);
     expect(imageTag({ bucket: 'images', key: 'x'.repeat(112) })).toMatch(/^:sha256:[0-9a-f]{64}$/);
+    expect(imageNameOfTag(`:sha256:${'0'.repeat(64)}`)).toBeUndefined();
   });
 
   it('tells any two images apart', () => {

@@ -20,7 +20,7 @@ const SANDBOX: Unit = {
   ...{ ProtectKernelModules: 'yes', ProtectKernelLogs: 'yes', ProtectKernelTunables: 'yes' },
   ...{ ProtectControlGroups: 'yes', ProtectHostname: 'yes', LockPersonality: 'yes' },
   ...{ RestrictNamespaces: 'yes', RestrictRealtime: 'yes', RestrictSUIDSGID: 'yes', UMask: '0077' },
-  ...{ MemoryMax: '1073741824', TasksMax: '128', LimitCORE: '1', LimitNOFILE: '4096' },
+  ...{ MemoryMax: '1073741824', MemorySwapMax: '0', TasksMax: '128', LimitCORE: '1', LimitNOFILE: '4096' },
   ...{ StandardOutput: 'journal', StandardError: 'inherit' },
 };
 
@@ -47,7 +47,7 @@ export function units(): Record<'daemon' | 'helper' | 'socket', Unit> {
       ...SANDBOX,
       ...{ ActiveState: 'inactive', SubState: 'dead', UnitFileState: 'static' },
       ...{ CapabilityBoundingSet: 'cap_chown cap_dac_override cap_sys_admin', PrivateNetwork: 'yes' },
-      ...{ DeviceAllow: ['block-* rwm', '/dev/mapper/control rwm'] },
+      ...{ DeviceAllow: ['block-* rwm', '/dev/mapper/control rwm', '/dev/tpmrm0 rw'] },
       ...{ RestrictAddressFamilies: 'AF_UNIX AF_NETLINK', ReadWritePaths: '/etc/lvm /run -/var/lib/lvm' },
       ...{ SystemCallFilter: 'accept bind mount read write' },
     },

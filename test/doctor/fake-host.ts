@@ -16,6 +16,9 @@ import { HOOK, HOOK_INSTALLED_FROM, LIBRARY } from '../../src/doctor/names.ts';
 import type { Unit } from './fake-answers.ts';
 import { COMMANDS_THAT_ANSWER, known, LIBVIRTD, PID, showUnit, units } from './fake-answers.ts';
 
+/** The real one. */
+const RULE = new URL('../../systemd/libvirt-volume-provisioner.rules', import.meta.url);
+
 export const NOW_MS = Date.UTC(2026, 10, 30, 12);
 export const DAY_MS = 86_400_000;
 export const ACCESS_KEY = 'access-key-that-nobody-may-see';
@@ -100,7 +103,7 @@ export class FakeHost implements Host {
       this.folder(`${LIBRARY}${name}`, 0o755, root);
     for (const name of ['bin/node', 'src/main.ts', 'src/helper/main.ts'])
       this.file(`${LIBRARY}/${name}`, 0o644, root, '');
-    const rule = 'ENV{DM_LV_NAME}=="lvp-fill-[0-9a-f]*", MODE="0600"';
+    const rule = readFileSync(RULE, 'utf8');
     this.file('/usr/lib/udev/rules.d/60-libvirt-volume-provisioner.rules', 0o644, root, rule);
     this.socket('/run/libvirt-volume-provisioner/control.sock', 0o660, service);
     this.socket('/run/libvirt-volume-provisioner-helper.socket', 0o600, service);

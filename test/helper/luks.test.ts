@@ -189,6 +189,12 @@ describe('publish', () => {
     expect(model.get(hidden).tags).toEqual(before);
   });
 
+  it('says that it is the mapping which is still open, and does not wait for it', async () => {
+    await expect(verbs.publish(mapped())).rejects.toMatchObject({
+      message: expect.stringContaining(`is still open as /dev/mapper/${mapping}`) as string,
+    });
+  });
+
   it('leaves nothing behind but the volume', async () => {
     const model = formatted();
     await verbs.publish(model);
@@ -210,6 +216,9 @@ describe('discard', () => {
       await repeated;
       expect([model.find(hidden), model.mappings.size]).toEqual([undefined, 0]);
     });
+    const model = mapped();
+    await verbs.discard(model);
+    expect(model.kept.size).toBe(0);
   });
 });
 

@@ -99,6 +99,19 @@ describe('a row of lvs', () => {
   });
 });
 
+describe('a golden volume', () => {
+  const permissions: [string, boolean][] = [
+    ['read-only', false],
+    ['writeable', true],
+    // As LVM 2.03.31 says it of an inactive one that somebody has made writable.
+    ['unknown', true],
+    ['read-only-override', true],
+  ];
+  it.each(permissions)('of which LVM says that it is %s', (lv_permissions, writable) => {
+    expect(rowOf({ ...golden, lv_permissions }).writable).toBe(writable);
+  });
+});
+
 describe('the full report', () => {
   const group = {
     ...{ vg_name: 'vg1', vg_size: '10733223936', vg_free: '6429868032', vg_extent_size: '4194304' },

@@ -1,7 +1,7 @@
 /** Goal: nothing but a well-formed request about a configured group ever reaches a command. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { HelperRequest, HelperResponse } from '../../src/core/helper-protocol.ts';
+import { HelperRequest, HelperResponse, keyLengthsOf } from '../../src/core/helper-protocol.ts';
 import { GOLDEN_OWNER } from '../../src/core/owner.ts';
 import {
   fillTags,
@@ -54,6 +54,21 @@ const good = {
   drop: { verb: 'drop', vg: 'vg0', seal },
   dropGolden: { verb: 'drop', vg: 'vg0', seal: { ...newGoldenSeal, mappedBytes: 4096 } },
 };
+/** What is said of encrypted volumes; their keys follow the line. */
+const encrypted = { ...volume, encryption: 'luks1' };
+const encryptedSeal = { ...seal, encryption: 'luks1' };
+const luks = {
+  formatLuks: { verb: 'formatLuks', volume: encrypted, keyLengths: [48] },
+  openLuks: { verb: 'openLuks', volume: encrypted, keyLengths: [32] },
+  closeLuks: { verb: 'closeLuks', vg: 'vg0', fillId: volume.fillId },
+  checkLuks: { verb: 'checkLuks', vg: 'vg0', seal: encryptedSeal, keyLengths: [512] },
+  checkReceiving: {
+    ...{ verb: 'checkLuks', vg: 'vg0', seal: { ...encryptedSeal, state: 'receiving' }, keyLengths: [48] },
+  },
+  addLuksKey: { verb: 'addLuksKey', vg: 'vg0', seal: encryptedSeal, keyLengths: [48, 64] },
+  keepOnlyLuksKey: { verb: 'keepOnlyLuksKey', vg: 'vg0', seal: encryptedSeal, keyLengths: [48] },
+  eraseLuks: { verb: 'eraseLuks', vg: 'vg0', seal: encryptedSeal },
+};
 const job = `job:${volume.domainUuid}`;
 const sealOfJob = { ...seal, domainUuid: job, format: 'qcow2+zstd' };
 const claimFromJob = { verb: 'claim', vg: 'vg0', seal: sealOfJob, domainUuid: volume.domainUuid };
@@ -62,9 +77,21 @@ async function ask(
   line: string,
   model = new MemoryLvm(),
   { own = ['vg0'], verified = [], shared = [], thinPools = new Map() }: Partial<Groups> = {},
+  keys: readonly string[] = [],
 ) {
   const groups = () => Promise.resolve({ own, verified, shared, thinPools });
-  return HelperResponse.parse(JSON.parse((await answer(line, model.tools(), groups)).line));
+  return HelperResponse.parse(
+    JSON.parse(
+      (
+        await answer(
+          line,
+          model.tools(),
+          groups,
+          keys.map((key) => Buffer.from(key)),
+        )
+      ).line,
+    ),
+  );
 }
 
 describe('a request', () => {
@@ -258,6 +285,93 @@ describe('a group that another host fills', () => {
       expect(model.steps).toEqual([]);
     },
   );
+});
+
+describe('a request about an encrypted volume', () => {
+  const keysOf = (request: object) =>
+    ('keyLengths' in request ? (request.keyLengths as number[]) : []).map((length) => 'k'.repeat(length));
+
+  it.each(Object.entries(luks))('%s is understood, and says how many bytes follow it', (_name, request) => {
+    expect(keyLengthsOf(JSON.stringify(request))).toEqual(keysOf(request).map(({ length }) => length));
+    expect(keyLengthsOf(JSON.stringify({ ...request, force: true }))).toBeUndefined();
+  });
+
+  it.each<[string, object]>([
+    ['a plain volume', { ...luks.formatLuks, volume }],
+    ['a plain seal', { ...luks.checkLuks, seal }],
+    ['another encryption', { ...luks.openLuks, volume: { ...volume, encryption: 'luks2' } }],
+    ['no key', { ...luks.openLuks, keyLengths: [] }],
+    ['a key too many', { ...luks.openLuks, keyLengths: [48, 48] }],
+    ['one key for two', { ...luks.addLuksKey, keyLengths: [48] }],
+    ['a short key', { ...luks.openLuks, keyLengths: [31] }],
+    ['a long key', { ...luks.openLuks, keyLengths: [513] }],
+    ['a key in the line', { ...luks.openLuks, keys: ['k'.repeat(48)] }],
+    ['keys where none belong', { ...good.create, keyLengths: [48] }],
+    ['a clone', { ...good.clone, volume: encrypted }],
+    ['a golden volume', { ...good.createGolden, volume: { ...futureGolden, encryption: 'luks1' } }],
+    [
+      'a rotation of what is set aside',
+      { ...luks.addLuksKey, seal: { ...encryptedSeal, state: 'receiving' } },
+    ],
+    ['a plain seal on it', { verb: 'publish', volume: encrypted, seal }],
+    ['a seal of one on a plain volume', { verb: 'publish', volume, seal: encryptedSeal }],
+    ['a key file elsewhere', { verb: 'readKey', name: '../shadow' }],
+  ])('is refused with %s', (_what, request) => {
+    expect(keyLengthsOf(JSON.stringify(request))).toBeUndefined();
+  });
+
+  it.each(Object.entries(luks))(
+    '%s in a group that is not configured is POOL_UNSUITABLE',
+    async (_n, request) => {
+      const model = new MemoryLvm();
+      const response = await ask(JSON.stringify(request), model, { own: ['vg1'] }, keysOf(request));
+      expect(response).toMatchObject({ ok: false, problem: { code: 'POOL_UNSUITABLE' } });
+      expect(model.steps).toEqual([]);
+    },
+  );
+
+  it('of another host is only for trying a key', async () => {
+    for (const request of Object.values(luks)) {
+      const response = await ask(
+        JSON.stringify(request),
+        sealed(),
+        { own: ['vg9'], verified: ['vg0'] },
+        keysOf(request),
+      );
+      const expected =
+        request === luks.checkLuks
+          ? { code: 'KEY_WRONG' }
+          : { code: expect.stringMatching(/^(POOL_UNSUITABLE|VOLUME_MISSING)$/) as string };
+      expect([request.verb, response]).toMatchObject([request.verb, { ok: false, problem: expected }]);
+    }
+  });
+
+  it('that other hosts may have open is not erased', async () => {
+    const response = await ask(JSON.stringify(luks.eraseLuks), sealed(), { shared: ['vg0'] });
+    expect(response).toMatchObject({ ok: false, problem: { code: 'POOL_UNSUITABLE' } });
+    const own = await ask(JSON.stringify(luks.eraseLuks), sealed());
+    expect(own).toMatchObject({ ok: true });
+  });
+
+  it.each([
+    ['other keys than it says', 'USAGE', ['k'.repeat(47)]],
+    ['no key', 'USAGE', []],
+    ['a key with a newline', 'KEY_UNUSABLE', [`${'k'.repeat(47)}\n`]],
+    ['a key with a NUL, where QEMU would end it', 'KEY_UNUSABLE', [`${'k'.repeat(40)}\0${'k'.repeat(7)}`]],
+  ])('with %s is %s', async (_what, code, keys) => {
+    const line = JSON.stringify({ ...luks.checkLuks, keyLengths: [48] });
+    const response = await ask(line, sealed(), {}, keys);
+    expect(response).toMatchObject({ ok: false, problem: { code } });
+    expect(JSON.stringify(response)).not.toContain('kkk');
+  });
+
+  /** With the published volume of those requests, which another key opens. */
+  function sealed(): MemoryLvm {
+    const model = new MemoryLvm();
+    const header = { volumeKey: '01'.repeat(64), slots: ['another', ...Array<undefined>(7)] };
+    model.add(volume.target, { tags: sealTags({ ...seal, encryption: 'luks1' }), content: 'data', header });
+    return model;
+  }
 });
 
 describe('a group that other hosts see too', () => {

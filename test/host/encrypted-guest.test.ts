@@ -227,7 +227,7 @@ describe('a guest with a key of the key server', () => {
         'Barbican is frozen',
         () => server.freeze('barbican'),
         () => server.thaw('barbican'),
-        /could not be read within|no answer within/,
+        /could not be read within|no answer within|no connection within/,
       ],
       [
         'it shows the certificate of another authority',

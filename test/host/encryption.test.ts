@@ -1,4 +1,5 @@
 /** Encrypted volumes, with keys from files of the host and from a real key server in it. */
+import { createHash } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
@@ -6,21 +7,22 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { secretUuid } from '../../src/core/secret-name.ts';
 import { eventually } from './host.ts';
 import type { Host } from './host.ts';
+import type { Identity, Key } from './key-server.ts';
 import { BARBICAN_URL, KEYSTONE_URL, KEY_SERVER_CA_FILE, KeyServer } from './key-server.ts';
 import { define, published, useProvisionedHost } from './provisioned-host.ts';
 
 const START_LIMIT_MS = 180_000;
 const DAEMON = 'libvirt-volume-provisioner';
 const CONFIG = '/etc/libvirt-volume-provisioner';
+const INSTALLED = '/usr/lib/libvirt-volume-provisioner';
 
 const { host, folder } = useProvisionedHost('encryption');
+let server: KeyServer;
+beforeAll(async () => {
+  server = await KeyServer.start(host());
+});
 
 describe('the key server', () => {
-  let server: KeyServer;
-  beforeAll(async () => {
-    server = await KeyServer.start(host());
-  });
-
   it('gives a key to whom it was granted, until that is revoked', async () => {
     const [a, b] = [server.reader('hosta'), server.reader('hostb')];
     const key = await server.createKey('vm1-vda');
@@ -101,6 +103,133 @@ describe('the key server', () => {
   });
 });
 
+describe('lvp key', () => {
+  /** In somebody's name, as OpenStack's own programs are told. */
+  const lvpAs = async (who: Identity, command: string) =>
+    host().sh(`set -a; . /dev/stdin; exec lvp key ${command}`, {
+      input: [
+        ...[`OS_AUTH_URL=${KEYSTONE_URL}`, `OS_CACERT=${KEY_SERVER_CA_FILE}`],
+        ...[`OS_APPLICATION_CREDENTIAL_ID=${who.id}`, `OS_APPLICATION_CREDENTIAL_SECRET=${who.secret}`],
+      ].join('\n'),
+      reject: false,
+    });
+  const keyOf = (reference: string): Key => {
+    const [, uuid = ''] = /^barbican:([0-9a-f-]{36})$/.exec(reference) ?? expect.fail(reference);
+    return { ref: `${BARBICAN_URL}/v1/secrets/${uuid}`, uuid, payload: '' };
+  };
+  /** What the daemon's own reader gets with that identity: the SHA-256 of the key, or the code of the error. */
+  const readAs = async ({ id, secret }: Identity, { uuid }: Key): Promise<string> => {
+    const script = `
+      import { createHash } from 'node:crypto';
+      import { readFileSync } from 'node:fs';
+      import { BarbicanKeys } from '${INSTALLED}/src/adapters/key-barbican.ts';
+      const keys = new BarbicanKeys({
+        url: new URL('${BARBICAN_URL}/v1'), authUrl: new URL('${KEYSTONE_URL}'),
+        ca: readFileSync('${KEY_SERVER_CA_FILE}', 'utf8'),
+        applicationCredentialId: '${id}', applicationCredentialSecret: { reveal: () => '${secret}' },
+      }, { limitMs: 30_000 });
+      await keys.read({ provider: 'barbican', id: '${uuid}' }, new AbortController().signal).then(
+        ({ bytes }) => console.log(createHash('sha256').update(bytes).digest('hex')),
+        ({ code }) => console.log(code),
+      );`;
+    const { stdout } = await host().sh(
+      `cat >/tmp/read-key.mjs; ${INSTALLED}/bin/node --disable-warning=ExperimentalWarning /tmp/read-key.mjs`,
+      { input: script },
+    );
+    return stdout.trim();
+  };
+
+  it('makes a key, and moves it from one host to the other', async () => {
+    const [a, b, management] = [server.reader('hosta'), server.reader('hostb'), server.management];
+    const made = await lvpAs(management, `create --name web1-vda --for ${a.userId} --url ${BARBICAN_URL}`);
+    expect([made.exitCode, made.stderr]).toEqual([0, expect.stringContaining(`read by ${a.userId}`)]);
+    const key = keyOf(made.stdout);
+    const payload = (await server.read(key, server.operator)).body;
+    expect(payload).toMatch(/^[A-Za-z0-9+/]{86}==$/);
+    const sha256 = createHash('sha256').update(payload).digest('hex');
+    expect([await readAs(a, key), await readAs(b, key)]).toEqual([sha256, 'KEY_DENIED']);
+
+    await lvpAs(management, `grant ${made.stdout} ${b.userId} --url ${BARBICAN_URL}`);
+    await lvpAs(management, `revoke ${made.stdout} ${a.userId} --url ${BARBICAN_URL}`);
+    expect([await readAs(a, key), await readAs(b, key)]).toEqual(['KEY_DENIED', sha256]);
+    const listed = await lvpAs(management, `list barbican --json --url ${BARBICAN_URL}`);
+    const { keys } = JSON.parse(listed.stdout) as { keys: object[] };
+    expect(keys).toContainEqual(
+      expect.objectContaining({ key: made.stdout, name: 'web1-vda', readers: [b.userId] }),
+    );
+
+    // A host may not grant what it was granted.
+    expect((await lvpAs(b, `grant ${made.stdout} ${a.userId} --url ${BARBICAN_URL}`)).exitCode).toBe(5);
+    await lvpAs(management, `revoke ${made.stdout} --all --url ${BARBICAN_URL}`);
+    expect(await readAs(b, key)).toBe('KEY_DENIED');
+    await server.deleteKey(key);
+    expect(await readAs(b, key)).toBe('KEY_NOT_FOUND');
+    expect(await readAs({ ...b, secret: 'wrong' }, key)).toBe('KEY_DENIED');
+    expect(await readAs({ ...b, id: '0'.repeat(32) }, key)).toBe('KEY_DENIED');
+    const { stdout: lines } = await host().sh(`journalctl --no-pager -o cat | grep -cF '${payload}' || true`);
+    expect(lines.trim()).toBe('0');
+  });
+
+  it('a key without a list of readers is not given to a host, and not made by one', async () => {
+    const made = await lvpAs(server.reader('hosta'), `create --url ${BARBICAN_URL}`);
+    expect([made.exitCode, made.stdout]).toEqual([5, '']);
+  });
+
+  it('the doctor sees whether the identity of this host works, and by whose certificate', async () => {
+    const { id, secret, userId } = server.reader('hosta');
+    const credential = '/etc/libvirt-volume-provisioner/credentials/barbican-application-credential-secret';
+    const setSecret = async (input: string) =>
+      host().sh(`umask 077; cat >${credential}; systemctl reset-failed; true`, { input });
+    await setSecret(secret);
+    await configureProvisioner(
+      host(),
+      `keys:
+  barbican: {url: '${BARBICAN_URL}', auth_url: '${KEYSTONE_URL}', ca_file: ${KEY_SERVER_CA_FILE}, application_credential_id: ${id}}
+`,
+    );
+    const findings = async () => {
+      const { stdout } = await host().sh('lvp doctor --json', { reject: false });
+      const report = JSON.parse(stdout) as {
+        findings: { id: string; severity: string; what: string }[];
+      };
+      const ofKeys = report.findings.filter((finding) => finding.id.startsWith('keys.'));
+      return new Map(ofKeys.map(({ id: name, severity, what }) => [name, `${severity} ${what}`]));
+    };
+    const well = await findings();
+    expect([...well.values()].filter((said) => !said.startsWith('ok '))).toEqual([]);
+    expect(well.get('keys.identity')).toBe(`ok user ${userId}`);
+    await setSecret('wrong');
+    expect((await findings()).get('keys.identity')).toMatch(/^fail .*refuses the identity/);
+    await setSecret(secret);
+    await server.useCertificate('other-authority');
+    expect((await findings()).get('keys.certificate')).toMatch(/^fail /);
+    await server.useCertificate('right');
+  });
+
+  it('makes a key on this host, for root alone, and gives it to a host that comes with it', async () => {
+    const file = '/var/lib/libvirt-volume-provisioner-keys/web1-vda.cred';
+    const sha256 = `systemd-creds decrypt --name=lvp-key-web1-vda ${file} - | sha256sum`;
+    const { stdout: made } = await host().sh('lvp key create file:web1-vda');
+    expect(made).toBe('file:web1-vda');
+    const { stdout: rights } = await host().sh(`stat -c '%a %U' $(dirname ${file}) ${file}`);
+    expect(rights.trim().split('\n')).toEqual(['700 root', '600 root']);
+    const { stdout: before } = await host().sh(sha256);
+    const again = await host().sh('lvp key create file:web1-vda', { reject: false });
+    expect([again.exitCode, again.stderr]).toEqual([2, expect.stringContaining('already')]);
+    expect((await host().sh(sha256)).stdout).toBe(before);
+    const other = await host().sh('runuser -u nobody -- lvp key list file', { reject: false });
+    expect([other.exitCode, other.stderr]).toEqual([2, expect.stringContaining('use sudo')]);
+
+    await host().sh(`systemd-creds decrypt --name=lvp-key-web1-vda ${file} - >/run/the-key`);
+    const kept = await host().sh('lvp key revoke file:web1-vda --confirm web1-vda', { reject: false });
+    expect(kept.exitCode).toBe(2);
+    await host().sh('lvp key revoke file:web1-vda --confirm file:web1-vda');
+    expect((await host().sh('lvp key list file')).stdout).toBe('There is no key.');
+    await host().sh('lvp key grant file:web1-vda --stdin </run/the-key && rm /run/the-key');
+    expect((await host().sh(sha256)).stdout).toBe(before);
+  });
+});
+
 /** A guest whose disk is encrypted, from the key to the end of its run. */
 describe('a guest', () => {
   const sh = async (command: string) => (await host().sh(command, { timeoutMs: START_LIMIT_MS })).stdout;
@@ -127,7 +256,7 @@ describe('a guest', () => {
     const image = join(folder(), 'boots.raw');
     await writeFile(image, Buffer.concat([sector, Buffer.alloc(4 << 20, 'plain bytes of the image ')]));
     await host().putImage(image, 'boots.raw', { sidecar: true });
-    await sh(`printf '\\nkeys: {recheck: 10s}\\n' >>${CONFIG}/config.yaml; systemctl restart ${DAEMON}`);
+    await configureProvisioner(host(), 'keys: {recheck: 10s}');
     await sh('lvp key create file:guest');
     await define(host(), { name: 'guest', image: 'boots.raw', key: 'file:guest' });
     await published(host(), 'guest');
@@ -177,20 +306,7 @@ describe('a guest', () => {
     await published(host(), 'guest');
   });
 
-  it('that is autostarted is started by the daemon after a reboot', async () => {
-    await sh('virsh autostart guest; sync');
-    await host().poweroff();
-    await host().boot();
-    await eventually('it runs', async () => (await state('guest')) === 'running' || undefined, {
-      timeoutMs: START_LIMIT_MS,
-    });
-    expect(await hasSecret('guest')).toBe(true);
-    await sh('virsh autostart --disable guest; virsh destroy guest');
-    await isGone('guest');
-  });
-
   it('with a key of the key server goes on when that is revoked, and is not started again', async () => {
-    const server = await KeyServer.start(host());
     const identity = server.reader('hosta');
     const key = await server.createKey('served');
     await server.grant(key, identity);
@@ -208,9 +324,21 @@ describe('a guest', () => {
     const written = await sh(`journalctl --output cat; cat ${CONFIG}/config.yaml; lvp audit --json`);
     expect(written).not.toContain(key.payload);
   });
+
+  it('that is autostarted is started by the daemon after a reboot', async () => {
+    await sh('virsh autostart guest; sync');
+    await host().poweroff();
+    await host().boot();
+    await eventually('it runs', async () => (await state('guest')) === 'running' || undefined, {
+      timeoutMs: START_LIMIT_MS,
+    });
+    expect(await hasSecret('guest')).toBe(true);
+    await sh('virsh autostart --disable guest; virsh destroy guest');
+    await isGone('guest');
+  });
 });
 
-async function exitCode(host: Host, command: string): Promise<number> {
-  const { exitCode: code } = await host.sh(`${command} >/dev/null`, { reject: false });
+async function exitCode(where: Host, command: string): Promise<number> {
+  const { exitCode: code } = await where.sh(`${command} >/dev/null`, { reject: false });
   return code;
 }

@@ -516,7 +516,9 @@ describe('an encrypted volume', () => {
     await sh(
       `mkdir -p -m 0700 ${folder}; umask 077
        printf %s ${String(first)} | systemd-creds encrypt --with-key=host --name=lvp-key-web - ${folder}/web.cred
-       cp ${folder}/web.cred ${folder}/other.cred; cp ${folder}/web.cred ${folder}/open.cred; chmod 644 ${folder}/open.cred`,
+       cp ${folder}/web.cred ${folder}/other.cred
+       printf %s ${String(first)} | systemd-creds encrypt --with-key=host --name=lvp-key-open - ${folder}/open.cred
+       chmod 644 ${folder}/open.cred`,
     );
     const { line, key } = await askForKey(host, { verb: 'readKey', name: 'web' });
     expect([JSON.parse(line), key]).toEqual([{ ok: true, result: { keyLength: 48 } }, first]);

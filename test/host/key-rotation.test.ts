@@ -50,8 +50,12 @@ describe('the key of a volume', () => {
     );
     for (const name of ['k0', 'k1', 'k2', 'k3', 'k4', 'k5']) await sh(`lvp key create file:${name}`);
     await define(host(), { name: 'turned', image: 'turned.raw', key: 'file:k0' });
+  });
+
+  it('opens the volume that was filled with it', async () => {
     await published(host(), 'turned');
     await sh('sync');
+    expect([await slots(), await opens('k0'), await opens('k1')]).toEqual([1, true, false]);
   });
 
   it.each([

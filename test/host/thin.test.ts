@@ -446,16 +446,17 @@ describe('the daemon', () => {
   });
 
   it('and makes none while its metadata is nearly full', async () => {
-    // Devices of which LVM knows nothing, each of which takes a block.
+    // Devices of which LVM knows nothing, each of which takes a block. The kernel keeps a tenth for itself: with less the
+    // pool can only be read.
     const pool = 'vg1-pool0-tpool';
     await sh(
       `set -- $(dmsetup status ${pool}); used=\${6%/*} all=\${6#*/}
-       last=$((100000 + all * 97 / 100 - used)); echo $last >/root/last-id
+       last=$((100000 + all * 80 / 100 - used)); echo $last >/root/last-id
        for id in $(seq 100000 $last); do dmsetup message ${pool} 0 "create_thin $id"; done`,
     );
     await define(there(), { name: 'unmapped', device: device('unmapped'), image: 'boot.raw' });
     expect(await failureOf(there(), 'unmapped')).toMatchObject({
-      ...{ code: 'VG_FULL', message: expect.stringContaining('metadata') as string },
+      ...{ code: 'VG_FULL', message: expect.stringContaining('vg1/pool0') as string },
     });
     await sh(`for id in $(seq 100000 $(cat /root/last-id)); do dmsetup message ${pool} 0 "delete $id"; done`);
     await published(there(), 'unmapped', LIMIT_MS);
@@ -502,7 +503,8 @@ describe('the daemon', () => {
       await hangAt('lvrename *vg1 lvp-fill-*');
       await define(there(), { name: 'nodeless', device: device('nodeless'), image: 'boot.raw' });
       await reached();
-      expect(await sh('lvs --noheadings -o lv_tags,lv_active vg1/nodeless')).toMatch(/lvp:ready\S*$/);
+      expect(await sh('lvs --noheadings -o lv_tags vg1/nodeless')).toContain('lvp:ready');
+      expect((await sh('lvs --noheadings -o lv_active vg1/nodeless')).trim()).toBe('');
       await sh(`rm /run/cut; systemctl kill --signal=KILL ${SERVICE}-helper.service`);
       await published(there(), 'nodeless', LIMIT_MS);
       const digest = await expectedDigest(join(folder, 'boot.raw'), 'raw');

@@ -157,6 +157,7 @@ describe('the package', () => {
     for (const needed of [
       'libvirt-daemon-system',
       'libvirt-dbus',
+      'cryptsetup-bin',
       'lvm2',
       'curl',
       'libxml2-utils',

@@ -53,6 +53,8 @@ export class FakeKeys implements Keys {
 export class FakeLuks implements Pick<LuksVolumes, 'checkLuks'> {
   readonly texts = new Map<string, string>();
   isAway = false;
+  /** What is asked is not answered before. */
+  held: Promise<unknown> | undefined;
   /** For volumes of which it was not told. */
   readonly #others: Pick<LuksVolumes, 'checkLuks'>;
 
@@ -60,13 +62,18 @@ export class FakeLuks implements Pick<LuksVolumes, 'checkLuks'> {
     this.#others = others;
   }
 
-  checkLuks(vg: string, seal: Seal | ReceivingMark, key: VolumeKey): Promise<{ readonly keys: number }> {
+  async checkLuks(
+    vg: string,
+    seal: Seal | ReceivingMark,
+    key: VolumeKey,
+  ): Promise<{ readonly keys: number }> {
     const { target } = seal;
+    await this.held;
     const text = this.texts.get(target);
     if (this.isAway) return failed('HELPER_UNAVAILABLE', target);
     if (text === undefined) return this.#others.checkLuks(vg, seal, key);
     const isRight = key.bytes.equals(Buffer.from(text));
-    return isRight ? Promise.resolve({ keys: 1 }) : failed('KEY_WRONG', target);
+    return isRight ? { keys: 1 } : failed('KEY_WRONG', target);
   }
 }
 
@@ -75,6 +82,8 @@ export class MemorySecrets implements GuestSecrets {
   /** Paths for which somebody else has made a secret. */
   readonly others = new Set<string>();
   isAway = false;
+  /** How often one was to be set. */
+  sets = 0;
   #held: PromiseWithResolvers<void> | undefined;
 
   /** From now on nothing is answered before letGo(). */
@@ -88,6 +97,7 @@ export class MemorySecrets implements GuestSecrets {
   }
 
   async set(path: string, key: VolumeKey): Promise<void> {
+    this.sets += 1;
     await this.#answer();
     if (this.others.has(path)) await failed('VOLUME_STATE', path);
     this.values.set(path, Buffer.from(key.bytes));

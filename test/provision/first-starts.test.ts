@@ -14,11 +14,11 @@ const [first, second, third] = [1, 2, 3].map(
   (digit) => `${digit}`.repeat(8) + '-1111-4111-8111-111111111111',
 );
 
-function xmlOf(uuid = ''): string {
-  const volumes = ['vda', 'vdb'].map(
+function xmlOf(uuid = '', targets: readonly string[] = ['vda', 'vdb']): string {
+  const volumes = targets.map(
     (target) => `<vp:volume target='${target}' image='images/${target}.raw' format='raw'/>`,
   );
-  const disks = ['vda', 'vdb'].map(
+  const disks = targets.map(
     (target) =>
       `<disk type='volume' device='disk'><driver name='qemu' type='raw'/><source pool='guests' volume='${target}'/><target dev='${target}' bus='virtio'/></disk>`,
   );
@@ -105,5 +105,30 @@ describe('a guest with two disks that comes back with another UUID', () => {
     expect(await tryToStart(world, second)).toMatchObject({ allowed: true });
     expect(world.ledger.domains().map(({ domain }) => domain.uuid)).toEqual([second]);
     expect(world.ledger.fills().map(({ domainUuid }) => domainUuid)).toEqual([second, second]);
+  });
+
+  it('gets nothing on which an earlier guest of that UUID has run, whatever else that one then asked for', async () => {
+    const world = worldOfTwo();
+    const shown = async (uuid = '', ...targets: string[]) => {
+      const answer = admitStart(world.admit, 'prepare', xmlOf(uuid, targets));
+      for (let turn = 0; turn < 200; turn++) await new Promise((resolve) => setImmediate(resolve));
+      world.clock.advance(3_000);
+      return answer;
+    };
+    const ownerOfVda = () => {
+      const mark = readMark(world.volume('vda')?.tags ?? []);
+      return mark.state === 'ready' ? mark.domainUuid : mark.state;
+    };
+    expect(await shown(first, 'vda')).toMatchObject({ allowed: true });
+    // Its guest has run, and it is gone.
+    world.ledger.removeFill(first ?? '', 'vda');
+    world.ledger.removeDomain(first ?? '');
+    world.restart();
+    world.images.hold();
+    expect(await shown(first, 'vdb')).toMatchObject({ allowed: false });
+    expect(await shown(first, 'vda', 'vdb')).toMatchObject({ allowed: false });
+    expect(await shown(second, 'vda', 'vdb')).toMatchObject({ allowed: false });
+    expect(ownerOfVda()).toBe(first);
+    world.images.letGo();
   });
 });

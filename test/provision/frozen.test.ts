@@ -153,7 +153,7 @@ describe('encrypted volumes of a frozen host', () => {
     const freeze = { frozen: () => frozen };
     const luks = luksRefusingWhileFrozen(freeze, inner as unknown as LuksVolumes);
     const all = luks as unknown as Record<string, () => Promise<void>>;
-    const tried = () => Promise.all(verbs.map((verb) => all[verb]?.().catch(() => undefined)));
+    const tried = () => Promise.all(verbs.map(async (verb) => all[verb]?.().catch(() => undefined)));
     await tried();
     expect(asked).toEqual(['closeLuks', 'checkLuks', 'eraseLuks']);
     frozen = undefined;

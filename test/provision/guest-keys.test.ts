@@ -2,9 +2,12 @@
  * Goal: libvirt has the key of an encrypted disk from just before its guest starts until it has ended, only where the
  * key is the right one and granted to this host, and no longer than it is; a guest that runs is never touched.
  */
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import type { AdmitAnswer, GateOperation } from '../../src/provision/ports.ts';
 import { admitStart } from '../../src/provision/admit-start.ts';
+import { handOverKeys } from '../../src/provision/hand-over-keys.ts';
+import { observe } from '../../src/provision/observe.ts';
+import { parseDomainXml } from '../../src/core/domain-xml.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
 import { wishMissedAutostarts } from '../../src/provision/start-wishes.ts';
 import type { Seal } from '../../src/core/volume.ts';
@@ -132,6 +135,38 @@ describe('a start', () => {
     set();
   });
 
+  it('that is refused because the helper hangs does not set anything later', async () => {
+    const helper = Promise.withResolvers<undefined>();
+    world.luks.held = helper.promise;
+    const answer = ask();
+    await until('read', () => world.keys.given.length === 1);
+    world.clock.advance(3_000);
+    expect(await answer).toMatchObject({ allowed: false, problems: [{ code: 'TIMEOUT' }] });
+    helper.resolve(undefined);
+    await until('wiped', () => world.keys.areAllWiped());
+    expect(world.secrets.sets).toBe(0);
+  });
+
+  it('that is refused takes back nothing that a later one has set', async () => {
+    world.keys.grants.set(REFERENCE, 'hangs');
+    const first = ask();
+    await until('asked', () => world.keys.asked.length === 1);
+    world.keys.grants.delete(REFERENCE);
+    expect(await ask()).toMatchObject({ allowed: true });
+    world.clock.advance(3_000);
+    expect(await first).toMatchObject({ allowed: false });
+    await world.guestKeys.stop();
+    set(PATH);
+  });
+
+  it('under way: libvirt is not asked about its domain, which it holds', async () => {
+    await ask();
+    const read = vi.spyOn(world.libvirt, 'read');
+    world.guestKeys.heard(uuid, undefined);
+    await world.guestKeys.look();
+    expect(read).not.toHaveBeenCalled();
+  });
+
   it('with two encrypted disks has both keys or none', async () => {
     addSealed('data');
     world.keys.texts.set('file:data', KEY);
@@ -157,6 +192,23 @@ describe('a start', () => {
     addSealed('vm1', {});
     expect(await ask()).toMatchObject(refused);
     expect(world.keys.asked).toEqual([]);
+  });
+
+  it('is refused for that also where a plan has not noticed', async () => {
+    const planned = async (xml: string) => (await observe(world.admit, [])).plan(parseDomainXml(xml));
+    const plain = await planned(domainXml({ uuid, name: 'vm1' }));
+    const encrypted = await planned(domainXml(vm1));
+    const { volumes } = await observe(world.admit, []);
+    world.volumes.remove('vm1');
+    addSealed('vm1', {});
+    const { volumes: unencrypted } = await observe(world.admit, []);
+    for (const [plan, found] of [
+      [plain, volumes],
+      [encrypted, unencrypted],
+    ] as const) {
+      expect(await handOverKeys(world.admit, plan, found, 1_000)).toMatchObject([{ code: 'VOLUME_STATE' }]);
+    }
+    expect(await handOverKeys(world.admit, plain, unencrypted, 1_000)).toEqual([]);
   });
 
   it('is refused without reading the key while libvirtd takes no clients', async () => {

@@ -87,6 +87,8 @@ export class KeyWorld {
   readonly unwiped = new Set<VolumeKey>();
   /** What is done while this effect goes on. */
   during: { readonly effect: string; readonly act: () => Promise<void> | void } | undefined;
+  /** The header loses no key, whoever says so. */
+  keepsAll = false;
   /** How often a key was asked for. */
   reads = 0;
   /** Of the daemon that is plugged in. */
@@ -281,7 +283,7 @@ export class KeyWorld {
         requireClosed(seal);
         const name = nameOf(key);
         await this.#effect(life, 'keep only', () => {
-          this.slots = [name];
+          if (!this.keepsAll) this.slots = [name];
         });
       },
       eraseLuks: async (_vg, seal) => {

@@ -289,6 +289,25 @@ describe('what is pinned', () => {
     expect(await world.cached()).toEqual(['images/a.raw']);
   });
 
+  it('may be any golden volume of an image of the rule as long as nothing is known of that image', async () => {
+    const mayPin = (sha256: string, image = 'images/a.raw') => world.prefetched.mayPin({ sha256, image });
+    const tooLong = `:sha256:${'0'.repeat(64)}`;
+    const old = 'e'.repeat(64);
+    expect([mayPin(old), mayPin(old, 'images/a.iso'), mayPin(old, tooLong)]).toEqual([true, false, true]);
+    const sha256 = world.store.putImage('images/a.raw');
+    await world.prefetcher.look();
+    expect([mayPin(sha256), mayPin(old), mayPin(old, 'images/gone.raw'), mayPin(old, tooLong)]).toEqual([
+      ...[true, false, false, false],
+    ]);
+    await writeFile(path.join(world.folder, 'prefetched.json'), '');
+    world.store.buckets.listFails = 'STORE_UNREACHABLE';
+    await world.restart();
+    await world.prefetcher.look();
+    expect([mayPin(sha256), mayPin(old)]).toEqual([true, true]);
+    await world.restart({ rules: [{ ...RULE, pin: false }] });
+    expect(mayPin(sha256)).toBe(false);
+  });
+
   it('is found out again when what was written down is damaged', async () => {
     const sha256 = world.store.putImage('images/a.raw');
     await world.prefetcher.look();

@@ -68,6 +68,18 @@ describe('key rotate', () => {
     expectDone(scene);
   });
 
+  it('is not done as long as the old key opens the volume', async () => {
+    const scene = new KeyWorld();
+    scene.keepsAll = true;
+    await expect(scene.verbs.rotate(asked)).rejects.toMatchObject({
+      ...{ code: 'HELPER_FAILED', message: expect.stringContaining('file:old still opens it') as string },
+    });
+    expect(scene.change()?.step).toBe('removing');
+    scene.keepsAll = false;
+    await scene.verbs.rotate(asked);
+    expectDone(scene);
+  });
+
   it('lets no start through meanwhile, and says why', async () => {
     for (const effect of ['add', 'annotate', 'keep only']) {
       const scene = new KeyWorld();

@@ -76,6 +76,15 @@ export const BOTH: readonly Wanted[] = [
     source: SOURCE.guide('MinIO Credentials'),
   },
   {
+    name: 'no-swap',
+    properties: ['MemorySwapMax'],
+    isSo: (unit) => unit.get('MemorySwapMax') === '0',
+    line: 'MemorySwapMax=0',
+    why: 'The keys of encrypted volumes are in its memory for a moment, and a disk keeps what was swapped to it.',
+    source: SOURCE.design('Rights'),
+    severity: 'warn',
+  },
+  {
     name: 'memory',
     properties: ['MemoryMax'],
     isSo: isAtMost('MemoryMax', 4 * 2 ** 30),

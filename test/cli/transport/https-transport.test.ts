@@ -69,6 +69,8 @@ describe('what lvp prints and how it ends', () => {
     ['doctor', '--json'],
     ['backup', '--output', '/nowhere/a.tar.gz'],
     ['incident', 'freeze'],
+    ['incident', 'crypto-erase', 'vg0/web1'],
+    ['key', 'rotate', 'web1', 'vda', '--to', 'file:new'],
     ['gc'],
     ['token', 'list'],
     ['config', 'check'],
@@ -78,7 +80,7 @@ describe('what lvp prints and how it ends', () => {
     ['image', 'write', 'images/a', '/nowhere', '--format', 'raw'],
   ])('is one clear refusal where it cannot be done from afar: lvp %s %s', async (...words) => {
     const args = words.filter((word): word is string => typeof word === 'string');
-    const verb = words.slice(0, ['incident', 'token', 'config', 'image'].includes(words[0]) ? 2 : 1);
+    const verb = words.slice(0, ['incident', 'key', 'token', 'config', 'image'].includes(words[0]) ? 2 : 1);
     const program = buildProgram(() => undefined);
     const done = program.parseAsync([...args, '--server', 'https://host.invalid'], { from: 'user' });
     await expect(done).rejects.toMatchObject({

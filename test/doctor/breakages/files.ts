@@ -143,4 +143,14 @@ export const FILES: readonly Breakage[] = [
     'fail',
     /not ours/,
   ),
+  breakage(
+    'files.udev-rule',
+    (host) => {
+      host.alter('/usr/lib/udev/rules.d/60-libvirt-volume-provisioner.rules', {
+        text: 'ENV{DM_LV_NAME}=="lvp-fill-[0-9a-f]*", MODE="0600"\nENV{DM_NAME}=="lvp-crypt-[0-9a-f]*", MODE="0600"',
+      });
+    },
+    'fail',
+    /not ours/,
+  ),
 ];

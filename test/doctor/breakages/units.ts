@@ -200,6 +200,7 @@ export const UNITS: readonly Breakage[] = [
     property(unit, 'no-core-dumps', 'LimitCORE', 'infinity'),
     property(unit, 'no-core-dumps', 'LimitCORE', '0'),
     property(unit, 'memory', 'MemoryMax', 'infinity', 'warn'),
+    property(unit, 'no-swap', 'MemorySwapMax', 'infinity', 'warn'),
     property(unit, 'tasks', 'TasksMax', 'infinity', 'warn'),
     property(unit, 'umask', 'UMask', '0022', 'warn'),
     property(unit, 'own-kind', 'RestrictNamespaces', 'no', 'warn'),
