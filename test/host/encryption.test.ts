@@ -176,17 +176,11 @@ describe('lvp key', () => {
   });
 
   it('the doctor sees whether the identity of this host works, and by whose certificate', async () => {
-    const { id, secret, userId } = server.reader('hosta');
+    const { secret, userId } = server.reader('hosta');
     const credential = '/etc/libvirt-volume-provisioner/credentials/barbican-application-credential-secret';
     const setSecret = async (input: string) =>
       host().sh(`umask 077; cat >${credential}; systemctl reset-failed; true`, { input });
-    await setSecret(secret);
-    await configureProvisioner(
-      host(),
-      `keys:
-  barbican: {url: '${BARBICAN_URL}', auth_url: '${KEYSTONE_URL}', ca_file: ${KEY_SERVER_CA_FILE}, application_credential_id: ${id}}
-`,
-    );
+    await server.serve(host(), server.reader('hosta'));
     const findings = async () => {
       const { stdout } = await host().sh('lvp doctor --json', { reject: false });
       const report = JSON.parse(stdout) as {
