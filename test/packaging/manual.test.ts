@@ -32,7 +32,7 @@ function shown(roff: string): string {
 /** The chapter of a verb. */
 function sectionOf(name: string): string {
   const [, section = ''] = lvp.split(
-    new RegExp(`^\\.SS "${escaped(name)}(?=[ ,"])`, 'm').exec(lvp)?.[0] ?? '\0',
+    new RegExp(`^\\.SS "${escaped(name).replaceAll('\\', '\\\\')}(?=[ ,"])`, 'm').exec(lvp)?.[0] ?? '\0',
   );
   return shown(section.split(/^\.S[HS] /m)[0] ?? '');
 }
