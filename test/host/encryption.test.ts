@@ -9,7 +9,7 @@ import { eventually } from './host.ts';
 import type { Host } from './host.ts';
 import type { Identity, Key } from './key-server.ts';
 import { BARBICAN_URL, KEYSTONE_URL, KEY_SERVER_CA_FILE, KeyServer } from './key-server.ts';
-import { define, published, useProvisionedHost } from './provisioned-host.ts';
+import { configureProvisioner, define, published, useProvisionedHost } from './provisioned-host.ts';
 
 const START_LIMIT_MS = 180_000;
 const DAEMON = 'libvirt-volume-provisioner';
