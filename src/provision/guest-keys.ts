@@ -36,6 +36,8 @@ export class GuestKeys {
   readonly #stopped = new AbortController();
   readonly #works = new Set<Promise<void>>();
   #looking: Promise<void> | undefined;
+  /** libvirtd may have forgotten what running guests had, and not all of it is set again. */
+  #isSomeForgotten = false;
 
   constructor(needs: GuestKeyNeeds) {
     this.#needs = needs;
@@ -90,8 +92,10 @@ export class GuestKeys {
   /** libvirtd may have been started anew: what running guests had is gone, and is set again as far as it is granted. */
   connected(): void {
     this.#do('hand keys over again', async () => {
+      // A look that has begun may have seen what was set before.
       await this.#looking;
-      await this.look('again');
+      this.#isSomeForgotten = true;
+      await this.look();
     });
   }
 
@@ -120,15 +124,15 @@ export class GuestKeys {
     return this.#stopped.signal.aborted;
   }
 
-  /** Takes back what no guest needs, and what this host may not read any more; `again`: sets what is missing. */
-  look(again?: 'again'): Promise<void> {
-    this.#looking ??= this.#look(again).finally(() => {
+  /** Takes back what no guest needs, and what this host may not read any more; sets what libvirtd may have forgotten. */
+  look(): Promise<void> {
+    this.#looking ??= this.#look().finally(() => {
       this.#looking = undefined;
     });
     return this.#looking;
   }
 
-  async #look(again: 'again' | undefined): Promise<void> {
+  async #look(): Promise<void> {
     this.#starts.forgetEarlier(new Set([...this.#secrets.holders.values()].map(({ uuid }) => uuid)));
     const holders = this.#holders();
     const set = await this.#needs.secrets.list();
@@ -143,7 +147,15 @@ export class GuestKeys {
         if (await this.#recheck(path, { uuid: holder, key })) silent.add(key.provider);
       }
     });
-    if (again === 'again') await this.#setAgain(set);
+    if (!this.#isSomeForgotten) return;
+    // First: what is forgotten meanwhile is left to the next look.
+    this.#isSomeForgotten = false;
+    try {
+      if (await this.#setAgain(set)) this.#isSomeForgotten = true;
+    } catch (error) {
+      this.#isSomeForgotten = true;
+      throw error;
+    }
   }
 
   /** Everybody who may need the secret of a path. */
@@ -210,26 +222,35 @@ export class GuestKeys {
     }
   }
 
-  /** Never for a guest that does not run; what fails is told and not tried again. */
-  async #setAgain(set: readonly string[]): Promise<void> {
+  /**
+   * Never for a guest that does not run; what fails is told and not tried again. True if there is one whose start may
+   * be under way, so that libvirt is not asked about it now.
+   */
+  async #setAgain(set: readonly string[]): Promise<boolean> {
     const { ledger, domains, volumes, clock } = this.#needs;
     const missing = ledger
       .domains()
       .flatMap(({ domain: { uuid }, domain }) => encryptedDisks(domain).map((disk) => ({ uuid, ...disk })))
       .filter(({ path }) => !set.includes(path));
-    if (missing.length === 0) return;
+    if (missing.length === 0) return false;
+    let isSomeLeft = false;
     const { volumes: listed } = await volumes.list();
     await this.#eachOf(missing, async ({ uuid, path, ...disk }) => {
       const isSame = this.#starts.unchanged(uuid);
       const volume = listed.find((one) => secretPath(one) === path);
       const seal = volume && readMark(volume.tags);
       const isTheirs = (seal?.state === 'ready' || seal?.state === 'receiving') && seal.domainUuid === uuid;
-      if (volume === undefined || !isTheirs || this.#starts.isUnderWay(uuid)) return;
+      if (volume === undefined || !isTheirs) return;
+      if (this.#starts.isUnderWay(uuid)) {
+        isSomeLeft = true;
+        return;
+      }
       if ((await domains.read(uuid))?.active !== true || !isSame()) return;
       const limit = timeLimit(clock, READ_LIMIT_MS);
       await this.#secrets.set(uuid, { ...disk, vg: volume.vg, lv: volume.lv, seal }, limit);
       limit.end();
     });
+    return isSomeLeft;
   }
 
   /** Some at once. One that fails does not keep the others from being looked at. */

@@ -320,6 +320,21 @@ describe('libvirtd started anew', () => {
     set();
   });
 
+  it('has them again after the daemon was restarted as well, once no start that it let through can be under way', async () => {
+    await start();
+    world.restart();
+    world.secrets.values.clear();
+    world.guestKeys.connected();
+    await world.guestKeys.look();
+    set();
+    world.clock.advance(ADMITTED_MS);
+    await world.guestKeys.look();
+    set(PATH);
+    world.secrets.values.clear();
+    await world.guestKeys.look();
+    set();
+  });
+
   it('does not have those that are not granted any more', async () => {
     await start();
     world.secrets.values.clear();
