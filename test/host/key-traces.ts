@@ -79,22 +79,6 @@ if call('/org/libvirt/QEMU', 'Connect', 'ListSecrets', 'u', '0', user='nobody').
 print(json.dumps({'found': sorted(found), 'secrets': len(secrets), 'swaps': open('/proc/swaps').read().count('\\n') - 1}))
 `;
 
-/** In the memory of which of these processes. */
-const MEMORY = `${NEEDLES}
-found = []
-for process in sys.argv[1:]:
-    with open('/proc/%s/maps' % process) as maps, open('/proc/%s/mem' % process, 'rb', 0) as memory:
-        for line in maps:
-            span, rights = line.split()[:2]
-            if not rights.startswith('rw'): continue
-            begin, end = (int(word, 16) for word in span.split('-'))
-            memory.seek(begin)
-            try: data = memory.read(end - begin)
-            except (OSError, ValueError, OverflowError): continue
-            if pattern.search(data): found.append(process)
-print(json.dumps(sorted(set(found))))
-`;
-
 /** How many sectors of a device are sectors of a file, are zero, or hold a part of the key, behind the first so many bytes. */
 const SECTORS = `${NEEDLES}
 import collections
@@ -150,11 +134,6 @@ async function runPython(
 /** In all files that were changed after the file `mark`, all arguments and environments, and all that libvirt says. */
 export async function tracesOf(host: Host, key: string, mark: string): Promise<Traces> {
   return (await runPython(host, 'traces', TRACES, mark, key)) as Traces;
-}
-
-/** Which of these processes have it in their memory. */
-export async function haveInMemory(host: Host, key: string, pids: readonly string[]): Promise<string[]> {
-  return (await runPython(host, 'memory', MEMORY, pids.join(' '), key)) as string[];
 }
 
 /** Of a device, against a file in the host; zeros are counted from `fromBytes` on. */
