@@ -315,7 +315,8 @@ describe('a guest with a key of the key server', () => {
     // So it would be found: in a file, as base64, in an environment.
     await withKeyFile(
       `base64 -w 0 ${KEY_FILE} >/var/log/left-behind
-       LEFT="$(cat ${KEY_FILE})" setsid sleep 1000 >/dev/null 2>&1 & echo $! >/run/left-behind.pid`,
+       left=$(cat ${KEY_FILE})
+       LEFT=$left setsid sleep 1000 >/dev/null 2>&1 & echo $! >/run/left-behind.pid`,
     );
     const planted = await tracesOf(host(), key.payload, MARK);
     const pid = (
