@@ -445,23 +445,6 @@ describe('the daemon', () => {
     );
   });
 
-  it('and makes none while its metadata is nearly full', async () => {
-    // Devices of which LVM knows nothing, each of which takes a block. The kernel keeps a tenth for itself: with less the
-    // pool can only be read.
-    const pool = 'vg1-pool0-tpool';
-    await sh(
-      `set -- $(dmsetup status ${pool}); used=\${6%/*} all=\${6#*/}
-       last=$((100000 + all * 80 / 100 - used)); echo $last >/root/last-id
-       for id in $(seq 100000 $last); do dmsetup message ${pool} 0 "create_thin $id"; done`,
-    );
-    await define(there(), { name: 'unmapped', device: device('unmapped'), image: 'boot.raw' });
-    expect(await failureOf(there(), 'unmapped')).toMatchObject({
-      ...{ code: 'VG_FULL', message: expect.stringContaining('vg1/pool0') as string },
-    });
-    await sh(`for id in $(seq 100000 $(cat /root/last-id)); do dmsetup message ${pool} 0 "delete $id"; done`);
-    await published(there(), 'unmapped', LIMIT_MS);
-  });
-
   describe('that is cut off', () => {
     beforeAll(async () => {
       await putRandomImages(there(), folder, { 'cut.raw': 64 });
