@@ -1,9 +1,10 @@
 /**
  * Goal: whatever cuts the rotation of a key off, the volume opens with the key that its annotation names, and the next
- * boot by itself ends with the new key alone; and what was made unreadable is so for everybody. Method: cryptsetup is
+ * boot by itself ends with the new key alone; what was made unreadable is so for everybody; and a fill that was cut off
+ * between header and publishing ends with the image behind the header, and nothing left beside it. Method: cryptsetup is
  * wrapped, so that one call of it can be held for ever, before or after it was done; then the power is cut.
  */
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -25,9 +26,11 @@ exec $real "$@"
 `;
 const KEYS = '/var/lib/libvirt-volume-provisioner-keys';
 const VOLUME = '/dev/vg0/turned';
+const IMAGE_BYTES = 4 << 20;
 
 describe('the key of a volume', () => {
   const { host, folder } = useProvisionedHost('rotation');
+  let sha256 = '';
   const sh = async (command: string) => (await host().sh(command, { timeoutMs: 180_000 })).stdout;
 
   const slots = async () =>
@@ -41,7 +44,9 @@ describe('the key of a volume', () => {
 
   beforeAll(async () => {
     const image = join(folder(), 'turned.raw');
-    await writeFile(image, randomBytes(4 << 20));
+    const bytes = randomBytes(IMAGE_BYTES);
+    sha256 = createHash('sha256').update(bytes).digest('hex');
+    await writeFile(image, bytes);
     await host().putImage(image, 'turned.raw', { sidecar: true });
     await host().sh(
       `mv /usr/sbin/cryptsetup /usr/lib/cryptsetup-of-the-host
@@ -124,4 +129,35 @@ describe('the key of a volume', () => {
     expect((await host().sh('lvp status turned', { reject: false })).stdout).toContain('crypto-erase');
     expect(await sh('lvp explain turned')).toContain('crypto-erase');
   });
+
+  it.each([
+    ['before', 'luksFormat *'],
+    ['after', 'luksFormat *'],
+    ['after', 'open *lvp-crypt-*'],
+    ['before', 'close *'],
+    ['after', 'close *'],
+  ])(
+    'has the image behind its header after a fill in which the power was cut %s "%s"',
+    async (when, call) => {
+      const name = `${when}-${/^\w+/.exec(call)?.[0] ?? ''}`.toLowerCase();
+      await sh(`lvp key create file:${name}`);
+      await host().sh('rm -f /run/cut-reached; cat >/run/cut', { input: `${when} ${call}\n` });
+      await define(host(), { name, image: 'turned.raw', key: `file:${name}` });
+      await sh('sync -f /etc/libvirt; until [ -e /run/cut-reached ]; do sleep 0.05; done');
+      await host().kill();
+      await host().boot();
+      await published(host(), name);
+      const { stdout } = await host().sh(
+        `set -e
+       systemd-creds decrypt --name=lvp-key-${name} ${KEYS}/${name}.cred - |
+         cryptsetup open --readonly --key-file=- /dev/vg0/${name} probe
+       head -c ${IMAGE_BYTES} /dev/mapper/probe | sha256sum
+       tail -c +${IMAGE_BYTES + 1} /dev/mapper/probe | tr -d '\\0' | wc -c
+       cryptsetup close probe
+       ls /dev/mapper /dev/vg0 | grep -c 'lvp-' || true`,
+        { timeoutMs: 180_000 },
+      );
+      expect(stdout.trim().split('\n')).toEqual([`${sha256}  -`, '0', '0']);
+    },
+  );
 });
