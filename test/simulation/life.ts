@@ -92,6 +92,7 @@ export class Life {
     const place = { at };
     this.#needs.census.count(`await ${this.who} at ${at}`);
     this.#waitingAt.add(place);
+    this.#burn(at);
     await this.#pass(durationMs);
     this.#waitingAt.delete(place);
   }
