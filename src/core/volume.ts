@@ -281,6 +281,11 @@ export function goldenTags(seal: Omit<GoldenSeal, 'state'>): string[] {
   ];
 }
 
+/** The tags of a volume under its final name, finished or set aside. */
+export function finalTags(seal: Seal | ReceivingMark): string[] {
+  return stateTags(seal.state, seal);
+}
+
 function stateTags(state: 'ready' | 'receiving', seal: Omit<Seal, 'state'>): string[] {
   return [
     `${TAG_PREFIX}${state}`,

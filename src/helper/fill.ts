@@ -1,6 +1,7 @@
 /** Which LV of a group belongs to a fill, and with exactly which of our tags. */
 import { ProvisionError } from '../core/errors.ts';
-import { privateName, readMark } from '../core/volume.ts';
+import type { ReceivingMark, Seal } from '../core/volume.ts';
+import { finalTags, privateName, readMark, retiredName } from '../core/volume.ts';
 import type { VolumeRow } from './lvm.ts';
 import type { Tools } from './tools.ts';
 
@@ -32,6 +33,24 @@ export function findNamed(rows: readonly VolumeRow[], vg: string, lv: string): V
     message: `There is no logical volume ${vg}/${lv}.`,
     hint: `See lvs ${vg}.`,
   });
+}
+
+/** The one LV with exactly that seal, under its final name or aside; a copy of it would carry its tags too. */
+export function findSealed(rows: readonly VolumeRow[], vg: string, seal: Seal | ReceivingMark): VolumeRow {
+  const [held, ...copies] = rows.filter((row) => carriesExactly(row, finalTags(seal)));
+  if (held === undefined) {
+    throw new ProvisionError({
+      code: 'VOLUME_MISSING',
+      message: `No logical volume in ${vg} carries the seal of fill ${seal.fillId} for ${seal.target}.`,
+      hint: `Somebody removed it or changed its tags: lvs -o +tags ${vg}.`,
+    });
+  }
+  if (copies.length > 0) {
+    const names = [held, ...copies].map(({ lv }) => lv).join(', ');
+    throw stateError(vg, names, `carry the same seal, that of fill ${seal.fillId}`);
+  }
+  if (held.lv === seal.target || held.lv === retiredName(seal.fillId)) return held;
+  throw stateError(vg, held.lv, `carries the seal of ${seal.target}`);
 }
 
 /** The first tags become the second ones in one commit, with `unskip` as in Lvm; what both have in common stays. */

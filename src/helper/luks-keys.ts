@@ -4,8 +4,7 @@
  */
 import { ProvisionError } from '../core/errors.ts';
 import type { HelperRequest, HelperResult } from '../core/helper-protocol.ts';
-import { receivingTags, retiredName, sealTags } from '../core/volume.ts';
-import { carriesExactly, stateError } from './fill.ts';
+import { findSealed, stateError } from './fill.ts';
 import type { LuksHeader } from './luks-header.ts';
 import type { VolumeRow } from './lvm.ts';
 import type { Tools } from './tools.ts';
@@ -17,10 +16,10 @@ type Change = Pick<Extract<HelperRequest, { verb: 'eraseLuks' }>, 'vg' | 'seal'>
 /** Only reads: a guest may run on it. */
 export async function checkLuks(
   tools: Tools,
-  request: Check,
+  { vg, seal }: Check,
   key: Buffer,
 ): Promise<HelperResult<'checkLuks'>> {
-  const row = await findSealed(tools, request);
+  const row = findSealed(await readGroup(tools, vg), vg, seal);
   if (!row.active) {
     // Passes by itself: a pool that stopped deactivates its LVs, and activates them when it is started.
     throw new ProvisionError({
@@ -77,27 +76,8 @@ export async function eraseLuks(tools: Tools, request: Change): Promise<null> {
   });
 }
 
-/** The one LV with exactly that seal, under its final name or aside; a copy of it would carry its tags too. */
-async function findSealed(tools: Tools, { vg, seal }: Check): Promise<VolumeRow> {
-  const tags = seal.state === 'ready' ? sealTags(seal) : receivingTags(seal);
-  const [held, ...copies] = (await readGroup(tools, vg)).filter((row) => carriesExactly(row, tags));
-  if (held === undefined) {
-    throw new ProvisionError({
-      code: 'VOLUME_MISSING',
-      message: `No logical volume in ${vg} carries the seal of fill ${seal.fillId} for ${seal.target}.`,
-      hint: `Somebody removed it or changed its tags: lvs -o +tags ${vg}.`,
-    });
-  }
-  if (copies.length > 0) {
-    const names = [held, ...copies].map(({ lv }) => lv).join(', ');
-    throw stateError(vg, names, `carry the same seal, that of fill ${seal.fillId}`);
-  }
-  if (held.lv === seal.target || held.lv === retiredName(seal.fillId)) return held;
-  throw stateError(vg, held.lv, `carries the seal of ${seal.target}`);
-}
-
-async function findUnopened(tools: Tools, request: Change): Promise<VolumeRow> {
-  const held = await findSealed(tools, request);
+async function findUnopened(tools: Tools, { vg, seal }: Change): Promise<VolumeRow> {
+  const held = findSealed(await readGroup(tools, vg), vg, seal);
   if (!held.active) await tools.lvm.activate(held.vg, held.lv);
   return waitClosed(tools, held.vg, held.lv);
 }

@@ -9,7 +9,7 @@
 import { ProvisionError } from '../core/errors.ts';
 import type { HelperRequest } from '../core/helper-protocol.ts';
 import type { ReceivingMark, Seal } from '../core/volume.ts';
-import { fillTags, privateName, receivingTags, sealTags } from '../core/volume.ts';
+import { fillTags, finalTags, privateName } from '../core/volume.ts';
 import { carriesExactly, exchangeTags, findFill, stateError } from './fill.ts';
 import { headerOf } from './luks-keys.ts';
 import type { VolumeRow } from './lvm.ts';
@@ -54,11 +54,6 @@ function isEncrypted({ seal }: Publish): boolean {
 async function refuseOtherHeader(tools: Tools, row: VolumeRow): Promise<void> {
   const { slots } = await headerOf(tools, row);
   if (slots.length !== 1) throw stateError(row.vg, row.lv, `has ${slots.length} keys, and not one`);
-}
-
-/** A volume that is set aside for a domain that arrives has its final name as well: QEMU opens it by that. */
-function finalTags(seal: Publish['seal']): string[] {
-  return seal.state === 'ready' ? sealTags(seal) : receivingTags(seal);
 }
 
 function isPublished({ volume, seal }: Publish, held: VolumeRow): boolean {
@@ -110,7 +105,7 @@ async function shut(tools: Tools, vg: string, lv: string): Promise<void> {
   throw stateError(vg, lv, 'is activated again and again');
 }
 
-/** Marks become the seal. */
+/** Marks become the seal. A volume that is set aside has its final name as well: QEMU opens it by that. */
 async function seal(tools: Tools, { volume, seal }: Publish, held: VolumeRow): Promise<void> {
   const seals = finalTags(seal);
   const unskip = held.skipsActivation ? 'unskip' : undefined;

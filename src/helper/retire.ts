@@ -4,9 +4,8 @@
  */
 import { ProvisionError } from '../core/errors.ts';
 import type { HelperRequest } from '../core/helper-protocol.ts';
-import type { Seal } from '../core/volume.ts';
-import { retiredName, sealTags } from '../core/volume.ts';
-import { carriesExactly, stateError } from './fill.ts';
+import { retiredName } from '../core/volume.ts';
+import { findSealed, stateError } from './fill.ts';
 import type { VolumeRow } from './lvm.ts';
 import type { Tools } from './tools.ts';
 import { readGroup, readVolume, waitClosed } from './tools.ts';
@@ -62,24 +61,4 @@ async function proveRenamed(tools: Tools, held: VolumeRow, lv: string, before: s
     code: 'HELPER_FAILED',
     message: `${held.vg}/${before} was exchanged while it was being renamed.`,
   });
-}
-
-/** The one LV with that seal, under its final name or aside; a copy of it would carry its tags too. */
-function findSealed(rows: readonly VolumeRow[], vg: string, seal: Seal): VolumeRow {
-  const [held, ...copies] = rows.filter((row) => carriesExactly(row, sealTags(seal)));
-  if (held === undefined) {
-    throw new ProvisionError({
-      code: 'VOLUME_MISSING',
-      message: `No logical volume in ${vg} carries the seal of fill ${seal.fillId} for ${seal.target}.`,
-      hint: `Somebody removed it or changed its tags: lvs -o +tags ${vg}.`,
-    });
-  }
-  if (copies.length > 0) {
-    const names = [held, ...copies].map(({ lv }) => lv).join(', ');
-    throw stateError(vg, names, `carry the same seal, that of fill ${seal.fillId}`);
-  }
-  if (held.lv !== seal.target && held.lv !== retiredName(seal.fillId)) {
-    throw stateError(vg, held.lv, `carries the seal of ${seal.target}`);
-  }
-  return held;
 }
