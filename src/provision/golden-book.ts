@@ -93,17 +93,20 @@ export class GoldenBook {
     return row?.sha256 === sha256 ? row : undefined;
   }
 
-  #put(which: Which, change: Partial<GoldenRecord>): void {
+  #changed(which: Which, change: Partial<GoldenRecord>): GoldenRecord {
     const { fillId, sha256 } = which;
     const before = this.#of(which) ?? { fillId, sha256, usedAtMs: this.#needs.clock.nowMs(), provenBy: [] };
-    const record = { ...before, ...change };
+    return { ...before, ...change };
+  }
+
+  #put(record: GoldenRecord): void {
     this.#needs.ledger.putGolden(record);
-    this.#rows.set(fillId, record);
+    this.#rows.set(record.fillId, record);
   }
 
   #orThrow(which: Which, change: Partial<GoldenRecord>): void {
     try {
-      this.#put(which, change);
+      this.#put(this.#changed(which, change));
     } catch (cause) {
       throw new ProvisionError({
         code: 'STATE_FOLDER_FAILED',
@@ -116,13 +119,12 @@ export class GoldenBook {
 
   /** What cannot be written down is remembered until the daemon ends. */
   #orWarn(which: Which, change: Partial<GoldenRecord>): void {
+    const record = this.#changed(which, change);
     try {
-      this.#put(which, change);
+      this.#put(record);
     } catch (error) {
-      const { fillId, sha256 } = which;
-      const before = this.#of(which) ?? { fillId, sha256, usedAtMs: this.#needs.clock.nowMs(), provenBy: [] };
-      this.#rows.set(fillId, { ...before, ...change });
-      this.#warn(fillId, error);
+      this.#rows.set(record.fillId, record);
+      this.#warn(record.fillId, error);
     }
   }
 
