@@ -25,8 +25,7 @@ import type { Ledger, Log } from '../../src/provision/ports.ts';
 import { Reconciler } from '../../src/provision/reconcile.ts';
 import { Reservations } from '../../src/provision/reservations.ts';
 import { MemoryLvm } from '../helper/memory-lvm.ts';
-import { NO_GUEST_KEYS } from '../helper/no-guest-keys.ts';
-import { NO_KEYS, NO_LUKS } from '../helper/no-luks.ts';
+import { nothingEncrypted } from '../helper/no-luks.ts';
 
 const ANNOTATED_EACH = 5;
 const POOL_PATH = '/org/libvirt/QEMU/storagepool/_1';
@@ -122,10 +121,7 @@ export class CrowdedHost {
       ...{
         firstStarts: new Map<string, string>(),
         retiring: new Set<string>(),
-        changingKeys: new Set<string>(),
-        guestKeys: NO_GUEST_KEYS,
-        luks: NO_LUKS,
-        keys: NO_KEYS,
+        ...nothingEncrypted(),
         hostPolicy: undefined,
       },
       thinPools: new Map<string, string>(),

@@ -50,8 +50,7 @@ import { Reservations } from '../../src/provision/reservations.ts';
 import { VolumeJobs } from '../../src/provision/volume-jobs.ts';
 import { watchedFill } from '../../src/provision/watched-fill.ts';
 import { MemoryLvm } from '../helper/memory-lvm.ts';
-import { NO_GUEST_KEYS } from '../helper/no-guest-keys.ts';
-import { NO_KEYS, NO_LUKS } from '../helper/no-luks.ts';
+import { NO_KEYS, NO_LUKS, nothingEncrypted } from '../helper/no-luks.ts';
 import { KEYS } from './store.ts';
 
 export interface HostSetUp {
@@ -207,10 +206,7 @@ async function openVerbs({ folder, endpoint, devices: paths }: HostSetUp, host: 
     ...{
       firstStarts: new Map<string, string>(),
       retiring: new Set<string>(),
-      changingKeys: new Set<string>(),
-      guestKeys: NO_GUEST_KEYS,
-      luks: NO_LUKS,
-      keys: NO_KEYS,
+      ...nothingEncrypted(),
       hostPolicy: undefined,
     },
   };

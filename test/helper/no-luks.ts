@@ -1,4 +1,5 @@
 /** For worlds without encrypted volumes. */
+import type { GuestKeys } from '../../src/provision/guest-keys.ts';
 import type { Keys, LuksVolumes } from '../../src/provision/ports.ts';
 
 const none = (): Promise<never> => Promise.reject(new Error('no volume is encrypted here'));
@@ -9,3 +10,17 @@ export const NO_LUKS: LuksVolumes = {
 };
 
 export const NO_KEYS: Keys = { read: none };
+
+const NO_GUEST_KEYS: Pick<GuestKeys, 'handOver' | 'heard' | 'pauseMs'> = {
+  handOver: () => Promise.resolve([]),
+  heard: () => undefined,
+  pauseMs: () => undefined,
+};
+
+/** What the verbs need for encrypted volumes, where there are none. */
+export function nothingEncrypted() {
+  return {
+    ...{ luks: NO_LUKS, keys: NO_KEYS, guestKeys: NO_GUEST_KEYS },
+    changingKeys: new Set<string>(),
+  };
+}

@@ -406,6 +406,15 @@ describe('a domain that the daemon is to start', () => {
     await until('at rest', () => !world.reconciler.isBusy && world.fills.running.size === 0);
   }
 
+  /** At boot by the gate, and once libvirtd takes clients by whoever has its key. */
+  async function autostartIsRefusedItsKey(): Promise<void> {
+    world.define({ ...vm1, autostart: true });
+    gateIsAsked();
+    world.keys.grants.set(REFERENCE, 'KEY_SERVER_UNREACHABLE');
+    await admitStart({ ...world.admit, isLibvirtReachable: () => false }, 'prepare', domainXml(vm1));
+    await looksAtEverything();
+  }
+
   it('is started once libvirtd takes clients, when its autostart was refused for that', async () => {
     world.define({ ...vm1, autostart: true });
     gateIsAsked();
@@ -437,11 +446,7 @@ describe('a domain that the daemon is to start', () => {
   });
 
   it('is tried again, after a pause, when its key could not be had', async () => {
-    world.define({ ...vm1, autostart: true });
-    gateIsAsked();
-    world.keys.grants.set(REFERENCE, 'KEY_SERVER_UNREACHABLE');
-    await admitStart({ ...world.admit, isLibvirtReachable: () => false }, 'prepare', domainXml(vm1));
-    await looksAtEverything();
+    await autostartIsRefusedItsKey();
     await until(
       'tried',
       () => world.ledger.domainOf(uuid)?.startWish === 'if-autostart' && world.libvirt.started.length === 1,
@@ -455,11 +460,7 @@ describe('a domain that the daemon is to start', () => {
   });
 
   it('is not started by us when somebody else has, who has also ended it', async () => {
-    world.define({ ...vm1, autostart: true });
-    gateIsAsked();
-    world.keys.grants.set(REFERENCE, 'KEY_SERVER_UNREACHABLE');
-    await admitStart({ ...world.admit, isLibvirtReachable: () => false }, 'prepare', domainXml(vm1));
-    await looksAtEverything();
+    await autostartIsRefusedItsKey();
     await until(
       'tried',
       () => world.libvirt.started.length === 1 && world.ledger.domainOf(uuid)?.startWish !== 'no',

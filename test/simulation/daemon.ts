@@ -27,8 +27,7 @@ import { takingTurns } from '../../src/provision/taking-turns.ts';
 import { VolumeJobs } from '../../src/provision/volume-jobs.ts';
 import { InThreadWorkshop } from '../../src/provision/in-thread-workshop.ts';
 import type { StreamShape } from '../../src/provision/stream-shape.ts';
-import { NO_GUEST_KEYS } from '../helper/no-guest-keys.ts';
-import { NO_KEYS, NO_LUKS } from '../helper/no-luks.ts';
+import { NO_KEYS, NO_LUKS, nothingEncrypted } from '../helper/no-luks.ts';
 import type { Census } from './census.ts';
 import type { Faults } from './faults.ts';
 import type { Group, Opener } from './group.ts';
@@ -141,14 +140,11 @@ export class Daemon {
       fills: this.fills,
       firstStarts: new Map<string, string>(),
       retiring: new Set<string>(),
-      changingKeys: new Set<string>(),
       thinPools,
       goldens,
       hostPolicy,
       freeze,
-      guestKeys: NO_GUEST_KEYS,
-      luks: NO_LUKS,
-      keys: NO_KEYS,
+      ...nothingEncrypted(),
     };
     this.reconciler = new Reconciler(needs);
     this.#poolEvents = new PoolEvents(clock, () => {
