@@ -56,7 +56,7 @@ export const THIN: readonly Mutant[] = [
     killedBy: 'nothing-left',
     changes: [
       {
-        file: 'provision/golden-volumes.ts',
+        file: 'provision/golden-removals.ts',
         from: "await this.drop(golden, 'useless');",
         to: 'await Promise.resolve();',
       },
