@@ -462,7 +462,6 @@ describe('the daemon', () => {
       there().sh('until [ -e /run/cut-reached ]; do sleep 0.05; done', { timeoutMs: LIMIT_MS });
 
     it('with the power, in a golden fill and in a clone, makes both again', async () => {
-      const before = await goldens();
       await beginSlowFill(there(), { name: 'cut-golden', device: device('cut-golden'), image: 'cut.raw' });
       await hangAt('lvcreate *lvp-gold-*');
       await define(there(), { name: 'cut-clone', device: device('cut-clone'), image: 'boot.raw' });
@@ -478,7 +477,10 @@ describe('the daemon', () => {
         const digest = await expectedDigest(join(folder, image), 'raw');
         expect(await deviceDigest(there(), device(name))).toBe(digest);
       }
-      expect(await goldens()).toHaveLength(before.length + 1);
+      // Those of boot.raw, storm.raw, late.raw and cut.raw; the damaged one is removed when it is next looked at.
+      await eventually('one golden volume of each image is left', async () =>
+        (await goldens()).length === 4 ? true : undefined,
+      );
       expect(await privateVolumes(there(), 'vg1')).toEqual(await goldens());
     });
 
