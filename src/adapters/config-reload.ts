@@ -126,7 +126,7 @@ function stateOf(files: readonly string[]): string {
 }
 
 /** Why new keys are not used, for whoever brought them. */
-export function keptOld(error: unknown): ProvisionError {
+function keptOld(error: unknown): ProvisionError {
   const problem = toProblem(error);
   return new ProvisionError({
     code: problem.code,

@@ -322,7 +322,7 @@ export class ImageFolder implements ImageCache {
 }
 
 /** No cache, no sharing: straight from the store. */
-export function passThrough(store: Images): ImageLease {
+function passThrough(store: Images): ImageLease {
   return {
     from: 'store',
     images: store,

@@ -10,7 +10,7 @@ import { HELPER_RESULTS, HelperResponse, RESPONSE_BYTES_MAX } from '../core/help
 import { KEY_BYTES_MAX } from '../core/key-reference.ts';
 import type { PrivateVolume, VolumeKey } from '../provision/ports.ts';
 
-export const HELPER_SOCKET = '/run/libvirt-volume-provisioner-helper.socket';
+const HELPER_SOCKET = '/run/libvirt-volume-provisioner-helper.socket';
 
 /** Longer than the helper needs for its own time limits on one request with two before it. */
 const ANSWER_TIME_MAX_MS = 300_000;

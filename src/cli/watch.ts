@@ -4,7 +4,7 @@ import type { Look, Output } from './output.ts';
 
 const WATCH_MS = 500;
 /** Plain lines come when a state changes, and after each tenth of the bytes. */
-export const PLAIN_STEPS = 10;
+const PLAIN_STEPS = 10;
 
 /** Something that is told of by itself. */
 export interface News {

@@ -19,7 +19,7 @@ import { attributeOf, elementsOf, escapeAttribute, textOf, type Element } from '
 
 export const ANNOTATION_NAMESPACE = 'urn:libvirt-volume-provisioner:domain:1';
 /** The prefix we write; when reading, any prefix will do. */
-export const ANNOTATION_PREFIX = 'vp';
+const ANNOTATION_PREFIX = 'vp';
 
 const XMLNS_NAMESPACE = 'http://www.w3.org/2000/xmlns/';
 

@@ -7,7 +7,7 @@
 import { z } from 'zod';
 import { AuditEvent } from './audit-event.ts';
 
-export const AUDIT_LIMIT_MAX = 5000;
+const AUDIT_LIMIT_MAX = 5000;
 
 const text = z.string().min(1).max(1024);
 /** RFC 3339 in UTC, as AuditEvent.at. */

@@ -21,7 +21,7 @@ export interface Sidecar {
 }
 
 /** The digest in lower case, or undefined if that is none. */
-export function parseDigest(text: string, algorithm: DigestAlgorithm): string | undefined {
+function parseDigest(text: string, algorithm: DigestAlgorithm): string | undefined {
   return text.length === HEX_DIGITS[algorithm] && /^[0-9a-f]+$/i.test(text) ? text.toLowerCase() : undefined;
 }
 

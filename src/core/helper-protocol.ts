@@ -98,7 +98,7 @@ const NewGoldenSeal = z.strictObject({
   version: tagValue(116).optional(),
 });
 
-export const GoldenSeal = NewGoldenSeal.extend({ mappedBytes: z.int().min(0).max(SIZE_BYTES_MAX) });
+const GoldenSeal = NewGoldenSeal.extend({ mappedBytes: z.int().min(0).max(SIZE_BYTES_MAX) });
 
 const encryptionOf = (what: object): unknown => ('encryption' in what ? what.encryption : undefined);
 

@@ -17,7 +17,7 @@ interface OfVolume {
 }
 
 /** The effect that comes next, or that has come and was not written down any more. */
-export const ROTATION_STEPS = ['adding', 'annotating', 'removing', 'done'] as const;
+type RotationStep = 'adding' | 'annotating' | 'removing' | 'done';
 
 export interface KeyRotation extends OfVolume {
   readonly what: 'rotate';
@@ -26,7 +26,7 @@ export interface KeyRotation extends OfVolume {
   readonly target: string;
   readonly from: KeyReference;
   readonly to: KeyReference;
-  readonly step: (typeof ROTATION_STEPS)[number];
+  readonly step: RotationStep;
 }
 
 export interface KeyErasure extends OfVolume {

@@ -25,7 +25,7 @@ export interface Sha256 {
   state(): Sha256State | undefined;
 }
 
-export const SHA256_BLOCK_BYTES = 64;
+const SHA256_BLOCK_BYTES = 64;
 
 /** openssl/sha.h: h[8], Nl, Nh, data[16], num, md_len; all 32 bits wide, in the machine's order. */
 const CONTEXT_BYTES = 112;

@@ -15,7 +15,7 @@ export const THIN_LIMITS: ThinLimits = { overcommit: 1, warnPercent: 80, stopPer
  * What the metadata takes for a mapped chunk: by this LVM sizes the metadata of a new pool (lvmthin(7), "Metadata size",
  * and `man lvcreate`, --poolmetadatasize: pool size / chunk size * 64 bytes).
  */
-export const METADATA_BYTES_PER_CHUNK = 64;
+const METADATA_BYTES_PER_CHUNK = 64;
 
 /** Data or metadata of a pool, in bytes. */
 export interface ThinSpace {

@@ -7,7 +7,7 @@ import type { ImageReference } from './request.ts';
 import { parseKeyReference } from './key-reference.ts';
 import { parseSize, SIZE_REMEDY } from './size.ts';
 
-export const SIZE_BYTES_MAX = 64 * 2 ** 40;
+const SIZE_BYTES_MAX = 64 * 2 ** 40;
 const SECTOR_BYTES = 512;
 const KEY_BYTES_MAX = 1024;
 

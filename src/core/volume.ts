@@ -59,7 +59,7 @@ export interface ThinPool {
 }
 
 /** Every private name begins so; the udev rule in systemd/ gives exactly these nodes to the service user. */
-export const PRIVATE_PREFIX = 'lvp-fill-';
+const PRIVATE_PREFIX = 'lvp-fill-';
 
 /** A fill's id: 16 lower-case hex digits, random, part of the private LV name and the correlation id in logs. */
 export const FILL_ID_PATTERN = /^[0-9a-f]{16}$/;

@@ -11,7 +11,7 @@ const CHECK_TIME_MAX_MS = 15_000;
 const TIME_MIN_MS = 10;
 const WHAT_CHARS_MAX = 600;
 /** For everything, repairs and the second look too. */
-export const DOCTOR_TIME_MAX_MS = 60_000;
+const DOCTOR_TIME_MAX_MS = 60_000;
 
 export interface ExamineOptions {
   readonly checks: readonly Check[];

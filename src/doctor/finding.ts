@@ -5,7 +5,7 @@
 import { z } from 'zod';
 
 /** From the worst down: broken, weaker than advised, could not be looked at, worth knowing, as it should be. */
-export const SEVERITIES = ['fail', 'warn', 'unknown', 'info', 'ok'] as const;
+const SEVERITIES = ['fail', 'warn', 'unknown', 'info', 'ok'] as const;
 export const Severity = z.enum(SEVERITIES);
 export type Severity = z.infer<typeof Severity>;
 

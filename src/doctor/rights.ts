@@ -50,7 +50,7 @@ function mistakesOf(path: string, found: FileFacts, wanted: WantedRights, ids: I
 }
 
 /** Looks at all paths; one that is not there is none of this check's business. */
-export async function lookAtRights(host: HostFacts, wanted: WantedRights): Promise<Verdict> {
+async function lookAtRights(host: HostFacts, wanted: WantedRights): Promise<Verdict> {
   const paths = await wanted.paths(host);
   const ids = await serviceIds(host);
   const found: { path: string; facts: FileFacts }[] = [];

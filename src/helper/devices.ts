@@ -22,7 +22,7 @@ export interface Devices {
   whyNotEmpty(row: VolumeRow): Promise<string | undefined>;
 }
 
-export const SERVICE_USER = 'libvirt-volume-provisioner';
+const SERVICE_USER = 'libvirt-volume-provisioner';
 
 /** An empty file for each private LV that the udev rule leaves alone; the rule knows this path. */
 const KEPT_FOLDER = '/run/libvirt-volume-provisioner-encrypted';

@@ -215,7 +215,7 @@ export function readFullReport(text: string): Reading {
 }
 
 /** The rows of a report. Their list is called `lv`, or `seg`, or `vg`, by the fields asked for. */
-export function parseReport<Row extends z.ZodType>(text: string, row: Row): z.infer<Row>[] {
+function parseReport<Row extends z.ZodType>(text: string, row: Row): z.infer<Row>[] {
   return parseReports(text, z.record(z.string(), z.array(row))).flatMap((part) => Object.values(part).flat());
 }
 

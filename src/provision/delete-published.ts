@@ -62,7 +62,7 @@ function kept(why: string): DeleteOutcome {
 }
 
 /** Why the volume is not the one that this fill has published, or cannot be deleted as such. */
-export function whyNotTheirs(volume: LogicalVolume, record: FillRecord): string | undefined {
+function whyNotTheirs(volume: LogicalVolume, record: FillRecord): string | undefined {
   const mark = readMark(volume.tags);
   if (mark.state !== 'ready')
     return `its tags are ${mark.state === 'unclear' ? 'unclear' : 'not those of a finished volume'}`;

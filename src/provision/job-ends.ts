@@ -27,7 +27,7 @@ const TOLD_AT_ONCE: ReadonlySet<ErrorCode> = new Set([
 ]);
 
 /** Whether the job has failed with this; what else passes by itself is tried again within the same job. */
-export function endsJob(problem: Problem): boolean {
+function endsJob(problem: Problem): boolean {
   return !isPassing(problem) || TOLD_AT_ONCE.has(problem.code);
 }
 

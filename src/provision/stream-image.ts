@@ -320,7 +320,7 @@ async function zeroHoles(run: Run, signal: AbortSignal): Promise<void> {
 }
 
 /** What the hasher of a resumed run begins with. */
-export function hashFrom({ hashState, objectBytes }: FillPosition): HashFrom {
+function hashFrom({ hashState, objectBytes }: FillPosition): HashFrom {
   return { state: hashState, doneBytes: objectBytes };
 }
 

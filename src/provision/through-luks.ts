@@ -14,7 +14,7 @@ export interface LuksNeeds {
 }
 
 /** Reads the key for one use, after which it is wiped. */
-export async function withKey<T>(
+async function withKey<T>(
   keys: Keys,
   reference: KeyReference,
   signal: AbortSignal,

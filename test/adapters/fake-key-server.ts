@@ -10,7 +10,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import { CertificateFolder } from './http-api/certificates.ts';
 import type { Pair } from './http-api/certificates.ts';
 
-export const PROJECT = 'b7d1b4a5c6e94fd0a5a2b0f8f2a5c001';
+const PROJECT = 'b7d1b4a5c6e94fd0a5a2b0f8f2a5c001';
 
 export interface FakeUser {
   readonly id: string;

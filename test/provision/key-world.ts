@@ -24,7 +24,7 @@ import { MIB, silent, World } from './world.ts';
 
 export const UUID = '11111111-1111-4111-8111-111111111111';
 export const FILL = '00112233445566aa';
-export const SEAL: Seal = {
+const SEAL: Seal = {
   ...{ state: 'ready', fillId: FILL, target: 'vm1', domainUuid: UUID, image: 'images/small.raw' },
   ...{ sha256: 'ab'.repeat(32), generation: 1, encryption: 'luks1' },
 };
@@ -46,7 +46,7 @@ interface DomainOptions {
 }
 
 /** The XML of vm1, whose only disk is encrypted. */
-export function encryptedXml(options: DomainOptions): string {
+function encryptedXml(options: DomainOptions): string {
   const { uuid = UUID, name = 'vm1', lv = name, key = 'file:old', attributes = '' } = options;
   return `<domain type='kvm'><name>${name}</name><uuid>${uuid}</uuid><metadata>
     <vp:provision xmlns:vp='urn:libvirt-volume-provisioner:domain:1' start='when-ready'>

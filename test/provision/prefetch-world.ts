@@ -96,7 +96,7 @@ export class StoredImages implements Images {
 }
 
 /** Time passes only when the test says so; sleeps of no time end at once. */
-export class SteppedClock implements Clock {
+class SteppedClock implements Clock {
   #nowMs = 1_800_000_000_000;
   readonly #sleepers = new Set<{ readonly atMs: number; readonly wake: () => void }>();
 

@@ -356,7 +356,7 @@ class FakeVolumes implements Volumes, LuksVolumes, KeyFiles, VolumeDevices {
 }
 
 /** A key in memory, as a provider would hand it out. */
-export function keyOf(bytes: Buffer | string): VolumeKey {
+function keyOf(bytes: Buffer | string): VolumeKey {
   const own = Buffer.from(bytes);
   return { bytes: own, wipe: () => own.fill(0) };
 }

@@ -5,7 +5,7 @@
 import type { Census } from './census.ts';
 import type { Random } from './random.ts';
 
-export const FAULTS = [
+const FAULTS = [
   ...['helperGone', 'helperAnswerLost', 'lvmFails', 'storeFails', 'storeTruncates', 'storeCorrupts'],
   ...['storeStalls', 'writeFails', 'syncFails', 'ledgerFails', 'libvirtFails', 'eventLost', 'eventTwice'],
   ...['journalFails', 'refreshFails'],

@@ -16,7 +16,7 @@ import { Violation } from './violation.ts';
 
 /** Small, so that a run costs milliseconds. */
 export const EXTENT_BYTES = 16 * 1024;
-export const THIN_POOL = 'pool0';
+const THIN_POOL = 'pool0';
 const CHUNK_BYTES = 4096;
 /** From a reading of the volumes to the removal of what is beyond the budget by that. */
 const RETIRED_WITHIN_MS = 120_000;

@@ -10,7 +10,7 @@ import { createConnection } from 'node:net';
 import type { Socket } from 'node:net';
 import type { Log } from '../../provision/ports.ts';
 
-export const JOURNAL_SOCKET = '/run/systemd/journal/stdout';
+const JOURNAL_SOCKET = '/run/systemd/journal/stdout';
 
 /** What journald has not taken yet: more is dropped, and counted. */
 const WAITING_BYTES_MAX = 1024 * 1024;

@@ -52,11 +52,11 @@ export function describeIssue(issue: z.core.$ZodIssue, settings: unknown, origin
   return [`${placeOf(issue.path, origin)}: ${name} ${found}; allowed is ${allowed}`];
 }
 
-export function nameOf(path: KeyPath): string {
+function nameOf(path: KeyPath): string {
   return path.length === 0 ? 'the file' : path.map(String).join('.');
 }
 
-export function placeOf(path: KeyPath, origin: Origin): string {
+function placeOf(path: KeyPath, origin: Origin): string {
   const variable = origin.variables.get(nameOf(path));
   return variable === undefined
     ? `${origin.file}:${lineOf(path, origin)}`

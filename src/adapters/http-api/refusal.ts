@@ -78,11 +78,11 @@ const TITLES: Readonly<Record<number, string>> = {
   504: 'took too long',
 };
 
-export function titleOf(status: number): string {
+function titleOf(status: number): string {
   return TITLES[status] ?? (status < 500 ? 'invalid request' : 'internal error');
 }
 
-export function refusedBecause(error: unknown): Refused {
+function refusedBecause(error: unknown): Refused {
   if (error instanceof Refusal) return error;
   if (error instanceof ProvisionError) {
     const { code, message, hint } = toProblem(error);

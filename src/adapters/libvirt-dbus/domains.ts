@@ -10,7 +10,7 @@ import type { MemberOf } from './rights.ts';
 import { domainPath, uuidOf } from './signals.ts';
 import { readBoolean, readPair, readPaths, readString } from './values.ts';
 
-export const ANNOTATION_NAMESPACE = 'urn:libvirt-volume-provisioner:domain:1';
+const ANNOTATION_NAMESPACE = 'urn:libvirt-volume-provisioner:domain:1';
 
 const VIR_DOMAIN_XML_INACTIVE = 2;
 const VIR_DOMAIN_METADATA_ELEMENT = 2;
@@ -169,7 +169,7 @@ const RUNNING_AFTER_ARRIVAL: readonly number[] = [2, 5, 6, 7, 8];
 const PAUSED_AFTER_ARRIVAL: readonly number[] = [1, 3, 4, 5, 9];
 
 /** https://libvirt.org/html/libvirt-libvirt-domain.html#virDomainRunningReason and virDomainPausedReason */
-export function isArrived([state, reason]: readonly [number, number]): boolean {
+function isArrived([state, reason]: readonly [number, number]): boolean {
   if (state === VIR_DOMAIN_RUNNING) return RUNNING_AFTER_ARRIVAL.includes(reason);
   return state === VIR_DOMAIN_PAUSED && PAUSED_AFTER_ARRIVAL.includes(reason);
 }

@@ -12,8 +12,8 @@ import { DiskEdges } from './disk-edges.ts';
 import type { ByteRange } from './layout.ts';
 import { hex, malformed, tooLarge, truncated } from './refusal.ts';
 
-export const HOST_CLUSTERS_MAX = 2 ** 25;
-export const UNITS_MAX = 2 ** 28;
+const HOST_CLUSTERS_MAX = 2 ** 25;
+const UNITS_MAX = 2 ** 28;
 
 const FREE = 0;
 const TABLE = 1;

@@ -63,7 +63,7 @@ export interface Disk {
   readonly hint: string;
 }
 
-export const RAW_IMAGE: Disk = {
+const RAW_IMAGE: Disk = {
   name: 'a raw image',
   hint: 'The annotation says format="raw": state the right format, or convert the image with "qemu-img convert -O raw" before the upload.',
 };

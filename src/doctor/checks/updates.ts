@@ -13,7 +13,7 @@ const NODE_MAJOR_MIN = 24;
 const NODE_MAJOR_KNOWN = 26;
 
 /** The end of the month in which an even version of Node is supported no more (nodejs.org, "Releases"). */
-export function nodeEndsMs(major: number): number | undefined {
+function nodeEndsMs(major: number): number | undefined {
   return major % 2 === 0 && major <= NODE_MAJOR_KNOWN ? Date.UTC(2016 + major / 2, 4, 1) : undefined;
 }
 

@@ -7,12 +7,12 @@ import type { ErrorCode } from '../../../src/core/errors.ts';
 
 export const CLUSTER = 65_536;
 /** Where the good image has its parts. */
-export const REFCOUNT_TABLE = 1 * CLUSTER;
-export const REFCOUNT_BLOCK = 2 * CLUSTER;
+const REFCOUNT_TABLE = 1 * CLUSTER;
+const REFCOUNT_BLOCK = 2 * CLUSTER;
 export const L1 = 3 * CLUSTER;
 export const L2 = 4 * CLUSTER;
 export const DATA = 5 * CLUSTER;
-export const OBJECT_BYTES = 7 * CLUSTER;
+const OBJECT_BYTES = 7 * CLUSTER;
 export const VIRTUAL_BYTES = 4 * CLUSTER;
 const COPIED = 1n << 63n;
 const COMPRESSED = 1n << 62n;

@@ -4,7 +4,7 @@ import { decompressCluster } from '../../../src/core/images/compressed-cluster.t
 import type { ImageFormat } from '../../../src/core/request.ts';
 import { openImage } from '../../../src/core/images/open-image.ts';
 
-export const OLD_BYTE = 0xa5;
+const OLD_BYTE = 0xa5;
 
 export function rangeReader(object: Uint8Array): ReadRange {
   return (offsetBytes, lengthBytes) => {

@@ -16,7 +16,7 @@ export interface Recipe {
   readonly seed: number;
 }
 
-export function run(program: string, ...args: string[]): string {
+function run(program: string, ...args: string[]): string {
   return execFileSync(program, args, {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -21,7 +21,7 @@ export function breakage(
   return { id, breaks, severity, says, ...(fixed === undefined ? {} : { fixed }) };
 }
 
-export function withMinio(host: FakeHost, changed: Partial<FakeHost['configured']['minio']>): void {
+function withMinio(host: FakeHost, changed: Partial<FakeHost['configured']['minio']>): void {
   host.configured = { ...host.configured, minio: { ...host.configured.minio, ...changed } };
 }
 

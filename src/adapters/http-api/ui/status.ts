@@ -10,7 +10,7 @@ import type { Known } from './shared-reading.ts';
 import { SharedReading } from './shared-reading.ts';
 
 export const JOBS_SHOWN = 25;
-export const EVENTS_SHOWN = 25;
+const EVENTS_SHOWN = 25;
 
 export interface Status {
   readonly domains: Known<readonly DomainStatus[]>;
