@@ -1,4 +1,5 @@
 /** Domains over libvirt-dbus: https://libvirt.org/html/libvirt-libvirt-domain.html for names and flags. */
+import { ANNOTATION_NAMESPACE } from '../../core/annotation.ts';
 import { ProvisionError } from '../../core/errors.ts';
 import type { ShutoffReason } from '../../core/last-end.ts';
 import { isUuid } from '../../core/uuid.ts';
@@ -9,8 +10,6 @@ import { saysLibvirt } from './problems.ts';
 import type { MemberOf } from './rights.ts';
 import { domainPath, uuidOf } from './signals.ts';
 import { readBoolean, readPair, readPaths, readString } from './values.ts';
-
-const ANNOTATION_NAMESPACE = 'urn:libvirt-volume-provisioner:domain:1';
 
 const VIR_DOMAIN_XML_INACTIVE = 2;
 const VIR_DOMAIN_METADATA_ELEMENT = 2;
