@@ -2,26 +2,17 @@
  * Takes the outer compression off an object: gzip and zstd by Node's zlib, xz by the system's program, as a
  * child that can be ended and whose memory is bounded. All of them verify the checksums that are in the stream.
  */
-import type { Readable, Writable } from 'node:stream';
+import type { Writable } from 'node:stream';
 import { constants, createGunzip, createZstdDecompress } from 'node:zlib';
 import { ProvisionError } from '../core/errors.ts';
 import type { OuterCompression } from '../core/request.ts';
 import type { Decompressors } from '../provision/ports.ts';
+import type { Decompressor } from './decompressors/decompressor.ts';
 import { startXz } from './decompressors/xz.ts';
 
 const CHUNK_BYTES = 256 * 1024;
 /** Frames made with `zstd --long` up to this window (128 MiB, zstd's own default limit) are read. */
 const ZSTD_WINDOW_LOG_MAX = 27;
-
-/** A running decompressor: stored bytes go in, content comes out. */
-export interface Decompressor {
-  readonly input: Writable;
-  readonly output: Readable;
-  /** Resolves after the output has ended; rejects with why it is not the whole content. */
-  finish(fedBytes: number): Promise<void>;
-  /** Ends it, whatever it does. */
-  stop(): Promise<void>;
-}
 
 export class SystemDecompressors implements Decompressors {
   async *content(

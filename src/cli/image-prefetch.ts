@@ -6,7 +6,7 @@ import type { ImageFormat, OuterCompression } from '../core/request.ts';
 import { checkedRequest, describedBy } from './checked-request.ts';
 import { EXIT } from './exit-codes.ts';
 import { kindOf } from './image-kind.ts';
-import { readText } from './image.ts';
+import { readText } from './image-asked.ts';
 import { Progress } from './progress.ts';
 import type { AddVerb } from './verb.ts';
 import { common, contextOf } from './verb.ts';

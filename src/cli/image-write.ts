@@ -8,7 +8,7 @@ import { CONFIG_PATH } from '../core/config-path.ts';
 import { EXIT } from './exit-codes.ts';
 import { approximateSize } from '../core/size.ts';
 import type { ImageOptions } from './checked-request.ts';
-import { ofImage, requestOf } from './image.ts';
+import { ofImage, requestOf } from './image-asked.ts';
 import { Progress } from './progress.ts';
 import type { AddVerb } from './verb.ts';
 import { common, contextOf } from './verb.ts';

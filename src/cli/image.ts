@@ -1,12 +1,10 @@
 /** `lvp image`: images in the store and in this host's cache. */
 import type { Command } from 'commander';
-import { ImageRequest } from '../core/image-protocol.ts';
-import { Option } from 'commander';
-import type { CachedImages, ImageFacts, ReadImage, StoredImages } from '../core/image-protocol.ts';
+import type { CachedImages, ImageFacts, StoredImages } from '../core/image-protocol.ts';
 import type { ImageOptions } from './checked-request.ts';
-import { checkedRequest, describedBy } from './checked-request.ts';
 import { EXIT } from './exit-codes.ts';
 import { approximateSize } from '../core/size.ts';
+import { ofImage, readText, requestOf } from './image-asked.ts';
 import { imagesText } from './image-list.ts';
 import { addImagePrefetch } from './image-prefetch.ts';
 import type { Look } from './output.ts';
@@ -111,29 +109,6 @@ const addGc: AddVerb = (image, finish) => {
   );
 };
 
-/** What every verb about one image takes. The format is stated, as in annotations, and never guessed. */
-export function ofImage(command: Command): Command {
-  return command
-    .argument('<image>', 'the image, as BUCKET/KEY')
-    .addOption(
-      new Option('--format <format>', 'format of the image').choices(['qcow2', 'raw']).makeOptionMandatory(),
-    )
-    .addOption(
-      new Option('--compression <name>', 'what the whole object is compressed with').choices([
-        'gzip',
-        'zstd',
-        'xz',
-      ]),
-    )
-    .option('--sha256 <digest>', 'digest of the object; without one, that beside it, such as KEY.sha256')
-    .option('--sha512 <digest>', 'another digest of the object')
-    .option('--image-version <id>', 'S3 version id of the image; without it, the newest');
-}
-
-export function requestOf(image: string, options: ImageOptions): ImageRequest {
-  return checkedRequest(ImageRequest, { image, ...describedBy(options) }, 'image');
-}
-
 function removedText(removed: CachedImages['images'], golden: CachedImages['golden']): string {
   const freedBytes = removed.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   const goldens = golden.map(({ volume }) => volume).join(', ');
@@ -166,10 +141,4 @@ function factsText(facts: ImageFacts): string {
     `  proven by    ${proofs.length === 0 ? 'nothing' : proofs.join(', ')}`,
     `  in cache     ${facts.cached ? 'yes' : 'no'}`,
   ].join('\n');
-}
-
-export function readText({ image, sizeBytes, sha256, proven, from, cached }: ReadImage): string {
-  const verdict = proven ? 'is what it should be' : 'was read; nothing says what its digest must be';
-  const where = cached ? `\n  in the cache now${from === 'cache' ? ', as it was before' : ''}` : '';
-  return `${image} ${verdict}.\n  sha256 ${sha256}\n  ${sizeBytes} bytes${where}`;
 }

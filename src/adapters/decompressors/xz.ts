@@ -5,7 +5,7 @@
  */
 import { execa } from 'execa';
 import { ProvisionError } from '../../core/errors.ts';
-import type { Decompressor } from '../decompressors.ts';
+import type { Decompressor } from './decompressor.ts';
 
 const XZ = '/usr/bin/xz';
 /** `xz -9` makes streams that need 65 MiB. */
