@@ -25,12 +25,14 @@ export async function findMapping(tools: Tools, vg: string, fillId: string): Pro
   );
 }
 
-/** Can be repeated. VOLUME_STATE while somebody has it open. */
-export async function closeMapping(tools: Tools, vg: string, fillId: string): Promise<void> {
-  if ((await findMapping(tools, vg, fillId)) === undefined) return;
+/** False if there was none. Can be repeated. VOLUME_STATE while somebody has it open. */
+export async function closeMapping(tools: Tools, vg: string, fillId: string): Promise<boolean> {
+  if ((await findMapping(tools, vg, fillId)) === undefined) return false;
   const name = mappingName(fillId);
+  if (await tools.luks.close(name)) return true;
+  // udev may have been looking at it.
   await tools.devices.settle();
-  if (await tools.luks.close(name)) return;
+  if (await tools.luks.close(name)) return true;
   throw stateError(
     vg,
     privateName(fillId),

@@ -51,8 +51,8 @@ export class MemoryLvm {
   beside: ((step: string, model: MemoryLvm) => void) | undefined;
   /** Open encrypted volumes, by the mapping's name. */
   readonly mappings = new Map<string, ModelMapping>();
-  /** The LVs that udev does not give to the service user. */
-  readonly kept = new Set<string>();
+  /** The LVs that udev does not give to the service user, and since when. */
+  readonly kept = new Map<string, 'always' | 'later'>();
   /** What systemd-creds would decrypt, by the key's name. */
   readonly keys = new Map<string, Buffer>();
   #made = 0;
@@ -242,10 +242,13 @@ export class MemoryLvm {
           this.#step('takeBack', () => {
             if (of(row).owner === 'service') of(row).owner = 'root';
           }),
-        keepFromService: (lv) =>
+        keepFromService: (lv, since) =>
           this.#step('keepFromService', () => {
-            this.kept.add(lv);
+            if (since === undefined) this.kept.set(lv, this.kept.get(lv) ?? 'later');
+            else if (this.find(lv) === undefined) this.kept.set(lv, 'always');
+            else throw new Error(`${lv} has its name already`);
           }),
+        wasAlwaysKept: (lv) => Promise.resolve(this.kept.get(lv) === 'always'),
         keepNoLonger: (lv) =>
           this.#step('keepNoLonger', () => {
             this.kept.delete(lv);
