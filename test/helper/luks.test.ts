@@ -226,6 +226,16 @@ describe('publish', () => {
     expect(model.get(volume.target).owner).toBe('root');
   });
 
+  it('ends as well if its pool is stopped as soon as it has its name', async () => {
+    const model = alwaysKept();
+    model.beside = (step) => {
+      if (step === 'rename') model.get(volume.target).active = false;
+    };
+    await verbs.publish(model);
+    expect(model.kept.size).toBe(0);
+    expect(model.get(volume.target).tags.toSorted()).toEqual(sealTags(seal).toSorted());
+  });
+
   it('leaves nothing behind but the volume', async () => {
     const model = formatted();
     await verbs.publish(model);
@@ -292,6 +302,20 @@ describe('a volume to be encrypted that the service user', () => {
     expectOutOfServiceHands(model);
     expect(asked.udev).toBeGreaterThan(1);
     expect(model.kept.get(hidden)).toBe('later');
+  });
+
+  it('may be given by an event that is under way is root’s only when udev has been waited for', async () => {
+    const model = formatted();
+    let isUnderWay = true;
+    const event = () => {
+      if (isUnderWay) model.get(hidden).owner = 'service';
+      isUnderWay = false;
+      return Promise.resolve();
+    };
+    const tools = model.tools();
+    await formatLuks({ ...tools, devices: { ...tools.devices, settle: event } }, volume, first);
+    await event();
+    expectOutOfServiceHands(model);
   });
 });
 

@@ -141,6 +141,11 @@ export class MemoryLvm {
 
   tools(): Tools {
     const of = (row: VolumeRow): ModelVolume => this.get(row.lv);
+    const nodeOf = (row: VolumeRow): ModelVolume => {
+      const volume = of(row);
+      if (row.device !== undefined && volume.active) return volume;
+      throw new ProvisionError({ code: 'HELPER_FAILED', message: `no node of ${row.lv}` });
+    };
     return {
       pause: () => Promise.resolve(),
       luks: modelLuks({
@@ -237,10 +242,13 @@ export class MemoryLvm {
       devices: {
         settle: () => Promise.resolve(),
         checkService: (row) =>
-          of(row).owner === 'service' ? Promise.resolve() : Promise.reject(new Error('not given by udev')),
+          nodeOf(row).owner === 'service'
+            ? Promise.resolve()
+            : Promise.reject(new Error('not given by udev')),
         takeBack: (row) =>
           this.#step('takeBack', () => {
-            if (of(row).owner === 'service') of(row).owner = 'root';
+            const volume = nodeOf(row);
+            if (volume.owner === 'service') volume.owner = 'root';
           }),
         keepFromService: (lv, since) =>
           this.#step('keepFromService', () => {
