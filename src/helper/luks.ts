@@ -10,7 +10,7 @@ import { addLuksKey, checkLuks, eraseLuks, headerOf, keepOnlyLuksKey, keyWrong }
 import type { VolumeRow } from './lvm.ts';
 import { closeMapping, findMapping } from './mapping.ts';
 import type { Tools } from './tools.ts';
-import { readGroup, readVolume, withdraw } from './tools.ts';
+import { readGroup, withdraw } from './tools.ts';
 
 type PrivateVolume = Extract<HelperRequest, { verb: 'formatLuks' }>['volume'];
 type Close = Pick<Extract<HelperRequest, { verb: 'closeLuks' }>, 'vg' | 'fillId'>;
@@ -113,6 +113,6 @@ async function takeHold(tools: Tools, volume: PrivateVolume): Promise<VolumeRow>
   }
   await tools.devices.keepFromService(name);
   if (!held.active) await tools.lvm.activate(vg, name);
-  const wasMapped = await closeMapping(tools, vg, fillId);
-  return withdraw(tools, wasMapped || !held.active ? await readVolume(tools, vg, name) : held);
+  await closeMapping(tools, vg, fillId);
+  return withdraw(tools, held);
 }

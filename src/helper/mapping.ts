@@ -25,14 +25,14 @@ export async function findMapping(tools: Tools, vg: string, fillId: string): Pro
   );
 }
 
-/** False if there was none. Can be repeated. VOLUME_STATE while somebody has it open. */
-export async function closeMapping(tools: Tools, vg: string, fillId: string): Promise<boolean> {
-  if ((await findMapping(tools, vg, fillId)) === undefined) return false;
+/** Can be repeated. VOLUME_STATE while somebody has it open. */
+export async function closeMapping(tools: Tools, vg: string, fillId: string): Promise<void> {
+  if ((await findMapping(tools, vg, fillId)) === undefined) return;
   const name = mappingName(fillId);
-  if (await tools.luks.close(name)) return true;
+  if (await tools.luks.close(name)) return;
   // udev may have been looking at it.
   await tools.devices.settle();
-  if (await tools.luks.close(name)) return true;
+  if (await tools.luks.close(name)) return;
   throw stateError(
     vg,
     privateName(fillId),
