@@ -1,6 +1,6 @@
 /** `Volumes` over the root helper's socket. */
 import type { HelperResult } from '../core/helper-protocol.ts';
-import type { Blankness, PrivateVolume, Volumes } from '../provision/ports.ts';
+import type { Blankness, PrivateVolume, VolumeKey, Volumes } from '../provision/ports.ts';
 import { LuksHelper } from './lvm-luks.ts';
 import { HelperSocket, plainVolume } from './lvm-socket.ts';
 import type { GoldenReference, GoldenSeal, NewGoldenSeal, ReceivingMark, Seal } from '../core/volume.ts';
@@ -48,8 +48,14 @@ export class LvmHelper implements Volumes {
     return this.#socket.ask('adopt', { verb: 'adopt', volume: plainVolume(volume) });
   }
 
-  async publish(volume: PrivateVolume, seal: Seal | ReceivingMark | NewGoldenSeal): Promise<void> {
-    await this.#socket.ask('publish', { verb: 'publish', volume: plainVolume(volume), seal });
+  async publish(
+    volume: PrivateVolume,
+    seal: Seal | ReceivingMark | NewGoldenSeal,
+    key?: VolumeKey,
+  ): Promise<void> {
+    const request = { verb: 'publish', volume: plainVolume(volume), seal } as const;
+    if (key === undefined) await this.#socket.ask('publish', request);
+    else await this.#socket.ask('publish', { ...request, keyLengths: [key.bytes.length] }, undefined, [key]);
   }
 
   async claim(vg: string, seal: Seal, domainUuid: string): Promise<void> {

@@ -13,9 +13,9 @@ export class LuksHelper implements LuksVolumes, KeyFiles {
     this.#socket = socket;
   }
 
-  async formatLuks(volume: PrivateVolume, key: VolumeKey): Promise<void> {
+  formatLuks(volume: PrivateVolume, key: VolumeKey): Promise<HelperResult<'formatLuks'>> {
     const request = { verb: 'formatLuks', volume: encrypted(plainVolume(volume)) } as const;
-    await this.#ask({ ...request, keyLengths: [key.bytes.length] }, [key]);
+    return this.#socket.ask('formatLuks', { ...request, keyLengths: [key.bytes.length] }, undefined, [key]);
   }
 
   openLuks(volume: PrivateVolume, key: VolumeKey): Promise<HelperResult<'openLuks'>> {

@@ -102,11 +102,17 @@ const GoldenSeal = NewGoldenSeal.extend({ mappedBytes: z.int().min(0).max(SIZE_B
 
 const encryptionOf = (what: object): unknown => ('encryption' in what ? what.encryption : undefined);
 
+const KeyLength = z.int().min(KEY_BYTES_MIN).max(KEY_BYTES_MAX);
+const OneKey = z.tuple([KeyLength]);
+const TwoKeys = z.tuple([KeyLength, KeyLength]);
+
 const Publish = z
   .strictObject({
     verb: z.literal('publish'),
     volume: PrivateVolume,
     seal: z.discriminatedUnion('state', [Seal, ReceivingMark, NewGoldenSeal]),
+    /** Of an encrypted volume that is not sealed yet. */
+    keyLengths: OneKey.optional(),
   })
   .refine(
     ({ volume, seal }) =>
@@ -117,11 +123,11 @@ const Publish = z
           seal.domainUuid === volume.domainUuid &&
           encryptionOf(volume) === encryptionOf(seal)),
     'the seal is of another volume',
+  )
+  .refine(
+    ({ seal, keyLengths }) => keyLengths === undefined || encryptionOf(seal) !== undefined,
+    'a volume that is not encrypted has no key',
   );
-
-const KeyLength = z.int().min(KEY_BYTES_MIN).max(KEY_BYTES_MAX);
-const OneKey = z.tuple([KeyLength]);
-const TwoKeys = z.tuple([KeyLength, KeyLength]);
 
 export const HelperRequest = z.discriminatedUnion('verb', [
   z.strictObject({ verb: z.literal('list') }),
@@ -173,7 +179,7 @@ export type HelperRequest = z.infer<typeof HelperRequest>;
 export function keyLengthsOf(line: string): readonly number[] | undefined {
   const request = HelperRequest.safeParse(parseJson(line));
   if (!request.success) return undefined;
-  return 'keyLengths' in request.data ? request.data.keyLengths : [];
+  return ('keyLengths' in request.data ? request.data.keyLengths : undefined) ?? [];
 }
 
 function parseJson(line: string): unknown {
@@ -241,7 +247,7 @@ export const HELPER_RESULTS = {
   recall: z.null(),
   discard: z.null(),
   drop: z.null(),
-  formatLuks: z.null(),
+  formatLuks: z.strictObject({ sizeBytes: z.int().min(1) }),
   openLuks: z.strictObject({ sizeBytes: z.int().min(1) }),
   closeLuks: z.null(),
   checkLuks: z.strictObject({ keys: z.int().min(1).max(8) }),

@@ -18,7 +18,7 @@ type PrivateVolume = Extract<HelperRequest, { verb: 'adopt' }>['volume'];
 
 export async function adopt(tools: Tools, volume: PrivateVolume): Promise<HelperResult<'adopt'>> {
   const held = findFill(await readGroup(tools, volume.vg), volume.vg, volume.fillId);
-  await keepEncrypted(tools, volume);
+  await keepEncrypted(tools, volume, held);
   if (held === undefined) {
     const { active } = await readVolume(tools, volume.vg, volume.target);
     if (!active) throw inactive(volume);

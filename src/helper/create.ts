@@ -24,13 +24,13 @@ export async function create(
   const { group, rows } = await readWithGroup(tools, volume.vg);
   refuseOtherPool(rows, request, thinPools);
   const held = findFill(rows, volume.vg, volume.fillId);
-  await keepEncrypted(tools, volume);
+  await keepEncrypted(tools, volume, held);
   if (held === undefined) {
     await makePrivate(tools, request, group);
   } else {
     await refuseUnfit(tools, request, held);
   }
-  const row = await readVolume(tools, volume.vg, privateName(volume.fillId));
+  let row = await readVolume(tools, volume.vg, privateName(volume.fillId));
   if (row.sizeBytes < sizeBytes) {
     throw stateError(
       volume.vg,
@@ -39,9 +39,11 @@ export async function create(
       'Discard this fill and begin another.',
     );
   }
-  if (!row.active) await tools.lvm.activate(volume.vg, row.lv);
-  await tools.devices.settle();
-  await checkOwner(tools, volume, await readVolume(tools, volume.vg, row.lv));
+  if (!row.active) {
+    await tools.lvm.activate(volume.vg, row.lv);
+    row = await readVolume(tools, volume.vg, row.lv);
+  }
+  await checkOwner(tools, volume, row);
   return { made: held === undefined ? 'created' : 'existing', sizeBytes: row.sizeBytes };
 }
 

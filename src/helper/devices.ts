@@ -1,7 +1,7 @@
 /** The device nodes of LVs: who owns them, and whether there is anything on them. */
 import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import { chmod, chown, mkdir, open, rm, stat, writeFile } from 'node:fs/promises';
+import { appendFile, chmod, chown, mkdir, open, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { ProvisionError } from '../core/errors.ts';
 import { commandFailed, mustRun, runCommand } from './command.ts';
 import type { VolumeRow } from './lvm.ts';
@@ -14,8 +14,13 @@ export interface Devices {
   /** Takes the node from the service user: root:disk, mode 0660, as udev makes it for any other LV. */
   takeBack(row: VolumeRow): Promise<void>;
   isTakenBack(row: VolumeRow): Promise<boolean>;
-  /** From now on udev does not give the private LV of that name to the service user. */
-  keepFromService(lv: string): Promise<void>;
+  /**
+   * From now on udev does not give the private LV of that name to the service user; `unnamed` if no LV has that name yet,
+   * so that it never did.
+   */
+  keepFromService(lv: string, since?: 'unnamed'): Promise<void>;
+  /** Whether udev cannot have given it the LV of that name at any time. */
+  wasAlwaysKept(lv: string): Promise<boolean>;
   /** Undoes keepFromService(), for when there is no such LV any more. */
   keepNoLonger(lv: string): Promise<void>;
   /** Why the device cannot be called empty, or undefined. */
@@ -24,8 +29,10 @@ export interface Devices {
 
 const SERVICE_USER = 'libvirt-volume-provisioner';
 
-/** An empty file for each private LV that the udev rule leaves alone; the rule knows this path. */
+/** A file for each private LV that the udev rule leaves alone; the rule knows this path, and does not read it. */
 const KEPT_FOLDER = '/run/libvirt-volume-provisioner-encrypted';
+/** In the file that was there before its LV had the name: no event of udev can have begun without it. */
+const ALWAYS_KEPT = 'always\n';
 
 const SETTLE_S = 10;
 const HEAD_BYTES = 4096;
@@ -38,8 +45,11 @@ export const devices: Devices = {
   },
 
   async checkService(row) {
+    if (await isGiven(row).catch(() => false)) return;
+    // LVM waits for udev, unless lvm.conf says that it does not.
+    await devices.settle();
+    if (await isGiven(row)) return;
     const { uid, mode } = await nodeOf(row);
-    if (uid === (await serviceUid()) && (mode & 0o600) === 0o600) return;
     throw new ProvisionError({
       code: 'HELPER_FAILED',
       message: `udev has not given ${nodePath(row)} to ${SERVICE_USER}: its owner is ${uid}, its mode ${mode.toString(8)}.`,
@@ -71,9 +81,15 @@ export const devices: Devices = {
     return (await nodeOf(row)).uid !== (await serviceUid());
   },
 
-  async keepFromService(lv) {
+  async keepFromService(lv, since) {
     await mkdir(KEPT_FOLDER, { recursive: true, mode: 0o755 });
-    await writeFile(`${KEPT_FOLDER}/${lv}`, '');
+    // What a file that is there already says of this LV stays as it is.
+    if (since === undefined) await appendFile(`${KEPT_FOLDER}/${lv}`, '');
+    else await writeFile(`${KEPT_FOLDER}/${lv}`, ALWAYS_KEPT);
+  },
+
+  async wasAlwaysKept(lv) {
+    return (await readFile(`${KEPT_FOLDER}/${lv}`, 'utf8').catch(() => '')) === ALWAYS_KEPT;
   },
 
   async keepNoLonger(lv) {
@@ -130,16 +146,29 @@ export async function checkedNode(row: VolumeRow): Promise<string> {
   return nodePath(row);
 }
 
-/** Fails unless udev has given the node of that mapping to the service user. */
+/** Fails unless udev has given the node of that mapping to the service user. cryptsetup has waited for udev. */
 export async function checkMappingNode(name: string): Promise<void> {
+  const path = `/dev/mapper/${name}`;
+  if (await isServices(path).catch(() => false)) return;
+  // It does not wait where it is told not to, or if udev did not run.
   await devices.settle();
-  const { uid, mode } = await stat(`/dev/mapper/${name}`);
-  if (uid === (await serviceUid()) && (mode & 0o777) === 0o600) return;
+  if (await isServices(path)) return;
+  const { uid, mode } = await stat(path);
   throw new ProvisionError({
     code: 'HELPER_FAILED',
     message: `udev has not given /dev/mapper/${name} to ${SERVICE_USER}: its owner is ${uid}, its mode ${(mode & 0o7777).toString(8)}.`,
     hint: `Check the rule ${SERVICE_USER}.rules: udevadm test /sys/class/block/$(basename $(readlink /dev/mapper/${name})).`,
   });
+}
+
+async function isServices(path: string): Promise<boolean> {
+  const { uid, mode } = await stat(path);
+  return uid === (await serviceUid()) && (mode & 0o777) === 0o600;
+}
+
+async function isGiven(row: VolumeRow): Promise<boolean> {
+  const { uid, mode } = await nodeOf(row);
+  return uid === (await serviceUid()) && (mode & 0o600) === 0o600;
 }
 
 interface Node {

@@ -10,7 +10,7 @@ import { addLuksKey, checkLuks, eraseLuks, headerOf, keepOnlyLuksKey, keyWrong }
 import type { VolumeRow } from './lvm.ts';
 import { closeMapping, findMapping } from './mapping.ts';
 import type { Tools } from './tools.ts';
-import { readGroup, readVolume, withdraw } from './tools.ts';
+import { readGroup, withdraw } from './tools.ts';
 
 type PrivateVolume = Extract<HelperRequest, { verb: 'formatLuks' }>['volume'];
 type Close = Pick<Extract<HelperRequest, { verb: 'closeLuks' }>, 'vg' | 'fillId'>;
@@ -45,13 +45,16 @@ export function performLuks(tools: Tools, request: LuksRequest, keys: readonly B
 }
 
 /** Can be repeated: each time the volume has another key of its own, and all that was on it is unreadable. */
-export async function formatLuks(tools: Tools, volume: PrivateVolume, key: Buffer): Promise<null> {
+export async function formatLuks(
+  tools: Tools,
+  volume: PrivateVolume,
+  key: Buffer,
+): Promise<HelperResult<'formatLuks'>> {
   const row = await takeHold(tools, volume);
   await tools.luks.format(row, key);
-  const header = await headerOf(tools, row);
-  const [slot] = header.slots;
-  if (header.slots.length === 1 && slot !== undefined && (await tools.luks.opens(row, slot, key)))
-    return null;
+  const { slots } = await headerOf(tools, row);
+  if (slots.length === 1 && (await tools.luks.open(row, mappingName(volume.fillId), key)))
+    return checkMapping(tools, row, volume.fillId);
   throw new ProvisionError({
     code: 'HELPER_FAILED',
     message: `${row.vg}/${row.lv} has a new LUKS header that its key does not open.`,
@@ -66,13 +69,16 @@ export async function openLuks(
 ): Promise<HelperResult<'openLuks'>> {
   const row = await takeHold(tools, volume);
   await headerOf(tools, row);
-  const name = mappingName(volume.fillId);
-  if (!(await tools.luks.open(row, name, key))) throw keyWrong(row);
-  const mapping = await findMapping(tools, row.vg, volume.fillId);
+  if (!(await tools.luks.open(row, mappingName(volume.fillId), key))) throw keyWrong(row);
+  return checkMapping(tools, row, volume.fillId);
+}
+
+async function checkMapping(tools: Tools, row: VolumeRow, fillId: string): Promise<HelperResult<'openLuks'>> {
+  const mapping = await findMapping(tools, row.vg, fillId);
   if (mapping?.sizeBytes === row.sizeBytes - LUKS_HEADER_BYTES) return { sizeBytes: mapping.sizeBytes };
   throw new ProvisionError({
     code: 'HELPER_FAILED',
-    message: `/dev/mapper/${name} has ${mapping?.sizeBytes ?? 0} bytes, and ${row.vg}/${row.lv} has ${row.sizeBytes} with its header.`,
+    message: `/dev/mapper/${mappingName(fillId)} has ${mapping?.sizeBytes ?? 0} bytes, and ${row.vg}/${row.lv} has ${row.sizeBytes} with its header.`,
     hint: 'See dmsetup table and what the kernel says: dmesg.',
   });
 }
@@ -108,6 +114,5 @@ async function takeHold(tools: Tools, volume: PrivateVolume): Promise<VolumeRow>
   await tools.devices.keepFromService(name);
   if (!held.active) await tools.lvm.activate(vg, name);
   await closeMapping(tools, vg, fillId);
-  await withdraw(tools, vg, name);
-  return readVolume(tools, vg, name);
+  return withdraw(tools, held);
 }

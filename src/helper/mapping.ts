@@ -29,6 +29,8 @@ export async function findMapping(tools: Tools, vg: string, fillId: string): Pro
 export async function closeMapping(tools: Tools, vg: string, fillId: string): Promise<void> {
   if ((await findMapping(tools, vg, fillId)) === undefined) return;
   const name = mappingName(fillId);
+  if (await tools.luks.close(name)) return;
+  // udev may have been looking at it.
   await tools.devices.settle();
   if (await tools.luks.close(name)) return;
   throw stateError(

@@ -7,9 +7,15 @@ import type { Tools } from './tools.ts';
 
 type Owned = Pick<FillMark, 'fillId' | 'encryption'>;
 
-/** Before the LV of an encrypted fill has its private name, by which udev would give it away. */
-export async function keepEncrypted({ devices }: Tools, volume: Owned | PrivateVolume): Promise<void> {
-  if (isEncrypted(volume)) await devices.keepFromService(privateName(volume.fillId));
+/** Before the LV of an encrypted fill, which is `held`, has its private name, by which udev would give it away. */
+export async function keepEncrypted(
+  { devices }: Tools,
+  volume: Owned | PrivateVolume,
+  held: VolumeRow | undefined,
+): Promise<void> {
+  if (!isEncrypted(volume)) return;
+  const name = privateName(volume.fillId);
+  await (held?.lv === name ? devices.keepFromService(name) : devices.keepFromService(name, 'unnamed'));
 }
 
 /** HELPER_FAILED if the node is not the service user's; that of an encrypted one is taken back. */

@@ -5,13 +5,15 @@
  * A thin LV gets it while it is inactive, and is activated under it: to rename an active one, LVM suspends the whole
  * pool under all guests, which takes ten times as long. A crash right before the activation leaves an LV that the next
  * boot or the next call activates.
+ *
+ * An encrypted one is tried with its key while nobody has it open and before it is sealed: what is sealed can be opened.
  */
 import { ProvisionError } from '../core/errors.ts';
 import type { HelperRequest } from '../core/helper-protocol.ts';
 import type { ReceivingMark, Seal } from '../core/volume.ts';
 import { fillTags, finalTags, privateName } from '../core/volume.ts';
 import { carriesExactly, exchangeTags, findFill, stateError } from './fill.ts';
-import { headerOf } from './luks-keys.ts';
+import { headerOf, keyWrong } from './luks-keys.ts';
 import type { VolumeRow } from './lvm.ts';
 import { refuseMapped } from './mapping.ts';
 import type { Tools } from './tools.ts';
@@ -23,26 +25,45 @@ interface Publish {
   readonly seal: Seal | ReceivingMark;
 }
 
-export async function publish(tools: Tools, request: Publish): Promise<null> {
+/** Without the key of an encrypted volume only one that is sealed already gets its name. */
+export async function publish(tools: Tools, request: Publish, key?: Buffer): Promise<null> {
   const { vg, fillId, target } = request.volume;
   const rows = await readGroup(tools, vg);
   const held = findFill(rows, vg, fillId);
   if (held === undefined) throw missing(request);
   const isThin = held.segmentType === 'thin';
   const isNamed = isPublished(request, held);
+  let last = held;
   if (!isNamed) {
     refuseUnfit(request, rows, held);
-    await letGo(tools, request, held);
+    last = await letGo(tools, request, held, key);
     await seal(tools, request, held);
     await tools.lvm.rename(vg, privateName(fillId), target);
   }
-  if (!isThin) await tools.devices.settle();
-  else if (!isNamed || !held.active) await tools.lvm.activate(vg, target);
-  const final = await readVolume(tools, vg, target);
-  // After the rename udev leaves the owner as it was. An inactive LV has no node.
-  if (final.device !== undefined) await tools.devices.takeBack(final);
+  if (isThin && (!isNamed || !held.active)) await tools.lvm.activate(vg, target);
+  // After the rename udev leaves the owner as it was, and a thick one has the device that it had.
+  if (isEncrypted(request) && !isThin) await takeBackRenamed(tools, { ...last, lv: target });
+  else await takeBackFinal(tools, vg, target, isThin);
   if (isEncrypted(request)) await tools.devices.keepNoLonger(privateName(fillId));
   return null;
+}
+
+/** udev may have given it to the service user until now. An inactive LV has no node. */
+async function takeBackFinal(tools: Tools, vg: string, lv: string, isThin: boolean): Promise<void> {
+  if (!isThin) await tools.devices.settle();
+  const final = await readVolume(tools, vg, lv);
+  if (final.device !== undefined) await tools.devices.takeBack(final);
+}
+
+/** udev has not given it away: only if its node is not where it should be LVM is asked what has become of it. */
+async function takeBackRenamed(tools: Tools, row: VolumeRow): Promise<void> {
+  if (row.device === undefined) return;
+  try {
+    await tools.devices.takeBack(row);
+  } catch (error) {
+    if (!(error instanceof ProvisionError)) throw error;
+    await takeBackFinal(tools, row.vg, row.lv, false);
+  }
 }
 
 /** Volume and seal agree, or the request would have been refused. */
@@ -51,9 +72,22 @@ function isEncrypted({ seal }: Publish): boolean {
 }
 
 /** One that was never formatted, or whose header was overwritten, would give a guest what nobody has encrypted. */
-async function refuseOtherHeader(tools: Tools, row: VolumeRow): Promise<void> {
+async function refuseOtherHeader(tools: Tools, row: VolumeRow): Promise<number> {
   const { slots } = await headerOf(tools, row);
-  if (slots.length !== 1) throw stateError(row.vg, row.lv, `has ${slots.length} keys, and not one`);
+  const [slot] = slots;
+  if (slot !== undefined && slots.length === 1) return slot;
+  throw stateError(row.vg, row.lv, `has ${slots.length} keys, and not one`);
+}
+
+/** KEY_WRONG if what is about to be sealed could not be opened again. */
+async function tryKey(tools: Tools, row: VolumeRow, slot: number, key: Buffer | undefined): Promise<void> {
+  if (key === undefined) {
+    throw new ProvisionError({
+      code: 'USAGE',
+      message: `${row.vg}/${row.lv} is encrypted and not sealed yet: it is published with its key alone.`,
+    });
+  }
+  if (!(await tools.luks.opens(row, slot, key))) throw keyWrong(row);
 }
 
 function isPublished({ volume, seal }: Publish, held: VolumeRow): boolean {
@@ -83,17 +117,24 @@ const SHUT_TRIES_MAX = 5;
 async function letGo(
   tools: Tools,
   request: Publish,
-  { vg, lv, active, segmentType }: VolumeRow,
-): Promise<void> {
+  held: VolumeRow,
+  key: Buffer | undefined,
+): Promise<VolumeRow> {
+  const { vg, lv, active, segmentType } = held;
   const isThin = segmentType === 'thin';
   const isKeyed = isEncrypted(request);
+  let row = held;
   if (!isThin || isKeyed) {
     if (!active) await tools.lvm.activate(vg, lv);
     if (isKeyed) await refuseMapped(tools, vg, request.volume.fillId);
-    await withdraw(tools, vg, lv);
-    if (isKeyed) await refuseOtherHeader(tools, await readVolume(tools, vg, lv));
+    row = await withdraw(tools, held);
+    if (isKeyed) {
+      const slot = await refuseOtherHeader(tools, row);
+      if (!carriesExactly(held, finalTags(request.seal))) await tryKey(tools, row, slot, key);
+    }
   }
   if (isThin) await shut(tools, vg, lv);
+  return row;
 }
 
 /** Deactivates it: its node is gone, and nobody has it open. Somebody may activate it again meanwhile. */

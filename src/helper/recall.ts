@@ -26,7 +26,7 @@ export async function recall(tools: Tools, { vg, fillId }: Recall): Promise<null
   if (!carriesExactly(held, before))
     throw stateError(vg, held.lv, 'carries other tags of ours beside its marks');
   await waitClosed(tools, vg, held.lv);
-  await keepEncrypted(tools, mark);
+  await keepEncrypted(tools, mark, held);
   if (held.lv !== name) await tools.lvm.rename(vg, held.lv, name);
   await exchangeTags(tools, { vg, lv: name }, before, fillTags(mark));
   return null;

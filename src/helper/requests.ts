@@ -54,7 +54,7 @@ function done(result: unknown): string {
 
 /** Whoever reads the socket has cut them off by what the line says; they are checked where they are used as well. */
 function refuseOtherKeys(request: HelperRequest, keys: readonly Buffer[]): void {
-  const lengths = 'keyLengths' in request ? request.keyLengths : [];
+  const lengths = ('keyLengths' in request ? request.keyLengths : undefined) ?? [];
   if (lengths.length === keys.length && keys.every((key, index) => key.length === lengths[index])) {
     if (keys.every(isKeyShaped)) return;
     throw new ProvisionError({
@@ -107,7 +107,7 @@ async function perform(
     case 'adopt':
       return adopt(tools, request.volume);
     case 'publish':
-      return publishAs(tools, request, thinPools);
+      return publishAs(tools, request, thinPools, keys);
     case 'claim':
       return claim(tools, request);
     case 'retire':
@@ -166,9 +166,10 @@ function publishAs(
   tools: Tools,
   { volume, seal }: Extract<HelperRequest, { verb: 'publish' }>,
   thinPools: ThinPools,
+  [key]: readonly Buffer[],
 ): Promise<null> {
   if (seal.state === 'golden') return publishGolden(tools, volume, seal, thinPools);
-  return publish(tools, { volume, seal });
+  return publish(tools, { volume, seal }, key);
 }
 
 /** What rests on nobody having the volume open, which can be seen on one host alone. */

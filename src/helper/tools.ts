@@ -76,17 +76,30 @@ export async function waitClosed(tools: Tools, vg: string, lv: string): Promise<
 
 const WITHDRAW_TRIES_MAX = 5;
 
-/** Takes the node from the service user, and makes sure that nobody had opened it before that. */
-export async function withdraw(tools: Tools, vg: string, lv: string): Promise<void> {
+/**
+ * Takes the node from the service user, and makes sure that nobody had opened it before that; answers the LV as it is
+ * then. `row` is a reading of it.
+ */
+export async function withdraw(tools: Tools, row: VolumeRow): Promise<VolumeRow> {
+  const { vg, lv } = row;
+  if (await isOutOfHands(tools, row)) return row;
+  let now = row.open || row.device === undefined ? await waitClosed(tools, vg, lv) : row;
   for (let tries = 1; tries <= WITHDRAW_TRIES_MAX; tries += 1) {
-    await tools.devices.takeBack(await waitClosed(tools, vg, lv));
+    await tools.devices.takeBack(now);
     // An event that was under way gives the node to the service user again: then once more.
-    const row = await waitClosed(tools, vg, lv);
-    if (await tools.devices.isTakenBack(row)) return;
+    now = await waitClosed(tools, vg, lv);
+    if (await tools.devices.isTakenBack(now)) return now;
   }
   throw new ProvisionError({
     code: 'VOLUME_STATE',
     message: `${vg}/${lv} is given to the service user again and again by udev. Nothing was changed.`,
     hint: `See udevadm test on its node, and its tags with lvs -o +tags ${vg}.`,
   });
+}
+
+/** Nobody has it open by that reading, and the service user was not able to open it before that, nor is it now. */
+async function isOutOfHands({ devices }: Tools, row: VolumeRow): Promise<boolean> {
+  if (row.open || row.device === undefined || !(await devices.wasAlwaysKept(row.lv))) return false;
+  // Whether its node is missing or late is found out the long way.
+  return devices.isTakenBack(row).catch(() => false);
 }

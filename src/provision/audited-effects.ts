@@ -22,8 +22,8 @@ export function auditedVolumes(volumes: Volumes, trail: AuditTrail): Volumes {
     clone: (volume, golden, sizeBytes) =>
       recorded(trail, ofFill('clone', volume), () => volumes.clone(volume, golden, sizeBytes)),
     adopt: (volume) => recorded(trail, ofFill('adopt', volume), () => volumes.adopt(volume)),
-    publish: (volume, seal) =>
-      recorded(trail, ofFill('publish', volume), () => volumes.publish(volume, seal)),
+    publish: (volume, seal, key) =>
+      recorded(trail, ofFill('publish', volume), () => volumes.publish(volume, seal, key)),
     claim: (vg, seal, domainUuid) =>
       recorded(trail, ofFill('claim', { ...seal, vg, domainUuid }), () =>
         volumes.claim(vg, seal, domainUuid),

@@ -17,7 +17,7 @@ import type { FillRecord, Keys, Log, LuksVolumes, Pools, PrivateVolume } from '.
 import { sealOfFill } from './seal-of-fill.ts';
 import { publishVolume } from './publish-volume.ts';
 import type { Reservations, Wanted } from './reservations.ts';
-import { throughLuks } from './through-luks.ts';
+import { publishTried, throughLuks } from './through-luks.ts';
 import { wantedSizeBytes } from './resolve-image.ts';
 import type { WriteNeeds } from './write-image.ts';
 import { goesOnLater, writeImage } from './write-image.ts';
@@ -70,7 +70,10 @@ export async function fillVolume(
     // Nobody wants it any more, or wants it from another image.
     run.signal.throwIfAborted();
     run.phase('publishing');
-    await publishVolume(publishing, volume, sealOfFill(record, sha256), location);
+    const seal = sealOfFill(record, sha256);
+    await publishVolume(publishing, volume, seal, location, () =>
+      publishTried(needs, volume, seal, request.key, run.signal),
+    );
     await forgetJournal(needs, fillId, run.log);
     run.log.debug({ cached: await leased.keep(sha256) }, 'published; the image may be kept');
     return sha256;

@@ -185,9 +185,10 @@ export interface Volumes {
   adopt(volume: PrivateVolume): Promise<{ readonly sizeBytes: number }>;
   /**
    * Swaps the marks for the seal, or for the marks of a volume that is to receive one, renames to the final
-   * name, sets owner and mode back. A golden volume is made read-only and deactivated. Can be repeated.
+   * name, sets owner and mode back. A golden volume is made read-only and deactivated. Can be repeated. An encrypted
+   * one is tried before, with the `key` that it wants unless it is sealed: KEY_WRONG if that does not open it.
    */
-  publish(volume: PrivateVolume, seal: Seal | ReceivingMark | NewGoldenSeal): Promise<void>;
+  publish(volume: PrivateVolume, seal: Seal | ReceivingMark | NewGoldenSeal, key?: VolumeKey): Promise<void>;
   /** Makes an unopened, sealed volume that of another domain. Can be repeated. */
   claim(vg: string, seal: Seal, domainUuid: string): Promise<void>;
   /** Renames the unopened volume with exactly this seal to its name aside; its tags stay. Can be repeated. */
@@ -214,10 +215,11 @@ export interface Volumes {
 /** The part of the root helper that deals with encrypted volumes; the same checks hold. */
 export interface LuksVolumes {
   /**
-   * Puts a LUKS1 header with this one key in front of the private volume, which was made to be encrypted. Whatever it
-   * held cannot be read any more. VOLUME_STATE if it is another kind of volume or somebody has it open.
+   * Puts a LUKS1 header with this one key in front of the private volume, which was made to be encrypted, and opens it
+   * as openLuks() does. Whatever it held cannot be read any more. VOLUME_STATE if it is another kind of volume or somebody
+   * has it open.
    */
-  formatLuks(volume: PrivateVolume, key: VolumeKey): Promise<void>;
+  formatLuks(volume: PrivateVolume, key: VolumeKey): Promise<{ readonly sizeBytes: number }>;
   /**
    * Opens the private volume; what is then written through VolumeDevices.open() is encrypted on its way. One that is open
    * already, since a crash, is closed first. KEY_WRONG; VOLUME_STATE if there is no header of ours on it.

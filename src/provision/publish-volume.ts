@@ -18,15 +18,16 @@ export interface PublishNeeds extends DiscardNeeds {
 /**
  * Seals and renames. A blank volume that a tool has made under the final name meanwhile (virt-install, at a
  * second try) is moved out of the way and removed afterwards; one that is not blank stays, and the fill fails with
- * VOLUME_NOT_BLANK.
+ * VOLUME_NOT_BLANK. `publish` is how one that is not sealed yet is published, if the helper wants more than its seal.
  */
 export async function publishVolume(
   needs: PublishNeeds,
   volume: PrivateVolume,
   seal: Seal,
   { pool, thinPool }: VolumeLocation,
+  publish: () => Promise<void> = () => needs.volumes.publish(volume, seal),
 ): Promise<void> {
-  const movedAside = await publishOverBlank(needs, volume, seal);
+  const movedAside = await publishOverBlank(needs, volume, publish);
   if (movedAside !== undefined) await discardAside(needs, movedAside, pool);
   // It lists no thin volumes.
   if (thinPool === undefined && pool !== undefined) await showLibvirt(needs, pool);
@@ -36,10 +37,10 @@ export async function publishVolume(
 async function publishOverBlank(
   needs: { readonly volumes: Volumes; readonly log: Log },
   volume: PrivateVolume,
-  seal: Seal,
+  publish: () => Promise<void>,
 ): Promise<PrivateVolume | undefined> {
   try {
-    await needs.volumes.publish(volume, seal);
+    await publish();
     return undefined;
   } catch (error) {
     if (toProblem(error).code !== 'VOLUME_STATE') throw error;
@@ -47,7 +48,7 @@ async function publishOverBlank(
     const inTheWay = volumes.find((other) => other.vg === volume.vg && other.lv === volume.target);
     const movedAside = inTheWay === undefined ? undefined : await moveBlankAside(needs, volume, inTheWay);
     if (movedAside === undefined) throw error;
-    await needs.volumes.publish(volume, seal);
+    await publish();
     return movedAside;
   }
 }

@@ -13,7 +13,7 @@ import { isMissing, locateWanted, refuseEarlierArrival, state } from './place-to
 import type { Clock, Domains, Log, Pools, PrivateVolume, VolumeDevices, Volumes } from './ports.ts';
 import type { Reservations } from './reservations.ts';
 import type { LuksNeeds } from './through-luks.ts';
-import { throughLuks } from './through-luks.ts';
+import { publishTried, throughLuks } from './through-luks.ts';
 
 /** Keys are read within the limits of their provider. */
 const UNSTOPPED = new AbortController().signal;
@@ -86,12 +86,12 @@ async function makeAll(needs: ReceiveNeeds, missing: readonly Wanted[]): Promise
 }
 
 async function setOneAside(needs: ReceiveNeeds, wanted: Wanted): Promise<void> {
-  const { log, volumes } = needs;
+  const { log } = needs;
   const { mark, sizeBytes, volume, key } = wanted;
   const clear = () => clearVolume(needs, volume);
   // QEMU opens it with the key before the first byte comes, so there is a header of this host's own.
   await (key === undefined ? clear() : throughLuks(needs, volume, key, { signal: UNSTOPPED, log }, clear));
-  await volumes.publish(volume, mark);
+  await publishTried(needs, volume, mark, key, UNSTOPPED);
   const fields = { domain: mark.domainUuid, fill: mark.fillId, volume: `${volume.vg}/${mark.target}` };
   log.info({ ...fields, sizeBytes }, 'set aside for a domain that arrives');
 }

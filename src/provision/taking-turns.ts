@@ -33,7 +33,7 @@ export function takingTurns(
       clone: (volume, golden, sizeBytes) =>
         turns.take(volume.vg, () => volumes.clone(volume, golden, sizeBytes)),
       adopt: (volume) => turns.take(volume.vg, () => volumes.adopt(volume)),
-      publish: (volume, seal) => turns.take(volume.vg, () => volumes.publish(volume, seal)),
+      publish: (volume, seal, key) => turns.take(volume.vg, () => volumes.publish(volume, seal, key)),
       claim: (vg, seal, domainUuid) => volumes.claim(vg, seal, domainUuid),
       retire: (vg, seal) => turns.take(vg, () => volumes.retire(vg, seal)),
       restore: (vg, seal) => turns.take(vg, () => volumes.restore(vg, seal)),

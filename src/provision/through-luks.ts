@@ -4,8 +4,9 @@
  */
 import { toProblem } from '../core/errors.ts';
 import type { KeyReference } from '../core/key-reference.ts';
+import type { ReceivingMark, Seal } from '../core/volume.ts';
 import type { FillRun } from './fills.ts';
-import type { FillJournals, Keys, LuksVolumes, PrivateVolume, VolumeKey } from './ports.ts';
+import type { FillJournals, Keys, LuksVolumes, PrivateVolume, VolumeKey, Volumes } from './ports.ts';
 
 export interface LuksNeeds {
   readonly luks: LuksVolumes;
@@ -28,10 +29,7 @@ async function withKey<T>(
   }
 }
 
-/**
- * Runs `write` while the private volume is open. Before it resolves the key is read once more and tried: what nobody
- * could open again is not published.
- */
+/** Runs `write` while the private volume is open. Whoever publishes it then does so by publishTried(). */
 export async function throughLuks<T>(
   needs: LuksNeeds,
   volume: PrivateVolume,
@@ -49,10 +47,22 @@ export async function throughLuks<T>(
     throw error;
   }
   await luks.closeLuks(volume);
-  run.signal.throwIfAborted();
-  await withKey(keys, reference, run.signal, (key) => luks.openLuks(volume, key));
-  await luks.closeLuks(volume);
   return written;
+}
+
+/**
+ * Publishes what is not sealed yet. The key of an encrypted volume is read once more, and the helper tries it: what nobody
+ * could open again is not published.
+ */
+export async function publishTried(
+  { volumes, keys }: { readonly volumes: Volumes; readonly keys: Keys },
+  volume: PrivateVolume,
+  seal: Seal | ReceivingMark,
+  reference: KeyReference | undefined,
+  signal: AbortSignal,
+): Promise<void> {
+  if (reference === undefined) await volumes.publish(volume, seal);
+  else await withKey(keys, reference, signal, (key) => volumes.publish(volume, seal, key));
 }
 
 /**
@@ -77,7 +87,6 @@ async function open(
   }
   await journals?.remove(volume.fillId);
   await luks.formatLuks(volume, key);
-  await luks.openLuks(volume, key);
 }
 
 /** It has failed already; whoever discards the volume, or goes on with it, closes it first. */

@@ -64,7 +64,7 @@ export function tracedVolumes(volumes: Volumes, trace: FillTrace): Volumes {
     adopt: (volume) => creating(volume.fillId, () => volumes.adopt(volume)),
     clone: (volume, golden, sizeBytes) =>
       creating(volume.fillId, () => volumes.clone(volume, golden, sizeBytes)),
-    publish: (volume, seal) => volumes.publish(volume, seal),
+    publish: (volume, seal, key) => volumes.publish(volume, seal, key),
     claim: (vg, seal, domainUuid) => volumes.claim(vg, seal, domainUuid),
     retire: (vg, seal) => volumes.retire(vg, seal),
     restore: (vg, seal) => volumes.restore(vg, seal),

@@ -28,7 +28,7 @@ export function refusingWhileFrozen(
       create: (volume, sizeBytes, thinPool) => thawed(() => volumes.create(volume, sizeBytes, thinPool)),
       clone: (volume, golden, sizeBytes) => thawed(() => volumes.clone(volume, golden, sizeBytes)),
       adopt: (volume) => thawed(() => volumes.adopt(volume)),
-      publish: (volume, seal) => thawed(() => volumes.publish(volume, seal)),
+      publish: (volume, seal, key) => thawed(() => volumes.publish(volume, seal, key)),
       claim: (vg, seal, domainUuid) => thawed(() => volumes.claim(vg, seal, domainUuid)),
       retire: (vg, seal) => thawed(() => volumes.retire(vg, seal)),
       restore: (vg, seal) => thawed(() => volumes.restore(vg, seal)),

@@ -37,32 +37,45 @@ export function keepsContractOfLuksVolumes(
   const published = async (key: VolumeKey) => {
     const ports = await made();
     await ports.luks.formatLuks(volume, key);
-    await ports.volumes.publish(volume, seal);
+    await ports.luks.closeLuks(volume);
+    await ports.volumes.publish(volume, seal, key);
     return ports;
   };
 
   it('is formatted, opened as often as one likes, closed and published', async () => {
     const { volumes, luks } = await made();
-    await luks.formatLuks(volume, keyOf('a'));
-    await luks.formatLuks(volume, keyOf('b'));
+    const opened = { sizeBytes: 8 * MIB - LUKS_HEADER_BYTES };
+    for (const letter of ['a', 'b']) expect(await luks.formatLuks(volume, keyOf(letter))).toEqual(opened);
     for (let times = 0; times < 2; times += 1) {
-      expect(await luks.openLuks(volume, keyOf('b'))).toEqual({ sizeBytes: 8 * MIB - LUKS_HEADER_BYTES });
+      expect(await luks.openLuks(volume, keyOf('b'))).toEqual(opened);
     }
     await expect(luks.openLuks(volume, keyOf('a'))).rejects.toMatchObject(refused('KEY_WRONG'));
     await luks.openLuks(volume, keyOf('b'));
-    await expect(volumes.publish(volume, seal)).rejects.toMatchObject(refused('VOLUME_STATE'));
+    await expect(volumes.publish(volume, seal, keyOf('b'))).rejects.toMatchObject(refused('VOLUME_STATE'));
     for (let times = 0; times < 2; times += 1) await luks.closeLuks(volume);
-    for (let times = 0; times < 2; times += 1) await volumes.publish(volume, seal);
+    for (let times = 0; times < 2; times += 1) await volumes.publish(volume, seal, keyOf('b'));
     const found = (await volumes.list()).volumes.find(({ lv }) => lv === volume.target);
     expect(readMark(found?.tags ?? [])).toEqual(seal);
     expect(await luks.checkLuks('vg0', seal, keyOf('b'))).toEqual({ keys: 1 });
     await expect(luks.checkLuks('vg0', seal, keyOf('a'))).rejects.toMatchObject(refused('KEY_WRONG'));
   });
 
+  it('is published with the key that opens it, and again without', async () => {
+    const { volumes, luks } = await made();
+    await luks.formatLuks(volume, keyOf('a'));
+    await luks.closeLuks(volume);
+    await expect(volumes.publish(volume, seal)).rejects.toMatchObject(refused('USAGE'));
+    await expect(volumes.publish(volume, seal, keyOf('b'))).rejects.toMatchObject(refused('KEY_WRONG'));
+    const found = (await volumes.list()).volumes.find(({ lv }) => lv === privateName(volume.fillId));
+    expect(readMark(found?.tags ?? [])).toMatchObject({ state: 'filling' });
+    await volumes.publish(volume, seal, keyOf('a'));
+    await volumes.publish(volume, seal);
+  });
+
   it('is not opened, nor published, without a header', async () => {
     const { volumes, luks } = await made();
     await expect(luks.openLuks(volume, keyOf('a'))).rejects.toMatchObject(refused('VOLUME_STATE'));
-    await expect(volumes.publish(volume, seal)).rejects.toMatchObject(refused('VOLUME_STATE'));
+    await expect(volumes.publish(volume, seal, keyOf('a'))).rejects.toMatchObject(refused('VOLUME_STATE'));
   });
 
   it('is never sealed as a plain one, nor a plain one as encrypted, nor formatted', async () => {
@@ -111,7 +124,8 @@ export function keepsContractOfLuksVolumes(
   it('is set aside for a domain that arrives, and recalled as it was', async () => {
     const { volumes, luks } = await made();
     await luks.formatLuks(volume, keyOf('a'));
-    await volumes.publish(volume, receiving);
+    await luks.closeLuks(volume);
+    await volumes.publish(volume, receiving, keyOf('a'));
     expect(await luks.checkLuks('vg0', receiving, keyOf('a'))).toEqual({ keys: 1 });
     await expect(volumes.arrive('vg0', seal)).rejects.toMatchObject(refused('VOLUME_STATE'));
     await volumes.recall('vg0', volume.fillId);

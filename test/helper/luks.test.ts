@@ -11,6 +11,7 @@ import { addLuksKey, eraseLuks, keepOnlyLuksKey } from '../../src/helper/luks-ke
 import { closeLuks, formatLuks, openLuks } from '../../src/helper/luks.ts';
 import { publish } from '../../src/helper/publish.ts';
 import { recall } from '../../src/helper/recall.ts';
+import type { Tools } from '../../src/helper/tools.ts';
 import type { Verb } from './crash-everywhere.ts';
 import { codeOf, crashEverywhere } from './crash-everywhere.ts';
 import { encryptedSeal as seal, encryptedVolume as volume } from './luks-contract.ts';
@@ -37,7 +38,7 @@ const verbs = {
   format: (model) => formatLuks(model.tools(), volume, first),
   open: (model) => openLuks(model.tools(), volume, first),
   close: (model) => closeLuks(model.tools(), volume),
-  publish: (model) => publish(model.tools(), { volume, seal }),
+  publish: (model) => publish(model.tools(), { volume, seal }, first),
   recall: (model) => recall(model.tools(), { verb: 'recall', vg: volume.vg, fillId: volume.fillId }),
   discard: (model) => discard(model.tools(), volume),
   add: (model) => addLuksKey(model.tools(), change, first, second),
@@ -55,7 +56,13 @@ function begun(lv: string, fields: Partial<ModelVolume>): MemoryLvm {
 const empty = () => begun(hidden, { tags: fillTags(volume), owner: 'service' });
 const formatted = (fields: Partial<ModelVolume> = {}) => {
   const model = begun(hidden, { tags: fillTags(volume), header: slots(first), content: 'data', ...fields });
-  model.kept.add(hidden);
+  model.kept.set(hidden, 'later');
+  return model;
+};
+/** As create() leaves it. */
+const alwaysKept = (fields: Partial<ModelVolume> = {}) => {
+  const model = formatted(fields);
+  model.kept.set(hidden, 'always');
   return model;
 };
 const mapped = (isOpen = false) => {
@@ -107,33 +114,35 @@ describe('the node of a volume that is to be encrypted', () => {
 });
 
 describe('format', () => {
-  it('ends with one key, whenever it crashes', async () => {
+  it('ends open with one key, whenever it crashes', async () => {
     const steps = await crashEverywhere(
       empty,
       verbs.format,
       () => undefined,
       async (model, repeated) => {
-        await repeated;
-        expect(model.get(hidden).header?.slots.filter((key) => key !== undefined)).toEqual([
-          first.toString('latin1'),
-        ]);
+        expect(await repeated).toEqual({ sizeBytes: SIZE_BYTES - (2 << 20) });
+        const { header } = model.get(hidden);
+        expect(header?.slots.filter((key) => key !== undefined)).toEqual([first.toString('latin1')]);
+        expect(model.mappings.get(mapping)?.volumeKey).toBe(header?.volumeKey);
         expectOutOfServiceHands(model);
       },
     );
-    expect(steps).toBe(3);
+    expect(steps).toBe(4);
   });
 
   it('gives each volume another volume key, and closes what was open since a crash', async () => {
     const model = mapped();
     const before = model.get(hidden).header?.volumeKey;
     await verbs.format(model);
-    expect(model.mappings.size).toBe(0);
-    expect(model.get(hidden).header?.volumeKey).not.toEqual(before);
+    const after = model.get(hidden).header?.volumeKey;
+    expect(after).not.toEqual(before);
+    expect(model.mappings.get(mapping)?.volumeKey).toBe(after);
   });
 
   it.each<[string, MemoryLvm]>([
     ['while somebody writes through its mapping', mapped(true)],
     ['while somebody has it open', formatted({ openLooks: Infinity })],
+    ['that the service user never had, while somebody has it open', alwaysKept({ openLooks: Infinity })],
     ['that was made to be plain', begun(hidden, { tags: fillTags({ ...volume, encryption: undefined }) })],
     ['that is being taken over', begun(hidden, { tags: [...fillTags(volume), 'lvp:adopting'] })],
     ['that is published', sealed(first)],
@@ -195,11 +204,132 @@ describe('publish', () => {
     });
   });
 
+  it('seals nothing that its key has not opened, and ends with the name, whenever it crashes', async () => {
+    const done = async (model: MemoryLvm, repeated: Promise<unknown>) => {
+      await repeated;
+      expect(model.get(volume.target).tags.toSorted()).toEqual(sealTags(seal).toSorted());
+      expectOutOfServiceHands(model);
+    };
+    for (const begin of [formatted, alwaysKept]) {
+      expect(await crashEverywhere(begin, verbs.publish, expectOutOfServiceHands, done)).toBeGreaterThan(3);
+      for (const [key, code] of [[strange, 'KEY_WRONG'] as const, [undefined, 'USAGE'] as const]) {
+        const model = begin();
+        expect(await codeOf(publish(model.tools(), { volume, seal }, key))).toBe(code);
+        expect([model.get(hidden).tags, model.find(volume.target)]).toEqual([fillTags(volume), undefined]);
+      }
+    }
+  });
+
+  it('needs no key for what is sealed already and has not got its name', async () => {
+    const model = formatted({ tags: sealTags(seal) });
+    await publish(model.tools(), { volume, seal });
+    expect(model.get(volume.target).owner).toBe('root');
+  });
+
+  it('ends as well if its pool is stopped as soon as it has its name', async () => {
+    const model = alwaysKept();
+    model.beside = (step) => {
+      if (step === 'rename') model.get(volume.target).active = false;
+    };
+    await verbs.publish(model);
+    expect(model.kept.size).toBe(0);
+    expect(model.get(volume.target).tags.toSorted()).toEqual(sealTags(seal).toSorted());
+  });
+
   it('leaves nothing behind but the volume', async () => {
     const model = formatted();
     await verbs.publish(model);
-    expect([...model.kept]).toEqual([]);
+    expect(model.kept.size).toBe(0);
     expect(model.get(volume.target)).toMatchObject({ owner: 'root' });
+  });
+});
+
+describe('a volume to be encrypted that the service user', () => {
+  /** The same tools, and how often each was asked what takes long. */
+  function counted(model: MemoryLvm) {
+    const tools = model.tools();
+    const asked = { lvm: 0, udev: 0 };
+    const counting = <T>(what: keyof typeof asked, answer: () => Promise<T>) => {
+      asked[what] += 1;
+      return answer();
+    };
+    const { lvm, devices } = tools;
+    return {
+      asked,
+      tools: {
+        ...tools,
+        lvm: {
+          ...lvm,
+          read: (vgs: readonly string[]) => counting('lvm', () => lvm.read(vgs)),
+          volumes: (vgs: readonly string[]) => counting('lvm', () => lvm.volumes(vgs)),
+        },
+        devices: { ...devices, settle: () => counting('udev', () => devices.settle()) },
+      },
+    };
+  }
+
+  it('never had is looked at once by each verb, and udev not waited for', async () => {
+    const model = new MemoryLvm();
+    for (const [verb, lvm] of [
+      [(tools: Tools) => create(tools, { verb: 'create', volume, sizeBytes: 5_000_000 }, new Map()), 2],
+      [(tools: Tools) => formatLuks(tools, volume, first), 1],
+      [(tools: Tools) => closeLuks(tools, volume), 0],
+      [(tools: Tools) => openLuks(tools, volume, first), 1],
+      [(tools: Tools) => closeLuks(tools, volume), 0],
+      [(tools: Tools) => publish(tools, { volume, seal }, first), 1],
+    ] as const) {
+      const { asked, tools } = counted(model);
+      await verb(tools);
+      expect(asked).toEqual({ lvm, udev: 0 });
+    }
+    expect(model.get(volume.target).owner).toBe('root');
+  });
+
+  it('has all the same is taken from it', async () => {
+    const model = alwaysKept({ owner: 'service' });
+    await verbs.format(model);
+    expectOutOfServiceHands(model);
+  });
+
+  it('may have had, as after a boot, is taken from it again if udev gives it back once more', async () => {
+    const model = empty();
+    let events = 2;
+    model.beside = (step) => {
+      if (step === 'takeBack' && events-- > 0) model.get(hidden).owner = 'service';
+    };
+    const { asked, tools } = counted(model);
+    await formatLuks(tools, volume, first);
+    expectOutOfServiceHands(model);
+    expect(asked.udev).toBeGreaterThan(1);
+    expect(model.kept.get(hidden)).toBe('later');
+  });
+
+  it('may be given by an event that is under way is root’s only when udev has been waited for', async () => {
+    const model = formatted();
+    let isUnderWay = true;
+    const event = () => {
+      if (isUnderWay) model.get(hidden).owner = 'service';
+      isUnderWay = false;
+      return Promise.resolve();
+    };
+    const tools = model.tools();
+    await formatLuks({ ...tools, devices: { ...tools.devices, settle: event } }, volume, first);
+    await event();
+    expectOutOfServiceHands(model);
+  });
+});
+
+describe('close', () => {
+  it('waits for udev, which looks at the mapping, and closes it then', async () => {
+    const model = mapped(true);
+    const tools = model.tools();
+    const settle = () => {
+      const open = model.mappings.get(mapping);
+      if (open !== undefined) open.isOpen = false;
+      return Promise.resolve();
+    };
+    await closeLuks({ ...tools, devices: { ...tools.devices, settle } }, volume);
+    expect(model.mappings.size).toBe(0);
   });
 });
 

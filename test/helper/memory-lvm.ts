@@ -51,8 +51,8 @@ export class MemoryLvm {
   beside: ((step: string, model: MemoryLvm) => void) | undefined;
   /** Open encrypted volumes, by the mapping's name. */
   readonly mappings = new Map<string, ModelMapping>();
-  /** The LVs that udev does not give to the service user. */
-  readonly kept = new Set<string>();
+  /** The LVs that udev does not give to the service user, and since when. */
+  readonly kept = new Map<string, 'always' | 'later'>();
   /** What systemd-creds would decrypt, by the key's name. */
   readonly keys = new Map<string, Buffer>();
   #made = 0;
@@ -141,6 +141,11 @@ export class MemoryLvm {
 
   tools(): Tools {
     const of = (row: VolumeRow): ModelVolume => this.get(row.lv);
+    const nodeOf = (row: VolumeRow): ModelVolume => {
+      const volume = of(row);
+      if (row.device !== undefined && volume.active) return volume;
+      throw new ProvisionError({ code: 'HELPER_FAILED', message: `no node of ${row.lv}` });
+    };
     return {
       pause: () => Promise.resolve(),
       luks: modelLuks({
@@ -237,15 +242,21 @@ export class MemoryLvm {
       devices: {
         settle: () => Promise.resolve(),
         checkService: (row) =>
-          of(row).owner === 'service' ? Promise.resolve() : Promise.reject(new Error('not given by udev')),
+          nodeOf(row).owner === 'service'
+            ? Promise.resolve()
+            : Promise.reject(new Error('not given by udev')),
         takeBack: (row) =>
           this.#step('takeBack', () => {
-            if (of(row).owner === 'service') of(row).owner = 'root';
+            const volume = nodeOf(row);
+            if (volume.owner === 'service') volume.owner = 'root';
           }),
-        keepFromService: (lv) =>
+        keepFromService: (lv, since) =>
           this.#step('keepFromService', () => {
-            this.kept.add(lv);
+            if (since === undefined) this.kept.set(lv, this.kept.get(lv) ?? 'later');
+            else if (this.find(lv) === undefined) this.kept.set(lv, 'always');
+            else throw new Error(`${lv} has its name already`);
           }),
+        wasAlwaysKept: (lv) => Promise.resolve(this.kept.get(lv) === 'always'),
         keepNoLonger: (lv) =>
           this.#step('keepNoLonger', () => {
             this.kept.delete(lv);

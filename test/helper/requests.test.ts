@@ -68,6 +68,8 @@ const luks = {
   addLuksKey: { verb: 'addLuksKey', vg: 'vg0', seal: encryptedSeal, keyLengths: [48, 64] },
   keepOnlyLuksKey: { verb: 'keepOnlyLuksKey', vg: 'vg0', seal: encryptedSeal, keyLengths: [48] },
   eraseLuks: { verb: 'eraseLuks', vg: 'vg0', seal: encryptedSeal },
+  publish: { verb: 'publish', volume: encrypted, seal: encryptedSeal, keyLengths: [48] },
+  publishSealed: { verb: 'publish', volume: encrypted, seal: encryptedSeal },
 };
 const job = `job:${volume.domainUuid}`;
 const sealOfJob = { ...seal, domainUuid: job, format: 'qcow2+zstd' };
@@ -307,6 +309,7 @@ describe('a request about an encrypted volume', () => {
     ['a long key', { ...luks.openLuks, keyLengths: [513] }],
     ['a key in the line', { ...luks.openLuks, keys: ['k'.repeat(48)] }],
     ['keys where none belong', { ...good.create, keyLengths: [48] }],
+    ['a key for what is published plain', { ...good.publish, keyLengths: [48] }],
     ['a clone', { ...good.clone, volume: encrypted }],
     ['a golden volume', { ...good.createGolden, volume: { ...futureGolden, encryption: 'luks1' } }],
     [

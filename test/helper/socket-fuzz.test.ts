@@ -93,6 +93,10 @@ const withKeys = fc.oneof(
     keys: fc.tuple(key),
   }),
   fc.record({
+    request: fc.record({ verb: verb('publish'), volume: encryptedVolume, seal: encryptedSeal }),
+    keys: fc.tuple(key),
+  }),
+  fc.record({
     request: fc.record({ verb: fc.constantFrom('checkLuks', 'keepOnlyLuksKey'), vg, seal: encryptedSeal }),
     keys: fc.tuple(key),
   }),

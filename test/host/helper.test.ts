@@ -361,6 +361,7 @@ describe('an encrypted volume', () => {
   const close = { verb: 'closeLuks', vg: 'vg1', fillId: volume.fillId };
   const refused = (code: string) => ({ ok: false, problem: { code } });
   const fine = { ok: true };
+  const opened = { ok: true, result: { sizeBytes: 38 << 20 } };
 
   it('is made out of the service user’s reach, and stays so when udev looks at it again', async () => {
     await done({ verb: 'create', volume, sizeBytes: 40 << 20 });
@@ -370,19 +371,27 @@ describe('an encrypted volume', () => {
   });
 
   it('is not opened or published before it has a header, nor formatted as a plain one', async () => {
-    expect(await ask({ verb: 'openLuks', volume }, keys['first'])).toMatchObject(refused('VOLUME_STATE'));
-    expect(await ask({ verb: 'publish', volume, seal })).toMatchObject(refused('VOLUME_STATE'));
+    for (const verb of ['openLuks', 'publish']) {
+      const request = { verb, volume, ...(verb === 'publish' && { seal }) };
+      expect(await ask(request, keys['first'])).toMatchObject(refused('VOLUME_STATE'));
+    }
     expect(await ask({ verb: 'formatLuks', volume: plainVolume }, keys['first'])).toMatchObject(
       refused('USAGE'),
     );
   });
 
+  it('is taken from the service user, who has it after a boot, before it has a header', async () => {
+    const record = `/run/libvirt-volume-provisioner-encrypted/${hidden}`;
+    expect(await sh(`cat ${record}; rm ${record}`)).toBe('always');
+    await sh('udevadm trigger --action=change --subsystem-match=block; udevadm settle');
+    expect(await nodeOf(hidden)).toBe(`${USER}:${USER} 600`);
+    expect(await ask({ verb: 'formatLuks', volume }, keys['second'])).toEqual(opened);
+    expect(await nodeOf(hidden)).toBe('root:disk 660');
+    expect(await sh(`cat ${record}`)).toBe('');
+  });
+
   it('has the one header that QEMU opens, and a mapping that is the service user’s and nobody looks into', async () => {
-    expect(await ask({ verb: 'formatLuks', volume }, keys['first'])).toMatchObject(fine);
-    expect(await ask({ verb: 'openLuks', volume }, keys['first'])).toEqual({
-      ok: true,
-      result: { sizeBytes: 38 << 20 },
-    });
+    expect(await ask({ verb: 'formatLuks', volume }, keys['first'])).toEqual(opened);
     expect(await nodeOf(hidden)).toBe('root:disk 660');
     expect(await sh(`stat -L -c '%U:%G %a' /dev/mapper/${mapping}`)).toBe(`${USER}:${USER} 600`);
     // A file system, and bytes that are known again.
@@ -403,7 +412,8 @@ describe('an encrypted volume', () => {
   });
 
   it('is not published, given up or formatted again while somebody writes through it', async () => {
-    expect(await ask({ verb: 'publish', volume, seal })).toMatchObject(refused('VOLUME_STATE'));
+    const publish = { verb: 'publish', volume, seal };
+    expect(await ask(publish, keys['first'])).toMatchObject(refused('VOLUME_STATE'));
     await sh(
       `(exec 3</dev/mapper/${mapping}; exec sleep 300) >/dev/null 2>&1 & echo $! >/root/holder
        until [ "$(dmsetup info -c --noheadings -o open ${mapping})" = 1 ]; do sleep 0.1; done`,
@@ -426,8 +436,13 @@ describe('an encrypted volume', () => {
     for (let times = 0; times < 2; times += 1) expect(await ask(close)).toMatchObject(fine);
   });
 
-  it('is published, holds nothing that was written as it was, and QEMU reads it with the key', async () => {
-    expect(await ask({ verb: 'publish', volume, seal })).toMatchObject(fine);
+  it('is published with its key alone, holds nothing that was written as it was, and QEMU reads it with the key', async () => {
+    const publish = { verb: 'publish', volume, seal };
+    expect(await ask(publish)).toMatchObject(refused('USAGE'));
+    expect(await ask(publish, keys['strange'])).toMatchObject(refused('KEY_WRONG'));
+    expect(await tagsOf(hidden)).toEqual(fillTags(volume).sort());
+    expect(await ask(publish, keys['first'])).toMatchObject(fine);
+    expect(await ask(publish)).toMatchObject(fine);
     expect(await tagsOf('vault')).toEqual(sealTags(seal).sort());
     expect(await nodeOf('vault')).toBe('root:disk 660');
     expect(await sh('grep -c -a plain-text-of-a-guest /dev/vg1/vault || true')).toBe('0');
@@ -504,7 +519,6 @@ describe('an encrypted volume', () => {
     const other = { ...newVolume('given-up'), encryption: 'luks1' };
     expect(await ask({ verb: 'create', volume: other, sizeBytes: 4 << 20 })).toMatchObject(fine);
     expect(await ask({ verb: 'formatLuks', volume: other }, keys['first'])).toMatchObject(fine);
-    expect(await ask({ verb: 'openLuks', volume: other }, keys['first'])).toMatchObject(fine);
     await done({ verb: 'discard', vg: 'vg1', fillId: other.fillId });
     expect(await namesIn('vg1')).not.toContain(privateName(other.fillId));
     expect(await sh('ls /dev/mapper /run/libvirt-volume-provisioner-encrypted')).not.toContain(other.fillId);

@@ -311,10 +311,11 @@ describe('what is done to encrypted volumes', () => {
     const { lines, events, trail } = trailOf();
     const wrong = failing('KEY_WRONG');
     const done = () => Promise.resolve();
+    const opened = () => Promise.resolve({ sizeBytes: 1 });
     const luks = auditedLuks(
       {
-        ...{ formatLuks: done, closeLuks: done, addLuksKey: done, keepOnlyLuksKey: wrong, eraseLuks: done },
-        openLuks: () => Promise.resolve({ sizeBytes: 1 }),
+        ...{ formatLuks: opened, openLuks: opened, closeLuks: done },
+        ...{ addLuksKey: done, keepOnlyLuksKey: wrong, eraseLuks: done },
         checkLuks: () => Promise.resolve({ keys: 1 }),
       },
       trail,

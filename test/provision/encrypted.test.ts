@@ -3,10 +3,18 @@
  * other; what could not be opened again is not published; plain and encrypted are never taken for each other. Method: the
  * real verbs of daemon and helper over a world in memory, in which a volume's bytes are encrypted behind a header.
  */
+import { Registry } from 'prom-client';
 import { describe, expect, it } from 'vitest';
+import { HelperMetrics } from '../../src/adapters/metrics/helper.ts';
 import { LUKS_BLANK_HEAD_BYTES, LUKS_HEADER_BYTES, privateName, readMark } from '../../src/core/volume.ts';
 import { admitStart } from '../../src/provision/admit-start.ts';
-import { domainXml, MIB, until, World } from './world.ts';
+import { auditedVolumes } from '../../src/provision/audited-effects.ts';
+import type { FillTrace, Pools, Volumes } from '../../src/provision/ports.ts';
+import { takingTurns } from '../../src/provision/taking-turns.ts';
+import { tracedVolumes } from '../../src/provision/traced-fill.ts';
+import { refusingWhileFrozen } from '../../src/provision/while-frozen.ts';
+import { encryptedSeal, encryptedVolume } from '../helper/luks-contract.ts';
+import { domainXml, keyOf, MIB, until, World } from './world.ts';
 
 const uuid = '11111111-1111-4111-8111-111111111111';
 const other = '22222222-2222-4222-8222-222222222222';
@@ -179,6 +187,28 @@ describe('an encrypted disk', () => {
     const [volume] = (await world.verbs.domain('vm2')).volumes;
     expect(volume).toMatchObject({ state: 'refused', problem: { code: 'KEY_IN_USE' }, key: 'file:vm1' });
     expect(row(world, other)).toBeUndefined();
+  });
+});
+
+describe('the key that a volume is published with', () => {
+  const pools = {} as Pools;
+  it.each<[string, (volumes: Volumes) => Volumes]>([
+    ['the audit trail', (volumes) => auditedVolumes(volumes, { record: () => undefined })],
+    ['the turns', (volumes) => takingTurns(volumes, pools).volumes],
+    ['the freeze', (volumes) => refusingWhileFrozen({ frozen: () => undefined }, { volumes, pools }).volumes],
+    ['the trace', (volumes) => tracedVolumes(volumes, {} as FillTrace)],
+    ['the metrics', (volumes) => new HelperMetrics(new Registry()).measured(volumes)],
+  ])('passes %s', async (_what, around) => {
+    const given: unknown[] = [];
+    const volumes = {
+      publish: (...all: unknown[]) => {
+        given.push(...all);
+        return Promise.resolve();
+      },
+    };
+    const all = [encryptedVolume, encryptedSeal, keyOf(KEY)] as const;
+    await around(volumes as unknown as Volumes).publish(...all);
+    expect(given).toEqual(all);
   });
 });
 

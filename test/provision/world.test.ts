@@ -25,6 +25,7 @@ describe('encrypted volumes in memory', () => {
     const lv = privateName(encryptedVolume.fillId);
     await volumes.create(encryptedVolume, 5 * MIB);
     await volumes.formatLuks(encryptedVolume, keyOf('a'));
+    await volumes.closeLuks(encryptedVolume);
     await expect(volumes.open('vg0', lv, 'luks1')).rejects.toMatchObject({ code: 'VOLUME_MISSING' });
     expect(() => volumes.open('vg0', lv)).toThrow();
     await volumes.openLuks(encryptedVolume, keyOf('a'));

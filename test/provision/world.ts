@@ -169,8 +169,8 @@ class FakeVolumes implements Volumes, LuksVolumes, KeyFiles, VolumeDevices {
     return this.#ask({ verb: 'adopt', volume });
   }
 
-  publish(volume: PrivateVolume, seal: Seal | ReceivingMark | NewGoldenSeal): Promise<void> {
-    return this.#ask({ verb: 'publish', volume, seal });
+  publish(volume: PrivateVolume, seal: Seal | ReceivingMark | NewGoldenSeal, key?: VolumeKey): Promise<void> {
+    return this.#ask({ verb: 'publish', volume, seal }, key === undefined ? [] : [key]);
   }
 
   claim(vg: string, seal: Seal, domainUuid: string): Promise<void> {
@@ -201,13 +201,14 @@ class FakeVolumes implements Volumes, LuksVolumes, KeyFiles, VolumeDevices {
     return this.#ask({ verb: 'drop', vg, seal });
   }
 
-  async formatLuks(volume: PrivateVolume, key: VolumeKey): Promise<void> {
-    await this.#ask({ verb: 'formatLuks', volume }, [key]);
+  async formatLuks(volume: PrivateVolume, key: VolumeKey): ReturnType<LuksVolumes['formatLuks']> {
+    const made = await this.#ask<{ sizeBytes: number }>({ verb: 'formatLuks', volume }, [key]);
     // The header, and what stands where the content will.
     const found = this.lvm.get(privateName(volume.fillId));
     this.#bytesOf(found)
       .fill(0x4c, 0, LUKS_HEADER_BYTES)
       .fill(0, LUKS_HEADER_BYTES, LUKS_HEADER_BYTES + LUKS_BLANK_HEAD_BYTES);
+    return made;
   }
 
   openLuks(volume: PrivateVolume, key: VolumeKey): ReturnType<LuksVolumes['openLuks']> {

@@ -198,7 +198,8 @@ export class Helper {
           await (isGiven ? life.step('the node checked') : Promise.reject(failed('udev', row.lv)));
         },
         takeBack: (row) => command('takeBack', row.lv, row.lv, () => devices.takeBack(row)),
-        keepFromService: (lv) => devices.keepFromService(lv),
+        keepFromService: (lv, since) => devices.keepFromService(lv, since),
+        wasAlwaysKept: (lv) => devices.wasAlwaysKept(lv),
         keepNoLonger: (lv) => devices.keepNoLonger(lv),
         isTakenBack: (row) => asCommand(async () => devices.isTakenBack(row)),
         whyNotEmpty: async (row) => {

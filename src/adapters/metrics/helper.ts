@@ -73,7 +73,7 @@ export class HelperMetrics {
         call('create', () => volumes.create(volume, sizeBytes, thinPool)),
       clone: (volume, golden, sizeBytes) => call('clone', () => volumes.clone(volume, golden, sizeBytes)),
       adopt: (volume) => call('adopt', () => volumes.adopt(volume)),
-      publish: (volume, seal) => call('publish', () => volumes.publish(volume, seal)),
+      publish: (volume, seal, key) => call('publish', () => volumes.publish(volume, seal, key)),
       claim: (vg, seal, domainUuid) => call('claim', () => volumes.claim(vg, seal, domainUuid)),
       retire: (vg, seal) => call('retire', () => volumes.retire(vg, seal)),
       restore: (vg, seal) => call('restore', () => volumes.restore(vg, seal)),

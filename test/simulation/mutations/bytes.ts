@@ -57,7 +57,7 @@ export const BYTES: readonly Mutant[] = [
   {
     name: 'the node is not taken from the service user before the seal',
     killedBy: 'no-write-after-seal',
-    changes: [{ file: 'helper/publish.ts', from: 'await withdraw(tools, vg, lv);', to: '' }],
+    changes: [{ file: 'helper/publish.ts', from: 'row = await withdraw(tools, held);', to: '' }],
   },
   {
     name: 'a volume on which a guest has run is given to the next try',
