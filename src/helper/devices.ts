@@ -1,7 +1,7 @@
 /** The device nodes of LVs: who owns them, and whether there is anything on them. */
 import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import { chmod, chown, mkdir, open, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, chown, open, stat } from 'node:fs/promises';
 import { ProvisionError } from '../core/errors.ts';
 import { commandFailed, mustRun, runCommand } from './command.ts';
 import type { VolumeRow } from './lvm.ts';
@@ -9,26 +9,20 @@ import type { VolumeRow } from './lvm.ts';
 export interface Devices {
   /** Waits, for a bounded time, until udev has dealt with what has happened. */
   settle(): Promise<void>;
-  /** Fails unless udev has given the node to the service user. */
-  checkService(row: VolumeRow): Promise<void>;
+  /** Makes the node of a private LV the service user's, mode 0600, until it is taken back or goes; udev leaves it so. */
+  giveToService(row: VolumeRow): Promise<void>;
   /** Takes the node from the service user: root:disk, mode 0660, as udev makes it for any other LV. */
   takeBack(row: VolumeRow): Promise<void>;
   isTakenBack(row: VolumeRow): Promise<boolean>;
-  /** From now on udev does not give the private LV of that name to the service user. */
-  keepFromService(lv: string): Promise<void>;
-  /** Undoes keepFromService(), for when there is no such LV any more. */
-  keepNoLonger(lv: string): Promise<void>;
   /** Why the device cannot be called empty, or undefined. */
   whyNotEmpty(row: VolumeRow): Promise<string | undefined>;
 }
 
 export const SERVICE_USER = 'libvirt-volume-provisioner';
 
-/** An empty file for each private LV that the udev rule leaves alone; the rule knows this path. */
-const KEPT_FOLDER = '/run/libvirt-volume-provisioner-encrypted';
-
 const SETTLE_S = 10;
 const HEAD_BYTES = 4096;
+const MODE_GIVEN = 0o600;
 const MODE_TAKEN_BACK = 0o660;
 
 export const devices: Devices = {
@@ -37,13 +31,17 @@ export const devices: Devices = {
     await runCommand('udev', 'udevadm', ['settle', `--timeout=${SETTLE_S}`]);
   },
 
-  async checkService(row) {
+  async giveToService(row) {
+    await nodeOf(row);
+    const service = await serviceUid();
+    await chmod(nodePath(row), MODE_GIVEN);
+    await chown(nodePath(row), service, await diskGid());
     const { uid, mode } = await nodeOf(row);
-    if (uid === (await serviceUid()) && (mode & 0o600) === 0o600) return;
+    if (uid === service && (mode & MODE_GIVEN) === MODE_GIVEN) return;
     throw new ProvisionError({
       code: 'HELPER_FAILED',
-      message: `udev has not given ${nodePath(row)} to ${SERVICE_USER}: its owner is ${uid}, its mode ${mode.toString(8)}.`,
-      hint: `Check the rule ${SERVICE_USER}.rules: udevadm test /sys/dev/block/${row.device?.major ?? 0}:${row.device?.minor ?? 0}.`,
+      message: `${nodePath(row)} could not be given to ${SERVICE_USER}: its owner is ${uid}, its mode ${mode.toString(8)}.`,
+      hint: `Look for a udev rule that matches it: udevadm test /sys/dev/block/${row.device?.major ?? 0}:${row.device?.minor ?? 0}.`,
     });
   },
 
@@ -69,15 +67,6 @@ export const devices: Devices = {
 
   async isTakenBack(row) {
     return (await nodeOf(row)).uid !== (await serviceUid());
-  },
-
-  async keepFromService(lv) {
-    await mkdir(KEPT_FOLDER, { recursive: true, mode: 0o755 });
-    await writeFile(`${KEPT_FOLDER}/${lv}`, '');
-  },
-
-  async keepNoLonger(lv) {
-    await rm(`${KEPT_FOLDER}/${lv}`, { force: true });
   },
 
   async whyNotEmpty(row) {

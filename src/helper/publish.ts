@@ -39,9 +39,8 @@ export async function publish(tools: Tools, request: Publish): Promise<null> {
   if (!isThin) await tools.devices.settle();
   else if (!isNamed || !held.active) await tools.lvm.activate(vg, target);
   const final = await readVolume(tools, vg, target);
-  // After the rename udev leaves the owner as it was. An inactive LV has no node.
+  // udev has left the owner as it was, and perhaps the mode of a private volume. An inactive LV has no node.
   if (final.device !== undefined) await tools.devices.takeBack(final);
-  if (isEncrypted(request)) await tools.devices.keepNoLonger(privateName(fillId));
   return null;
 }
 

@@ -80,7 +80,7 @@ const WITHDRAW_TRIES_MAX = 5;
 export async function withdraw(tools: Tools, vg: string, lv: string): Promise<void> {
   for (let tries = 1; tries <= WITHDRAW_TRIES_MAX; tries += 1) {
     await tools.devices.takeBack(await waitClosed(tools, vg, lv));
-    // An event that was under way gives the node to the service user again: then once more.
+    // No rule of ours gives the node to the service user again; one of an older version of us, or of somebody else, may.
     const row = await waitClosed(tools, vg, lv);
     if (await tools.devices.isTakenBack(row)) return;
   }
