@@ -1,9 +1,13 @@
 /** Programs of a host that can be held for ever at one call, before or after it was done, so that the power goes exactly there. */
 import type { Host } from './host.ts';
 
+/** Arguments and environments of the calls of these programs since the last boot. */
+export const CALLED = '/run/called';
+
 /** In the place of a program, or of several that are told apart by the name they are called by. */
 const wrapperOf = (program: string) => `#!/bin/bash
 real=/usr/lib/of-the-host/${program}
+{ echo "\${0##*/} $*"; export -p; } >>${CALLED}
 if [ -e /run/cut ]; then
   read -r when pattern </run/cut
   if [[ "\${0##*/} $*" == $pattern ]]; then

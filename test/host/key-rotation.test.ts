@@ -7,11 +7,21 @@ import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { holdAt, letHold, untilHeld } from './cutting.ts';
+import { CALLED, holdAt, letHold, untilHeld } from './cutting.ts';
 import { testCutFills } from './encrypted-cuts.ts';
 import { eventually } from './host.ts';
-import { define, published, useProvisionedHost } from './provisioned-host.ts';
+import { tracesOf } from './key-traces.ts';
+import {
+  beginSlowFill,
+  define,
+  limitRate,
+  published,
+  putRandomImages,
+  useProvisionedHost,
+} from './provisioned-host.ts';
 
+/** What was changed before is of no interest. */
+const MARK = '/root/before-the-keys';
 const KEYS = '/var/lib/libvirt-volume-provisioner-keys';
 const VOLUME = '/dev/vg0/turned';
 const IMAGE_BYTES = 4 << 20;
@@ -34,6 +44,7 @@ describe('the key of a volume', () => {
     const bytes = randomBytes(IMAGE_BYTES);
     await writeFile(image, bytes);
     await host().putImage(image, 'turned.raw', { sidecar: true });
+    await sh(`touch ${MARK}`);
     await letHold(host(), ['cryptsetup', 'lvm']);
     for (const name of ['k0', 'k1', 'k2', 'k3', 'k4', 'k5']) await sh(`lvp key create file:${name}`);
     await define(host(), { name: 'turned', image: 'turned.raw', key: 'file:k0' });
@@ -105,6 +116,7 @@ describe('the key of a volume', () => {
     for (const name of ['k0', 'k1', 'k2', 'k3', 'k4', 'k5'])
       expect([name, await opens(name)]).toEqual([name, false]);
     expect(await readByQemu()).not.toBe(0);
+    await sh('rm /run/k5');
     const start = await host().sh('virsh start turned', { reject: false, timeoutMs: 180_000 });
     expect(start.exitCode).not.toBe(0);
     expect(start.stderr).toContain('was made unreadable by lvp incident crypto-erase');
@@ -113,4 +125,29 @@ describe('the key of a volume', () => {
   });
 
   testCutFills(host, folder);
+
+  it('stands nowhere while the host is busy: a fill, a running guest, and rotations behind it, cut off or not', async () => {
+    await putRandomImages(host(), folder(), { 'slow.raw': 64 });
+    for (const name of ['busy', 'busy-2', 'slow']) await sh(`lvp key create file:${name}`);
+    await define(host(), { name: 'busy', image: 'turned.raw', key: 'file:busy' });
+    await published(host(), 'busy');
+    await sh('lvp key rotate busy vda --to file:busy-2; virsh start busy');
+    try {
+      await beginSlowFill(host(), { name: 'slow', image: 'slow.raw', key: 'file:slow' });
+      const all = await sh(
+        `for file in ${KEYS}/*.cred; do
+           name=$(basename $file .cred); systemd-creds decrypt --name=lvp-key-$name $file -; echo; done`,
+      );
+      expect(all.trim().split('\n').length).toBeGreaterThan(15);
+      const { found, secrets } = await tracesOf(host(), all, MARK);
+      expect(found).toEqual([]);
+      expect(secrets).toBe(1);
+    } finally {
+      await limitRate(host(), undefined);
+    }
+    // In which arguments and environments were looked for, too.
+    const called = await sh(`cat ${CALLED}`);
+    for (const call of ['luksFormat', 'luksAddKey', 'luksKillSlot', 'open'])
+      expect(called).toContain(`cryptsetup ${call} `);
+  });
 });
