@@ -7,7 +7,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { copyFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { When } from './cutting.ts';
 import { cutWhenHeld, holdAt } from './cutting.ts';
 import { eventually, type Host } from './host.ts';
@@ -78,6 +78,9 @@ export function testCutFills(host: () => Host, folder: () => string): void {
          systemctl restart ${DAEMON}; systemctl disable --quiet ${DAEMON}; sync -f /etc`,
       );
     });
+
+    // One that has failed before that keeps no other from being tried.
+    afterEach(() => sh(`systemctl start ${DAEMON}`));
 
     /** Before anybody goes on with it. */
     async function expectSafe({ name, found }: Cut, image: string): Promise<void> {
