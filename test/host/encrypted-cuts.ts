@@ -131,7 +131,7 @@ export function testCutFills(host: () => Host, folder: () => string): void {
     }
 
     it.each(CUTS)(
-      'has left no plaintext, and ends well, when the power is cut $when "$call"',
+      '$name, has left no plaintext, and ends well: the power cut $when "$call"',
       async (cut) => {
         await sh(`lvp key create file:${cut.name}`);
         await holdAt(host(), cut.when, cut.call);
