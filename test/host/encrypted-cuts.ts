@@ -130,18 +130,15 @@ export function testCutFills(host: () => Host, folder: () => string): void {
       await expectCiphertext(name, image, `/dev/vg0/${name}`);
     }
 
-    it.each(CUTS)(
-      '$name, has left no plaintext, and ends well: the power cut $when "$call"',
-      async (cut) => {
-        await sh(`lvp key create file:${cut.name}`);
-        await holdAt(host(), cut.when, cut.call);
-        await define(host(), domainOf(cut, 'small.raw'));
-        await sh('sync -f /etc/libvirt');
-        await cutWhenHeld(host());
-        await expectSafe(cut, 'small.raw');
-        await expectFinished(cut.name, 'small.raw', IMAGE_MIB);
-      },
-    );
+    it.each(CUTS)('$name, has left no plaintext, and ends well: the power cut $when "$call"', async (cut) => {
+      await sh(`lvp key create file:${cut.name}`);
+      await holdAt(host(), cut.when, cut.call);
+      await define(host(), domainOf(cut, 'small.raw'));
+      await sh('sync -f /etc/libvirt');
+      await cutWhenHeld(host());
+      await expectSafe(cut, 'small.raw');
+      await expectFinished(cut.name, 'small.raw', IMAGE_MIB);
+    });
 
     it('goes on behind the same header when the power is cut in the middle of the image', async () => {
       const cut = { name: 'half', found: 'private' } as const;
