@@ -199,7 +199,7 @@ function cannotOpen(path: string, cause: unknown): ProvisionError {
   }
   const hints: Readonly<Record<string, string>> = {
     EBUSY: 'Something else has it open, mounted or mapped: "lsof" or "dmsetup ls --tree" show what.',
-    EACCES: 'The udev rule of libvirt-volume-provisioner has to give private volumes to the service user.',
+    EACCES: 'The root helper has to have given the private volume to the service user: see its journal.',
     EPERM: 'The service may not write this device: look at DeviceAllow= of its unit.',
   };
   return new ProvisionError({

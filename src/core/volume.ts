@@ -58,7 +58,7 @@ export interface ThinPool {
   readonly health?: string | undefined;
 }
 
-/** Every private name begins so; the udev rule in systemd/ gives exactly these nodes to the service user. */
+/** Every private name begins so; the udev rule in systemd/ keeps exactly these nodes for their owner alone. */
 const PRIVATE_PREFIX = 'lvp-fill-';
 
 /** A fill's id: 16 lower-case hex digits, random, part of the private LV name and the correlation id in logs. */

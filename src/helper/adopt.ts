@@ -10,7 +10,7 @@ import { ADOPTING_TAG, fillTags, privateName, readMark } from '../core/volume.ts
 import { examine, whyNotBlank } from './examine.ts';
 import { carriesExactly, findFill, ourTags, stateError } from './fill.ts';
 import type { VolumeRow } from './lvm.ts';
-import { checkOwner, keepEncrypted } from './owner-of-node.ts';
+import { setOwner } from './owner-of-node.ts';
 import type { Tools } from './tools.ts';
 import { readGroup, readVolume } from './tools.ts';
 
@@ -18,7 +18,6 @@ type PrivateVolume = Extract<HelperRequest, { verb: 'adopt' }>['volume'];
 
 export async function adopt(tools: Tools, volume: PrivateVolume): Promise<HelperResult<'adopt'>> {
   const held = findFill(await readGroup(tools, volume.vg), volume.vg, volume.fillId);
-  await keepEncrypted(tools, volume, held);
   if (held === undefined) {
     const { active } = await readVolume(tools, volume.vg, volume.target);
     if (!active) throw inactive(volume);
@@ -43,7 +42,7 @@ export async function finishAdoption(tools: Tools, volume: PrivateVolume): Promi
   }
   await tools.devices.settle();
   const row = await readVolume(tools, volume.vg, privateName(volume.fillId));
-  await checkOwner(tools, volume, row);
+  await setOwner(tools, volume, row);
   return { sizeBytes: row.sizeBytes };
 }
 

@@ -56,7 +56,7 @@ export async function clone(
   }
   if (isForReading) {
     await tools.devices.settle();
-    await tools.devices.checkService(row);
+    await tools.devices.giveToService(row);
   }
   return { made: held === undefined ? 'created' : 'existing', sizeBytes: row.sizeBytes };
 }

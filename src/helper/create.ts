@@ -7,7 +7,7 @@ import { finishAdoption } from './adopt.ts';
 import { carriesExactly, findFill, stateError } from './fill.ts';
 import type { ThinPools } from './groups.ts';
 import type { VolumeRow } from './lvm.ts';
-import { checkOwner, keepEncrypted } from './owner-of-node.ts';
+import { setOwner } from './owner-of-node.ts';
 import { findThinPool } from './thin-pool.ts';
 import type { Tools } from './tools.ts';
 import { readVolume, readWithGroup } from './tools.ts';
@@ -24,7 +24,6 @@ export async function create(
   const { group, rows } = await readWithGroup(tools, volume.vg);
   refuseOtherPool(rows, request, thinPools);
   const held = findFill(rows, volume.vg, volume.fillId);
-  await keepEncrypted(tools, volume, held);
   if (held === undefined) {
     await makePrivate(tools, request, group);
   } else {
@@ -43,7 +42,7 @@ export async function create(
     await tools.lvm.activate(volume.vg, row.lv);
     row = await readVolume(tools, volume.vg, row.lv);
   }
-  await checkOwner(tools, volume, row);
+  await setOwner(tools, volume, row);
   return { made: held === undefined ? 'created' : 'existing', sizeBytes: row.sizeBytes };
 }
 

@@ -1,7 +1,7 @@
 /** The device nodes of LVs: who owns them, and whether there is anything on them. */
 import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import { appendFile, chmod, chown, mkdir, open, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, chown, open, stat } from 'node:fs/promises';
 import { ProvisionError } from '../core/errors.ts';
 import { commandFailed, mustRun, runCommand } from './command.ts';
 import type { VolumeRow } from './lvm.ts';
@@ -9,33 +9,20 @@ import type { VolumeRow } from './lvm.ts';
 export interface Devices {
   /** Waits, for a bounded time, until udev has dealt with what has happened. */
   settle(): Promise<void>;
-  /** Fails unless udev has given the node to the service user. */
-  checkService(row: VolumeRow): Promise<void>;
+  /** Makes the node of a private LV the service user's, mode 0600, until it is taken back or goes; udev leaves it so. */
+  giveToService(row: VolumeRow): Promise<void>;
   /** Takes the node from the service user: root:disk, mode 0660, as udev makes it for any other LV. */
   takeBack(row: VolumeRow): Promise<void>;
   isTakenBack(row: VolumeRow): Promise<boolean>;
-  /**
-   * From now on udev does not give the private LV of that name to the service user; `unnamed` if no LV has that name yet,
-   * so that it never did.
-   */
-  keepFromService(lv: string, since?: 'unnamed'): Promise<void>;
-  /** Whether udev cannot have given it the LV of that name at any time. */
-  wasAlwaysKept(lv: string): Promise<boolean>;
-  /** Undoes keepFromService(), for when there is no such LV any more. */
-  keepNoLonger(lv: string): Promise<void>;
   /** Why the device cannot be called empty, or undefined. */
   whyNotEmpty(row: VolumeRow): Promise<string | undefined>;
 }
 
 const SERVICE_USER = 'libvirt-volume-provisioner';
 
-/** A file for each private LV that the udev rule leaves alone; the rule knows this path, and does not read it. */
-const KEPT_FOLDER = '/run/libvirt-volume-provisioner-encrypted';
-/** In the file that was there before its LV had the name: no event of udev can have begun without it. */
-const ALWAYS_KEPT = 'always\n';
-
 const SETTLE_S = 10;
 const HEAD_BYTES = 4096;
+const MODE_GIVEN = 0o600;
 const MODE_TAKEN_BACK = 0o660;
 
 export const devices: Devices = {
@@ -44,25 +31,22 @@ export const devices: Devices = {
     await runCommand('udev', 'udevadm', ['settle', `--timeout=${SETTLE_S}`]);
   },
 
-  async checkService(row) {
-    if (await isGiven(row).catch(() => false)) return;
-    // LVM waits for udev, unless lvm.conf says that it does not.
-    await devices.settle();
-    if (await isGiven(row)) return;
+  async giveToService(row) {
+    await settledNodeOf(row);
+    const service = await serviceUid();
+    await chmod(nodePath(row), MODE_GIVEN);
+    await chown(nodePath(row), service, await diskGid());
     const { uid, mode } = await nodeOf(row);
+    if (uid === service && (mode & MODE_GIVEN) === MODE_GIVEN) return;
     throw new ProvisionError({
       code: 'HELPER_FAILED',
-      message: `udev has not given ${nodePath(row)} to ${SERVICE_USER}: its owner is ${uid}, its mode ${mode.toString(8)}.`,
-      hint: `Check the rule ${SERVICE_USER}.rules: udevadm test /sys/dev/block/${row.device?.major ?? 0}:${row.device?.minor ?? 0}.`,
+      message: `${nodePath(row)} could not be given to ${SERVICE_USER}: its owner is ${uid}, its mode ${mode.toString(8)}.`,
+      hint: `Look for a udev rule that matches it: udevadm test /sys/dev/block/${row.device?.major ?? 0}:${row.device?.minor ?? 0}.`,
     });
   },
 
   async takeBack(row) {
-    const { uid, gid, mode } = await nodeOf(row).catch(async () => {
-      // LVM waits for udev, unless lvm.conf says that it does not.
-      await devices.settle();
-      return nodeOf(row);
-    });
+    const { uid, gid, mode } = await settledNodeOf(row);
     // Anybody else has the node from libvirt, for a guest: not ours to change.
     if (uid !== 0 && uid !== (await serviceUid())) return;
     const disk = await diskGid();
@@ -79,21 +63,6 @@ export const devices: Devices = {
 
   async isTakenBack(row) {
     return (await nodeOf(row)).uid !== (await serviceUid());
-  },
-
-  async keepFromService(lv, since) {
-    await mkdir(KEPT_FOLDER, { recursive: true, mode: 0o755 });
-    // What a file that is there already says of this LV stays as it is.
-    if (since === undefined) await appendFile(`${KEPT_FOLDER}/${lv}`, '');
-    else await writeFile(`${KEPT_FOLDER}/${lv}`, ALWAYS_KEPT);
-  },
-
-  async wasAlwaysKept(lv) {
-    return (await readFile(`${KEPT_FOLDER}/${lv}`, 'utf8').catch(() => '')) === ALWAYS_KEPT;
-  },
-
-  async keepNoLonger(lv) {
-    await rm(`${KEPT_FOLDER}/${lv}`, { force: true });
   },
 
   async whyNotEmpty(row) {
@@ -166,15 +135,18 @@ async function isServices(path: string): Promise<boolean> {
   return uid === (await serviceUid()) && (mode & 0o777) === 0o600;
 }
 
-async function isGiven(row: VolumeRow): Promise<boolean> {
-  const { uid, mode } = await nodeOf(row);
-  return uid === (await serviceUid()) && (mode & 0o600) === 0o600;
-}
-
 interface Node {
   readonly uid: number;
   readonly gid: number;
   readonly mode: number;
+}
+
+/** LVM waits for udev, unless lvm.conf says that it does not. */
+function settledNodeOf(row: VolumeRow): Promise<Node> {
+  return nodeOf(row).catch(async () => {
+    await devices.settle();
+    return nodeOf(row);
+  });
 }
 
 async function nodeOf(row: VolumeRow): Promise<Node> {

@@ -26,6 +26,5 @@ export async function discard(tools: Tools, { vg, fillId }: Discard): Promise<nu
   if (mark.encryption !== undefined) await closeMapping(tools, vg, fillId);
   await waitClosed(tools, vg, held.lv);
   await tools.lvm.remove(vg, held.lv, fillTags(mark));
-  if (mark.encryption !== undefined) await tools.devices.keepNoLonger(held.lv);
   return null;
 }

@@ -111,7 +111,6 @@ async function takeHold(tools: Tools, volume: PrivateVolume): Promise<VolumeRow>
   if (held.sizeBytes <= LUKS_HEADER_BYTES) {
     throw stateError(vg, name, `has ${held.sizeBytes} bytes, and a LUKS header takes ${LUKS_HEADER_BYTES}`);
   }
-  await tools.devices.keepFromService(name);
   if (!held.active) await tools.lvm.activate(vg, name);
   await closeMapping(tools, vg, fillId);
   return withdraw(tools, held);

@@ -41,10 +41,9 @@ export async function publish(tools: Tools, request: Publish, key?: Buffer): Pro
     await tools.lvm.rename(vg, privateName(fillId), target);
   }
   if (isThin && (!isNamed || !held.active)) await tools.lvm.activate(vg, target);
-  // After the rename udev leaves the owner as it was, and a thick one has the device that it had.
+  // udev has left the owner as it was, and a thick one has the device that it had.
   if (isEncrypted(request) && !isThin) await takeBackRenamed(tools, { ...last, lv: target });
   else await takeBackFinal(tools, vg, target, isThin);
-  if (isEncrypted(request)) await tools.devices.keepNoLonger(privateName(fillId));
   return null;
 }
 

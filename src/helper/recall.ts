@@ -6,7 +6,6 @@
 import type { HelperRequest } from '../core/helper-protocol.ts';
 import { fillTags, privateName, readMark, receivingTags } from '../core/volume.ts';
 import { carriesExactly, exchangeTags, findFill, stateError } from './fill.ts';
-import { keepEncrypted } from './owner-of-node.ts';
 import type { Tools } from './tools.ts';
 import { readGroup, waitClosed } from './tools.ts';
 
@@ -26,7 +25,6 @@ export async function recall(tools: Tools, { vg, fillId }: Recall): Promise<null
   if (!carriesExactly(held, before))
     throw stateError(vg, held.lv, 'carries other tags of ours beside its marks');
   await waitClosed(tools, vg, held.lv);
-  await keepEncrypted(tools, mark, held);
   if (held.lv !== name) await tools.lvm.rename(vg, held.lv, name);
   await exchangeTags(tools, { vg, lv: name }, before, fillTags(mark));
   return null;

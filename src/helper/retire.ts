@@ -26,7 +26,7 @@ export async function retire(tools: Tools, { vg, seal }: Retire): Promise<null> 
     await tools.lvm.rename(vg, aside, seal.target);
     throw error;
   });
-  // udev gives the service user no volume of this name. An inactive LV has no node.
+  // Nobody gives the service user a volume of this name. An inactive LV has no node.
   if (row.device !== undefined) await tools.devices.takeBack(row);
   return null;
 }

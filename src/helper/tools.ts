@@ -86,7 +86,7 @@ export async function withdraw(tools: Tools, row: VolumeRow): Promise<VolumeRow>
   let now = row.open || row.device === undefined ? await waitClosed(tools, vg, lv) : row;
   for (let tries = 1; tries <= WITHDRAW_TRIES_MAX; tries += 1) {
     await tools.devices.takeBack(now);
-    // An event that was under way gives the node to the service user again: then once more.
+    // No rule of ours gives the node to the service user again; one of an older version of us, or of somebody else, may.
     now = await waitClosed(tools, vg, lv);
     if (await tools.devices.isTakenBack(now)) return now;
   }
@@ -97,9 +97,9 @@ export async function withdraw(tools: Tools, row: VolumeRow): Promise<VolumeRow>
   });
 }
 
-/** Nobody has it open by that reading, and the service user was not able to open it before that, nor is it now. */
+/** Nobody has it open by that reading, and the service user cannot open it: only the helper gives nodes away. */
 async function isOutOfHands({ devices }: Tools, row: VolumeRow): Promise<boolean> {
-  if (row.open || row.device === undefined || !(await devices.wasAlwaysKept(row.lv))) return false;
+  if (row.open || row.device === undefined) return false;
   // Whether its node is missing or late is found out the long way.
   return devices.isTakenBack(row).catch(() => false);
 }

@@ -149,7 +149,7 @@ describe('adopt, when it crashes at any step', () => {
         expect(model.find(volume.target)).toBeUndefined();
       },
     );
-    expect(steps).toBe(3);
+    expect(steps).toBe(4);
   });
 
   it('gives the volume back, unmarked, if it was written between the two looks', async () => {
@@ -264,6 +264,14 @@ describe('create', () => {
     );
     const other = fillTags({ ...volume, target: 'other' });
     expect(await codeOf(verbs.create(begun(hidden, { tags: other })))).toBe('VOLUME_STATE');
+  });
+
+  it('gives the node to the service user again after a reboot, which has made it root’s', async () => {
+    const model = begun(hidden, { tags: fillTags(volume), sizeBytes: 8 << 20, owner: 'service' });
+    model.reboot();
+    expect(model.get(hidden).owner).toBe('root');
+    await verbs.create(model);
+    expect(model.get(hidden).owner).toBe('service');
   });
 
   it('activates what a stopped pool has left inactive', async () => {

@@ -54,17 +54,8 @@ function begun(lv: string, fields: Partial<ModelVolume>): MemoryLvm {
 }
 
 const empty = () => begun(hidden, { tags: fillTags(volume), owner: 'service' });
-const formatted = (fields: Partial<ModelVolume> = {}) => {
-  const model = begun(hidden, { tags: fillTags(volume), header: slots(first), content: 'data', ...fields });
-  model.kept.set(hidden, 'later');
-  return model;
-};
-/** As create() leaves it. */
-const alwaysKept = (fields: Partial<ModelVolume> = {}) => {
-  const model = formatted(fields);
-  model.kept.set(hidden, 'always');
-  return model;
-};
+const formatted = (fields: Partial<ModelVolume> = {}) =>
+  begun(hidden, { tags: fillTags(volume), header: slots(first), content: 'data', ...fields });
 const mapped = (isOpen = false) => {
   const model = formatted();
   const { uuid, header } = model.get(hidden);
@@ -90,10 +81,20 @@ describe('the node of a volume that is to be encrypted', () => {
       expect(model.get(hidden).tags).toEqual(fillTags(volume));
     };
     const steps = await crashEverywhere(begin, verbs[verb], expectOutOfServiceHands, done);
-    expect(steps).toBeGreaterThanOrEqual(3);
+    expect(steps).toBeGreaterThanOrEqual(2);
+    const model = begin();
+    await verbs[verb](model);
+    expect(model.steps).not.toContain('giveToService');
   });
 
-  it('is taken from the service user, who had it since a reboot, before a header is made', async () => {
+  it('stays root’s when its fill goes on after a reboot', async () => {
+    const model = formatted();
+    model.reboot();
+    await verbs.create(model);
+    expectOutOfServiceHands(model);
+  });
+
+  it('is taken from the service user, to whom an older version has given it, before a header is made', async () => {
     const model = empty();
     model.beside = (step) => {
       if (step === 'luksFormat') expectOutOfServiceHands(model);
@@ -127,7 +128,7 @@ describe('format', () => {
         expectOutOfServiceHands(model);
       },
     );
-    expect(steps).toBe(4);
+    expect(steps).toBe(3);
   });
 
   it('gives each volume another volume key, and closes what was open since a crash', async () => {
@@ -142,7 +143,6 @@ describe('format', () => {
   it.each<[string, MemoryLvm]>([
     ['while somebody writes through its mapping', mapped(true)],
     ['while somebody has it open', formatted({ openLooks: Infinity })],
-    ['that the service user never had, while somebody has it open', alwaysKept({ openLooks: Infinity })],
     ['that was made to be plain', begun(hidden, { tags: fillTags({ ...volume, encryption: undefined }) })],
     ['that is being taken over', begun(hidden, { tags: [...fillTags(volume), 'lvp:adopting'] })],
     ['that is published', sealed(first)],
@@ -210,13 +210,11 @@ describe('publish', () => {
       expect(model.get(volume.target).tags.toSorted()).toEqual(sealTags(seal).toSorted());
       expectOutOfServiceHands(model);
     };
-    for (const begin of [formatted, alwaysKept]) {
-      expect(await crashEverywhere(begin, verbs.publish, expectOutOfServiceHands, done)).toBeGreaterThan(3);
-      for (const [key, code] of [[strange, 'KEY_WRONG'] as const, [undefined, 'USAGE'] as const]) {
-        const model = begin();
-        expect(await codeOf(publish(model.tools(), { volume, seal }, key))).toBe(code);
-        expect([model.get(hidden).tags, model.find(volume.target)]).toEqual([fillTags(volume), undefined]);
-      }
+    expect(await crashEverywhere(formatted, verbs.publish, expectOutOfServiceHands, done)).toBe(3);
+    for (const [key, code] of [[strange, 'KEY_WRONG'] as const, [undefined, 'USAGE'] as const]) {
+      const model = formatted();
+      expect(await codeOf(publish(model.tools(), { volume, seal }, key))).toBe(code);
+      expect([model.get(hidden).tags, model.find(volume.target)]).toEqual([fillTags(volume), undefined]);
     }
   });
 
@@ -227,19 +225,17 @@ describe('publish', () => {
   });
 
   it('ends as well if its pool is stopped as soon as it has its name', async () => {
-    const model = alwaysKept();
+    const model = formatted();
     model.beside = (step) => {
       if (step === 'rename') model.get(volume.target).active = false;
     };
     await verbs.publish(model);
-    expect(model.kept.size).toBe(0);
     expect(model.get(volume.target).tags.toSorted()).toEqual(sealTags(seal).toSorted());
   });
 
   it('leaves nothing behind but the volume', async () => {
     const model = formatted();
     await verbs.publish(model);
-    expect(model.kept.size).toBe(0);
     expect(model.get(volume.target)).toMatchObject({ owner: 'root' });
   });
 });
@@ -285,13 +281,7 @@ describe('a volume to be encrypted that the service user', () => {
     expect(model.get(volume.target).owner).toBe('root');
   });
 
-  it('has all the same is taken from it', async () => {
-    const model = alwaysKept({ owner: 'service' });
-    await verbs.format(model);
-    expectOutOfServiceHands(model);
-  });
-
-  it('may have had, as after a boot, is taken from it again if udev gives it back once more', async () => {
+  it('has by an older version of this program is taken from it again if udev gives it back once more', async () => {
     const model = empty();
     let events = 2;
     model.beside = (step) => {
@@ -301,21 +291,6 @@ describe('a volume to be encrypted that the service user', () => {
     await formatLuks(tools, volume, first);
     expectOutOfServiceHands(model);
     expect(asked.udev).toBeGreaterThan(1);
-    expect(model.kept.get(hidden)).toBe('later');
-  });
-
-  it('may be given by an event that is under way is root’s only when udev has been waited for', async () => {
-    const model = formatted();
-    let isUnderWay = true;
-    const event = () => {
-      if (isUnderWay) model.get(hidden).owner = 'service';
-      isUnderWay = false;
-      return Promise.resolve();
-    };
-    const tools = model.tools();
-    await formatLuks({ ...tools, devices: { ...tools.devices, settle: event } }, volume, first);
-    await event();
-    expectOutOfServiceHands(model);
   });
 });
 
@@ -346,9 +321,6 @@ describe('discard', () => {
       await repeated;
       expect([model.find(hidden), model.mappings.size]).toEqual([undefined, 0]);
     });
-    const model = mapped();
-    await verbs.discard(model);
-    expect(model.kept.size).toBe(0);
   });
 });
 

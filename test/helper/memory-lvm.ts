@@ -1,10 +1,9 @@
 /**
- * A small model of LVM, udev and the device nodes, in which any step can be the last one before a crash.
- * It keeps what the real ones keep: metadata commits are atomic, a rename leaves the owner of the node
- * as it was until udev looks at it, and a crash takes nothing back.
+ * A small model of LVM and the device nodes, in which any step can be the last one before a crash. It keeps what
+ * the real ones keep: metadata commits are atomic, a new node is root's, a rename leaves its owner as it was, and
+ * a crash takes nothing back.
  */
 import { ProvisionError } from '../../src/core/errors.ts';
-import { fillIdOf } from '../../src/core/volume.ts';
 import type { VolumeRow } from '../../src/helper/lvm.ts';
 import type { Tools } from '../../src/helper/tools.ts';
 import type { ModelHeader, ModelMapping } from './model-luks.ts';
@@ -51,8 +50,6 @@ export class MemoryLvm {
   beside: ((step: string, model: MemoryLvm) => void) | undefined;
   /** Open encrypted volumes, by the mapping's name. */
   readonly mappings = new Map<string, ModelMapping>();
-  /** The LVs that udev does not give to the service user, and since when. */
-  readonly kept = new Map<string, 'always' | 'later'>();
   /** What systemd-creds would decrypt, by the key's name. */
   readonly keys = new Map<string, Buffer>();
   #made = 0;
@@ -124,18 +121,11 @@ export class MemoryLvm {
     };
   }
 
-  /** udev looks at a device that has changed. */
-  #udev(volume: ModelVolume): void {
-    if (fillIdOf(volume.lv) !== undefined && !this.kept.has(volume.lv)) volume.owner = 'service';
-  }
-
-  /** Power is lost: nothing is open, udev begins anew, and LVM activates what it knows. */
+  /** Power is lost: nothing is open, nodes are made anew, and LVM activates what it knows. */
   reboot(): void {
     this.mappings.clear();
-    this.kept.clear();
     for (const volume of this.volumes) {
       Object.assign(volume, { openLooks: 0, active: true, owner: 'root' });
-      this.#udev(volume);
     }
   }
 
@@ -181,13 +171,13 @@ export class MemoryLvm {
         create: (_vg, lv, sizeBytes, tags) =>
           this.#step('create', () => {
             this.freeExtents -= sizeBytes / EXTENT_BYTES;
-            this.#udev(this.add(lv, { sizeBytes, tags: [...tags] }));
+            this.add(lv, { sizeBytes, tags: [...tags] });
           }),
         createThin: (_vg, pool, lv, sizeBytes, tags) =>
           this.#step('create', () => {
             if (this.find(lv) !== undefined) throw new Error(`lvm: ${lv} exists`);
             if (this.get(pool).pool === undefined) throw new Error(`lvm: ${pool} is no thin pool`);
-            this.#udev(this.add(lv, { ...thinIn(pool), sizeBytes, tags: [...tags] }));
+            this.add(lv, { ...thinIn(pool), sizeBytes, tags: [...tags] });
           }),
         snapshot: (_vg, origin, lv, tags) =>
           this.#step('create', () => {
@@ -223,14 +213,11 @@ export class MemoryLvm {
         rename: (_vg, from, to) =>
           this.#step('rename', () => {
             if (this.find(to) !== undefined) throw new Error(`lvm: ${to} exists`);
-            const volume = this.get(from);
-            volume.lv = to;
-            this.#udev(volume);
+            this.get(from).lv = to;
           }),
         activate: (_vg, lv) =>
           this.#step('activate', () => {
             this.get(lv).active = true;
-            this.#udev(this.get(lv));
           }),
         remove: (_vg, lv, tags) =>
           this.#step('remove', () => {
@@ -241,25 +228,14 @@ export class MemoryLvm {
       },
       devices: {
         settle: () => Promise.resolve(),
-        checkService: (row) =>
-          nodeOf(row).owner === 'service'
-            ? Promise.resolve()
-            : Promise.reject(new Error('not given by udev')),
+        giveToService: (row) =>
+          this.#step('giveToService', () => {
+            nodeOf(row).owner = 'service';
+          }),
         takeBack: (row) =>
           this.#step('takeBack', () => {
             const volume = nodeOf(row);
             if (volume.owner === 'service') volume.owner = 'root';
-          }),
-        keepFromService: (lv, since) =>
-          this.#step('keepFromService', () => {
-            if (since === undefined) this.kept.set(lv, this.kept.get(lv) ?? 'later');
-            else if (this.find(lv) === undefined) this.kept.set(lv, 'always');
-            else throw new Error(`${lv} has its name already`);
-          }),
-        wasAlwaysKept: (lv) => Promise.resolve(this.kept.get(lv) === 'always'),
-        keepNoLonger: (lv) =>
-          this.#step('keepNoLonger', () => {
-            this.kept.delete(lv);
           }),
         isTakenBack: (row) => Promise.resolve(of(row).owner !== 'service'),
         whyNotEmpty: (row) => Promise.resolve(of(row).content === 'blank' ? undefined : 'it holds data'),

@@ -27,10 +27,10 @@ export function testEncryptedMigration(hosts: () => { readonly from: Host; reado
     let seal: string[] = [];
     let xml = '';
 
-    const hasSecret = async (host: Host) =>
-      (await host.sh('virsh secret-list')).stdout.includes(secretUuid(`/dev/${VOLUME}`));
-    const isGone = (host: Host) =>
-      eventually('the secret is gone', async () => !(await hasSecret(host)) || undefined);
+    const hasSecret = async (host: Host, volume = VOLUME) =>
+      (await host.sh('virsh secret-list')).stdout.includes(secretUuid(`/dev/${volume}`));
+    const isGone = (host: Host, volume = VOLUME) =>
+      eventually('the secret is gone', async () => !(await hasSecret(host, volume)) || undefined);
     const uuidOnDisk = async (host: Host) =>
       (await host.sh(`cryptsetup luksUUID /dev/${VOLUME}`)).stdout.trim();
     const only = (...names: string[]) => server.grant(key, ...names.map((name) => server.reader(name)));
@@ -47,6 +47,10 @@ export function testEncryptedMigration(hosts: () => { readonly from: Host; reado
       return stdout;
     }
     const digest = (host: Host) => opened(host, 'sha256sum </dev/mapper/opened');
+
+    /** By what shows that nothing has come: the disk itself, on which ciphertext would not be zero. */
+    const expectBlank = (host: Host) =>
+      host.sh(`cmp -n ${LUKS_BLANK_HEAD_BYTES} -i ${LUKS_HEADER_BYTES}:0 /dev/${VOLUME} /dev/zero`);
 
     async function receive(): Promise<{ exitCode: number; stderr: string }> {
       const { from, to } = hosts();
@@ -93,8 +97,7 @@ export function testEncryptedMigration(hosts: () => { readonly from: Host; reado
         `tail -c +${LUKS_BLANK_HEAD_BYTES + 1} /dev/mapper/opened | tr -d '\\0' | wc -c`,
       );
       expect(zeros.trim()).toBe('0');
-      // By which it is seen that nothing has come: on the disk itself, which ciphertext would not be.
-      await to.sh(`cmp -n ${LUKS_BLANK_HEAD_BYTES} -i ${LUKS_HEADER_BYTES}:0 /dev/${VOLUME} /dev/zero`);
+      await expectBlank(to);
     });
 
     it('is refused where the grant was withdrawn meanwhile, and goes on where it is', async () => {
@@ -112,6 +115,30 @@ export function testEncryptedMigration(hosts: () => { readonly from: Host; reado
       expect(await stateOf(from, 'sealed')).toBe('running');
       expect(await stateOf(to, 'sealed')).toBe('unknown');
       expect([await hasSecret(from), await hasSecret(to)]).toEqual([true, false]);
+    });
+
+    it('that comes without its bytes is not sealed or started there, and is where they are', async () => {
+      const { from, to } = hosts();
+      await only('hosta', 'hostb');
+      expect((await receive()).stderr).toBe('');
+      // As by who forgets --copy-storage-all, and believes libvirt that both hosts see the disk.
+      const moved = await migrate('sealed', '--live --persistent --unsafe', { from, to });
+      expect(moved.stderr).toBe('');
+      expect(await stateOf(to, 'sealed')).toBe('running');
+      await eventually('it has been looked at', async () => {
+        const { stdout } = await to.sh(`journalctl -u libvirt-volume-provisioner -o cat`);
+        return stdout.includes('has received nothing') || undefined;
+      });
+      expect(await tagsOf(to, VOLUME)).toEqual(
+        seal.map((tag) => (tag === 'lvp:ready' ? 'lvp:receiving' : tag)).toSorted(),
+      );
+      await to.sh('virsh destroy sealed');
+      await isGone(to);
+      expect(await mayStart(to, xml)).toBe(false);
+      await expectBlank(to);
+      await to.sh('virsh undefine sealed; virsh vol-delete sealed guests');
+      expect(await tagsOf(from, VOLUME)).toEqual(seal);
+      await from.sh('virsh start sealed', { timeoutMs: START_LIMIT_MS });
     });
 
     it('arrives with every byte under a key that the other host has fetched itself, and its old secret is gone', async () => {
@@ -158,6 +185,53 @@ export function testEncryptedMigration(hosts: () => { readonly from: Host; reado
       expect(await stateOf(from, 'sealed')).toBe('unknown');
       // Nobody has either open now.
       expect(await digest(to)).toBe(await digest(from));
+    });
+
+    describe('on storage that both hosts see', () => {
+      const SHARED = 'vg1/roving';
+      const LIVE = '--live --persistent --undefinesource';
+      let roving: Key;
+      let rovingSeal: string[] = [];
+
+      beforeAll(async () => {
+        const { from, to } = hosts();
+        roving = await server.createKey('roving-vda');
+        await server.grant(roving, server.reader('hosta'));
+        const shared = domainXml({
+          ...{ name: 'roving', pool: 'others', image: 'boot.raw', key: `barbican:${roving.uuid}` },
+          attributes: `size="${SIZE_MIB}MiB"`,
+        })
+          .replace("pool='others'", "pool='shared'")
+          .replace("type='raw'/>", "type='raw' cache='none'/>");
+        await from.sh('cat >/tmp/guest.xml && virsh define /tmp/guest.xml', { input: shared });
+        await published(from, 'roving');
+        rovingSeal = await tagsOf(from, SHARED);
+        await from.sh('virsh start roving', { timeoutMs: START_LIMIT_MS });
+        await to.sh(`lvchange --activate y ${SHARED} && virsh pool-refresh shared`);
+      });
+
+      it('does not go where its key is not granted', async () => {
+        const { from, to } = hosts();
+        const refused = await migrate('roving', LIVE, { from, to });
+        expect(refused.exitCode).not.toBe(0);
+        expect(refused.stderr).toContain(`read barbican:${roving.uuid}`);
+        expect([await stateOf(from, 'roving'), await stateOf(to, 'roving')]).toEqual(['running', 'unknown']);
+        expect([await hasSecret(from, SHARED), await hasSecret(to, SHARED)]).toEqual([true, false]);
+      });
+
+      it('goes where it is, with the same volume, and its old secret is gone', async () => {
+        const { from, to } = hosts();
+        await server.grant(roving, server.reader('hosta'), server.reader('hostb'));
+        const moved = await migrate('roving', LIVE, { from, to });
+        expect(moved.stderr).toBe('');
+        expect([await stateOf(from, 'roving'), await stateOf(to, 'roving')]).toEqual(['unknown', 'running']);
+        expect(await hasSecret(to, SHARED)).toBe(true);
+        await isGone(from, SHARED);
+        expect(rovingSeal).toContain('lvp:encryption:luks1');
+        expect(await tagsOf(to, SHARED)).toEqual(rovingSeal);
+        await to.sh('virsh destroy roving');
+        await isGone(to, SHARED);
+      });
     });
   });
 }

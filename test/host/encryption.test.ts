@@ -250,7 +250,7 @@ describe('a guest', () => {
     const image = join(folder(), 'boots.raw');
     await writeFile(image, Buffer.concat([sector, Buffer.alloc(4 << 20, 'plain bytes of the image ')]));
     await host().putImage(image, 'boots.raw', { sidecar: true });
-    await configureProvisioner(host(), 'keys: {recheck: 10s}');
+    await configureProvisioner(host(), 'gate: {grace: 30s}\nkeys: {recheck: 10s}');
     await sh('lvp key create file:guest');
     await define(host(), { name: 'guest', image: 'boots.raw', key: 'file:guest' });
     await published(host(), 'guest');
@@ -300,15 +300,31 @@ describe('a guest', () => {
     await published(host(), 'guest');
   });
 
-  it('with a key of the key server goes on when that is revoked, and is not started again', async () => {
+  let served: Key;
+
+  it('with a key of the key server is started although that answers late', async () => {
     const identity = server.reader('hosta');
-    const key = await server.createKey('served');
-    await server.grant(key, identity);
+    served = await server.createKey('served');
+    await server.grant(served, identity);
     await server.serve(host(), identity);
-    await define(host(), { name: 'served', image: 'boots.raw', key: `barbican:${key.uuid}` });
+    await define(host(), { name: 'served', image: 'boots.raw', key: `barbican:${served.uuid}` });
     await published(host(), 'served');
-    await sh('virsh start served');
+    await server.freeze('barbican');
+    try {
+      await sh(`systemd-run --quiet --unit=starting --remain-after-exit virsh start served
+        until ss -Htn state established 'sport = :9311' | awk '$1 > 0 { found = 1 } END { exit !found }'; do
+          sleep 0.05
+        done`);
+      expect(await hasSecret('served')).toBe(false);
+    } finally {
+      await server.thaw('barbican');
+    }
+    await eventually('it runs', async () => (await state('served')) === 'running' || undefined);
     expect(await hasSecret('served')).toBe(true);
+  });
+
+  it('with a key of the key server goes on when that is revoked, and is not started again', async () => {
+    const key = served;
     await server.revoke(key);
     await isGone('served');
     expect(await state('served')).toBe('running');

@@ -65,6 +65,23 @@ describe('an encrypted disk', () => {
     expect(world.keys.areAllWiped()).toBe(true);
   });
 
+  it.each([
+    [8 * MIB, false],
+    [8 * MIB + LUKS_HEADER_BYTES, true],
+  ])('takes over a blank volume of %d bytes only if its header has room, too', async (sizeBytes, fits) => {
+    const world = keyed();
+    world.volumes.add('vm1', Buffer.alloc(sizeBytes));
+    world.define(vm1);
+    if (fits) {
+      await published(world);
+      expect(isFilled(world, 'vm1')).toBe(true);
+      return;
+    }
+    await until('failed', () => row(world)?.problem?.code === 'IMAGE_TOO_LARGE');
+    expect(world.names()).toEqual(['vg0/vm1']);
+    expect(world.volume('vm1')?.tags).toEqual([]);
+  });
+
   it('is read back through its encryption where that is wanted', async () => {
     const world = keyed(KEY, { readBack: true });
     world.define(vm1);

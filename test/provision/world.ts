@@ -357,7 +357,7 @@ class FakeVolumes implements Volumes, LuksVolumes, KeyFiles, VolumeDevices {
 }
 
 /** A key in memory, as a provider would hand it out. */
-function keyOf(bytes: Buffer | string): VolumeKey {
+export function keyOf(bytes: Buffer | string): VolumeKey {
   const own = Buffer.from(bytes);
   return { bytes: own, wipe: () => own.fill(0) };
 }

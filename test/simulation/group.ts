@@ -223,8 +223,7 @@ export class Group {
     for (const volume of this.model.volumes) {
       volume.active = !volume.skipsActivation;
       volume.openLooks = 0;
-      // udev begins anew and gives out nodes by name.
-      volume.owner = fillIdOf(volume.lv) === undefined ? 'root' : 'service';
+      volume.owner = 'root';
     }
   }
 

@@ -193,14 +193,8 @@ export class Helper {
       },
       devices: {
         settle: () => life.step('udevadm settle'),
-        checkService: async (row) => {
-          const isGiven = model.find(row.lv)?.owner === 'service';
-          await (isGiven ? life.step('the node checked') : Promise.reject(failed('udev', row.lv)));
-        },
+        giveToService: (row) => command('giveToService', row.lv, row.lv, () => devices.giveToService(row)),
         takeBack: (row) => command('takeBack', row.lv, row.lv, () => devices.takeBack(row)),
-        keepFromService: (lv, since) => devices.keepFromService(lv, since),
-        wasAlwaysKept: (lv) => devices.wasAlwaysKept(lv),
-        keepNoLonger: (lv) => devices.keepNoLonger(lv),
         isTakenBack: (row) => asCommand(async () => devices.isTakenBack(row)),
         whyNotEmpty: async (row) => {
           await life.step('blkid');

@@ -8,7 +8,7 @@ import { account } from '../settings.ts';
 
 const GUIDE = SOURCE.guide('File Permissions');
 
-/** Whose the nodes are, and that nothing scans the mappings. */
+/** That private nodes are for their owner alone, and nothing scans the mappings. */
 const RULE_PARTS = [
   ...['ENV{DM_LV_NAME}=="lvp-fill-[0-9a-f]', 'ENV{DM_NAME}=="lvp-crypt-[0-9a-f]', 'MODE="0600"'],
   ...['ENV{DM_UDEV_DISABLE_DISK_RULES_FLAG}="1"', 'ENV{DM_UDEV_DISABLE_OTHER_RULES_FLAG}="1"'],
@@ -129,16 +129,18 @@ export const FILE_CHECKS: readonly Check[] = [
   },
   {
     id: 'files.udev-rule',
-    title: 'udev gives the service the volumes being filled, and no others',
-    why: 'A rule for a whole volume group would give it the disks of all running guests; and what is written to an encrypted volume is not for this host to look into.',
+    title: 'udev gives the service the mappings of encrypted volumes being filled, and nothing else',
+    why: 'A rule for a whole volume group would give it the disks of all running guests; one for all private volumes, the encrypted ones beside their mappings; and what is written to them is not for this host to look into.',
     source: SOURCE.design('The life of a volume'),
     fix: `Take away what stands in its place in /etc/udev/rules.d, or install the package again; then udevadm control --reload.`,
     look: async (host) => {
       const override = ifThere(await host.readText(`/etc/udev/rules.d/${UDEV_RULE}`), UDEV_RULE);
       if (override !== undefined) return fail(`/etc/udev/rules.d/${UDEV_RULE} stands in its place`);
       const rule = must(await host.readText(`/usr/lib/udev/rules.d/${UDEV_RULE}`), UDEV_RULE);
-      const isOurs = RULE_PARTS.every((part) => rule.includes(part));
-      return isOurs ? ok('only lvp-fill-… and lvp-crypt-…') : fail('the rule is not ours');
+      // The one of the mappings.
+      const owners = rule.match(/OWNER[:+]?=/g)?.length;
+      const isOurs = owners === 1 && RULE_PARTS.every((part) => rule.includes(part));
+      return isOurs ? ok('only lvp-crypt-…') : fail('the rule is not ours');
     },
   },
 ];

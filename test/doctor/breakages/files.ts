@@ -1,4 +1,4 @@
-import { LIBRARY } from '../../../src/doctor/names.ts';
+import { LIBRARY, USER } from '../../../src/doctor/names.ts';
 import { ETC, STATE } from '../fake-host.ts';
 import type { Breakage } from './breakage.ts';
 import { breakage } from './breakage.ts';
@@ -139,6 +139,16 @@ export const FILES: readonly Breakage[] = [
       host.alter('/usr/lib/udev/rules.d/60-libvirt-volume-provisioner.rules', {
         text: 'ENV{DM_VG_NAME}=="vg0", OWNER="x"',
       });
+    },
+    'fail',
+    /not ours/,
+  ),
+  breakage(
+    'files.udev-rule',
+    (host) => {
+      const path = '/usr/lib/udev/rules.d/60-libvirt-volume-provisioner.rules';
+      const rule = host.files.get(path)?.text ?? '';
+      host.alter(path, { text: rule.replace('MODE="0600"', `OWNER="${USER}", MODE="0600"`) });
     },
     'fail',
     /not ours/,
