@@ -278,6 +278,8 @@ describe('a guest with a key of the key server', () => {
       expect(await hasSecret('second')).toBe(false);
       await server.swap(second, own);
       await server.forgetTokens();
+      // It has just been started, and needs longer for its first answer than a start waits.
+      await server.read(second, server.operator);
       await sh('virsh start second');
       expect([await state('second'), await hasSecret('second')]).toEqual(['running', true]);
       await sh('virsh destroy second');
