@@ -107,7 +107,7 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
   const control = await openControl(config, callable, { ...seeing, audit: events });
   recordDaemon(seeing.trail, 'start');
   const http = await openHttp(config, callable, { ...seeing, events, space: reservations });
-  const reload = openReload(path, loaded, { images: stores.rotating, reconciler, log });
+  const reload = openReload(path, loaded, { images: stores.rotating, keys, reconciler, log });
   const seen = { pools: gatePools, isLibvirtReachable: () => isLibvirtReachable };
   const gate = await openGate(config, { ...needs, ...seeing, ...seen, reconciler }, { reload, http });
   const stopReload = reload.start();

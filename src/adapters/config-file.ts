@@ -100,8 +100,7 @@ export interface LoadOptions {
   readonly path?: string | undefined;
   /** Secrets found in it are removed from it. */
   readonly env?: Record<string, string | undefined> | undefined;
-  /** Newer than systemd's credentials, which stay as they were when the service started. */
-  readonly handed?: Keys | undefined;
+  readonly handed?: Handed | undefined;
   /** What an earlier call took out of the environment. */
   readonly fromEnvironment?: KeysThere | undefined;
 }
@@ -114,12 +113,18 @@ export interface Keys {
 /** Those that were there. */
 export type KeysThere = { readonly [Name in keyof Keys]: Keys[Name] | undefined };
 
+/** Newer than systemd's credentials, which stay as they were when the service started. */
+export interface Handed extends Partial<Keys> {
+  /** Of the application credential for the key server. */
+  readonly keyServerSecret?: Secret;
+}
+
 export interface LoadedConfig {
   readonly config: Config;
   readonly warnings: readonly string[];
   /** As the file and the environment have them. */
   readonly settings: ConfigFile;
-  /** Files that hold keys or the certificate authority, as far as the configuration names them. */
+  /** Files that hold keys or certificate authorities, as far as the configuration names them. */
   readonly secretFiles: readonly string[];
   /** Keys that came out of the environment, and are not there any more. */
   readonly fromEnvironment: KeysThere;
@@ -158,7 +163,7 @@ export function loadConfig(options: LoadOptions = {}): LoadedConfig {
   );
   const ca = readCa('minio.ca_file', minio.ca_file);
   const tracing = readTracing(parsed.data.tracing);
-  const keys = readKeySettings(parsed.data.keys, directory);
+  const keys = readKeySettings(parsed.data.keys, directory, handed?.keyServerSecret);
   const isWrong = 'mistakes' in tracing || 'mistakes' in keys;
   if ('mistake' in accessKey || 'mistake' in secretKey || 'mistake' in ca || isWrong) {
     const mistakes = [accessKey, secretKey, ca].flatMap((part) => ('mistake' in part ? [part.mistake] : []));
@@ -173,9 +178,10 @@ export function loadConfig(options: LoadOptions = {}): LoadedConfig {
     },
     warnings: [...environment.warnings, ...warnings],
     settings: parsed.data,
-    secretFiles: [minio.access_key_file, minio.secret_key_file, minio.ca_file].filter(
-      (file) => file !== undefined,
-    ),
+    secretFiles: [
+      ...[minio.access_key_file, minio.secret_key_file, minio.ca_file],
+      parsed.data.keys.barbican?.ca_file,
+    ].filter((file) => file !== undefined),
     fromEnvironment,
   };
 }

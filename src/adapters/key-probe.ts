@@ -22,18 +22,24 @@ export async function probeKeyServer(settings: BarbicanSettings): Promise<KeySer
   return { certificates, identity: await identityOf(settings) };
 }
 
+/** Throws what a reading would: KEY_DENIED if Keystone or Barbican does not know this identity, KEY_SERVER_UNREACHABLE. */
+export async function tryIdentity(settings: BarbicanSettings): Promise<void> {
+  const keys = new BarbicanKeys(settings, { limitMs: TIME_MAX_MS });
+  try {
+    const key = await keys.read({ provider: 'barbican', id: NO_KEY }, AbortSignal.timeout(TIME_MAX_MS * 2));
+    key.wipe();
+  } catch (error) {
+    if (!(error instanceof ProvisionError && error.code === 'KEY_NOT_FOUND')) throw error;
+  }
+}
+
 async function identityOf(settings: BarbicanSettings): Promise<KeyServerFacts['identity']> {
   const { authUrl, applicationCredentialId: id, applicationCredentialSecret: secret } = settings;
-  const signal = AbortSignal.timeout(TIME_MAX_MS);
   try {
     const identity = { kind: 'application-credential', id, secret } as const;
+    const signal = AbortSignal.timeout(TIME_MAX_MS);
     const { userId } = await askForToken(new KeyRequests(settings), authUrl, identity, signal);
-    const keys = new BarbicanKeys(settings, { limitMs: TIME_MAX_MS });
-    const key = await keys.read({ provider: 'barbican', id: NO_KEY }, signal).catch((error: unknown) => {
-      if (error instanceof ProvisionError && error.code === 'KEY_NOT_FOUND') return undefined;
-      throw error;
-    });
-    key?.wipe();
+    await tryIdentity(settings);
     return { userId };
   } catch (error) {
     return { mistake: error instanceof Error ? error.message : String(error) };

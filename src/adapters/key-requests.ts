@@ -4,13 +4,13 @@
  */
 import http from 'node:http';
 import https from 'node:https';
-import type net from 'node:net';
 import type { KeyServerSettings } from '../core/key-settings.ts';
+import type { KeyAgents } from './key-agents.ts';
+import { keyAgents } from './key-agents.ts';
 
 const CONNECT_MAX_MS = 1_500;
 /** With a token, or a hundred secrets of a list. */
 const ANSWER_BYTES_MAX = 2 ** 20;
-const SOCKETS_MAX = 8;
 
 export interface KeyRequest {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE';
@@ -46,15 +46,10 @@ export class AnswerTooLong extends Error {
 }
 
 export class KeyRequests {
-  readonly #agents: { readonly https: https.Agent; readonly http: http.Agent };
+  readonly #agents: KeyAgents;
 
   constructor({ ca }: Pick<KeyServerSettings, 'ca'>) {
-    // A connection for each request: a kept one may be closed by the other side in the very moment it is used.
-    const common = { keepAlive: false, maxSockets: SOCKETS_MAX };
-    this.#agents = {
-      http: new http.Agent(common),
-      https: new https.Agent({ ...common, minVersion: 'TLSv1.2', ...(ca === undefined ? {} : { ca }) }),
-    };
+    this.#agents = keyAgents(ca);
   }
 
   /** Throws what Node says if there is no answer, AnswerTooLong, or the signal's reason. A redirection is an answer. */
@@ -76,7 +71,6 @@ export class KeyRequests {
       socket.once(isSecure ? 'secureConnect' : 'connect', () => {
         clearTimeout(connecting);
       });
-      wipeWhatPasses(socket);
     });
     sent.once('response', (answer) => {
       clearTimeout(connecting);
@@ -94,16 +88,6 @@ export class KeyRequests {
     sent.end(body);
     return promise;
   }
-}
-
-/**
- * The parser has copied the bytes of the body by the time it is our turn: its listener was there before. What it leaves
- * in the socket's own memory would stay there until that is needed for something else.
- */
-function wipeWhatPasses(socket: net.Socket): void {
-  socket.on('data', (chunk: Buffer) => {
-    chunk.fill(0);
-  });
 }
 
 /** In one piece of memory of its own; the pieces in which it came are wiped. */

@@ -18,6 +18,9 @@ const ANSWER_TIME_MAX_MS = 300_000;
 const HINT =
   'See systemctl status libvirt-volume-provisioner-helper.socket and journalctl -u libvirt-volume-provisioner-helper.';
 
+/** Read at once. */
+const READ_BYTES_MAX = 16_384;
+
 const NEWLINE = 0x0a;
 
 export class HelperSocket {
@@ -116,8 +119,18 @@ interface Answered {
 /** Sends one line and its keys, and resolves with what answers it. */
 function exchange(path: string, { verb, line, keys }: Message, timeMaxMs: number): Promise<Answered> {
   return new Promise((resolve, reject) => {
-    const socket: Socket = createConnection(path);
     const heard = new Heard(verb === 'readKey');
+    // Into memory of ours: Node's own it gives back as it is, with a key that was in it.
+    const socket: Socket = createConnection({
+      path,
+      onread: {
+        buffer: Buffer.alloc(READ_BYTES_MAX),
+        callback: (countBytes, buffer) => {
+          hear(buffer.subarray(0, countBytes));
+          return true;
+        },
+      },
+    });
     const fail = (
       code: 'HELPER_UNAVAILABLE' | 'HELPER_FAILED' | 'TIMEOUT',
       what: string,
@@ -145,8 +158,8 @@ function exchange(path: string, { verb, line, keys }: Message, timeMaxMs: number
     socket.on('error', (error) => {
       fail('HELPER_UNAVAILABLE', `cannot be reached: ${error.message}`, error);
     });
-    socket.on('data', (chunk) => {
-      const answered = heard.add(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength));
+    const hear = (bytes: Uint8Array): void => {
+      const answered = heard.take(bytes);
       if (answered !== undefined) {
         clearTimeout(timer);
         socket.destroy();
@@ -154,7 +167,7 @@ function exchange(path: string, { verb, line, keys }: Message, timeMaxMs: number
       } else if (heard.lengthBytes > RESPONSE_BYTES_MAX) {
         fail('HELPER_FAILED', `answered with more than ${RESPONSE_BYTES_MAX} bytes`);
       }
-    });
+    };
     socket.on('end', () => {
       fail('HELPER_UNAVAILABLE', 'hung up without an answer');
     });
@@ -171,8 +184,12 @@ class Heard {
     this.#mayHoldKey = mayHoldKey;
   }
 
-  /** The answer, once all of it is here. */
-  add(chunk: Buffer): Answered | undefined {
+  /** The answer, once all of it is here. What it is given is overwritten. */
+  take(bytes: Uint8Array): Answered | undefined {
+    // Of its own memory, not of the pool that small buffers share.
+    const chunk = Buffer.alloc(bytes.length);
+    chunk.set(bytes);
+    bytes.fill(0);
     this.#chunks.push(chunk);
     this.lengthBytes += chunk.length;
     if (this.#mayHoldKey) return this.#withKey();

@@ -23,9 +23,9 @@ import {
 } from '../core/image-protocol.ts';
 import { Job, Jobs } from '../core/job-protocol.ts';
 import { CryptoEraseResult, RotateKeyResult } from '../core/key-protocol.ts';
-import { ReloadResult } from '../core/reload-protocol.ts';
 import { Report } from '../doctor/finding.ts';
 import { Manifest } from './backup/manifest.ts';
+import { ReloadReport } from './config-reload.ts';
 
 const text = z.string();
 const texts = z.array(text);
@@ -79,7 +79,7 @@ export const JSON_SCHEMAS: Readonly<Record<string, z.ZodType>> = {
   'token revoke': z.object({ name: text, file: text }),
   // What the configuration holds is that of config.example.yaml, and follows it.
   'config check': z.object({ path: text, warnings: texts, config: z.looseObject({}) }),
-  'config reload': ReloadResult,
+  'config reload': ReloadReport,
   setup: z.object({ written: texts, bucket: z.enum(['readable', 'unknown']), started: z.boolean() }),
   doctor: Report,
   audit: AuditEvents,

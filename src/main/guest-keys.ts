@@ -9,8 +9,13 @@ import type { KeyFiles, Keys } from '../provision/ports.ts';
 import type { Seeing } from './seeing.ts';
 
 /** All providers of this host: its key server, and the files that the helper decrypts. */
-export function openKeys({ keys }: Config, files: KeyFiles, { keys: counted }: Metrics): Keys {
-  return counted.measured(new KeyProviders(keys, files));
+export function openKeys(
+  { keys }: Config,
+  files: KeyFiles,
+  { keys: counted }: Metrics,
+): Keys & Pick<KeyProviders, 'replace'> {
+  const providers = new KeyProviders(keys, files);
+  return { ...counted.measured(providers), replace: (settings) => providers.replace(settings) };
 }
 
 type Parts = Pick<GuestKeyNeeds, 'secrets' | 'volumes' | 'luks' | 'keys' | 'domains' | 'ledger'>;

@@ -9,6 +9,7 @@ import { serveControl } from '../adapters/control-socket.ts';
 import { openGateSocket } from '../adapters/gate-socket.ts';
 import type { HttpApi } from '../adapters/http-api.ts';
 import { openHttpApi } from '../adapters/http-api.ts';
+import type { KeyProviders } from '../adapters/key-providers.ts';
 import type { RotatingImages } from '../adapters/minio-rotation.ts';
 import { programVersion } from '../adapters/program-version.ts';
 import type { AdmitNeeds } from '../provision/admit-start.ts';
@@ -58,7 +59,7 @@ export async function openHttp(
   });
 }
 
-/** Root hands the store's keys over on the gate's socket when they were changed; with them all other keys are read. */
+/** Root hands secrets over on the gate's socket when they were changed; with them all other keys are read. */
 export async function openGate(
   { runtimeDir, gate: { graceMs } }: Config,
   needs: Omit<AdmitNeeds, 'graceMs'> & Seeing,
@@ -71,11 +72,12 @@ export async function openGate(
       needs.metrics.gate.measured((operation, xml) => admitStart(admitNeeds, operation, xml)),
       needs.trail,
     ),
-    reload: ({ keys }) => {
+    reload: ({ keys, keyServerSecret }) => {
       http?.reload();
-      return reload.reload(
-        keys && { accessKey: new Secret(keys.accessKey), secretKey: new Secret(keys.secretKey) },
-      );
+      return reload.reload({
+        ...(keys && { accessKey: new Secret(keys.accessKey), secretKey: new Secret(keys.secretKey) }),
+        ...(keyServerSecret === undefined ? {} : { keyServerSecret: new Secret(keyServerSecret) }),
+      });
     },
   });
 }
@@ -83,10 +85,20 @@ export async function openGate(
 export function openReload(
   path: string,
   running: LoadedConfig,
-  { images, reconciler, log }: { images: RotatingImages; reconciler: Reconciler; log: Log },
+  {
+    images,
+    keys,
+    reconciler,
+    log,
+  }: {
+    images: RotatingImages;
+    keys: Pick<KeyProviders, 'replace'>;
+    reconciler: Reconciler;
+    log: Log;
+  },
 ): ConfigReload {
   return new ConfigReload({
-    ...{ running, images, log },
+    ...{ running, images, keyServer: keys, log },
     load: (handed) => loadConfig({ path, handed, fromEnvironment: running.fromEnvironment }),
     onReplaced: () => {
       reconciler.tryDeniedAgain();

@@ -44,6 +44,8 @@ import { dropStartWish, startIfWished, startWishAfter } from './start-wishes.ts'
 /** A start that was refused and never came back: its fill is given up after this time, in ms. */
 const GATE_ORIGIN_KEPT_MS = 24 * 3_600_000;
 const READ_AGAIN_MS = 5_000;
+/** What store and key server, and whoever asks them in vain, say of this host's settings. */
+const DENIALS = ['STORE_ACCESS_DENIED', 'KEY_DENIED', 'KEY_SERVER_UNREACHABLE', 'CONFIG_INVALID'] as const;
 /** Until QEMU has ended, or whatever was in the way of an arrival's volumes has passed. */
 const ARRIVAL_LOOK_MS = 5_000;
 const RESTORE_AGAIN_MS = 5_000;
@@ -198,10 +200,10 @@ export class Reconciler {
     this.#waiters.delete(owner);
   }
 
-  /** The store has new keys: what it refused to the old ones is tried again. */
+  /** Store or key server are asked otherwise now: what they refused before is tried again. */
   tryDeniedAgain(): void {
     for (const { domain } of this.#needs.ledger.domains()) {
-      this.endPauses(domain.uuid, 'STORE_ACCESS_DENIED');
+      for (const code of DENIALS) this.endPauses(domain.uuid, code);
       this.request(domain.uuid);
     }
   }

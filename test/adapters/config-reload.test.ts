@@ -1,4 +1,4 @@
-/** Goal: new keys replace the old ones only if the store takes them, and what is being read goes on. */
+/** Goal: what is new replaces what was there only if the store or the key server takes it, and what is being read goes on. */
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,8 +6,12 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { loadConfig } from '../../src/adapters/config-file.ts';
 import { ConfigReload } from '../../src/adapters/config-reload.ts';
 import { Secret } from '../../src/adapters/config/secret.ts';
+import { KeyProviders } from '../../src/adapters/key-providers.ts';
 import { RotatingImages } from '../../src/adapters/minio-rotation.ts';
+import type { KeyReference } from '../../src/core/key-reference.ts';
 import type { Log } from '../../src/provision/ports.ts';
+import type { FakeUser } from './fake-key-server.ts';
+import { FakeKeyServer } from './fake-key-server.ts';
 import type { FakeS3 } from './fake-s3.ts';
 import { answerError, BODY, startFakeS3 } from './fake-s3.ts';
 
@@ -18,6 +22,7 @@ let store: FakeS3;
 /** Access keys that the store knows. */
 let known: Set<string>;
 let images: RotatingImages;
+let keys: KeyProviders;
 let reload: ConfigReload;
 let said: string[];
 let replaced: number;
@@ -61,21 +66,28 @@ beforeEach(async () => {
   put('secret', 'old-secret');
   configure();
   const path = join(folder, 'config.yaml');
-  const running = loadConfig({ path, env: {} });
-  images = new RotatingImages(running.config.minio);
-  reload = new ConfigReload({
-    ...{ running, images, log },
-    load: (handed) => loadConfig({ path, env: {}, handed }),
-    onReplaced: () => {
-      replaced += 1;
-    },
-  });
+  start(path);
 });
 afterEach(async () => {
   images.close();
   await store.close();
   rmSync(folder, { recursive: true });
 });
+
+/** With what the files say now; the folder is where systemd keeps credentials. */
+function start(path = join(folder, 'config.yaml')): void {
+  const env = { CREDENTIALS_DIRECTORY: folder };
+  const running = loadConfig({ path, env: { ...env } });
+  images = new RotatingImages(running.config.minio);
+  keys = new KeyProviders(running.config.keys, { readKey: () => Promise.reject(new Error('no file')) });
+  reload = new ConfigReload({
+    ...{ running, images, keyServer: keys, log },
+    load: (handed) => loadConfig({ path, env: { ...env }, handed }),
+    onReplaced: () => {
+      replaced += 1;
+    },
+  });
+}
 
 describe('new keys in the files', () => {
   it('are used from the next request on, once the store has taken them', async () => {
@@ -210,5 +222,160 @@ describe('keys that root hands over', () => {
     expect((await reload.reload()).replaced).toEqual([]);
     await images.stat(IMAGE);
     expect(keyOf(-1)).toBe('handed');
+  });
+});
+
+describe('the key server', () => {
+  const never = new AbortController().signal;
+  let server: FakeKeyServer;
+  let user: FakeUser;
+  let reference: KeyReference;
+  /** Of the application credentials that Keystone was shown. */
+  const shown = () =>
+    server.seen.keystone.map(
+      ({ body }) => /"application_credential":\{"id":"(\w+)"/.exec(body.toString())?.[1] ?? 'none',
+    );
+  const bytesOf = async () => {
+    const key = await keys.read(reference, never);
+    return key.bytes.toString();
+  };
+
+  beforeEach(async () => {
+    server = new FakeKeyServer();
+    await server.start();
+    user = server.addUser('host');
+    const { id } = server.addSecret(server.addUser('owner'), Buffer.from('k'.repeat(64)), [user]);
+    reference = { provider: 'barbican', id };
+    put('ca.pem', server.authority.cert);
+    put('barbican-application-credential-secret', user.credentialSecret);
+    configure(section());
+    images.close();
+    start();
+    expect(await bytesOf()).toBe('k'.repeat(64));
+  });
+  afterEach(async () => {
+    await server.stop();
+  });
+
+  function section({ credentialId } = user, url = server.url): string {
+    return `keys:
+  barbican: { url: '${url.href}', auth_url: '${server.authUrl.href}', ca_file: ${folder}/ca.pem, application_credential_id: ${credentialId} }
+`;
+  }
+
+  /** Another application credential of the same user, and the one before is revoked. */
+  function anotherCredential(): FakeUser {
+    const next = { ...user, credentialId: 'next', credentialSecret: 'the-next-secret' };
+    server.users.splice(server.users.indexOf(user), 1, next);
+    server.tokens.clear();
+    return next;
+  }
+
+  it('is asked with another credential of this host once it takes that, whose secret root hands over', async () => {
+    const next = anotherCredential();
+    configure(section(next));
+    const keyServerSecret = new Secret(next.credentialSecret);
+    expect(await reload.reload({ keyServerSecret })).toEqual({ replaced: ['key-server'], needsRestart: [] });
+    expect(await bytesOf()).toBe('k'.repeat(64));
+    expect(shown()).toEqual([user.credentialId, 'next', 'next']);
+    expect(replaced).toBe(1);
+    expect(said.join()).not.toContain(next.credentialSecret);
+    // It counts until the next one, whatever systemd had loaded.
+    expect((await reload.reload()).replaced).toEqual([]);
+    expect(await bytesOf()).toBe('k'.repeat(64));
+  });
+
+  it('that refuses the new identity is asked with the old one, and it is said why the secret may be that of the start', async () => {
+    configure(section({ ...user, credentialId: 'unknown' }));
+    await expect(reload.reload()).rejects.toMatchObject({
+      code: 'KEY_DENIED',
+      message: expect.stringContaining('settings of the key server are not used') as string,
+      hint: expect.stringMatching(
+        /systemd loads it, and a changed one counts from the next restart/,
+      ) as string,
+    });
+    expect(await bytesOf()).toBe('k'.repeat(64));
+    const keyServerSecret = new Secret('a-wrong-one');
+    const refused = reload.reload({ keyServerSecret });
+    await expect(refused).rejects.toMatchObject({
+      hint: expect.not.stringContaining('systemd loads') as string,
+    });
+    expect([await bytesOf(), replaced]).toEqual(['k'.repeat(64), 0]);
+    // What was refused is not kept in mind.
+    configure(section());
+    expect((await reload.reload()).replaced).toEqual([]);
+  });
+
+  it('that is another one is asked from then on, with its own authority', async () => {
+    const other = new FakeKeyServer();
+    await other.start();
+    try {
+      other.users.push(user);
+      other.addSecret(user, Buffer.from('o'.repeat(64)), [user]);
+      const [id = ''] = other.secrets.keys();
+      configure(
+        section(user, other.url)
+          .replace(server.authUrl.href, other.authUrl.href)
+          .replace('ca.pem', 'other.pem'),
+      );
+      put('other.pem', server.authority.cert);
+      await expect(reload.reload()).rejects.toMatchObject({ code: 'KEY_SERVER_UNREACHABLE' });
+      expect(await bytesOf()).toBe('k'.repeat(64));
+      put('other.pem', other.authority.cert);
+      expect(await reload.reload()).toEqual({ replaced: ['key-server'], needsRestart: [] });
+      reference = { provider: 'barbican', id };
+      expect(await bytesOf()).toBe('o'.repeat(64));
+    } finally {
+      await other.stop();
+    }
+  });
+
+  it('has its authority read again when that file was replaced, without anybody saying so', async () => {
+    put('ca.pem', `${server.authority.cert}\n${server.authority.cert}`);
+    reload.look();
+    expect(said).toEqual([]);
+    reload.look();
+    await expect.poll(() => replaced, { timeout: 30_000 }).toBe(1);
+    expect(said.join()).toContain('the key server takes them');
+  });
+
+  it('that is taken out or put in needs no restart either', async () => {
+    configure();
+    expect(await reload.reload()).toEqual({ replaced: ['key-server'], needsRestart: [] });
+    await expect(bytesOf()).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
+    configure(`${section()}  recheck: 30s\n`);
+    expect(await reload.reload()).toEqual({ replaced: ['key-server'], needsRestart: ['keys.recheck'] });
+    expect(await bytesOf()).toBe('k'.repeat(64));
+  });
+
+  it('that cannot be reached keeps no new keys of the store from being used, nor those its own', async () => {
+    known.add('new-access');
+    put('access', 'new-access');
+    configure(section(user, new URL('https://127.0.0.1:1/v1')));
+    await expect(reload.reload()).rejects.toMatchObject({ code: 'KEY_SERVER_UNREACHABLE' });
+    await images.stat(IMAGE);
+    expect([keyOf(-1), replaced]).toEqual(['new-access', 1]);
+    put('access', 'wrong-access');
+    const next = anotherCredential();
+    configure(section(next));
+    const refused = reload.reload({ keyServerSecret: new Secret(next.credentialSecret) });
+    await expect(refused).rejects.toMatchObject({ code: 'STORE_ACCESS_DENIED' });
+    expect([await bytesOf(), replaced]).toEqual(['k'.repeat(64), 2]);
+  });
+
+  it('that denies what it was asked with the identity before is asked again with the new one', async () => {
+    const asked = Promise.withResolvers<() => void>();
+    server.misbehaves.barbican = (_request, response) => {
+      server.misbehaves = {};
+      asked.resolve(() => response.writeHead(403).end());
+      return true;
+    };
+    const read = bytesOf();
+    const deny = await asked.promise;
+    const next = anotherCredential();
+    configure(section(next));
+    await reload.reload({ keyServerSecret: new Secret(next.credentialSecret) });
+    deny();
+    expect(await read).toBe('k'.repeat(64));
   });
 });

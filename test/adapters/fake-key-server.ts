@@ -4,9 +4,11 @@
  * fail to be one.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
+import http from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import https from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
+import type { SecureContextOptions } from 'node:tls';
 import { CertificateFolder } from './http-api/certificates.ts';
 import type { Pair } from './http-api/certificates.ts';
 
@@ -47,8 +49,10 @@ export class FakeKeyServer {
   tokenLifeMs = 3_600_000;
   /** Of Keystone, and of Barbican. */
   readonly seen: { keystone: Seen[]; barbican: Seen[] } = { keystone: [], barbican: [] };
+  /** Undefined: in the clear. */
+  tls: SecureContextOptions | undefined = {};
   misbehaves: { keystone?: Misbehaviour; barbican?: Misbehaviour } = {};
-  readonly #servers: https.Server[] = [];
+  readonly #servers: http.Server[] = [];
   readonly #sockets = new Set<Socket>();
   authUrl = new URL('https://127.0.0.1');
   url = new URL('https://127.0.0.1');
@@ -61,8 +65,9 @@ export class FakeKeyServer {
     const barbican = await this.#serve(certificate, 'barbican', (seen, response) => {
       this.#barbican(seen, response);
     });
-    this.authUrl = new URL(`https://127.0.0.1:${keystone}/v3`);
-    this.url = new URL(`https://127.0.0.1:${barbican}/v1`);
+    const scheme = this.tls === undefined ? 'http' : 'https';
+    this.authUrl = new URL(`${scheme}://127.0.0.1:${keystone}/v3`);
+    this.url = new URL(`${scheme}://127.0.0.1:${barbican}/v1`);
   }
 
   async stop(): Promise<void> {
@@ -108,7 +113,7 @@ export class FakeKeyServer {
     name: 'keystone' | 'barbican',
     answer: (seen: Seen, response: ServerResponse) => void,
   ): Promise<number> {
-    const server = https.createServer({ cert, key }, (request, response) => {
+    const onRequest: http.RequestListener = (request, response) => {
       const pieces: Buffer[] = [];
       request.on('data', (piece: Buffer) => pieces.push(piece));
       request.on('end', () => {
@@ -118,7 +123,11 @@ export class FakeKeyServer {
         if (this.misbehaves[name]?.(request, response) === true) return;
         answer(seen, response);
       });
-    });
+    };
+    const server =
+      this.tls === undefined
+        ? http.createServer(onRequest)
+        : https.createServer({ ...this.tls, cert, key }, onRequest);
     this.#servers.push(server);
     server.on('connection', (socket: Socket) => {
       this.#sockets.add(socket);

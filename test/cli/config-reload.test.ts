@@ -1,5 +1,5 @@
 /** Goal: what systemctl reload runs hands over the keys that stand in root's files now, not those systemd has loaded. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
@@ -7,6 +7,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { GateSocket } from '../../src/adapters/gate-socket.ts';
 import { openGateSocket } from '../../src/adapters/gate-socket.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
+import { KEY_CREDENTIAL } from '../../src/core/key-settings.ts';
 import type { ReloadRequest, ReloadResult } from '../../src/core/reload-protocol.ts';
 import { silent } from '../provision/world.ts';
 
@@ -66,6 +67,34 @@ it('hands over what stands in the folder of keys, and says what came of it', asy
 it('leaves what is not there to what systemd has loaded', async () => {
   await reload();
   expect(handed).toEqual([{}]);
+});
+
+it('hands over the secret for the key server by itself, with those of the store loaded by systemd or the reverse', async () => {
+  const barbican = `barbican: { url: 'https://b.test', auth_url: 'https://k.test', application_credential_id: 'a123' }`;
+  appendFileSync(join(folder, 'config.yaml'), `keys: { ${barbican} }\n`);
+  writeFileSync(join(folder, 'credentials', KEY_CREDENTIAL), 'new-secret\n');
+  answer = () => Promise.resolve({ replaced: ['key-server'], needsRestart: [] });
+  const first = await reload();
+  expect(handed).toEqual([{ keyServerSecret: 'new-secret' }]);
+  expect(first.stdout).toBe(
+    `In use from now on: what keys.barbican says, and its secret.
+Loaded by systemd from elsewhere than credentials/, so that a change counts from the next restart on: minio-access-key, minio-secret-key.`,
+  );
+  renameSync(join(folder, 'credentials', KEY_CREDENTIAL), join(folder, 'loaded', KEY_CREDENTIAL));
+  writeKeys('credentials', 'new');
+  answer = () => Promise.resolve({ replaced: [], needsRestart: [] });
+  const second = await reload();
+  expect(handed.at(-1)).toEqual({ keys: { accessKey: 'new-access', secretKey: 'new-secret' } });
+  expect(second.stdout).toBe(
+    `Keys, certificate authorities and key server are those already in use.
+Loaded by systemd from elsewhere than credentials/, so that a change counts from the next restart on: ${KEY_CREDENTIAL}.`,
+  );
+  // Without one of them there is nothing to begin with.
+  rmSync(join(folder, 'loaded', KEY_CREDENTIAL));
+  expect(await reload()).toMatchObject({
+    exitCode: 1,
+    stderr: expect.stringContaining('the secret of the application credential is missing') as string,
+  });
 });
 
 it('fails if the store does not take them, and shows no key', async () => {

@@ -12,7 +12,7 @@ import { LUKS_HEADER_BYTES } from '../../src/core/volume.ts';
 import { secretUuid } from '../../src/core/secret-name.ts';
 import { eventually } from './host.ts';
 import { BARBICAN_URL, type Key, KeyServer } from './key-server.ts';
-import { sectorsOf, tracesOf } from './key-traces.ts';
+import { placesInMemory, sectorsOf, tracesOf } from './key-traces.ts';
 import {
   beginSlowFill,
   define,
@@ -278,6 +278,8 @@ describe('a guest with a key of the key server', () => {
       expect(await hasSecret('second')).toBe(false);
       await server.swap(second, own);
       await server.forgetTokens();
+      // It has just been started, and needs longer for its first answer than a start waits.
+      await server.read(second, server.operator);
       await sh('virsh start second');
       expect([await state('second'), await hasSecret('second')]).toEqual(['running', true]);
       await sh('virsh destroy second');
@@ -297,6 +299,22 @@ describe('a guest with a key of the key server', () => {
     // Restored, this file would be gone with what might stand in it.
     await sh(`cp --sparse=always ${SAVED} /var/lib/libvirt/qemu/save/guest.copy; virsh restore ${SAVED}`);
     expect([await state('guest'), await hasSecret('guest')]).toEqual(['running', true]);
+  });
+
+  it('leaves it in the memory of libvirtd, and not in that of the daemon', async () => {
+    const pidOf = (unit: string) => sh(`systemctl show --property MainPID --value ${unit}`);
+    // Read and handed over anew.
+    await sh('systemctl restart libvirtd');
+    await eventually('set again', async () => (await hasSecret('guest')) || undefined);
+    const [libvirtd, daemon] = [await pidOf('libvirtd'), await pidOf(DAEMON)];
+    await eventually('the daemon has it no longer', async () => {
+      const places = await placesInMemory(host(), key.payload, [libvirtd, daemon]);
+      // So it would be found.
+      expect(places.get(libvirtd)).not.toEqual([]);
+      // It is read from time to time, to see whether it is still granted, and may be there in that very moment.
+      expect(places.get(daemon)).toEqual([]);
+      return true;
+    });
   });
 
   it('leaves its key nowhere: no file, journal, process, XML, nor answer of the bus; not when the daemon crashes either', async () => {

@@ -9,7 +9,13 @@ import { eventually } from './host.ts';
 import type { Host } from './host.ts';
 import type { Identity, Key } from './key-server.ts';
 import { BARBICAN_URL, KEYSTONE_URL, KEY_SERVER_CA_FILE, KeyServer } from './key-server.ts';
-import { configureProvisioner, define, published, useProvisionedHost } from './provisioned-host.ts';
+import {
+  configureProvisioner,
+  define,
+  failureOf,
+  published,
+  useProvisionedHost,
+} from './provisioned-host.ts';
 
 const START_LIMIT_MS = 180_000;
 const DAEMON = 'libvirt-volume-provisioner';
@@ -306,9 +312,16 @@ describe('a guest', () => {
     const identity = server.reader('hosta');
     served = await server.createKey('served');
     await server.grant(served, identity);
-    await server.serve(host(), identity);
+    await server.serve(host(), server.reader('hostb'));
     await define(host(), { name: 'served', image: 'boots.raw', key: `barbican:${served.uuid}` });
+    expect(await failureOf(host(), 'served')).toMatchObject({ code: 'KEY_DENIED' });
+    // Another identity, without a restart.
+    const daemon = await sh(`systemctl show --property MainPID ${DAEMON}`);
+    expect(await server.serve(host(), identity, 'lvp config reload')).toBe(
+      'In use from now on: what keys.barbican says, and its secret.',
+    );
     await published(host(), 'served');
+    expect(await sh(`systemctl show --property MainPID ${DAEMON}`)).toBe(daemon);
     await server.freeze('barbican');
     try {
       await sh(`systemd-run --quiet --unit=starting --remain-after-exit virsh start served

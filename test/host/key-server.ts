@@ -79,10 +79,17 @@ export class KeyServer {
     );
   }
 
-  /** Has the provisioner of a host, which knows the server, read its keys with this identity. */
-  async serve(host: Host, identity: Identity): Promise<void> {
+  /**
+   * Has the provisioner of a host, which knows the server, read its keys with this identity, and says what `begin` says,
+   * with which that counts.
+   */
+  async serve(
+    host: Host,
+    identity: Identity,
+    begin = 'systemctl restart libvirt-volume-provisioner',
+  ): Promise<string> {
     const etc = '/etc/libvirt-volume-provisioner';
-    await host.sh(
+    const { stdout } = await host.sh(
       `set -e
        (umask 077; cat >${etc}/credentials/barbican-application-credential-secret)
        install -m 644 ${KEY_SERVER_CA_FILE} ${etc}/barbican-ca.pem
@@ -96,9 +103,10 @@ keys:
     ca_file: ${etc}/barbican-ca.pem
     application_credential_id: ${identity.id}
 YAML
-       systemctl restart libvirt-volume-provisioner`,
+       ${begin}`,
       { input: identity.secret },
     );
+    return stdout;
   }
 
   /** What somebody's shell has in its environment who works with `lvp key`. */

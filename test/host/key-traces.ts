@@ -93,6 +93,27 @@ if call('/org/libvirt/QEMU', 'Connect', 'ListSecrets', 'u', '0', who=NOBODY).ret
 print(json.dumps({'found': sorted(found), 'secrets': len(secrets), 'swaps': open('/proc/swaps').read().count('\\n') - 1}))
 `;
 
+/** What of the memory of these processes it stands in. */
+const MEMORY = `${NEEDLES}
+found = {}
+for process in sys.argv[1:]:
+    places = found[process] = []
+    with open('/proc/%s/maps' % process) as maps, open('/proc/%s/mem' % process, 'rb', 0) as memory:
+        for line in maps:
+            span, rights, _, _, _, *name = line.split()
+            if not rights.startswith('rw'): continue
+            at, end = (int(word, 16) for word in span.split('-'))
+            rest = b''
+            while at < end:
+                memory.seek(at)
+                piece = memory.read(min(1 << 22, end - at))
+                assert piece
+                if pattern.search(rest + piece): places.append(' '.join([span, *name])); break
+                rest = piece[-200:]
+                at += len(piece)
+print(json.dumps(found))
+`;
+
 /** How many sectors of a device are sectors of a file, are zero, or hold a part of the key, behind the first so many bytes. */
 const SECTORS = `${NEEDLES}
 import collections
@@ -148,6 +169,16 @@ async function runPython(
 /** In all files that were changed after the file `mark`, all of /proc but memory, and all that libvirt says; several keys on lines of their own. */
 export async function tracesOf(host: Host, keys: string, mark: string): Promise<Traces> {
   return (await runPython(host, 'traces', TRACES, mark, keys)) as Traces;
+}
+
+/** In which parts of the memory of each of these processes it is. */
+export async function placesInMemory(
+  host: Host,
+  key: string,
+  pids: readonly string[],
+): Promise<ReadonlyMap<string, readonly string[]>> {
+  const found = (await runPython(host, 'memory', MEMORY, pids.join(' '), key)) as Record<string, string[]>;
+  return new Map(Object.entries(found));
 }
 
 /** Of a device, against a file in the host; zeros are counted from `fromBytes` on. */

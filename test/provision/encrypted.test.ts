@@ -113,6 +113,16 @@ describe('an encrypted disk', () => {
     });
   });
 
+  it('is tried again at once when the key server is asked otherwise', async () => {
+    const world = keyed();
+    world.keys.grants.set('file:vm1', 'KEY_DENIED');
+    world.define(vm1);
+    await until('failed', () => stateOf(world) === 'failed');
+    world.keys.grants.clear();
+    world.reconciler.tryDeniedAgain();
+    await published(world);
+  });
+
   it('keeps what is written while the key server is away at the end', async () => {
     const world = keyed();
     const read = world.keys.read.bind(world.keys);

@@ -6,6 +6,12 @@ const TAKEN_OVER: ReadonlySet<string> = new Set([
   'minio.ca_file',
   'minio.access_key_file',
   'minio.secret_key_file',
+  // It, or all of it where there was none.
+  'keys.barbican',
+  'keys.barbican.url',
+  'keys.barbican.auth_url',
+  'keys.barbican.ca_file',
+  'keys.barbican.application_credential_id',
 ]);
 
 /** Settings that count only after a restart, such as `fills.concurrent`. */

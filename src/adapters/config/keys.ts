@@ -5,15 +5,21 @@ import { KEY_CREDENTIAL, withApiVersion } from '../../core/key-settings.ts';
 import { readCa } from './ca-file.ts';
 import { readSecret } from './credentials.ts';
 import type { Keys } from './keys-schema.ts';
+import type { Secret } from './secret.ts';
 
-/** The settings, or each mistake. */
+/** The settings, or each mistake. A secret that was handed over is newer than that of the folder. */
 export function readKeySettings(
   { recheck: recheckMs, barbican }: z.infer<typeof Keys>,
   credentialsDirectory: string | undefined,
+  handed: Secret | undefined,
 ): { readonly keys: KeySettings } | { readonly mistakes: readonly string[] } {
   if (barbican === undefined) return { keys: { recheckMs, barbican: undefined } };
   const ca = readCa('keys.barbican.ca_file', barbican.ca_file);
-  const secret = readSecret('keys.barbican', undefined, KEY_CREDENTIAL, credentialsDirectory) ?? {
+  const found =
+    handed === undefined
+      ? readSecret('keys.barbican', undefined, KEY_CREDENTIAL, credentialsDirectory)
+      : { secret: handed };
+  const secret = found ?? {
     mistake: `keys.barbican: the secret of the application credential is missing; allowed is the systemd credential ${KEY_CREDENTIAL}, such as a file of that name in credentials/`,
   };
   if ('mistake' in ca || 'mistake' in secret) {
