@@ -4,7 +4,7 @@
  */
 import { ProvisionError } from '../core/errors.ts';
 import type { HelperRequest, HelperResult } from '../core/helper-protocol.ts';
-import { fillTags, LUKS_HEADER_BYTES, mappingName, privateName } from '../core/volume.ts';
+import { fillTags, mappingName, privateName } from '../core/volume.ts';
 import { carriesExactly, findFill, stateError } from './fill.ts';
 import { addLuksKey, checkLuks, eraseLuks, headerOf, keepOnlyLuksKey, keyWrong } from './luks-keys.ts';
 import type { VolumeRow } from './lvm.ts';
@@ -69,7 +69,7 @@ export async function openLuks(
   const name = mappingName(volume.fillId);
   if (!(await tools.luks.open(row, name, key))) throw keyWrong(row);
   const mapping = await findMapping(tools, row.vg, volume.fillId);
-  if (mapping?.sizeBytes === row.sizeBytes - LUKS_HEADER_BYTES) return { sizeBytes: mapping.sizeBytes };
+  if (mapping?.sizeBytes === row.sizeBytes - tools.luks.headerBytes) return { sizeBytes: mapping.sizeBytes };
   throw new ProvisionError({
     code: 'HELPER_FAILED',
     message: `/dev/mapper/${name} has ${mapping?.sizeBytes ?? 0} bytes, and ${row.vg}/${row.lv} has ${row.sizeBytes} with its header.`,
@@ -102,8 +102,9 @@ async function takeHold(tools: Tools, volume: PrivateVolume): Promise<VolumeRow>
       `is not the private volume of fill ${fillId} that was made to be encrypted`,
     );
   }
-  if (held.sizeBytes <= LUKS_HEADER_BYTES) {
-    throw stateError(vg, name, `has ${held.sizeBytes} bytes, and a LUKS header takes ${LUKS_HEADER_BYTES}`);
+  const { headerBytes } = tools.luks;
+  if (held.sizeBytes <= headerBytes) {
+    throw stateError(vg, name, `has ${held.sizeBytes} bytes, and a LUKS header takes ${headerBytes}`);
   }
   await tools.devices.keepFromService(name);
   if (!held.active) await tools.lvm.activate(vg, name);

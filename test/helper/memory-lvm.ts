@@ -4,7 +4,7 @@
  * as it was until udev looks at it, and a crash takes nothing back.
  */
 import { ProvisionError } from '../../src/core/errors.ts';
-import { fillIdOf } from '../../src/core/volume.ts';
+import { fillIdOf, LUKS_HEADER_BYTES } from '../../src/core/volume.ts';
 import type { VolumeRow } from '../../src/helper/lvm.ts';
 import type { Tools } from '../../src/helper/tools.ts';
 import type { ModelHeader, ModelMapping } from './model-luks.ts';
@@ -49,6 +49,8 @@ export class MemoryLvm {
   crashAt: { step: number; when: 'before' | 'after' } | undefined;
   /** Something that happens beside us, right after a step. */
   beside: ((step: string, model: MemoryLvm) => void) | undefined;
+  /** Of LUKS; where volumes are smaller than a real one, that is smaller too. */
+  headerBytes = LUKS_HEADER_BYTES;
   /** Open encrypted volumes, by the mapping's name. */
   readonly mappings = new Map<string, ModelMapping>();
   /** The LVs that udev does not give to the service user. */
@@ -144,6 +146,7 @@ export class MemoryLvm {
     return {
       pause: () => Promise.resolve(),
       luks: modelLuks({
+        headerBytes: this.headerBytes,
         get: (lv) => this.get(lv),
         volumes: () => this.volumes,
         mappings: this.mappings,

@@ -76,7 +76,9 @@ function bySeals(
   const allowed =
     annotation === 'good' &&
     operation !== 'migrate' &&
-    disks.every(({ lv, generation }) => {
+    disks.every(({ lv, key, generation }) => {
+      // Only the daemon reads keys.
+      if (key !== undefined) return false;
       const mark = readMark(group.model.find(lv)?.tags ?? []);
       return mark.state === 'ready' && mark.domainUuid === uuid && mark.generation === generation;
     });

@@ -1,0 +1,106 @@
+/** Deeds of whoever keeps keys, and of those who have one replaced or a volume erased. */
+import { ProvisionError } from '../../src/core/errors.ts';
+import type { Deed } from './deed.ts';
+import type { DiskSpec, DomainSpec } from './domains.ts';
+import { VG } from './domains.ts';
+import type { Random } from './random.ts';
+import type { Simulation } from './simulation.ts';
+
+/** A domain has a few keys of its own for each disk, and now and then one that is another's. */
+export function keyNameOf(name: string, target: string, random: Random): string {
+  return random.chance(0.05) ? 'file:shared' : `file:${name}-${target}-${random.skewed(3)}`;
+}
+
+/** The grant of a key goes, and comes back some time later. */
+export const withdrawGrant: Deed = async (run, random) => {
+  const key = anyKey(run, random);
+  if (run.keys === undefined || key === undefined) return;
+  run.say(`this host may not read ${key} any more`);
+  run.keys.refuse(key, random.pick(['KEY_DENIED', 'KEY_NOT_FOUND'] as const));
+  await run.sleep(random.skewed(900_000));
+  run.say(`this host may read ${key} again`);
+  run.keys.grant(key);
+};
+
+/** Nobody hears of it: no answer, and no error. */
+export const silenceServer: Deed = async (run, random) => {
+  const { keys } = run;
+  if (keys === undefined || keys.isSilent) return;
+  run.say('the key server says nothing');
+  keys.isSilent = true;
+  await run.sleep(random.skewed(600_000));
+  run.say('the key server answers');
+  keys.isSilent = false;
+};
+
+/** Another key comes under the same name, for a while. */
+export const exchangeKey: Deed = async (run, random) => {
+  const key = anyKey(run, random);
+  if (run.keys === undefined || key === undefined) return;
+  run.say(`${key} is another key`);
+  run.keys.replace(key);
+  await run.sleep(random.skewed(900_000));
+  run.say(`${key} is what it was`);
+  run.keys.restore(key);
+};
+
+/** The guest is stopped for it most of the time. */
+export const rotateKey: Deed = async (run, random) => {
+  const found = anyEncrypted(run, random);
+  if (found === undefined) return;
+  const { spec, disk } = found;
+  run.say(`${spec.name} is to get another key for ${disk.target}`);
+  if (random.chance(0.85)) run.libvirt.stop(spec.uuid, 'ended');
+  // What was let start half a minute ago may still be starting.
+  if (random.chance(0.7)) await run.sleep(31_000);
+  const { daemon } = run;
+  if (!daemon.life.isAlive) return;
+  const to = keyNameOf(spec.name, disk.target, random);
+  run.say(`lvp key rotate ${spec.name} ${disk.target} --to ${to}`);
+  run.keys?.create(to);
+  await attempt(run, daemon.keys.rotate({ domain: spec.name, target: disk.target, to }));
+};
+
+export const cryptoErase: Deed = async (run, random) => {
+  const found = anyEncrypted(run, random);
+  if (found === undefined || !run.daemon.life.isAlive || random.chance(0.5)) return;
+  const { spec, disk } = found;
+  run.libvirt.stop(spec.uuid, 'ended');
+  const volume = run.group.model.find(disk.lv);
+  if (volume === undefined) return;
+  const name = `${VG}/${disk.lv}`;
+  run.say(`lvp incident crypto-erase ${name}`);
+  run.keyJudge?.doomed.add(volume.uuid);
+  await attempt(run, run.daemon.keys.erase({ volume: name, confirm: name }), () => {
+    run.say(`  ${name} is erased`);
+    run.keyJudge?.onErased(volume);
+  });
+};
+
+interface Encrypted {
+  readonly spec: DomainSpec;
+  readonly disk: DiskSpec;
+}
+
+function anyEncrypted(run: Simulation, random: Random): Encrypted | undefined {
+  const all = [...run.libvirt.domains.values()].flatMap(({ spec }) =>
+    spec.disks.filter(({ key }) => key !== undefined).map((disk) => ({ spec, disk })),
+  );
+  return all.length === 0 ? undefined : random.pick(all);
+}
+
+function anyKey(run: Simulation, random: Random): string | undefined {
+  return anyEncrypted(run, random)?.disk.key;
+}
+
+/** What is refused, or fails for a reason that has a name, is no defect. */
+async function attempt(run: Simulation, asked: Promise<unknown>, done: () => void = () => undefined) {
+  try {
+    await asked;
+  } catch (error) {
+    if (!(error instanceof ProvisionError) && !String(error).includes('SQLITE')) throw error;
+    run.say(`  refused: ${error instanceof ProvisionError ? error.code : 'the ledger'}`);
+    return;
+  }
+  done();
+}
