@@ -34,7 +34,8 @@ import { deleteVolume, letGuestsWrite, makeForeign, openForeign } from './volume
 /** In runs with encrypted volumes. */
 export const KEY_DEEDS: readonly Deed[] = [
   ...[define, define, start, start, start, stop, killHelper, cutPower],
-  ...[rotateKey, rotateKey, rotateKey, rotateKey, cryptoErase, cryptoErase],
+  ...[rotateKey, rotateKey, rotateKey, rotateKey, rotateKey, rotateKey, rotateKey, rotateKey],
+  ...[rotateKey, rotateKey, rotateKey, rotateKey, cryptoErase, cryptoErase, cryptoErase],
   ...[withdrawGrant, withdrawGrant, silenceServer, exchangeKey],
 ];
 

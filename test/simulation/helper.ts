@@ -5,6 +5,7 @@
 import { ProvisionError } from '../../src/core/errors.ts';
 import { HelperResponse } from '../../src/core/helper-protocol.ts';
 import { readMark } from '../../src/core/volume.ts';
+import type { GoldenSeal, NewGoldenSeal, ReceivingMark, Seal } from '../../src/core/volume.ts';
 import { answer } from '../../src/helper/requests.ts';
 import type { Tools } from '../../src/helper/tools.ts';
 import type { Blankness, LuksVolumes, PrivateVolume, VolumeKey, Volumes } from '../../src/provision/ports.ts';
@@ -20,6 +21,7 @@ import { Violation } from './violation.ts';
 interface Request {
   readonly verb: string;
   readonly keys?: readonly VolumeKey[];
+  readonly seal?: Seal | ReceivingMark | GoldenSeal | NewGoldenSeal;
   readonly [field: string]: unknown;
 }
 
@@ -86,7 +88,7 @@ export class Helper {
 
   /** The part of it for encrypted volumes. */
   luks(daemon: Life): LuksVolumes {
-    const ask = <T>(request: Request) => this.#ask<T>(daemon, request);
+    const ask = <T>(request: Request) => this.#askAboutEncrypted<T>(daemon, request);
     return {
       formatLuks: (volume, key) => ask({ verb: 'formatLuks', volume: plain(volume), keys: [key] }),
       openLuks: (volume, key) => ask({ verb: 'openLuks', volume: plain(volume), keys: [key] }),
@@ -96,6 +98,15 @@ export class Helper {
       keepOnlyLuksKey: (vg, seal, key) => ask({ verb: 'keepOnlyLuksKey', vg, seal, keys: [key] }),
       eraseLuks: (vg, seal) => ask({ verb: 'eraseLuks', vg, seal }),
     };
+  }
+
+  /** As adapters/lvm-luks.ts has it: what is not encrypted is no business of these verbs. */
+  #askAboutEncrypted<T>(daemon: Life, request: Request): Promise<T> {
+    const { seal } = request;
+    if (seal === undefined || ('encryption' in seal && seal.encryption !== undefined))
+      return this.#ask<T>(daemon, request);
+    const message = 'The volume was not made to be encrypted.';
+    return Promise.reject(new ProvisionError({ code: 'VOLUME_STATE', message }));
   }
 
   async #ask<T>(daemon: Life, { keys, ...asked }: Request): Promise<T> {

@@ -6,6 +6,35 @@ import { VG } from './domains.ts';
 import type { Random } from './random.ts';
 import type { Simulation } from './simulation.ts';
 
+/** Where a rotation has an effect, and where it has just had one. */
+const ROTATION_STEPS = {
+  daemon: [
+    ...['helper checkLuks', 'helper addLuksKey', 'helper addLuksKey answered', 'libvirt write annotation'],
+    ...['libvirt write annotation answered', 'libvirt read', 'helper keepOnlyLuksKey', 'key read'],
+    'helper keepOnlyLuksKey answered',
+  ],
+  helper: [
+    ...['before luksAddKey', 'in luksAddKey', 'after luksAddKey', 'luks opens', 'luks header'],
+    ...['before luksKillSlot', 'in luksKillSlot', 'after luksKillSlot'],
+  ],
+};
+const ERASURE_STEPS = {
+  daemon: ['helper eraseLuks', 'helper eraseLuks answered', 'helper list'],
+  helper: ['before luksErase', 'in luksErase', 'after luksErase', 'luks header'],
+};
+
+/** Somebody dies in the middle of what begins now; or, if it does not come to that, of something else. */
+function cutOff({ crashes }: Simulation, random: Random, steps: typeof ROTATION_STEPS): void {
+  const whose = random.pick(['daemon', 'helper'] as const);
+  const [count, at] = [random.between(1, 2), random.pick(steps[whose])] as const;
+  const how = random.next();
+  if (how < 0.5) crashes.cutPowerAtStep(whose, count, at);
+  else if (how < 0.65)
+    crashes.killDaemonAtWrite(random.between(1, 4), random.pick(['before', 'after'] as const));
+  else if (whose === 'daemon') crashes.killDaemonAtStep(count, at);
+  else crashes.killHelperAtStep(count, at);
+}
+
 /** A domain has a few keys of its own for each disk, and now and then one that is another's. */
 export function keyNameOf(name: string, target: string, random: Random): string {
   return random.chance(0.05) ? 'file:shared' : `file:${name}-${target}-${random.skewed(3)}`;
@@ -52,12 +81,13 @@ export const rotateKey: Deed = async (run, random) => {
   run.say(`${spec.name} is to get another key for ${disk.target}`);
   if (random.chance(0.85)) run.libvirt.stop(spec.uuid, 'ended');
   // What was let start half a minute ago may still be starting.
-  if (random.chance(0.7)) await run.sleep(31_000);
+  if (random.chance(0.9)) await run.sleep(31_000);
   const { daemon } = run;
   if (!daemon.life.isAlive) return;
   const to = keyNameOf(spec.name, disk.target, random);
   run.say(`lvp key rotate ${spec.name} ${disk.target} --to ${to}`);
   run.keys?.create(to);
+  if (random.chance(0.5)) cutOff(run, random, ROTATION_STEPS);
   await attempt(run, daemon.keys.rotate({ domain: spec.name, target: disk.target, to }));
 };
 
@@ -71,6 +101,7 @@ export const cryptoErase: Deed = async (run, random) => {
   const name = `${VG}/${disk.lv}`;
   run.say(`lvp incident crypto-erase ${name}`);
   run.keyJudge?.doomed.add(volume.uuid);
+  if (random.chance(0.5)) cutOff(run, random, ERASURE_STEPS);
   await attempt(run, run.daemon.keys.erase({ volume: name, confirm: name }), () => {
     run.say(`  ${name} is erased`);
     run.keyJudge?.onErased(volume);
@@ -86,7 +117,10 @@ function anyEncrypted(run: Simulation, random: Random): Encrypted | undefined {
   const all = [...run.libvirt.domains.values()].flatMap(({ spec }) =>
     spec.disks.filter(({ key }) => key !== undefined).map((disk) => ({ spec, disk })),
   );
-  return all.length === 0 ? undefined : random.pick(all);
+  // Of those that are published, if there are any, for there is more to lose.
+  const published = all.filter(({ spec, disk }) => run.judge.isSealedFor(spec.uuid, disk));
+  const chosen = random.chance(0.9) ? published : all;
+  return chosen.length === 0 ? undefined : random.pick(chosen);
 }
 
 function anyKey(run: Simulation, random: Random): string | undefined {

@@ -2,6 +2,7 @@
 import { AGREEMENT } from './agreement.ts';
 import { BYTES } from './bytes.ts';
 import { DELETION } from './deletion.ts';
+import { ENCRYPTION } from './encryption.ts';
 import { JOBS } from './jobs.ts';
 import type { Mutant } from './mutant.ts';
 import { POOLS } from './pools.ts';
@@ -20,4 +21,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...POOLS,
   ...JOBS,
   ...THIN,
+  ...ENCRYPTION,
 ];
