@@ -35,7 +35,7 @@ import { deleteVolume, letGuestsWrite, makeForeign, openForeign } from './volume
 export const KEY_DEEDS: readonly Deed[] = [
   ...[define, define, start, start, start, stop, killHelper, cutPower],
   ...[rotateKey, rotateKey, rotateKey, rotateKey, rotateKey, rotateKey, rotateKey, rotateKey],
-  ...[rotateKey, rotateKey, rotateKey, rotateKey, cryptoErase, cryptoErase, cryptoErase],
+  ...[cryptoErase, cryptoErase, cryptoErase],
   ...[withdrawGrant, withdrawGrant, silenceServer, exchangeKey],
 ];
 

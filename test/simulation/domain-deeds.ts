@@ -1,10 +1,9 @@
 /** Deeds of whoever owns the domains: definitions, starts, installations, arrivals. */
 import type { Deed } from './deed.ts';
-import { anyDomain, IMAGE_NAMES, LV_NAMES, SLOTS } from './deed.ts';
+import { anyDomain, IMAGE_NAMES, keyNameOf, LV_NAMES, SLOTS } from './deed.ts';
 import type { DiskSpec, DomainSpec } from './domains.ts';
 import { uuidOf } from './domains.ts';
 import { EXTENT_BYTES, LUKS_BYTES } from './group.ts';
-import { keyNameOf } from './key-deeds.ts';
 import type { Random } from './random.ts';
 import type { Simulation } from './simulation.ts';
 import { sha256Of } from './store.ts';

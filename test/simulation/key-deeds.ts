@@ -1,6 +1,8 @@
 /** Deeds of whoever keeps keys, and of those who have one replaced or a volume erased. */
 import { ProvisionError } from '../../src/core/errors.ts';
 import type { Deed } from './deed.ts';
+import { keyNameOf } from './deed.ts';
+import { define } from './domain-deeds.ts';
 import type { DiskSpec, DomainSpec } from './domains.ts';
 import { VG } from './domains.ts';
 import type { Random } from './random.ts';
@@ -33,11 +35,6 @@ function cutOff({ crashes }: Simulation, random: Random, steps: typeof ROTATION_
     crashes.killDaemonAtWrite(random.between(1, 4), random.pick(['before', 'after'] as const));
   else if (whose === 'daemon') crashes.killDaemonAtStep(count, at);
   else crashes.killHelperAtStep(count, at);
-}
-
-/** A domain has a few keys of its own for each disk, and now and then one that is another's. */
-export function keyNameOf(name: string, target: string, random: Random): string {
-  return random.chance(0.05) ? 'file:shared' : `file:${name}-${target}-${random.skewed(3)}`;
 }
 
 /** The grant of a key goes, and comes back some time later. */
@@ -73,17 +70,25 @@ export const exchangeKey: Deed = async (run, random) => {
   run.keys.restore(key);
 };
 
-/** The guest is stopped for it most of the time. */
+/** More than a fill takes on a good day. */
+const FILLED_WITHIN_MS = 45_000;
+/** What was let start as long ago runs, or has failed. */
+const STARTED_WITHIN_MS = 31_000;
+
+/** The guest is stopped for it most of the time; where nothing is encrypted yet, something is going to be. */
 export const rotateKey: Deed = async (run, random) => {
+  if (anyEncrypted(run, random) === undefined) {
+    await define(run, random);
+    await run.sleep(FILLED_WITHIN_MS);
+  }
   const found = anyEncrypted(run, random);
   if (found === undefined) return;
   const { spec, disk } = found;
   run.say(`${spec.name} is to get another key for ${disk.target}`);
   if (random.chance(0.85)) run.libvirt.stop(spec.uuid, 'ended');
-  // What was let start half a minute ago may still be starting.
-  if (random.chance(0.9)) await run.sleep(31_000);
+  if (random.chance(0.9)) await run.sleep(STARTED_WITHIN_MS);
   const { daemon } = run;
-  if (!daemon.life.isAlive) return;
+  if (!daemon.life.isAlive || run.faults.isOver) return;
   const to = keyNameOf(spec.name, disk.target, random);
   run.say(`lvp key rotate ${spec.name} ${disk.target} --to ${to}`);
   run.keys?.create(to);
@@ -93,7 +98,7 @@ export const rotateKey: Deed = async (run, random) => {
 
 export const cryptoErase: Deed = async (run, random) => {
   const found = anyEncrypted(run, random);
-  if (found === undefined || !run.daemon.life.isAlive || random.chance(0.5)) return;
+  if (found === undefined || !run.daemon.life.isAlive) return;
   const { spec, disk } = found;
   run.libvirt.stop(spec.uuid, 'ended');
   const volume = run.group.model.find(disk.lv);

@@ -211,7 +211,9 @@ export class KeyJudge {
         const isIdle = domain?.persistent === true && domain.guest === undefined;
         const names = [change.from, change.to].map(formatKeyReference);
         const isMeant = disk?.key !== undefined && names.includes(disk.key);
-        const isThere = mark.state === 'ready' && mark.fillId === change.fillId;
+        // What another generation is asked for waits for whoever asked for it.
+        const isAsked = mark.state === 'ready' && mark.generation === disk?.generation;
+        const isThere = isAsked && mark.fillId === change.fillId;
         return isIdle && isThere && isMeant && domain.spec.annotation === 'good' && this.#mayRotate(domain);
       })
       .map(({ volume }) => volume);
