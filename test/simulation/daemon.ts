@@ -140,7 +140,9 @@ export class Daemon {
       { freeze, ledger, clock, log },
       async (...fill) => {
         const sha256 = await fillVolume(fillNeeds, ...fill);
-        census.count(`published from ${fill[1].from}`);
+        const [{ request }, { from }] = fill;
+        census.count(`published from ${from}`);
+        if (request.key !== undefined) census.count(`published encrypted from ${from}`);
         return sha256;
       },
       host.limits,

@@ -12,7 +12,8 @@ import type { Simulation } from './simulation.ts';
 const ROTATION_STEPS = {
   daemon: [
     ...['helper checkLuks', 'helper addLuksKey', 'helper addLuksKey answered', 'libvirt write annotation'],
-    ...['libvirt write annotation answered', 'libvirt read', 'helper keepOnlyLuksKey', 'key read'],
+    ...['libvirt write annotation', 'libvirt write annotation answered', 'libvirt read', 'key read'],
+    'helper keepOnlyLuksKey',
     'helper keepOnlyLuksKey answered',
   ],
   helper: [

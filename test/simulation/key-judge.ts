@@ -8,7 +8,7 @@ import type { DiskSpec, DomainSpec } from './domains.ts';
 import { pathOf } from './domains.ts';
 import type { Book, Group } from './group.ts';
 import type { KeyServer } from './keys.ts';
-import type { Domain, Libvirt } from './libvirt.ts';
+import type { Libvirt } from './libvirt.ts';
 import { Violation } from './violation.ts';
 
 export class KeyJudge {
@@ -198,33 +198,36 @@ export class KeyJudge {
       throw new Violation('ready-in-the-end', `the key of ${waiting} was to be replaced, and is not`);
   }
 
-  /** Volumes of domains that are shut off, whose key is still to be replaced. */
+  /** Volumes of domains that are shut off, whose key is still to be replaced with nothing in the way. */
   #waiting(): readonly string[] {
-    return this.#ledger()
-      .unfinishedKeyChanges()
-      .filter((change) => {
-        if (change.what !== 'rotate') return false;
-        const domain = this.#libvirt.domains.get(change.domainUuid);
-        const disk = domain?.spec.disks.find(({ target }) => target === change.target);
-        const volume = this.#group.model.find(disk?.lv ?? '');
-        const mark = readMark(volume?.tags ?? []);
-        const isIdle = domain?.persistent === true && domain.guest === undefined;
-        const names = [change.from, change.to].map(formatKeyReference);
-        const isMeant = disk?.key !== undefined && names.includes(disk.key);
-        // What another generation is asked for waits for whoever asked for it.
-        const isAsked = mark.state === 'ready' && mark.generation === disk?.generation;
-        const isThere = isAsked && mark.fillId === change.fillId;
-        return isIdle && isThere && isMeant && domain.spec.annotation === 'good' && this.#mayRotate(domain);
-      })
-      .map(({ volume }) => volume);
+    return [...this.#libvirt.domains.values()]
+      .filter(
+        ({ persistent, guest, spec }) => persistent && guest === undefined && spec.annotation === 'good',
+      )
+      .flatMap(({ spec }) => spec.disks.filter((disk) => this.#isWaiting(spec, disk)))
+      .map(({ lv }) => lv);
   }
 
-  /** Nothing that a person would have to see to is in the way. */
-  #mayRotate({ spec }: Domain): boolean {
-    return spec.disks.every((disk) => {
-      const volume = this.#group.model.find(disk.lv);
-      const isOpen = volume !== undefined && this.#group.isOpen(volume);
-      return !isOpen && this.isStartable(disk);
-    });
+  #isWaiting({ uuid, disks }: DomainSpec, disk: DiskSpec): boolean {
+    const volume = this.#group.model.find(disk.lv);
+    const mark = readMark(volume?.tags ?? []);
+    // What another generation is asked for waits for whoever asked for it.
+    if (mark.state !== 'ready' || mark.domainUuid !== uuid || mark.generation !== disk.generation)
+      return false;
+    const change = this.#ledger().keyChangeOf(mark.fillId);
+    if (change?.what !== 'rotate' || change.domainUuid !== uuid) return false;
+    const [from, to] = [change.from, change.to].map(formatKeyReference);
+    const isUndone = from !== to && disk.key === from;
+    if (change.step === 'done' ? !isUndone : !isUndone && disk.key !== to) return false;
+    const isOpened = (key: string | undefined) => this.isStartable({ ...disk, key });
+    const isFree = this.isKeyFree(uuid, { ...disk, key: to });
+    const isUnused = volume !== undefined && !this.#group.isOpen(volume);
+    const others = disks.filter(({ target }) => target !== disk.target);
+    return (
+      isFree &&
+      isUnused &&
+      (isOpened(from) || isOpened(to)) &&
+      others.every((other) => this.isStartable(other))
+    );
   }
 }

@@ -28,6 +28,7 @@ import type { Random } from './random.ts';
 import { Secrets } from './secrets.ts';
 import { Violation } from './violation.ts';
 
+const SYNCED_AFTER_MS = 30_000;
 /** A call on a bus nobody answers ends after this time. */
 export const CALL_MAX_MS = 25_000;
 
@@ -44,6 +45,8 @@ export interface Domain {
   /** A hook is being asked: libvirt does not talk about the domain until it has answered. */
   starting: Promise<unknown> | undefined;
   guest: Guest | undefined;
+  /** What was written last and may not be on the disk yet. */
+  unsynced?: { readonly before: DomainSpec; readonly atMs: number } | undefined;
   /** What libvirt says when it is shut off. */
   shutoff: ShutoffReason;
 }
@@ -171,7 +174,7 @@ export class Libvirt {
       shutoff: 'unknown',
     };
     if (before === undefined) this.domains.set(spec.uuid, fresh);
-    else Object.assign(before, { spec, persistent: true, autostart });
+    else Object.assign(before, { spec, persistent: true, autostart, unsynced: undefined });
     // One that was never here has not moved away either.
     const ended = before === undefined ? 'here' : this.truths.get(spec.uuid)?.ended;
     this.#note(spec, before?.guest === undefined ? (ended ?? 'here') : undefined);
@@ -260,10 +263,19 @@ export class Libvirt {
       domain.guest = undefined;
       domain.starting = undefined;
       domain.shutoff = 'unknown';
+      this.#loseUnsynced(domain);
       if (!domain.persistent) this.#remove(uuid);
     }
     this.isAway = false;
     this.refreshPool();
+  }
+
+  /** Without a sync a file is on the disk half a minute later. */
+  #loseUnsynced(domain: Domain): void {
+    const { unsynced } = domain;
+    domain.unsynced = undefined;
+    if (unsynced === undefined || this.#agenda.nowMs - unsynced.atMs > SYNCED_AFTER_MS) return;
+    if (this.#random.chance(0.5)) domain.spec = unsynced.before;
   }
 
   /** What a guest does all day; how many volumes were written to. */
@@ -350,7 +362,9 @@ export class Libvirt {
           const domain = this.domains.get(uuid);
           if (domain === undefined) throw failed(`no domain ${uuid}`);
           this.judged(`another key is named by ${domain.spec.name}`, () => {
-            domain.spec = annotatedAnew(domain.spec, element);
+            const { spec: before } = domain;
+            domain.spec = annotatedAnew(before, element);
+            domain.unsynced = { before, atMs: this.#agenda.nowMs };
           });
           this.emit({ kind: 'domain', uuid, change: 'defined' });
         }),

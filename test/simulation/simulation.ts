@@ -67,7 +67,7 @@ const STREAM = {
 
 const DEEDS_MAX = 60;
 /** Runs with encrypted volumes. */
-const KEYED = 0.35;
+const KEYED = 0.3;
 
 export async function simulate(seed: number, options: RunOptions = {}): Promise<Outcome> {
   const run = new Simulation(seed, options.where);
@@ -214,6 +214,7 @@ export class Simulation {
       this.#try(() => {
         this.#requireNotMadeAgain(started[0]);
         this.judge.onStart(...started);
+        if (started[0].disks.some(({ key }) => key !== undefined)) this.census.count('started encrypted');
       });
     };
     this.libvirt.onEvent = (event) => {
