@@ -95,6 +95,10 @@ export const rotateKey: Deed = async (run, random) => {
   run.keys?.create(to);
   if (random.chance(0.5)) cutOff(run, random, ROTATION_STEPS);
   await attempt(run, daemon.keys.rotate({ domain: spec.name, target: disk.target, to }));
+  if (random.chance(0.6)) return;
+  // Not all of what was said to be done may be on the disk.
+  await run.sleep(random.skewed(10_000));
+  if (!run.faults.isOver) run.crashes.cutPower();
 };
 
 export const cryptoErase: Deed = async (run, random) => {

@@ -275,7 +275,9 @@ export class Libvirt {
     const { unsynced } = domain;
     domain.unsynced = undefined;
     if (unsynced === undefined || this.#agenda.nowMs - unsynced.atMs > SYNCED_AFTER_MS) return;
-    if (this.#random.chance(0.5)) domain.spec = unsynced.before;
+    if (this.#random.chance(0.5)) return;
+    this.#trace(`what was written last of ${domain.spec.name} is lost`);
+    domain.spec = unsynced.before;
   }
 
   /** What a guest does all day; how many volumes were written to. */
