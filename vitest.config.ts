@@ -11,7 +11,10 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['test/{core,provision,adapters,cli,helper,doctor,docs,replay,packaging}/**/*.test.ts'],
+          include: [
+            'test/{core,provision,adapters,cli,helper,doctor,docs,replay,packaging}/**/*.test.ts',
+            'test/simulation/mutations/*.test.ts',
+          ],
           // Far beyond a good day: a busy machine is no failure.
           testTimeout: 60_000,
           hookTimeout: 60_000,
@@ -30,7 +33,7 @@ export default defineConfig({
       {
         test: {
           name: 'simulation',
-          include: ['test/simulation/**/*.test.ts'],
+          include: ['test/simulation/*.test.ts'],
           // It takes all processors by itself: before the others.
           sequence: { groupOrder: 1 },
         },

@@ -20,6 +20,8 @@ export interface Mapping {
 }
 
 export interface Luks {
+  /** What a header takes in front of an LV. Only models have another one than LUKS_HEADER_BYTES. */
+  readonly headerBytes: number;
   /** What is in front of the LV, or in words why that is no header of ours. Only reads. */
   header(row: VolumeRow): Promise<LuksHeader | string>;
   /** A new header with this one key, whatever was there. */
@@ -59,6 +61,8 @@ const KEY_FROM_STDIN = ['--batch-mode', '--key-file=-'];
 const KEY_MATERIAL_AT = 4096;
 
 export const luks: Luks = {
+  headerBytes: LUKS_HEADER_BYTES,
+
   async header(row) {
     return withDevice(await checkedNode(row), constants.O_RDONLY, async (handle) => {
       const { buffer, bytesRead } = await handle.read(Buffer.alloc(PHDR_BYTES), 0, PHDR_BYTES, 0);

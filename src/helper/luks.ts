@@ -4,7 +4,7 @@
  */
 import { ProvisionError } from '../core/errors.ts';
 import type { HelperRequest, HelperResult } from '../core/helper-protocol.ts';
-import { fillTags, LUKS_HEADER_BYTES, mappingName, privateName } from '../core/volume.ts';
+import { fillTags, mappingName, privateName } from '../core/volume.ts';
 import { carriesExactly, findFill, stateError } from './fill.ts';
 import { addLuksKey, checkLuks, eraseLuks, headerOf, keepOnlyLuksKey, keyWrong } from './luks-keys.ts';
 import type { VolumeRow } from './lvm.ts';
@@ -75,7 +75,7 @@ export async function openLuks(
 
 async function checkMapping(tools: Tools, row: VolumeRow, fillId: string): Promise<HelperResult<'openLuks'>> {
   const mapping = await findMapping(tools, row.vg, fillId);
-  if (mapping?.sizeBytes === row.sizeBytes - LUKS_HEADER_BYTES) return { sizeBytes: mapping.sizeBytes };
+  if (mapping?.sizeBytes === row.sizeBytes - tools.luks.headerBytes) return { sizeBytes: mapping.sizeBytes };
   throw new ProvisionError({
     code: 'HELPER_FAILED',
     message: `/dev/mapper/${mappingName(fillId)} has ${mapping?.sizeBytes ?? 0} bytes, and ${row.vg}/${row.lv} has ${row.sizeBytes} with its header.`,
@@ -108,8 +108,9 @@ async function takeHold(tools: Tools, volume: PrivateVolume): Promise<VolumeRow>
       `is not the private volume of fill ${fillId} that was made to be encrypted`,
     );
   }
-  if (held.sizeBytes <= LUKS_HEADER_BYTES) {
-    throw stateError(vg, name, `has ${held.sizeBytes} bytes, and a LUKS header takes ${LUKS_HEADER_BYTES}`);
+  const { headerBytes } = tools.luks;
+  if (held.sizeBytes <= headerBytes) {
+    throw stateError(vg, name, `has ${held.sizeBytes} bytes, and a LUKS header takes ${headerBytes}`);
   }
   if (!held.active) await tools.lvm.activate(vg, name);
   await closeMapping(tools, vg, fillId);

@@ -26,6 +26,8 @@ import { goesOnLater, writeImage } from './write-image.ts';
 export interface FillNeeds extends LeaseNeeds, WriteNeeds, AllowedNeeds, ThinFillNeeds {
   readonly luks: LuksVolumes;
   readonly keys: Keys;
+  /** Only tests have another one than hosts. */
+  readonly luksHeaderBytes?: number | undefined;
   readonly pools: Pools;
   readonly reservations: Reservations;
 }
@@ -57,7 +59,7 @@ export async function fillVolume(
     run.from(leased.from);
     const sizeBytes = wantedSizeBytes(request, layout);
     requireAllowed(needs, record, sizeBytes);
-    await makePrivateVolume(needs, task, volume, neededBytes(request, sizeBytes), location);
+    await makePrivateVolume(needs, task, volume, neededBytes(needs, request, sizeBytes), location);
     run.log.debug({ sizeBytes, from: task.from }, 'private volume made');
     run.signal.throwIfAborted();
     const sha256 = await leased.use((image) => {
@@ -98,8 +100,12 @@ function privateVolumeOf(
 }
 
 /** Of an encrypted volume the guest does not see the header. */
-function neededBytes({ key }: VolumeRequest, sizeBytes: number): number {
-  return key === undefined ? sizeBytes : sizeBytes + LUKS_HEADER_BYTES;
+function neededBytes(
+  { luksHeaderBytes = LUKS_HEADER_BYTES }: FillNeeds,
+  { key }: VolumeRequest,
+  sizeBytes: number,
+): number {
+  return key === undefined ? sizeBytes : sizeBytes + luksHeaderBytes;
 }
 
 async function makePrivateVolume(

@@ -240,7 +240,8 @@ export class GuestKeys {
       const volume = listed.find((one) => secretPath(one) === path);
       const seal = volume && readMark(volume.tags);
       const isTheirs = (seal?.state === 'ready' || seal?.state === 'receiving') && seal.domainUuid === uuid;
-      if (volume === undefined || !isTheirs) return;
+      // By its definition it may be encrypted from its next start on.
+      if (volume === undefined || !isTheirs || seal.encryption === undefined) return;
       if (this.#starts.isUnderWay(uuid)) {
         isSomeLeft = true;
         return;

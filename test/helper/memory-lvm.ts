@@ -4,6 +4,7 @@
  * a crash takes nothing back.
  */
 import { ProvisionError } from '../../src/core/errors.ts';
+import { LUKS_HEADER_BYTES } from '../../src/core/volume.ts';
 import type { VolumeRow } from '../../src/helper/lvm.ts';
 import type { Tools } from '../../src/helper/tools.ts';
 import type { ModelHeader, ModelMapping } from './model-luks.ts';
@@ -48,6 +49,8 @@ export class MemoryLvm {
   crashAt: { step: number; when: 'before' | 'after' } | undefined;
   /** Something that happens beside us, right after a step. */
   beside: ((step: string, model: MemoryLvm) => void) | undefined;
+  /** Of LUKS; where volumes are smaller than a real one, that is smaller too. */
+  headerBytes = LUKS_HEADER_BYTES;
   /** Open encrypted volumes, by the mapping's name. */
   readonly mappings = new Map<string, ModelMapping>();
   /** What systemd-creds would decrypt, by the key's name. */
@@ -139,6 +142,7 @@ export class MemoryLvm {
     return {
       pause: () => Promise.resolve(),
       luks: modelLuks({
+        headerBytes: this.headerBytes,
         get: (lv) => this.get(lv),
         volumes: () => this.volumes,
         mappings: this.mappings,

@@ -3,7 +3,6 @@
  * step that a crash can come before or after.
  */
 import { createHash } from 'node:crypto';
-import { LUKS_HEADER_BYTES } from '../../src/core/volume.ts';
 import type { Luks } from '../../src/helper/cryptsetup.ts';
 import { deviceName } from '../../src/helper/mapping.ts';
 import type { VolumeRow } from '../../src/helper/lvm.ts';
@@ -26,6 +25,7 @@ export interface ModelMapping {
 
 /** The LVs, and how a step is taken. */
 export interface LuksHost {
+  readonly headerBytes: number;
   get(lv: string): ModelVolume;
   volumes(): readonly ModelVolume[];
   readonly mappings: Map<string, ModelMapping>;
@@ -43,6 +43,7 @@ export function modelLuks(host: LuksHost): Luks {
   const opens = (row: VolumeRow, key: Buffer): boolean =>
     headerOf(row).slots.includes(key.toString('latin1'));
   return {
+    headerBytes: host.headerBytes,
     header: ({ lv }) => {
       const { header } = host.get(lv);
       if (header === undefined) return Promise.resolve('no LUKS header is on it');
@@ -80,7 +81,7 @@ export function modelLuks(host: LuksHost): Luks {
       const volume = host.volumes().find(({ uuid }) => uuid === mapping.uuid);
       return Promise.resolve({
         uuid: `CRYPT-LUKS1-0123456789abcdef0123456789abcdef-${name}`,
-        sizeBytes: (volume?.sizeBytes ?? 0) - LUKS_HEADER_BYTES,
+        sizeBytes: (volume?.sizeBytes ?? 0) - host.headerBytes,
         on: volume === undefined ? [] : [deviceName('vg0', volume.lv)],
       });
     },
@@ -109,11 +110,11 @@ export function modelLuks(host: LuksHost): Luks {
 /** Plain bytes from encrypted ones and back, for those from `offsetBytes` of the plain content on. */
 export function modelCipher(volumeKey: string, bytes: Uint8Array, offsetBytes: number): Buffer {
   const stream = Buffer.from(volumeKey, 'hex');
+  const other = Buffer.allocUnsafe(bytes.length);
   // Not the same for two sectors, and never what it was.
-  return Buffer.from(
-    bytes.map((byte, index) => {
-      const at = offsetBytes + index;
-      return byte ^ ((stream[at % stream.length] ?? 0) | 1) ^ ((at >> 9) & 0xfe);
-    }),
-  );
+  for (let index = 0; index < bytes.length; index++) {
+    const at = offsetBytes + index;
+    other[index] = (bytes[index] ?? 0) ^ ((stream[at % stream.length] ?? 0) | 1) ^ ((at >> 9) & 0xfe);
+  }
+  return other;
 }

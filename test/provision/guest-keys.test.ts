@@ -335,6 +335,17 @@ describe('libvirtd started anew', () => {
     set();
   });
 
+  it('has none for a guest on a plain volume, whatever its definition says by now, and none is read', async () => {
+    world.volumes.remove('vm1');
+    addSealed('vm1', {});
+    runs(true);
+    world.clock.advance(ADMITTED_MS);
+    world.guestKeys.connected();
+    await world.guestKeys.stop();
+    set();
+    expect(world.keys.asked).toEqual([]);
+  });
+
   it('does not have those that are not granted any more', async () => {
     await start();
     world.secrets.values.clear();

@@ -27,12 +27,18 @@ import { takingTurns } from '../../src/provision/taking-turns.ts';
 import { VolumeJobs } from '../../src/provision/volume-jobs.ts';
 import { InThreadWorkshop } from '../../src/provision/in-thread-workshop.ts';
 import type { StreamShape } from '../../src/provision/stream-shape.ts';
-import { NO_KEYS, NO_LUKS, nothingEncrypted } from '../helper/no-luks.ts';
+import { fillIdOf, mappingName } from '../../src/core/volume.ts';
+import type { KeyChanges } from '../../src/provision/key-changes.ts';
+import type { GuestKeys } from '../../src/provision/guest-keys.ts';
+import { modelCipher } from '../helper/model-luks.ts';
 import type { Census } from './census.ts';
 import type { Faults } from './faults.ts';
+import { openDaemonKeys, openKeyChanges } from './daemon-keys.ts';
 import type { Group, Opener } from './group.ts';
+import { LUKS_BYTES } from './group.ts';
 import { VG } from './domains.ts';
 import type { Helper } from './helper.ts';
+import type { KeyServer } from './keys.ts';
 import type { Libvirt } from './libvirt.ts';
 import type { Life } from './life.ts';
 import type { MemoryJournals } from './memory-journals.ts';
@@ -73,6 +79,8 @@ export interface Host {
   readonly keepFree: KeepFree;
   /** Whether volumes are read back before they are sealed. */
   readonly readBack: boolean;
+  /** In a run with encrypted volumes. */
+  readonly keys: KeyServer | undefined;
   readonly onViolation: (violation: Violation) => void;
 }
 
@@ -82,10 +90,12 @@ export class Daemon {
   readonly fills: Fills;
   readonly verbs: DomainVerbs;
   readonly jobs: VolumeJobs;
+  readonly keys: KeyChanges;
   readonly goldens: GoldenVolumes;
   readonly admit: AdmitNeeds;
   readonly #libvirt: Libvirt;
   readonly #poolEvents: PoolEvents;
+  readonly #guestKeys: GuestKeys | undefined;
   #isLibvirtReachable = false;
 
   constructor(host: Host, life: Life) {
@@ -109,22 +119,30 @@ export class Daemon {
     };
     const hostPolicy = [{ name: 'everything', allow: true }];
     const { thinPools } = host.group;
+    const isLibvirtReachable = () => this.#isLibvirtReachable;
+    const { guests, ...encrypted } = openDaemonKeys(host, life, {
+      ...{ volumes, domains, ledger, clock, isLibvirtReachable },
+    });
+    this.#guestKeys = guests;
+    const { luks, keys } = encrypted;
     const goldenNeeds = {
       ...{ images: host.store.images(life), devices, pools, volumes, reservations, clock, policy },
       ...{ decompressors: NO_DECOMPRESSORS, workshops: openWorkshops(life), shape: SHAPE },
       ...{ journals: host.journals.of(life), readBack: host.readBack, hostPolicy },
-      ...{ thinPools, log, luks: NO_LUKS, ledger, goldenMax: new Map([[VG, host.group.goldenMax]]) },
+      ...{ thinPools, log, luks, ledger, goldenMax: new Map([[VG, host.group.goldenMax]]) },
       isGoldenPinned: ({ seal }: GoldenVolume) => host.group.pinned.has(seal.sha256),
     };
     this.goldens = new GoldenVolumes(goldenNeeds);
     const { goldens } = this;
-    const fillNeeds = { ...goldenNeeds, goldens, keys: NO_KEYS };
+    const fillNeeds = { ...goldenNeeds, goldens, keys, luksHeaderBytes: LUKS_BYTES };
     const freeze = { frozen: () => undefined };
     this.fills = new Fills(
       { freeze, ledger, clock, log },
       async (...fill) => {
         const sha256 = await fillVolume(fillNeeds, ...fill);
-        census.count(`published from ${fill[1].from}`);
+        const [{ request }, { from }] = fill;
+        census.count(`published from ${from}`);
+        if (request.key !== undefined) census.count(`published encrypted from ${from}`);
         return sha256;
       },
       host.limits,
@@ -144,7 +162,7 @@ export class Daemon {
       goldens,
       hostPolicy,
       freeze,
-      ...nothingEncrypted(),
+      ...encrypted,
     };
     this.reconciler = new Reconciler(needs);
     this.#poolEvents = new PoolEvents(clock, () => {
@@ -155,10 +173,11 @@ export class Daemon {
       ...{ sharedGroups: new Set(), virtualSizeMaxBytes: policy.virtualSizeMaxBytes },
     });
     this.jobs = new VolumeJobs({ ...needs, reconciler: this.reconciler });
+    this.keys = openKeyChanges({ ...needs, reconciler: this.reconciler });
     this.admit = {
       ...{ ...needs, reconciler: this.reconciler, graceMs: GRACE_MS, sharedGroups: new Set([VG]) },
       pools: new KnownPools(pools, clock, POOLS_LIMIT_MS),
-      isLibvirtReachable: () => this.#isLibvirtReachable,
+      isLibvirtReachable,
     };
     if (!host.libvirt.isAway) this.onEvent({ kind: 'connected' });
     const tick = (): void => {
@@ -182,6 +201,7 @@ export class Daemon {
       case 'connected':
         this.#isLibvirtReachable = !this.#libvirt.isAway;
         this.reconciler.ends.forgetAll();
+        this.#guestKeys?.connected();
         this.#lookAtEverything();
         return;
       case 'disconnected':
@@ -248,19 +268,25 @@ function openWorkshops(life: Life): Workshops {
   };
 }
 
-function openDevices({ group, faults }: Host, life: Life): VolumeDevices {
+function openDevices({ group, faults, onViolation }: Host, life: Life): VolumeDevices {
   return {
-    async open(_vg, lv): Promise<VolumeDevice> {
+    async open(_vg, lv, encryption): Promise<VolumeDevice> {
       await life.step('device open');
       const volume = group.model.find(lv);
-      if (volume?.owner !== 'service' || !volume.active || group.isOpen(volume)) {
-        throw deviceFailed(`${lv} cannot be opened`);
-      }
+      if (volume === undefined) throw deviceFailed(`${lv} cannot be opened`);
+      const mapping = encryption && group.model.mappings.get(mappingName(fillIdOf(lv) ?? ''));
+      const isOpen =
+        encryption === undefined
+          ? volume.owner !== 'service' || !volume.active || group.isOpen(volume)
+          : mapping?.uuid !== volume.uuid || mapping.isOpen;
+      if (isOpen) throw deviceFailed(`${lv} cannot be opened`);
       const opener: Opener = { what: 'fill' };
       const { openers, disk } = group.bookOf(volume);
       openers.add(opener);
+      if (mapping !== undefined) mapping.isOpen = true;
       const close = (): void => {
         openers.delete(opener);
+        if (mapping !== undefined) mapping.isOpen = false;
         // udev has a look at what the last writer leaves.
         volume.openLooks = 1;
       };
@@ -269,16 +295,23 @@ function openDevices({ group, faults }: Host, life: Life): VolumeDevices {
         await life.step('device write');
         const isFull = volume.thinPool !== undefined && group.thinFault === 'data';
         if (isFull || faults.strikes('writeFails')) throw deviceFailed(`EIO writing to ${lv}`);
-        group.write(volume, faults.strikes('diskCorrupts') ? spoilt(bytes) : bytes, offsetBytes);
+        try {
+          group.write(volume, faults.strikes('diskCorrupts') ? spoilt(bytes) : bytes, offsetBytes, mapping);
+        } catch (error) {
+          if (error instanceof Violation) onViolation(error);
+          throw error;
+        }
         await life.step('device written');
       };
       return {
-        sizeBytes: volume.sizeBytes,
+        sizeBytes: volume.sizeBytes - (mapping === undefined ? 0 : LUKS_BYTES),
         write,
         zero: (offsetBytes, lengthBytes) => write(Buffer.alloc(lengthBytes), offsetBytes),
         async read(target, offsetBytes) {
           await life.step('device read');
-          target.set(disk.bytes.subarray(offsetBytes, offsetBytes + target.length));
+          const at = mapping === undefined ? offsetBytes : LUKS_BYTES + offsetBytes;
+          const stored = disk.bytes.subarray(at, at + target.length);
+          target.set(mapping === undefined ? stored : modelCipher(mapping.volumeKey, stored, offsetBytes));
         },
         async sync() {
           await life.step('device sync');

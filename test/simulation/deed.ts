@@ -14,3 +14,8 @@ export function anyDomain(run: Simulation, random: Random): DomainSpec | undefin
   const all = [...run.libvirt.domains.values()];
   return all.length === 0 ? undefined : random.pick(all).spec;
 }
+
+/** A domain has a few keys of its own for each disk, and now and then one that is another's. */
+export function keyNameOf(name: string, target: string, random: Random): string {
+  return random.chance(0.05) ? 'file:shared' : `file:${name}-${target}-${random.between(0, 2)}`;
+}

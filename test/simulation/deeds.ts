@@ -18,6 +18,7 @@ import {
   useVerb,
 } from './host-deeds.ts';
 import { cancelJob, createJob, retryJob } from './job-deeds.ts';
+import { cryptoErase, exchangeKey, rotateKey, silenceServer, withdrawGrant } from './key-deeds.ts';
 import {
   checkGolden,
   damageGolden,
@@ -29,6 +30,14 @@ import {
   retireGoldens,
 } from './thin-deeds.ts';
 import { deleteVolume, letGuestsWrite, makeForeign, openForeign } from './volume-deeds.ts';
+
+/** In runs with encrypted volumes. */
+export const KEY_DEEDS: readonly Deed[] = [
+  ...[define, define, start, start, start, stop, killHelper, cutPower],
+  ...[rotateKey, rotateKey, rotateKey, rotateKey, rotateKey, rotateKey, rotateKey, rotateKey],
+  ...[cryptoErase, cryptoErase, cryptoErase],
+  ...[withdrawGrant, withdrawGrant, silenceServer, exchangeKey],
+];
 
 /** In runs with a thin pool. */
 export const THIN_DEEDS: readonly Deed[] = [

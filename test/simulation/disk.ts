@@ -53,9 +53,14 @@ export class Disk {
     return this.#stable;
   }
 
-  /** Whether all of the first so many bytes were written and outlast a power cut. */
-  isKeptTo(bytes: number): boolean {
-    return !this.#kept.subarray(0, bytes).includes(0);
+  /** Whether all bytes between were written and outlast a power cut. */
+  isKept(fromBytes: number, toBytes: number): boolean {
+    return !this.#kept.subarray(fromBytes, toBytes).includes(0);
+  }
+
+  /** What was written so far means nothing any more. */
+  forgetKept(): void {
+    this.#kept.fill(0);
   }
 
   write(bytes: Uint8Array, offsetBytes: number): void {

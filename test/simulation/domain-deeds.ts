@@ -1,9 +1,9 @@
 /** Deeds of whoever owns the domains: definitions, starts, installations, arrivals. */
 import type { Deed } from './deed.ts';
-import { anyDomain, IMAGE_NAMES, LV_NAMES, SLOTS } from './deed.ts';
+import { anyDomain, IMAGE_NAMES, keyNameOf, LV_NAMES, SLOTS } from './deed.ts';
 import type { DiskSpec, DomainSpec } from './domains.ts';
 import { uuidOf } from './domains.ts';
-import { EXTENT_BYTES } from './group.ts';
+import { EXTENT_BYTES, LUKS_BYTES } from './group.ts';
 import type { Random } from './random.ts';
 import type { Simulation } from './simulation.ts';
 import { sha256Of } from './store.ts';
@@ -22,15 +22,9 @@ export const redefine: Deed = (run, random) => {
   if (spec === undefined || run.libvirt.isAway) return;
   const [first, ...others] = spec.disks;
   if (first === undefined) return;
-  const fresh = newDisk(run, random, first.target, first.lv);
-  const change = random.pick([
-    'image',
-    'sizeBytes',
-    'generation',
-    'sha256',
-    'onUndefine',
-    'onUndefine',
-  ] as const);
+  const fresh = newDisk(run, random, spec.name, first.target, first.lv);
+  const changes = ['image', 'sizeBytes', 'generation', 'sha256', 'onUndefine', 'onUndefine'] as const;
+  const change = random.pick(run.keys === undefined ? changes : ([...changes, 'key'] as const));
   const changed: DomainSpec = {
     ...spec,
     disks: [
@@ -91,8 +85,9 @@ export const install: Deed = async (run, random) => {
   for (let tries = 1; tries <= triesMax; tries++) {
     if (run.libvirt.domains.has(spec.uuid) || run.libvirt.isAway || run.libvirt.isNameTaken(spec)) return;
     run.say(`install ${describe(spec)}`);
-    const made = spec.disks.flatMap(({ lv, sizeBytes }) => {
-      const volume = run.group.make(lv, Math.ceil((sizeBytes ?? 65_536) / EXTENT_BYTES) * EXTENT_BYTES);
+    const made = spec.disks.flatMap(({ lv, key, sizeBytes = 65_536 }) => {
+      const neededBytes = sizeBytes + (key === undefined ? 0 : LUKS_BYTES);
+      const volume = run.group.make(lv, Math.ceil(neededBytes / EXTENT_BYTES) * EXTENT_BYTES);
       return volume === undefined ? [] : [{ lv, uuid: volume.uuid }];
     });
     run.libvirt.refreshPool();
@@ -118,7 +113,7 @@ export const arrive: Deed = async (run, random) => {
   if (allowed) await run.libvirt.start(spec);
 };
 
-function newDisk(run: Simulation, random: Random, target: string, lv: string): DiskSpec {
+function newDisk(run: Simulation, random: Random, name: string, target: string, lv: string): DiskSpec {
   const image = random.pick(IMAGE_NAMES);
   const digest = random.chance(0.8) ? run.store.digestOf(image) : sha256Of(Buffer.from('wrong'));
   return {
@@ -129,16 +124,18 @@ function newDisk(run: Simulation, random: Random, target: string, lv: string): D
     sha256: random.chance(0.3) ? digest : undefined,
     onUndefine: random.pick(['keep', 'delete'] as const),
     afterMigration: random.chance(0.5) ? random.pick(['keep', 'delete'] as const) : undefined,
+    ...(run.keys !== undefined && random.chance(0.6) ? { key: keyNameOf(name, target, random) } : {}),
   };
 }
 
 function newSpec(run: Simulation, random: Random, slot: number): DomainSpec {
   const own = LV_NAMES[slot - 1] ?? 'data';
-  const disks = [newDisk(run, random, 'vda', random.chance(0.85) ? own : random.pick(LV_NAMES))];
+  const name = `vm${slot}`;
+  const disks = [newDisk(run, random, name, 'vda', random.chance(0.85) ? own : random.pick(LV_NAMES))];
   const first = disks[0]?.lv;
-  if (random.chance(0.25) && first !== 'data') disks.push(newDisk(run, random, 'vdb', 'data'));
+  if (random.chance(0.25) && first !== 'data') disks.push(newDisk(run, random, name, 'vdb', 'data'));
   return {
-    ...{ uuid: uuidOf(slot), name: `vm${slot}`, disks },
+    ...{ uuid: uuidOf(slot), name, disks },
     start: random.chance(0.25) ? 'when-ready' : 'manual',
     annotation: random.chance(0.92) ? 'good' : random.pick(['broken', 'none'] as const),
   };
@@ -146,9 +143,10 @@ function newSpec(run: Simulation, random: Random, slot: number): DomainSpec {
 
 function describe({ name, disks, annotation, start }: DomainSpec): string {
   const parts = disks.map(
-    ({ target, lv, image, sizeBytes, sha256, generation, onUndefine, afterMigration }) =>
+    ({ target, lv, image, key, sizeBytes, sha256, generation, onUndefine, afterMigration }) =>
       [
         `${target}=${lv}<${image}`,
+        key ?? '',
         `g${generation}`,
         sizeBytes === undefined ? '' : `${sizeBytes} B`,
         sha256 === undefined ? '' : `sha256 ${sha256.slice(0, 8)}`,

@@ -10,8 +10,8 @@ const FAULTS = [
   ...['storeStalls', 'writeFails', 'syncFails', 'ledgerFails', 'libvirtFails', 'eventLost', 'eventTwice'],
   ...['journalFails', 'refreshFails'],
 ] as const;
-/** A disk that spoils what it is told to keep is only noticed where volumes are read back. */
-export type Fault = (typeof FAULTS)[number] | 'diskCorrupts';
+/** A disk that spoils what it is told to keep is only noticed where volumes are read back; not every run has keys. */
+export type Fault = (typeof FAULTS)[number] | 'diskCorrupts' | 'keyServerFails';
 
 const LIKELY = 0.12;
 

@@ -9,6 +9,8 @@ import { ADOPTING_TAG, fillIdOf, goldenName, readMark, retiredName } from '../..
 import type { GoldenSeal, Seal, VolumeMark } from '../../src/core/volume.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';
 import { MemoryLvm } from '../helper/memory-lvm.ts';
+import type { ModelMapping } from '../helper/model-luks.ts';
+import { modelCipher } from '../helper/model-luks.ts';
 import { Disk, HEAD_BYTES } from './disk.ts';
 import { VG } from './domains.ts';
 import type { Random } from './random.ts';
@@ -16,6 +18,9 @@ import { Violation } from './violation.ts';
 
 /** Small, so that a run costs milliseconds. */
 export const EXTENT_BYTES = 16 * 1024;
+/** As much as a volume's head that is looked at. */
+export const LUKS_BYTES = HEAD_BYTES;
+const LUKS_HEADER = Buffer.alloc(LUKS_BYTES, 0x4c);
 const THIN_POOL = 'pool0';
 const CHUNK_BYTES = 4096;
 /** From a reading of the volumes to the removal of what is beyond the budget by that. */
@@ -42,6 +47,8 @@ export interface Book {
   hasStarted: boolean;
   /** Somebody has written to it as a golden volume, by hand; or it was cloned from such a one since. */
   isSpoilt: boolean;
+  /** When a fill last wrote to it. */
+  writtenAtMs: number;
 }
 
 /** What has run full of the thin pool, whatever is promised. */
@@ -80,6 +87,7 @@ export class Group {
 
   constructor(nowMs: () => number) {
     this.#nowMs = nowMs;
+    this.model.headerBytes = LUKS_BYTES;
   }
 
   get freeBytes(): number {
@@ -149,7 +157,12 @@ export class Group {
 
   /** One that is just being made has nobody's attention yet. */
   isOpen(volume: ModelVolume): boolean {
-    return (this.#books.get(volume.uuid)?.openers.size ?? 0) > 0;
+    return (this.#books.get(volume.uuid)?.openers.size ?? 0) > 0 || this.isMapped(volume);
+  }
+
+  /** The kernel has it open by itself, whoever it was that wanted that. */
+  isMapped({ uuid }: ModelVolume): boolean {
+    return [...this.model.mappings.values()].some((mapping) => mapping.uuid === uuid);
   }
 
   /** What blkid and a look at the head say. */
@@ -169,10 +182,15 @@ export class Group {
     this.#books.delete(volume.uuid);
   }
 
-  /** Bytes that a fill writes. */
-  write(volume: ModelVolume, bytes: Uint8Array, offsetBytes: number): void {
+  /** Bytes that a fill writes, as they are or through what encrypts them. */
+  write(volume: ModelVolume, bytes: Uint8Array, offsetBytes: number, mapping?: ModelMapping): void {
     const mark = readMark(volume.tags);
     const book = this.bookOf(volume);
+    const isEncrypted = mark.state === 'filling' && mark.encryption !== undefined;
+    if (isEncrypted !== (mapping !== undefined)) {
+      const how = mapping === undefined ? 'as they are' : 'encrypted';
+      throw new Violation('never-plain', `bytes of an image were written to ${volume.lv} ${how}`);
+    }
     if (mark.state !== 'filling' || [...book.openers].some(({ what }) => what === 'guest')) {
       throw new Violation(
         mark.state === 'unmarked' ? 'foreign-untouched' : 'no-write-after-seal',
@@ -184,9 +202,12 @@ export class Group {
     }
     if (volume.originUuid !== undefined)
       throw new Violation('exact-bytes', `${volume.lv}, which is a clone, was written to`);
-    book.disk.write(bytes, offsetBytes);
+    const at = mapping === undefined ? offsetBytes : LUKS_BYTES + offsetBytes;
+    const stored = mapping === undefined ? bytes : modelCipher(mapping.volumeKey, bytes, offsetBytes);
+    book.disk.write(stored, at);
+    book.writtenAtMs = this.#nowMs();
     if (volume.thinPool === undefined) return;
-    const endBytes = Math.ceil((offsetBytes + bytes.length) / CHUNK_BYTES) * CHUNK_BYTES;
+    const endBytes = Math.ceil((at + bytes.length) / CHUNK_BYTES) * CHUNK_BYTES;
     volume.mappedBytes = Math.max(volume.mappedBytes ?? 0, endBytes);
   }
 
@@ -198,6 +219,7 @@ export class Group {
     const mark = readMark(volume.tags);
     const book = this.bookOf(volume);
     if (command === 'extend') book.disk.grow(volume.sizeBytes);
+    if (command === 'luksFormat') this.#formatted(book.disk);
     if (volume.thinPool !== undefined && (command === 'create' || command === 'extend')) this.#judgePromise();
     this.#judgeGolden(volume, book, mark, before);
     if (before?.state === 'ready' && mark.state !== 'ready') {
@@ -216,6 +238,7 @@ export class Group {
   }
 
   losePower(random: Random): void {
+    this.model.mappings.clear();
     for (const book of this.#books.values()) {
       book.openers.clear();
       book.disk.losePower(random);
@@ -231,8 +254,15 @@ export class Group {
     this.#books.set(volume.uuid, {
       ...{ disk, madeBy, madeAtMs: this.#nowMs() },
       ...{ name: volume.lv, tags: [...volume.tags], openers: new Set() },
-      ...{ isTakenOver: false, hasStarted: false, isSpoilt: false },
+      ...{ isTakenOver: false, hasStarted: false, isSpoilt: false, writtenAtMs: -Infinity },
     });
+  }
+
+  /** Nothing that was written before can be read any more. */
+  #formatted(disk: Disk): void {
+    disk.write(LUKS_HEADER, 0);
+    disk.sync();
+    disk.forgetKept();
   }
 
   /** We have made it; a clone has the bytes of what it was made of. */
@@ -352,4 +382,9 @@ export class Group {
     if (this.#nowMs() - this.#overBudgetAtMs < RETIRED_WITHIN_MS) return;
     throw new Violation('golden-untouched', `${volume.lv} was removed, and nobody wanted that`);
   }
+}
+
+/** What whoever has its key sees of a volume with these bytes: those behind the header, or all of a plain one. */
+export function plainOf({ header }: ModelVolume, bytes: Buffer): Buffer {
+  return header === undefined ? bytes : modelCipher(header.volumeKey, bytes.subarray(LUKS_BYTES), 0);
 }

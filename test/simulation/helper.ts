@@ -5,18 +5,23 @@
 import { ProvisionError } from '../../src/core/errors.ts';
 import { HelperResponse } from '../../src/core/helper-protocol.ts';
 import { readMark } from '../../src/core/volume.ts';
+import type { GoldenSeal, NewGoldenSeal, ReceivingMark, Seal } from '../../src/core/volume.ts';
 import { answer } from '../../src/helper/requests.ts';
 import type { Tools } from '../../src/helper/tools.ts';
-import type { Blankness, PrivateVolume, Volumes } from '../../src/provision/ports.ts';
+import type { Blankness, LuksVolumes, PrivateVolume, VolumeKey, Volumes } from '../../src/provision/ports.ts';
 import type { Faults } from './faults.ts';
 import type { Group } from './group.ts';
 import { VG } from './domains.ts';
 import { EXTENT_BYTES } from './group.ts';
 import type { Life } from './life.ts';
+import type { Command, JudgedKeys } from './stepping-luks.ts';
+import { steppingLuks } from './stepping-luks.ts';
 import { Violation } from './violation.ts';
 
 interface Request {
   readonly verb: string;
+  readonly keys?: readonly VolumeKey[];
+  readonly seal?: Seal | ReceivingMark | GoldenSeal | NewGoldenSeal;
   readonly [field: string]: unknown;
 }
 
@@ -26,6 +31,7 @@ export class Helper {
   readonly #newLife: () => Life;
   readonly #onViolation: (violation: Violation) => void;
   readonly #trace: (line: string) => void;
+  readonly #judgedKeys: JudgedKeys;
   #life: Life;
   #last: Promise<unknown> = Promise.resolve();
 
@@ -35,12 +41,15 @@ export class Helper {
     readonly newLife: () => Life;
     readonly onViolation: (violation: Violation) => void;
     readonly trace: (line: string) => void;
+    /** Looks on while something is done to the header of a volume. */
+    readonly judgedKeys: JudgedKeys;
   }) {
     this.#group = needs.group;
     this.#faults = needs.faults;
     this.#newLife = needs.newLife;
     this.#onViolation = needs.onViolation;
     this.#trace = needs.trace;
+    this.#judgedKeys = needs.judgedKeys;
     this.#life = this.#newLife();
   }
 
@@ -66,7 +75,8 @@ export class Helper {
       clone: (volume, { fillId, sha256, format }, sizeBytes) =>
         ask({ verb: 'clone', volume: plain(volume), golden: { fillId, sha256, format }, sizeBytes }),
       adopt: (volume) => ask({ verb: 'adopt', volume: plain(volume) }),
-      publish: (volume, seal) => ask({ verb: 'publish', volume: plain(volume), seal }),
+      publish: (volume, seal, key) =>
+        ask({ verb: 'publish', volume: plain(volume), seal, ...(key === undefined ? {} : { keys: [key] }) }),
       claim: (vg, seal, domainUuid) => ask({ verb: 'claim', vg, seal, domainUuid }),
       retire: (vg, seal) => ask({ verb: 'retire', vg, seal }),
       restore: (vg, seal) => ask({ verb: 'restore', vg, seal }),
@@ -77,11 +87,37 @@ export class Helper {
     };
   }
 
-  async #ask<T>(daemon: Life, request: Request): Promise<T> {
-    const { verb } = request;
+  /** The part of it for encrypted volumes. */
+  luks(daemon: Life): LuksVolumes {
+    const ask = <T>(request: Request) => this.#askAboutEncrypted<T>(daemon, request);
+    return {
+      formatLuks: (volume, key) => ask({ verb: 'formatLuks', volume: plain(volume), keys: [key] }),
+      openLuks: (volume, key) => ask({ verb: 'openLuks', volume: plain(volume), keys: [key] }),
+      closeLuks: ({ vg, fillId }) => ask({ verb: 'closeLuks', vg, fillId }),
+      checkLuks: (vg, seal, key) => ask({ verb: 'checkLuks', vg, seal, keys: [key] }),
+      addLuksKey: (vg, seal, key, added) => ask({ verb: 'addLuksKey', vg, seal, keys: [key, added] }),
+      keepOnlyLuksKey: (vg, seal, key) => ask({ verb: 'keepOnlyLuksKey', vg, seal, keys: [key] }),
+      eraseLuks: (vg, seal) => ask({ verb: 'eraseLuks', vg, seal }),
+    };
+  }
+
+  /** As adapters/lvm-luks.ts has it: what is not encrypted is no business of these verbs. */
+  #askAboutEncrypted<T>(daemon: Life, request: Request): Promise<T> {
+    const { seal } = request;
+    if (seal === undefined || ('encryption' in seal && seal.encryption !== undefined))
+      return this.#ask<T>(daemon, request);
+    const message = 'The volume was not made to be encrypted.';
+    return Promise.reject(new ProvisionError({ code: 'VOLUME_STATE', message }));
+  }
+
+  async #ask<T>(daemon: Life, { keys, ...asked }: Request): Promise<T> {
+    const { verb } = asked;
     await daemon.step(`helper ${verb}`);
     if (this.#faults.strikes('helperGone')) throw unavailable('cannot be reached');
-    const line = await this.#inTurn(daemon, JSON.stringify(request));
+    // The kernel has them from here on.
+    const sent = keys?.map(({ bytes }) => Buffer.from(bytes));
+    const request = sent === undefined ? asked : { ...asked, keyLengths: sent.map(({ length }) => length) };
+    const line = await this.#inTurn(daemon, JSON.stringify(request), sent);
     await daemon.step(`helper ${verb} answered`);
     if (line === undefined || this.#faults.strikes('helperAnswerLost'))
       throw unavailable('hung up without an answer');
@@ -96,7 +132,7 @@ export class Helper {
   }
 
   /** One request at a time; undefined if the helper is killed before it has answered. */
-  #inTurn(daemon: Life, request: string): Promise<string | undefined> {
+  #inTurn(daemon: Life, request: string, keys: readonly Buffer[] = []): Promise<string | undefined> {
     const life = this.#life;
     const hungUp = new Promise<undefined>((resolve) => {
       life.atEnd(() => {
@@ -107,7 +143,7 @@ export class Helper {
       // Who has hung up before its turn does not want the thing done any more.
       if (!daemon.isAlive) return undefined;
       const groups = { own: [VG], verified: [], shared: [], thinPools: this.#group.thinPools };
-      return (await answer(request, this.#tools(life), () => Promise.resolve(groups))).line;
+      return (await answer(request, this.#tools(life), () => Promise.resolve(groups), keys)).line;
     });
     this.#last = turn.catch(() => undefined);
     return Promise.race([turn, hungUp]);
@@ -116,12 +152,7 @@ export class Helper {
   #tools(life: Life): Tools {
     const { model } = this.#group;
     const { lvm, devices, luks, keyFiles } = model.tools();
-    const command = async (
-      name: string,
-      lv: string,
-      from: string,
-      effect: () => Promise<void>,
-    ): Promise<void> => {
+    const command: Command = async (name, lv, from, effect) => {
       await life.step(`before ${name}`);
       if (this.#faults.strikes('lvmFails')) throw failed(name, lv);
       const found = model.find(from);
@@ -145,8 +176,7 @@ export class Helper {
       return rows.map((row) => ({ ...row, open: row.open || opened.has(row.uuid) }));
     };
     return {
-      // No domain of a run has an encrypted volume: its header alone is larger than any of them.
-      ...{ luks, keyFiles },
+      ...{ luks: steppingLuks(luks, { model, life, command, judged: this.#judgedKeys }), keyFiles },
       pause: (durationMs) => life.wait(durationMs),
       lvm: {
         read: async (vgs) => ({
@@ -220,8 +250,8 @@ export class Helper {
   }
 }
 
-function plain({ vg, fillId, target, domainUuid }: PrivateVolume): PrivateVolume {
-  return { vg, fillId, target, domainUuid };
+function plain({ vg, fillId, target, domainUuid, encryption }: PrivateVolume): PrivateVolume {
+  return { vg, fillId, target, domainUuid, encryption };
 }
 
 function unavailable(what: string): ProvisionError {

@@ -76,9 +76,12 @@ function bySeals(
   const allowed =
     annotation === 'good' &&
     operation !== 'migrate' &&
-    disks.every(({ lv, generation }) => {
+    disks.every(({ lv, key, generation }) => {
+      // Only the daemon reads keys.
+      if (key !== undefined) return false;
       const mark = readMark(group.model.find(lv)?.tags ?? []);
-      return mark.state === 'ready' && mark.domainUuid === uuid && mark.generation === generation;
+      if (mark.state !== 'ready' || mark.encryption !== undefined) return false;
+      return mark.domainUuid === uuid && mark.generation === generation;
     });
   return { allowed, problems: [] };
 }

@@ -126,14 +126,31 @@ const THIN_HELPER_STEPS = [
   ...['after makeReadOnly', 'before swapTags', 'before rename', 'before remove'],
 ];
 
-function daemonStep({ isThin }: Simulation, random: Random): [number, string] {
+/** The same in runs with encrypted volumes. */
+const KEY_DAEMON_STEPS = [
+  ...['helper formatLuks', 'helper openLuks', 'helper closeLuks', 'helper checkLuks', 'helper addLuksKey'],
+  ...['helper keepOnlyLuksKey', 'helper eraseLuks', 'key read', 'key read answered'],
+  ...['helper addLuksKey answered', 'helper keepOnlyLuksKey answered', 'helper eraseLuks answered'],
+  ...['libvirt write annotation', 'libvirt set secret', 'libvirt unset secret', 'libvirt list secrets'],
+];
+const KEY_HELPER_STEPS = [
+  ...['before luks', 'in luks', 'after luks', 'luks header', 'luks opens', 'luks mapping'],
+  ...['before luksFormat', 'in luksFormat', 'after luksFormat', 'before luksOpen', 'after luksOpen'],
+  ...['before luksClose', 'after luksClose', 'before luksAddKey', 'in luksAddKey', 'after luksAddKey'],
+  ...['before luksKillSlot', 'in luksKillSlot', 'after luksKillSlot', 'before luksErase', 'in luksErase'],
+  ...['after luksErase', 'a node is kept', 'a node is kept no longer'],
+];
+
+function daemonStep({ isThin, keys }: Simulation, random: Random): [number, string] {
+  if (keys !== undefined && random.chance(0.5)) return [random.between(1, 2), random.pick(KEY_DAEMON_STEPS)];
   if (isThin && random.chance(0.4)) return [random.between(1, 2), random.pick(THIN_DAEMON_STEPS)];
   if (random.chance(0.4)) return [random.between(1, 2), random.pick(RARE_DAEMON_STEPS)];
   const at = random.pick(DAEMON_STEPS);
   return [random.between(1, at === '' ? 80 : 6), at];
 }
 
-function helperStep({ isThin }: Simulation, random: Random): [number, string] {
+function helperStep({ isThin, keys }: Simulation, random: Random): [number, string] {
+  if (keys !== undefined && random.chance(0.5)) return [random.between(1, 2), random.pick(KEY_HELPER_STEPS)];
   if (isThin && random.chance(0.4)) return [random.between(1, 2), random.pick(THIN_HELPER_STEPS)];
   const at = random.pick(HELPER_STEPS);
   return [random.between(1, at === '' ? 25 : 3), at];

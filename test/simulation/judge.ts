@@ -10,6 +10,8 @@ import type { ModelVolume } from '../helper/memory-lvm.ts';
 import { isImageAndZeros } from './disk.ts';
 import type { DiskSpec, DomainSpec } from './domains.ts';
 import type { Book, Group } from './group.ts';
+import { LUKS_BYTES, plainOf } from './group.ts';
+import type { KeyJudge } from './key-judge.ts';
 import type { Domain, Libvirt, Truth } from './libvirt.ts';
 import { CALL_MAX_MS } from './libvirt.ts';
 import type { Store } from './store.ts';
@@ -30,6 +32,8 @@ export class Judge {
   readonly #group: Group;
   readonly #store: Store;
   readonly #nowMs: () => number;
+  /** In a run with encrypted volumes. */
+  keys: KeyJudge | undefined;
   /** What each fill was begun for. */
   readonly #intents = new Map<string, Intent>();
   /** What domains have asked for, by the fill: also of one that a job had begun. */
@@ -104,19 +108,21 @@ export class Judge {
       }
     }
     this.#judgeDigest(seal, request, intent.sinceMs);
-    if (volume.sizeBytes < (request.sizeBytes ?? 0))
+    const { header } = volume;
+    this.keys?.onSeal(volume, book, request);
+    if (volume.sizeBytes < (request.sizeBytes ?? 0) + (header === undefined ? 0 : LUKS_BYTES))
       throw new Violation('exact-bytes', `${volume.lv} was sealed, and is smaller than it was asked for`);
     const image = this.#store.contentOf(seal.sha256);
     if (image === undefined)
       throw new Violation('exact-bytes', `no image ever had the digest on ${volume.lv}`);
     // What somebody has written to a golden volume by hand is noticed by its check, some time later.
-    if (!book.isSpoilt && !isImageAndZeros(book.disk.stable, image)) {
+    if (!book.isSpoilt && !isImageAndZeros(plainOf(volume, book.disk.stable), image)) {
       throw new Violation(
         'exact-bytes',
         `${volume.lv} was sealed, but a power cut now would show other bytes`,
       );
     }
-    if (volume.owner === 'service' || book.openers.size > 0) {
+    if (volume.owner === 'service' || book.openers.size > 0 || this.#group.isMapped(volume)) {
       throw new Violation(
         'no-write-after-seal',
         `${volume.lv} was sealed while it could still be written to`,
@@ -156,7 +162,9 @@ export class Judge {
   /** What a journal says is done is not done again: it must be there after a power cut. All images here are raw. */
   onCheckpoint({ volumeUuid, objectBytes }: FillCheckpoint): void {
     const volume = this.#group.model.volumes.find(({ uuid }) => uuid === volumeUuid);
-    if (volume === undefined || this.#group.bookOf(volume).disk.isKeptTo(objectBytes)) return;
+    if (volume === undefined) return;
+    const fromBytes = volume.header === undefined ? 0 : LUKS_BYTES;
+    if (this.#group.bookOf(volume).disk.isKept(fromBytes, fromBytes + objectBytes)) return;
     throw new Violation(
       'exact-bytes',
       `a journal says that ${volume.lv} has ${objectBytes} bytes, but a power cut now would lose some`,
@@ -164,6 +172,7 @@ export class Judge {
   }
 
   onStart(spec: DomainSpec, volumes: readonly ModelVolume[], askedAtMs: number): void {
+    this.keys?.onStart(spec, volumes, askedAtMs);
     for (const [index, volume] of volumes.entries()) {
       const book = this.#group.bookOf(volume);
       // Exchanged while the hook was asked: not even libvirt could know.
@@ -216,6 +225,7 @@ export class Judge {
       }
     }
     this.#judgeGoldensAtRest();
+    this.keys?.atRest();
     for (const { location } of ledger.unfinishedJobs())
       throw new Violation('ready-in-the-end', `a job for ${location.lv} does not end`);
     for (const record of ledger.fills()) {
@@ -320,14 +330,19 @@ export class Judge {
     if (disk.sizeBytes !== undefined && disk.sizeBytes < imageBytes) return false;
     const volume = this.#group.model.find(disk.lv);
     const aside = this.#asideOf(disk.lv);
-    if (volume === undefined) return aside === undefined || aside.domainUuid === uuid;
+    if (volume === undefined) {
+      const isFree = this.keys?.isKeyFree(uuid, disk) !== false;
+      return isFree && (aside === undefined || aside.domainUuid === uuid);
+    }
     const mark = readMark(volume.tags);
     // Whose name it is to be is for a person to say.
     if (aside !== undefined && mark.state !== 'ready') return false;
-    if (mark.state === 'ready') return mark.domainUuid === uuid && mark.generation === disk.generation;
+    if (mark.state === 'ready') return this.isSealedFor(uuid, disk) && this.keys?.isStartable(disk) !== false;
+    if (this.keys?.isKeyFree(uuid, disk) === false) return false;
     if (mark.state === 'filling') return mark.domainUuid === uuid;
     const book = this.#group.bookOf(volume);
-    const isRoomy = volume.sizeBytes >= (disk.sizeBytes ?? imageBytes);
+    const headerBytes = disk.key === undefined ? 0 : LUKS_BYTES;
+    const isRoomy = volume.sizeBytes >= (disk.sizeBytes ?? imageBytes) + headerBytes;
     return mark.state === 'unmarked' && book.disk.isBlank && book.openers.size === 0 && isRoomy;
   }
 
@@ -341,6 +356,7 @@ export class Judge {
   #agrees(disk: DiskSpec, volume: ModelVolume): boolean {
     const seal = sealOf(volume);
     return (
+      disk.key === undefined &&
       seal?.image === disk.image &&
       (disk.sha256 ?? seal.sha256) === seal.sha256 &&
       disk.generation === 1 &&
@@ -353,7 +369,8 @@ export class Judge {
   isSealedFor(uuid: string, disk: DiskSpec): boolean {
     const volume = this.#group.model.find(disk.lv);
     const seal = volume && sealOf(volume);
-    return seal?.domainUuid === uuid && seal.generation === disk.generation;
+    if (seal?.domainUuid !== uuid || seal.generation !== disk.generation) return false;
+    return (seal.encryption !== undefined) === (disk.key !== undefined);
   }
 
   #judgeDigest(seal: Seal, request: VolumeRequest, sinceMs: number): void {
@@ -386,7 +403,7 @@ export class Judge {
     if (book.hasStarted) return;
     const image = this.#store.contentOf(seal.sha256);
     if (book.isSpoilt) return;
-    if (image === undefined || !isImageAndZeros(book.disk.bytes, image)) {
+    if (image === undefined || !isImageAndZeros(plainOf(volume, book.disk.bytes), image)) {
       throw new Violation('exact-bytes', `${spec.name} was started and reads other bytes from ${volume.lv}`);
     }
   }

@@ -9,6 +9,7 @@ import type {
   AdmitAnswer,
   Domains,
   GateOperation,
+  GuestSecrets,
   LibvirtDomain,
   LibvirtEvent,
   Pools,
@@ -16,20 +17,25 @@ import type {
 import type { ModelVolume } from '../helper/memory-lvm.ts';
 import type { Agenda } from './agenda.ts';
 import type { DomainSpec } from './domains.ts';
-import { POOL, xmlOf } from './domains.ts';
+import { annotatedAnew, pathOf, POOL, xmlOf } from './domains.ts';
 import type { Faults } from './faults.ts';
 import type { Group, Opener } from './group.ts';
+import { LUKS_BYTES } from './group.ts';
 import { VG } from './domains.ts';
 import type { Life } from './life.ts';
 import { never } from './life.ts';
 import type { Random } from './random.ts';
+import { Secrets } from './secrets.ts';
 import { Violation } from './violation.ts';
 
+const SYNCED_AFTER_MS = 30_000;
 /** A call on a bus nobody answers ends after this time. */
 export const CALL_MAX_MS = 25_000;
 
 interface Guest extends Opener {
   readonly volumes: readonly ModelVolume[];
+  /** Of those that libvirt has opened with a secret, whatever its definition says by now. */
+  readonly openedPaths: readonly string[];
 }
 
 export interface Domain {
@@ -39,6 +45,8 @@ export interface Domain {
   /** A hook is being asked: libvirt does not talk about the domain until it has answered. */
   starting: Promise<unknown> | undefined;
   guest: Guest | undefined;
+  /** What was written last and may not be on the disk yet. */
+  unsynced?: { readonly before: DomainSpec; readonly atMs: number } | undefined;
   /** What libvirt says when it is shut off. */
   shutoff: ShutoffReason;
 }
@@ -79,6 +87,13 @@ export class Libvirt {
   /** The next refresh of ours fails and stops the pool. */
   failNextRefresh = false;
   onViolation: (violation: Violation) => void = () => undefined;
+  readonly secrets = new Secrets();
+  /** Looks on while we write an annotation. */
+  judged: (what: string, effect: () => void) => void = (_what, effect) => {
+    effect();
+  };
+  /** Counts lives of libvirtd, each of which knows no secrets when it begins. */
+  #lives = 0;
   /** Counts power cuts: what was begun before one does not go on after it. */
   #boots = 0;
   /** When a domain was last seen to vanish. */
@@ -159,7 +174,7 @@ export class Libvirt {
       shutoff: 'unknown',
     };
     if (before === undefined) this.domains.set(spec.uuid, fresh);
-    else Object.assign(before, { spec, persistent: true, autostart });
+    else Object.assign(before, { spec, persistent: true, autostart, unsynced: undefined });
     // One that was never here has not moved away either.
     const ended = before === undefined ? 'here' : this.truths.get(spec.uuid)?.ended;
     this.#note(spec, before?.guest === undefined ? (ended ?? 'here') : undefined);
@@ -230,14 +245,17 @@ export class Libvirt {
     this.emit({ kind: 'domain', uuid, ...change });
   }
 
-  /** libvirtd was started anew: it does not know any more why domains are shut off. */
-  forgetReasons(): void {
+  /** libvirtd was started anew: it does not know any more why domains are shut off, nor what opens their disks. */
+  beginAnew(): void {
+    this.#lives += 1;
+    this.secrets.forget();
     for (const domain of this.domains.values()) domain.shutoff = 'unknown';
   }
 
   /** The host has lost power: no guest has survived it. */
   losePower(): void {
     this.#boots += 1;
+    this.secrets.forget();
     this.isPoolActive = true;
     for (const [uuid, domain] of this.domains) {
       // With a persistent domain there is nothing left of the guest but its volumes.
@@ -245,10 +263,21 @@ export class Libvirt {
       domain.guest = undefined;
       domain.starting = undefined;
       domain.shutoff = 'unknown';
+      this.#loseUnsynced(domain);
       if (!domain.persistent) this.#remove(uuid);
     }
     this.isAway = false;
     this.refreshPool();
+  }
+
+  /** Without a sync a file is on the disk half a minute later. */
+  #loseUnsynced(domain: Domain): void {
+    const { unsynced } = domain;
+    domain.unsynced = undefined;
+    if (unsynced === undefined || this.#agenda.nowMs - unsynced.atMs > SYNCED_AFTER_MS) return;
+    if (this.#random.chance(0.5)) return;
+    this.#trace(`what was written last of ${domain.spec.name} is lost`);
+    domain.spec = unsynced.before;
   }
 
   /** What a guest does all day; how many volumes were written to. */
@@ -257,7 +286,8 @@ export class Libvirt {
     for (const { guest } of this.domains.values()) {
       for (const volume of guest?.volumes ?? []) {
         const { disk } = this.#group.bookOf(volume);
-        disk.write(Buffer.alloc(512, 0x67), 512 * this.#random.between(0, disk.bytes.length / 512 - 1));
+        const least = volume.header === undefined ? 0 : LUKS_BYTES / 512;
+        disk.write(Buffer.alloc(512, 0x67), 512 * this.#random.between(least, disk.bytes.length / 512 - 1));
         if (this.#random.chance(0.5)) disk.sync();
         written += 1;
       }
@@ -329,8 +359,22 @@ export class Libvirt {
       },
       hasArrived: () => Promise.resolve(false),
       hasManagedSave: () => Promise.resolve(false),
-      writeAnnotation: () => Promise.reject(new Error('nobody writes annotations here')),
+      writeAnnotation: (uuid, element) =>
+        this.#call(daemon, 'write annotation', () => {
+          const domain = this.domains.get(uuid);
+          if (domain === undefined) throw failed(`no domain ${uuid}`);
+          this.judged(`another key is named by ${domain.spec.name}`, () => {
+            const { spec: before } = domain;
+            domain.spec = annotatedAnew(before, element);
+            domain.unsynced = { before, atMs: this.#agenda.nowMs };
+          });
+          this.emit({ kind: 'domain', uuid, change: 'defined' });
+        }),
     };
+  }
+
+  secretsPort(daemon: Life): GuestSecrets {
+    return this.secrets.port((name, effect) => this.#call(daemon, name, effect));
   }
 
   pools(daemon: Life): Pools {
@@ -379,10 +423,11 @@ export class Libvirt {
 
   async #start(domain: Domain, spec: DomainSpec): Promise<string | undefined> {
     const boot = this.#boots;
+    const life = this.#lives;
     const askedAtMs = this.#agenda.nowMs;
     const answer = await this.hook.ask('prepare', spec);
     if (!answer.allowed) return answer.problems.map(({ code }) => code).join(' ') || 'refused';
-    if (boot !== this.#boots || this.isAway) return 'libvirtd has gone meanwhile';
+    if (boot !== this.#boots || life !== this.#lives || this.isAway) return 'libvirtd has gone meanwhile';
     const isBlock = spec.disks.every((disk) => disk.isBlock === true);
     if (!this.isPoolActive && !isBlock) return 'the pool is not active';
     const volumes: ModelVolume[] = [];
@@ -394,13 +439,21 @@ export class Libvirt {
       volumes.push(volume);
     }
     this.onStart(spec, volumes, askedAtMs);
-    domain.guest = { what: 'guest', volumes };
+    const locked = volumes.find((volume, index) => !this.#opens(volume, spec.disks[index]?.key));
+    if (locked !== undefined) return `${locked.lv} is not opened by what libvirt has`;
+    const openedPaths = spec.disks.flatMap(({ key, lv }) => (key === undefined ? [] : [pathOf(lv)]));
+    domain.guest = { what: 'guest', volumes, openedPaths };
     this.#note(domain.spec, undefined);
     for (const volume of volumes) {
       this.#group.bookOf(volume).openers.add(domain.guest);
       volume.owner = 'guest';
     }
     return undefined;
+  }
+
+  /** QEMU opens what has a header with what libvirt gives it. */
+  #opens({ lv, header }: ModelVolume, key: string | undefined): boolean {
+    return key === undefined || header?.slots.includes(this.secrets.valueOf(pathOf(lv))) === true;
   }
 
   #described(uuid: string, { spec, persistent, autostart, guest, shutoff }: Domain): LibvirtDomain[] {

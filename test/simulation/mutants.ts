@@ -8,33 +8,14 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { AGREEMENT } from './mutations/agreement.ts';
-import { BYTES } from './mutations/bytes.ts';
-import { DELETION } from './mutations/deletion.ts';
-import { JOBS } from './mutations/jobs.ts';
-import type { Change, Mutant } from './mutations/mutant.ts';
-import { POOLS } from './mutations/pools.ts';
-import { REPROVISION } from './mutations/reprovision.ts';
-import { STARTS } from './mutations/starts.ts';
-import { THIN } from './mutations/thin.ts';
-import { VOLUMES } from './mutations/volumes.ts';
+import { MUTANTS } from './mutations/all.ts';
+import type { Mutant } from './mutations/mutant.ts';
+import { changed } from './mutations/mutant.ts';
 import { ORACLES } from './violation.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 /** Runs a mutant has to survive to be called a survivor. */
 const SEEDS = 3000;
-
-const MUTANTS = [
-  ...BYTES,
-  ...VOLUMES,
-  ...STARTS,
-  ...AGREEMENT,
-  ...REPROVISION,
-  ...DELETION,
-  ...POOLS,
-  ...JOBS,
-  ...THIN,
-];
 
 function main(): number {
   const { values } = parseArgs({
@@ -68,7 +49,10 @@ function judge(mutant: Mutant, seeds: number): { readonly killedBy?: string; rea
       cpSync(join(ROOT, part), join(folder, part), { recursive: true });
     }
     symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'));
-    for (const change of mutant.changes) apply(folder, mutant, change);
+    for (const change of mutant.changes) {
+      const path = join(folder, 'src', change.file);
+      writeFileSync(path, changed(readFileSync(path, 'utf8'), change));
+    }
     const script = join(folder, 'test/simulation/simulate.ts');
     const { status, stdout, stderr } = spawnSync(
       process.execPath,
@@ -82,18 +66,6 @@ function judge(mutant: Mutant, seeds: number): { readonly killedBy?: string; rea
   } finally {
     rmSync(folder, { recursive: true });
   }
-}
-
-function apply(folder: string, { name }: Mutant, { file, from, to }: Change): void {
-  const path = join(folder, 'src', file);
-  const text = readFileSync(path, 'utf8');
-  if (text.split(from).length !== 2) {
-    throw new Error(`mutant "${name}": src/${file} does not have this exactly once any more: ${from}`);
-  }
-  writeFileSync(
-    path,
-    text.replace(from, () => to),
-  );
 }
 
 process.exitCode = main();

@@ -25,6 +25,7 @@ export class Rest {
     this.#run.crashes.putOut();
     this.#run.store.isAway = false;
     this.#run.store.chunkMs = 0;
+    this.#run.keys?.settle();
     for (const name of IMAGE_NAMES) this.#run.store.putSidecar(name);
     this.#run.group.extents = 1000;
     this.#run.group.thinFault = undefined;
@@ -37,7 +38,9 @@ export class Rest {
     if (!this.#run.daemon.life.isAlive) this.#run.startDaemon();
     // Time for everybody to look at everything.
     await this.#run.runFor(this.#run.host.intervalMs + 30_000);
-    const isTidy = (): boolean => this.#run.judge.isTidy(this.#run.ledger.of(this.#run.daemon.life));
+    const isTidy = (): boolean =>
+      this.#run.judge.isTidy(this.#run.ledger.of(this.#run.daemon.life)) &&
+      this.#run.keyJudge?.isTidy() !== false;
     const isDone = (): boolean =>
       this.#unready().length === 0 && isTidy() && this.#isIdle() && this.#hasNoJobs();
     await this.#run.runFor(READY_WITHIN_MS, isDone);

@@ -13,13 +13,15 @@ import { Daemon } from './daemon.ts';
 import type { Host } from './daemon.ts';
 import type { Deed } from './deed.ts';
 import { IMAGE_NAMES } from './deed.ts';
-import { DEEDS, THIN_DEEDS } from './deeds.ts';
+import { DEEDS, KEY_DEEDS, THIN_DEEDS } from './deeds.ts';
 import type { DomainSpec } from './domains.ts';
 import { Faults } from './faults.ts';
 import { EXTENT_BYTES, Group } from './group.ts';
 import { Helper } from './helper.ts';
 import { askHook } from './hook.ts';
 import { Judge } from './judge.ts';
+import { KeyJudge } from './key-judge.ts';
+import { KeyServer } from './keys.ts';
 import { Libvirt } from './libvirt.ts';
 import { Life } from './life.ts';
 import { MemoryJournals } from './memory-journals.ts';
@@ -59,10 +61,13 @@ const STREAM = {
   rest: 10,
   thin: 11,
   golden: 12,
+  keys: 13,
   each: 1000,
 } as const;
 
 const DEEDS_MAX = 60;
+/** Runs with encrypted volumes. */
+const KEYED = 0.3;
 
 export async function simulate(seed: number, options: RunOptions = {}): Promise<Outcome> {
   const run = new Simulation(seed, options.where);
@@ -102,6 +107,9 @@ export class Simulation {
   readonly ledger: MemoryLedger;
   readonly journals: MemoryJournals;
   readonly judge: Judge;
+  /** In a run with encrypted volumes. */
+  readonly keys: KeyServer | undefined;
+  readonly keyJudge: KeyJudge | undefined;
   readonly host: Host;
   readonly pace: { slowness: number; delayMaxMs: number };
   readonly #fillNames = new Map<string, string>();
@@ -149,7 +157,22 @@ export class Simulation {
       this.broken(violation);
     };
     this.libvirt.onViolation = onViolation;
+    const keysRandom = new Random(seed, STREAM.keys);
+    this.keys = keysRandom.chance(KEYED) ? new KeyServer(faults, nowMs) : undefined;
+    if (this.keys !== undefined) {
+      if (keysRandom.chance(0.3)) faults.add('keyServerFails', keysRandom);
+      this.keyJudge = new KeyJudge(group, this.keys, this.libvirt, () => this.ledger.of(this.daemon.life));
+      this.judge.keys = this.keyJudge;
+    }
     this.helper = new Helper({
+      judgedKeys: async (what, { lv }, effect) => {
+        try {
+          await (this.keyJudge?.aroundHeader(what, lv, effect) ?? effect());
+        } catch (error) {
+          if (error instanceof Violation) onViolation(error);
+          throw error;
+        }
+      },
       group,
       faults,
       trace,
@@ -180,11 +203,18 @@ export class Simulation {
         this.judge.onDelete(volume, seal, this.libvirt);
       });
     };
+    this.libvirt.judged = (what, effect) => {
+      this.#try(() => {
+        if (this.keyJudge === undefined) effect();
+        else this.keyJudge.around(what, effect);
+      });
+    };
     this.libvirt.isHeard = () => this.daemon.life.isAlive && !this.libvirt.isAway;
     this.libvirt.onStart = (...started) => {
       this.#try(() => {
         this.#requireNotMadeAgain(started[0]);
         this.judge.onStart(...started);
+        if (started[0].disks.some(({ key }) => key !== undefined)) this.census.count('started encrypted');
       });
     };
     this.libvirt.onEvent = (event) => {
@@ -212,6 +242,7 @@ export class Simulation {
       faults,
       intervalMs,
       readBack,
+      keys: this.keys,
       ledger: this.ledger,
       journals: this.journals,
       log: runLog(this),
@@ -219,7 +250,7 @@ export class Simulation {
       census: this.census,
     };
     this.daemon = new Daemon(this.host, this.#newLife('daemon'));
-    const pace = `${JSON.stringify({ ...this.pace, ...limits, keepFree })}${readBack ? ', volumes are read back' : ''}${this.isThin ? ', thin volumes' : ''}`;
+    const pace = `${JSON.stringify({ ...this.pace, ...limits, keepFree })}${readBack ? ', volumes are read back' : ''}${this.isThin ? ', thin volumes' : ''}${this.keys === undefined ? '' : ', encrypted volumes'}`;
     this.say(`seed ${seed}; faults: ${faults.toString()}; pace ${pace}`);
   }
 
@@ -229,7 +260,7 @@ export class Simulation {
     const deeds = random.between(8, DEEDS_MAX);
     for (let index = 0; index < deeds && this.violation === undefined; index++) {
       const pauseMs = random.skewed(120_000);
-      const deed = random.pick(this.isThin ? [...DEEDS, ...THIN_DEEDS] : DEEDS);
+      const deed = random.pick(this.#deeds());
       if (only === undefined || only.has(index)) this.#begin(index, deed);
       await this.runFor(pauseMs);
     }
@@ -242,6 +273,11 @@ export class Simulation {
       this.#end();
     }
     return deeds;
+  }
+
+  #deeds(): readonly Deed[] {
+    const deeds = this.isThin ? [...DEEDS, ...THIN_DEEDS] : DEEDS;
+    return this.keys === undefined ? deeds : [...deeds, ...KEY_DEEDS];
   }
 
   get isThin(): boolean {
@@ -281,6 +317,7 @@ export class Simulation {
         this.broken(violation);
       },
       onAnswer: ({ allowed, problems }: AdmitAnswer) => {
+        this.#try(() => this.keyJudge?.onAnswer(spec, { allowed, problems }));
         // What is refused does not arrive.
         if (operation !== 'prepare' && !allowed) this.judge.departs(spec.uuid);
         this.census.count(`gate ${operation} ${allowed ? 'allowed' : 'refused'}`);
@@ -300,7 +337,7 @@ export class Simulation {
     this.libvirt.isAway = isAway;
     this.#calmSinceMs = this.agenda.nowMs;
     if (!isAway) this.libvirt.listening = {};
-    if (!isAway) this.libvirt.forgetReasons();
+    if (!isAway) this.libvirt.beginAnew();
     if (!isAway && this.libvirt.isPoolActive) this.libvirt.refreshPool();
     const problem = { code: 'LIBVIRT_UNAVAILABLE', message: 'away' } as const;
     this.daemon.onEvent(isAway ? { kind: 'disconnected', problem } : { kind: 'connected' });

@@ -12,7 +12,12 @@ export class Violation extends Error {
 export const ORACLES = [
   'exact-bytes',
   'no-write-after-seal',
+  'never-plain',
   'only-sealed-starts',
+  'only-granted-keys',
+  'annotated-key-opens',
+  'erased-for-good',
+  'keys-taken-back',
   'foreign-untouched',
   'incoming-not-filled',
   'names-mean-finished',

@@ -14,3 +14,9 @@ export interface Mutant {
   readonly killedBy: Oracle;
   readonly changes: readonly Change[];
 }
+
+/** The text of a source file with this change made; throws if there is not exactly one place for it. */
+export function changed(text: string, { file, from, to }: Change): string {
+  if (text.split(from).length !== 2) throw new Error(`src/${file} does not have this exactly once: ${from}`);
+  return text.replace(from, () => to);
+}

@@ -1,0 +1,183 @@
+/** Encrypted volumes, and what opens them. */
+import type { Mutant } from './mutant.ts';
+
+export const ENCRYPTION: readonly Mutant[] = [
+  {
+    name: 'an encrypted disk is filled plain',
+    killedBy: 'never-plain',
+    changes: [
+      {
+        file: 'provision/fill-volume.ts',
+        from: "'seal' in task ? task.seal.encryption !== undefined : request.key !== undefined;",
+        to: "'seal' in task && task.seal.encryption !== undefined;",
+      },
+      {
+        file: 'provision/fill-volume.ts',
+        from: 'request.key === undefined ? write() : throughLuks(needs, volume, request.key, run, write)',
+        to: 'request.key === undefined || throughLuks.length > 0 ? write() : write()',
+      },
+      {
+        file: 'provision/seal-of-fill.ts',
+        from: "...(request.key === undefined ? {} : { encryption: 'luks1' }),",
+        to: '',
+      },
+    ],
+  },
+  {
+    name: 'a fill writes beside the mapping of its encrypted volume',
+    killedBy: 'never-plain',
+    changes: [
+      {
+        file: 'provision/fill-volume.ts',
+        from: 'request.key === undefined ? write() : throughLuks(needs, volume, request.key, run, write)',
+        to: 'request.key === undefined || throughLuks.length > 0 ? write() : write()',
+      },
+      {
+        file: 'provision/write-image.ts',
+        from: 'privateName(volume.fillId), volume.encryption)',
+        to: 'privateName(volume.fillId))',
+      },
+      {
+        file: 'helper/owner-of-node.ts',
+        from: 'if (isEncrypted(volume)) await devices.keepFromService(privateName(volume.fillId));',
+        to: 'await Promise.resolve([devices, volume]);',
+      },
+      {
+        file: 'helper/owner-of-node.ts',
+        from: 'if (isEncrypted(volume)) await tools.devices.takeBack(row);',
+        to: 'if (isEncrypted(volume)) await Promise.resolve(row);',
+      },
+    ],
+  },
+  {
+    name: 'a volume that is encrypted otherwise than its disk says is started on',
+    killedBy: 'never-plain',
+    changes: [
+      {
+        file: 'core/plan.ts',
+        from: 'return (encryption !== undefined) === (key !== undefined);',
+        to: 'return encryption === undefined || key !== null;',
+      },
+      {
+        file: 'provision/hand-over-keys.ts',
+        from: 'if (key === undefined && !isSealedEncrypted) return undefined;',
+        to: 'if (key === undefined || !isSealedEncrypted) return undefined;',
+      },
+    ],
+  },
+  {
+    name: 'an encrypted volume is published whatever its key is by then',
+    killedBy: 'only-granted-keys',
+    changes: [
+      {
+        file: 'provision/through-luks.ts',
+        from: 'await withKey(keys, reference, run.signal, (key) => luks.openLuks(volume, key));',
+        to: '',
+      },
+    ],
+  },
+  {
+    name: 'a key is handed over without a look at what it opens',
+    killedBy: 'only-granted-keys',
+    changes: [
+      {
+        file: 'provision/handed-secrets.ts',
+        from: 'await luks.checkLuks(vg, seal, key);',
+        to: 'void [luks, vg, seal];',
+      },
+    ],
+  },
+  {
+    name: 'what was handed over once is not asked for again',
+    killedBy: 'only-granted-keys',
+    changes: [
+      {
+        file: 'provision/handed-secrets.ts',
+        from: 'const holder = { uuid, key: disk.key };',
+        to: 'const holder = { uuid, key: disk.key }; if (this.#handed.has(path)) return undefined;',
+      },
+    ],
+  },
+  {
+    name: 'the annotation names a key before that opens the volume',
+    killedBy: 'annotated-key-opens',
+    changes: [
+      {
+        file: 'provision/rotate-key.ts',
+        from: `      await letOpen(needs, rotation, old, added);
+      await annotate(needs, rotation);`,
+        to: `      await annotate(needs, rotation);
+      await letOpen(needs, rotation, old, added);`,
+      },
+    ],
+  },
+  {
+    name: 'the old key is removed whatever the annotation says',
+    killedBy: 'annotated-key-opens',
+    changes: [
+      {
+        file: 'provision/rotate-key.ts',
+        from: `      await letOpen(needs, rotation, old, added);
+      await annotate(needs, rotation);`,
+        to: `      await letOpen(needs, rotation, old, added);
+      await needs.luks.keepOnlyLuksKey(rotation.volume.vg, rotation.seal, added);
+      await annotate(needs, rotation);`,
+      },
+    ],
+  },
+  {
+    name: 'a rotation that was cut off is not gone on with',
+    killedBy: 'ready-in-the-end',
+    changes: [{ file: 'provision/key-changes.ts', from: 'this.#goOn(change);\n', to: '\n' }],
+  },
+  {
+    name: 'an annotation that a power cut took back is not written again',
+    killedBy: 'ready-in-the-end',
+    changes: [
+      {
+        file: 'provision/key-changes.ts',
+        from: "if (change.step === 'done' && !sameKey(key, change.from)) continue;",
+        to: "if (change.step === 'done') continue;",
+      },
+    ],
+  },
+  {
+    name: 'a volume is called erased, and is not',
+    killedBy: 'erased-for-good',
+    changes: [
+      { file: 'helper/luks-keys.ts', from: 'await tools.luks.erase(row);', to: '' },
+      {
+        file: 'helper/luks-keys.ts',
+        from: 'if (slots.length === 0) return null;',
+        to: 'if (slots.length >= 0) return null;',
+      },
+    ],
+  },
+  {
+    name: 'a guest starts on a volume whose erasure was cut off',
+    killedBy: 'erased-for-good',
+    changes: [
+      {
+        file: 'core/key-change.ts',
+        from: "if (change?.what === 'erase') return 'erasing';",
+        to: "if (change?.what === 'erase') return 'unfinished';",
+      },
+    ],
+  },
+  {
+    name: 'what opened the disk of a guest stays when that has ended',
+    killedBy: 'keys-taken-back',
+    changes: [
+      {
+        file: 'provision/guest-keys.ts',
+        from: 'await this.#secrets.unset(path, isIdle);',
+        to: 'void isIdle;',
+      },
+    ],
+  },
+  {
+    name: 'a key that was tried stays in memory',
+    killedBy: 'keys-taken-back',
+    changes: [{ file: 'provision/guest-keys.ts', from: 'limit)).wipe();', to: 'limit));' }],
+  },
+];
