@@ -67,7 +67,7 @@ const STREAM = {
 
 const DEEDS_MAX = 60;
 /** Runs with encrypted volumes. */
-const KEYED = 0.3;
+const KEYED = 0.22;
 
 export async function simulate(seed: number, options: RunOptions = {}): Promise<Outcome> {
   const run = new Simulation(seed, options.where);
