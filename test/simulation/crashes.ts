@@ -64,6 +64,7 @@ export class Crashes {
     helper.kill('power cut');
     libvirt.losePower();
     group.losePower(this.#chance());
+    this.#run.judgeDisks();
   }
 
   cutPowerAtStep(whose: 'daemon' | 'helper', steps: number, at: string): void {

@@ -131,7 +131,8 @@ const KEY_DAEMON_STEPS = [
   ...['helper formatLuks', 'helper openLuks', 'helper closeLuks', 'helper checkLuks', 'helper addLuksKey'],
   ...['helper keepOnlyLuksKey', 'helper eraseLuks', 'key read', 'key read answered'],
   ...['helper addLuksKey answered', 'helper keepOnlyLuksKey answered', 'helper eraseLuks answered'],
-  ...['libvirt write annotation', 'libvirt set secret', 'libvirt unset secret', 'libvirt list secrets'],
+  ...['libvirt write annotation', 'libvirt set secret', 'libvirt set secret answered'],
+  ...['libvirt set secret answered', 'libvirt unset secret', 'libvirt list secrets'],
 ];
 const KEY_HELPER_STEPS = [
   ...['before luks', 'in luks', 'after luks', 'luks header', 'luks opens', 'luks mapping'],

@@ -241,8 +241,11 @@ export class Judge {
       const volume = this.#group.model.find(location.lv);
       const seal = volume && sealOf(volume);
       const isTheirs = seal?.domainUuid === record.domainUuid;
-      // Where the domain has gone, lvp gc shows the row.
-      if (state === 'ready' && isTheirs && seal.fillId !== fillId && domains.has(record.domainUuid)) {
+      // Where the domain has gone, lvp gc shows the row; and one of a disk that is refused on the volume it is on now is
+      // of the volume that it was on before.
+      const disks = domains.get(record.domainUuid)?.spec.disks ?? [];
+      const isOn = disks.some(({ target, lv }) => target === request.target && lv === location.lv);
+      if (state === 'ready' && isTheirs && seal.fillId !== fillId && isOn) {
         throw new Violation('in-agreement', `${what} names another fill than the seal of ${location.lv}`);
       }
       if (isJob(record.domainUuid)) throw new Violation('in-agreement', `${what} is of a job that has ended`);

@@ -16,16 +16,25 @@ export class KeyJudge {
   readonly #keys: KeyServer;
   readonly #libvirt: Libvirt;
   readonly #ledger: () => Ledger;
+  readonly #images: () => Iterable<Buffer>;
   /** Volumes that somebody wants made unreadable, by their UUIDs. */
   readonly doomed = new Set<string>();
   /** Those of which that was said to be done. */
   readonly erased = new Set<string>();
 
-  constructor(group: Group, keys: KeyServer, libvirt: Libvirt, ledger: () => Ledger) {
-    this.#group = group;
-    this.#keys = keys;
-    this.#libvirt = libvirt;
-    this.#ledger = ledger;
+  constructor(needs: {
+    readonly group: Group;
+    readonly keys: KeyServer;
+    readonly libvirt: Libvirt;
+    readonly ledger: () => Ledger;
+    /** All that images ever were. */
+    readonly images: () => Iterable<Buffer>;
+  }) {
+    this.#group = needs.group;
+    this.#keys = needs.keys;
+    this.#libvirt = needs.libvirt;
+    this.#ledger = needs.ledger;
+    this.#images = needs.images;
   }
 
   /** What was asked for encrypted is sealed so, and the other way round; and its key has opened it since the last write. */
@@ -175,6 +184,18 @@ export class KeyJudge {
     return !volumes.some(({ key }) => key !== undefined && formatKeyReference(key) === disk.key);
   }
 
+  /** Nobody who takes the disks out finds a piece of any image on what is, or was to be, encrypted. */
+  judgeDisks(): void {
+    const images = [...this.#images()];
+    for (const volume of this.#group.model.volumes) {
+      const mark = readMark(volume.tags);
+      if ((mark.state !== 'filling' && mark.state !== 'ready') || mark.encryption === undefined) continue;
+      const { stable } = this.#group.bookOf(volume).disk;
+      if (images.some((image) => hasPieceOf(image, stable)))
+        throw new Violation('never-plain', `an image can be read from ${volume.lv}, which is ${mark.state}`);
+    }
+  }
+
   /** Secrets that no running guest needs. */
   #strays(): readonly string[] {
     const needed = new Set(
@@ -188,6 +209,7 @@ export class KeyJudge {
   }
 
   atRest(): void {
+    this.judgeDisks();
     const [stray] = this.#strays();
     if (stray !== undefined)
       throw new Violation('keys-taken-back', `libvirt has a key for ${stray}, and no guest needs it`);
@@ -230,4 +252,16 @@ export class KeyJudge {
       others.every((other) => this.isStartable(other))
     );
   }
+}
+
+/** As much of an image as is like nothing else. */
+const PIECE_BYTES = 64;
+const PIECES_EVERY_BYTES = 4096;
+
+function hasPieceOf(image: Buffer, bytes: Buffer): boolean {
+  for (let at = 0; at + PIECE_BYTES <= image.length; at += PIECES_EVERY_BYTES) {
+    const piece = image.subarray(at, at + PIECE_BYTES);
+    if (piece.some((byte) => byte !== 0) && bytes.includes(piece)) return true;
+  }
+  return false;
 }

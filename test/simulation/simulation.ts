@@ -67,7 +67,7 @@ const STREAM = {
 
 const DEEDS_MAX = 60;
 /** Runs with encrypted volumes. */
-const KEYED = 0.3;
+const KEYED = 0.22;
 
 export async function simulate(seed: number, options: RunOptions = {}): Promise<Outcome> {
   const run = new Simulation(seed, options.where);
@@ -161,7 +161,11 @@ export class Simulation {
     this.keys = keysRandom.chance(KEYED) ? new KeyServer(faults, nowMs) : undefined;
     if (this.keys !== undefined) {
       if (keysRandom.chance(0.3)) faults.add('keyServerFails', keysRandom);
-      this.keyJudge = new KeyJudge(group, this.keys, this.libvirt, () => this.ledger.of(this.daemon.life));
+      this.keyJudge = new KeyJudge({
+        ...{ group, libvirt: this.libvirt, keys: this.keys },
+        ledger: () => this.ledger.of(this.daemon.life),
+        images: () => this.store.everStored,
+      });
       this.judge.keys = this.keyJudge;
     }
     this.helper = new Helper({
@@ -388,6 +392,11 @@ export class Simulation {
         continue;
       throw new Violation('only-sealed-starts', `${spec.name} was started while ${lv} is being made again`);
     }
+  }
+
+  /** What the disks hold that somebody takes out now. */
+  judgeDisks(): void {
+    this.#try(() => this.keyJudge?.judgeDisks());
   }
 
   startDaemon(): void {

@@ -55,6 +55,11 @@ export class Store {
     return this.#everStored.get(sha256);
   }
 
+  /** All content that there ever was. */
+  get everStored(): Iterable<Buffer> {
+    return this.#everStored.values();
+  }
+
   digestOf(name: string): string | undefined {
     return this.#objects.get(name)?.sha256;
   }
