@@ -14,7 +14,9 @@ import type { Group } from './group.ts';
 import { VG } from './domains.ts';
 import { EXTENT_BYTES } from './group.ts';
 import type { Life } from './life.ts';
-import type { Command, JudgedKeys } from './stepping-luks.ts';
+import type { Command } from './command.ts';
+import { asCommand } from './command.ts';
+import type { JudgedKeys } from './stepping-luks.ts';
 import { steppingLuks } from './stepping-luks.ts';
 import { Violation } from './violation.ts';
 
@@ -260,16 +262,6 @@ function unavailable(what: string): ProvisionError {
 
 function failed(command: string, lv: string): ProvisionError {
   return new ProvisionError({ code: 'HELPER_FAILED', message: `${command} failed for ${VG}/${lv}.` });
-}
-
-/** The model of LVM complains in its own words; the real one is a command that exits with an error. */
-async function asCommand<T>(effect: () => Promise<T>): Promise<T> {
-  try {
-    return await effect();
-  } catch (error) {
-    const isModel = error instanceof Error && /^(lvm|lvremove):/.test(error.message);
-    throw isModel ? new ProvisionError({ code: 'HELPER_FAILED', message: error.message }) : error;
-  }
 }
 
 function full(): ProvisionError {

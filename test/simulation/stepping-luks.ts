@@ -5,10 +5,9 @@
 import type { Luks } from '../../src/helper/cryptsetup.ts';
 import type { VolumeRow } from '../../src/helper/lvm.ts';
 import type { MemoryLvm } from '../helper/memory-lvm.ts';
+import type { Command } from './command.ts';
+import { asCommand } from './command.ts';
 import type { Life } from './life.ts';
-
-/** A command with an effect on an LV, which had the name `from` before. */
-export type Command = (name: string, lv: string, from: string, effect: () => Promise<void>) => Promise<void>;
 
 /** Runs what has an effect on keys, and looks at what they open before and after. */
 export type JudgedKeys = (what: string, row: VolumeRow, effect: () => Promise<void>) => Promise<void>;
@@ -39,11 +38,11 @@ export function steppingLuks(
     ...luks,
     header: async (row) => {
       await life.step('luks header');
-      return luks.header(row);
+      return asCommand(() => luks.header(row));
     },
     opens: async (row, slot, key) => {
       await life.step('luks opens');
-      return luks.opens(row, slot, key);
+      return asCommand(() => luks.opens(row, slot, key));
     },
     format: (row, key) => {
       const unmake = () => {
