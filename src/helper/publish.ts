@@ -38,11 +38,17 @@ export async function publish(tools: Tools, request: Publish): Promise<null> {
   }
   if (!isThin) await tools.devices.settle();
   else if (!isNamed || !held.active) await tools.lvm.activate(vg, target);
-  const final = await readVolume(tools, vg, target);
+  const final = isThin ? await activated(tools, held, target) : await readVolume(tools, vg, target);
   // After the rename udev leaves the owner as it was. An inactive LV has no node.
   if (final.device !== undefined) await tools.devices.takeBack(final);
   if (isEncrypted(request)) await tools.devices.keepNoLonger(privateName(fillId));
   return null;
+}
+
+/** The LV under its name; the kernel says sooner than LVM which device it has, where it says so at all. */
+async function activated(tools: Tools, held: VolumeRow, lv: string): Promise<VolumeRow> {
+  const device = await tools.devices.numbersOf({ ...held, lv });
+  return device === undefined ? readVolume(tools, held.vg, lv) : { ...held, lv, active: true, device };
 }
 
 /** Volume and seal agree, or the request would have been refused. */
@@ -79,7 +85,10 @@ function refuseUnfit({ volume, seal }: Publish, rows: readonly VolumeRow[], held
 
 const SHUT_TRIES_MAX = 5;
 
-/** Nobody has it open, and the service user cannot open it again: a thick one is active then, a thin one is not. */
+/**
+ * Nobody has it open, and the service user cannot open it again: a thick one is active then, a thin one is not. A clone
+ * that was never activated has been in nobody's hands.
+ */
 async function letGo(
   tools: Tools,
   request: Publish,
@@ -93,7 +102,7 @@ async function letGo(
     await withdraw(tools, vg, lv);
     if (isKeyed) await refuseOtherHeader(tools, await readVolume(tools, vg, lv));
   }
-  if (isThin) await shut(tools, vg, lv);
+  if (isThin && (active || isKeyed)) await shut(tools, vg, lv);
 }
 
 /** Deactivates it: its node is gone, and nobody has it open. Somebody may activate it again meanwhile. */

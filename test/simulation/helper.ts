@@ -198,6 +198,10 @@ export class Helper {
           await (isGiven ? life.step('the node checked') : Promise.reject(failed('udev', row.lv)));
         },
         takeBack: (row) => command('takeBack', row.lv, row.lv, () => devices.takeBack(row)),
+        numbersOf: async (row) => {
+          await life.step('the node looked at');
+          return devices.numbersOf(row);
+        },
         keepFromService: (lv) => devices.keepFromService(lv),
         keepNoLonger: (lv) => devices.keepNoLonger(lv),
         isTakenBack: (row) => asCommand(async () => devices.isTakenBack(row)),
