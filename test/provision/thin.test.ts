@@ -74,6 +74,39 @@ describe('a domain whose disk names a device in a group with a thin pool', () =>
     expect(model(world, 'vm1')?.tags).toEqual([]);
   });
 
+  it('is cloned by the reading that it was planned by, where the golden volume is there', async () => {
+    const world = thinWorld();
+    world.define(vm1);
+    await ready(world, vm1);
+    await until('idle', () => !world.reconciler.isBusy);
+    const { volumes } = world;
+    let lists = 0;
+    let listsBefore = -1;
+    const [list, clone] = [volumes.list.bind(volumes), volumes.clone.bind(volumes)];
+    volumes.list = () => {
+      lists += 1;
+      return list();
+    };
+    volumes.clone = (...asked) => {
+      listsBefore = lists;
+      return clone(...asked);
+    };
+    world.define(vm2);
+    await ready(world, vm2);
+    expect(listsBefore).toBe(1);
+    // One that has gone since is made again.
+    const [golden] = await goldens(world);
+    volumes.clone = (...asked) => {
+      volumes.clone = clone;
+      volumes.remove(golden?.lv ?? '');
+      return clone(...asked);
+    };
+    world.define(vm3);
+    await ready(world, vm3);
+    expect(world.isFilled('vm3')).toBe(true);
+    expect((await goldens(world)).map(({ lv }) => lv)).not.toContain(golden?.lv);
+  });
+
   it('asks the store for nothing where the annotation has the digest and the golden volume is there', async () => {
     const world = thinWorld();
     world.define(vm1);
