@@ -44,6 +44,22 @@ describe('a domain whose disk names a device in a group with a thin pool', () =>
     expect(world.libvirt.refreshed).toEqual([]);
   });
 
+  it('gets the same where each step of a fill is told to a trace', async () => {
+    const nothing = () => undefined;
+    const trace = {
+      begun: nothing,
+      entered: nothing,
+      learned: nothing,
+      ended: nothing,
+      close: () => Promise.resolve(),
+    };
+    const world = thinWorld({ trace });
+    world.define(vm1);
+    await ready(world, vm1);
+    expect(model(world, 'vm1')?.thinPool).toBe('pool0');
+    expect(await goldens(world)).toHaveLength(1);
+  });
+
   it('needs no libvirt pool, and does not mind one that is stopped', async () => {
     const world = thinWorld();
     world.libvirt.pool = 'undefined';
