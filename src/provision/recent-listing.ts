@@ -22,18 +22,18 @@ export class RecentListing {
     const changing = <T>(change: () => Promise<T>) => this.#changing(change);
     this.volumes = {
       list: () => this.#list(volumes),
-      examine: (vg, lv) => volumes.examine(vg, lv),
-      create: (volume, sizeBytes, thinPool) => changing(() => volumes.create(volume, sizeBytes, thinPool)),
-      clone: (volume, golden, sizeBytes) => changing(() => volumes.clone(volume, golden, sizeBytes)),
-      adopt: (volume) => changing(() => volumes.adopt(volume)),
-      publish: (volume, seal) => changing(() => volumes.publish(volume, seal)),
-      claim: (vg, seal, domainUuid) => changing(() => volumes.claim(vg, seal, domainUuid)),
-      retire: (vg, seal) => changing(() => volumes.retire(vg, seal)),
-      restore: (vg, seal) => changing(() => volumes.restore(vg, seal)),
-      arrive: (vg, seal) => changing(() => volumes.arrive(vg, seal)),
-      recall: (vg, fillId) => changing(() => volumes.recall(vg, fillId)),
-      discard: (volume) => changing(() => volumes.discard(volume)),
-      drop: (vg, seal) => changing(() => volumes.drop(vg, seal)),
+      examine: (...asked) => volumes.examine(...asked),
+      create: (...asked) => changing(() => volumes.create(...asked)),
+      clone: (...asked) => changing(() => volumes.clone(...asked)),
+      adopt: (...asked) => changing(() => volumes.adopt(...asked)),
+      publish: (...asked) => changing(() => volumes.publish(...asked)),
+      claim: (...asked) => changing(() => volumes.claim(...asked)),
+      retire: (...asked) => changing(() => volumes.retire(...asked)),
+      restore: (...asked) => changing(() => volumes.restore(...asked)),
+      arrive: (...asked) => changing(() => volumes.arrive(...asked)),
+      recall: (...asked) => changing(() => volumes.recall(...asked)),
+      discard: (...asked) => changing(() => volumes.discard(...asked)),
+      drop: (...asked) => changing(() => volumes.drop(...asked)),
     };
   }
 
