@@ -78,14 +78,14 @@ async function run({ path, loaded, log, metrics }: Running): Promise<() => Promi
       onLibvirtEvent(event, { reconciler, poolEvents, guestKeys, log });
     },
   });
-  const { volumes, luks, pools: unwatched } = openVolumes(libvirt.pools, { ledger, freeze }, seeing);
+  const { luks, ...opened } = openVolumes(libvirt.pools, { ledger, freeze }, seeing);
   const keys = openKeys(config, luks, metrics);
-  const pools = new PoolKeeper({ pools: unwatched, volumes, clock, log });
+  const pools = new PoolKeeper({ ...opened, clock, log });
   const gatePools = new KnownPools(pools, clock, POOLS_LIMIT_MS);
   const stores = await openStores(config, log, metrics);
   await stores.journals.keepOnly(new Set(ledger.fills().map(({ fillId }) => fillId)));
-  const fillNeeds = fillNeedsOf(config, { ...stores, pools, volumes, luks, keys, ledger }, seeing);
-  const { reservations } = fillNeeds;
+  const fillNeeds = fillNeedsOf(config, { ...stores, ...opened, pools, luks, keys, ledger }, seeing);
+  const { reservations, volumes } = fillNeeds;
   const recipe = openRecipe(fillNeeds, ledger, seeing);
   const fills = new Fills({ freeze, ledger, clock, log }, recipe, config.fills);
   const { volumeGroups, keepFree } = config;

@@ -1,7 +1,7 @@
 /** The device nodes of LVs: who owns them, and whether there is anything on them. */
 import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import { chmod, chown, open, stat } from 'node:fs/promises';
+import { chmod, chown, open, readFile, stat } from 'node:fs/promises';
 import { ProvisionError } from '../core/errors.ts';
 import { commandFailed, mustRun, runCommand } from './command.ts';
 import type { VolumeRow } from './lvm.ts';
@@ -14,6 +14,11 @@ export interface Devices {
   /** Takes the node from the service user: root:disk, mode 0660, as udev makes it for any other LV. */
   takeBack(row: VolumeRow): Promise<void>;
   isTakenBack(row: VolumeRow): Promise<boolean>;
+  /**
+   * The numbers of the device under the LV's name, if the kernel says that it is the LV with this UUID; undefined where
+   * that cannot be told.
+   */
+  numbersOf(row: Pick<VolumeRow, 'vg' | 'lv' | 'uuid'>): Promise<VolumeRow['device']>;
   /** Why the device cannot be called empty, or undefined. */
   whyNotEmpty(row: VolumeRow): Promise<string | undefined>;
 }
@@ -63,6 +68,15 @@ export const devices: Devices = {
 
   async isTakenBack(row) {
     return (await nodeOf(row)).uid !== (await serviceUid());
+  },
+
+  async numbersOf(row) {
+    const status = await stat(nodePath(row)).catch(() => undefined);
+    if (status?.isBlockDevice() !== true) return undefined;
+    const numbers = numbersIn(status.rdev);
+    const path = `/sys/dev/block/${numbers.major}:${numbers.minor}/dm/uuid`;
+    const said = await readFile(path, 'utf8').catch(() => '');
+    return lvUuidOf(said.trim()) === row.uuid.replaceAll('-', '') ? numbers : undefined;
   },
 
   async whyNotEmpty(row) {
@@ -164,8 +178,7 @@ async function nodeOf(row: VolumeRow): Promise<Node> {
 
 /** A link in /dev that udev has not renewed yet would lead to another volume. */
 function checkNumbers(row: VolumeRow, status: { rdev: number; isBlockDevice(): boolean }): void {
-  const major = (status.rdev >>> 8) & 0xfff;
-  const minor = (status.rdev & 0xff) | ((status.rdev >>> 12) & 0xfff00);
+  const { major, minor } = numbersIn(status.rdev);
   if (status.isBlockDevice() && row.device?.major === major && row.device.minor === minor) return;
   throw new ProvisionError({
     code: 'HELPER_FAILED',
@@ -174,7 +187,19 @@ function checkNumbers(row: VolumeRow, status: { rdev: number; isBlockDevice(): b
   });
 }
 
-function nodePath(row: VolumeRow): string {
+function numbersIn(rdev: number): NonNullable<VolumeRow['device']> {
+  return { major: (rdev >>> 8) & 0xfff, minor: (rdev & 0xff) | ((rdev >>> 12) & 0xfff00) };
+}
+
+/**
+ * Of a device of device-mapper; '' unless it is that of an LV itself. LVM puts the UUIDs of group and LV behind its
+ * prefix, without their dashes, and something more only for what it hides beneath an LV (lib/activate/dev_manager.c).
+ */
+export function lvUuidOf(dmUuid: string): string {
+  return /^LVM-[0-9A-Za-z]{32}([0-9A-Za-z]{32})$/.exec(dmUuid)?.[1] ?? '';
+}
+
+function nodePath(row: Pick<VolumeRow, 'vg' | 'lv'>): string {
   return `/dev/${row.vg}/${row.lv}`;
 }
 

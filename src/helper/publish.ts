@@ -43,25 +43,32 @@ export async function publish(tools: Tools, request: Publish, key?: Buffer): Pro
   if (isThin && (!isNamed || !held.active)) await tools.lvm.activate(vg, target);
   // udev has left the owner as it was, and a thick one has the device that it had.
   if (isEncrypted(request) && !isThin) await takeBackRenamed(tools, { ...last, lv: target });
-  else await takeBackFinal(tools, vg, target, isThin);
+  else await takeBackFinal(tools, { ...held, lv: target });
   return null;
 }
 
-/** udev may have given it to the service user until now. An inactive LV has no node. */
-async function takeBackFinal(tools: Tools, vg: string, lv: string, isThin: boolean): Promise<void> {
+/** udev has left the owner as it was, and perhaps the mode of a private volume. An inactive LV has no node. */
+async function takeBackFinal(tools: Tools, row: VolumeRow): Promise<void> {
+  const isThin = row.segmentType === 'thin';
   if (!isThin) await tools.devices.settle();
-  const final = await readVolume(tools, vg, lv);
+  const final = isThin ? await activated(tools, row) : await readVolume(tools, row.vg, row.lv);
   if (final.device !== undefined) await tools.devices.takeBack(final);
 }
 
-/** udev has not given it away: only if its node is not where it should be LVM is asked what has become of it. */
+/** The kernel says sooner than LVM which device it has, where it says so at all. */
+async function activated(tools: Tools, row: VolumeRow): Promise<VolumeRow> {
+  const device = await tools.devices.numbersOf(row);
+  return device === undefined ? readVolume(tools, row.vg, row.lv) : { ...row, active: true, device };
+}
+
+/** Only if its node is not where it should be LVM is asked what has become of it. */
 async function takeBackRenamed(tools: Tools, row: VolumeRow): Promise<void> {
   if (row.device === undefined) return;
   try {
     await tools.devices.takeBack(row);
   } catch (error) {
     if (!(error instanceof ProvisionError)) throw error;
-    await takeBackFinal(tools, row.vg, row.lv, false);
+    await takeBackFinal(tools, row);
   }
 }
 
@@ -112,7 +119,10 @@ function refuseUnfit({ volume, seal }: Publish, rows: readonly VolumeRow[], held
 
 const SHUT_TRIES_MAX = 5;
 
-/** Nobody has it open, and the service user cannot open it again: a thick one is active then, a thin one is not. */
+/**
+ * Nobody has it open, and the service user cannot open it again: a thick one is active then, a thin one is not. A clone
+ * that was never activated has been in nobody's hands.
+ */
 async function letGo(
   tools: Tools,
   request: Publish,
@@ -132,7 +142,7 @@ async function letGo(
       if (!carriesExactly(held, finalTags(request.seal))) await tryKey(tools, row, slot, key);
     }
   }
-  if (isThin) await shut(tools, vg, lv);
+  if (isThin && (active || isKeyed)) await shut(tools, vg, lv);
   return row;
 }
 

@@ -24,6 +24,7 @@ import type { GoldenNeeds } from '../provision/golden-volumes.ts';
 import { GoldenVolumes } from '../provision/golden-volumes.ts';
 import type { Freeze, KeyFiles, Keys, Ledger, Log, LuksVolumes, Pools } from '../provision/ports.ts';
 import { PrefetchedImages } from '../provision/prefetched-images.ts';
+import { RecentListing } from '../provision/recent-listing.ts';
 import { Reservations } from '../provision/reservations.ts';
 import { wishMissedAutostarts } from '../provision/start-wishes.ts';
 import { takingTurns } from '../provision/taking-turns.ts';
@@ -97,15 +98,20 @@ export function openVolumes(
   libvirtPools: Pools,
   { ledger, freeze }: { readonly ledger: Ledger; readonly freeze: Freeze },
   { metrics, trail, trace }: Seeing,
-): ReturnType<typeof takingTurns> & { readonly luks: LuksVolumes & KeyFiles } {
+): ReturnType<typeof takingTurns> & {
+  readonly luks: LuksVolumes & KeyFiles;
+  readonly recentListing: RecentListing;
+} {
   const whole = new LvmHelper();
   const audited = auditedVolumes(metrics.helper.measured(whole), trail);
   const helper = trace === undefined ? audited : tracedVolumes(audited, trace);
   const turns = takingTurns(helper, auditedPools(libvirtPools, trail, ledger));
   const measured = metrics.helper.measuredLuks(whole.luks);
   const luks = luksRefusingWhileFrozen(freeze, auditedLuks(measured, trail));
+  const { volumes, pools } = refusingWhileFrozen(freeze, turns);
+  const recentListing = new RecentListing(volumes, systemClock);
   return {
-    ...refusingWhileFrozen(freeze, turns),
+    ...{ volumes: recentListing.volumes, pools, recentListing },
     luks: { ...luks, readKey: (name) => measured.readKey(name) },
   };
 }
@@ -131,7 +137,7 @@ type FillParts = Omit<
 
 /** What the recipe of a fill works with, but for what it fills. */
 export function fillNeedsOf<Parts extends FillParts>(config: Config, parts: Parts, seeing: Seeing) {
-  const { workshops, volumes, prefetched } = parts;
+  const { workshops, volumes, recentListing, prefetched } = parts;
   const { metrics, log } = seeing;
   const blockDevices = new BlockDevices({ zero: (...range) => workshops.zero(...range) });
   const { writeRateMaxBytesPerS: rate } = config;
@@ -141,7 +147,7 @@ export function fillNeedsOf<Parts extends FillParts>(config: Config, parts: Part
     clock: systemClock,
     readBack: config.verify.readBack,
     devices: metrics.volumes.measured(blockDevices),
-    reservations: new Reservations({ volumes, log, keepFree, thinLimits }),
+    reservations: new Reservations({ volumes, recentListing, log, keepFree, thinLimits }),
     writeRate: rate === 0 ? undefined : new WriteRate(systemClock, rate),
   };
   const goldens = new GoldenVolumes({

@@ -19,6 +19,7 @@ import type { LowPriority } from './low-priority.ts';
 import type { GoldenRequest, MakeGoldenNeeds, MakeGoldenRun } from './make-golden.ts';
 import { makeGolden } from './make-golden.ts';
 import type { GoldenEnd, GoldenRows, Log, PrivateVolume, Volumes } from './ports.ts';
+import type { RecentListing } from './recent-listing.ts';
 import type { Member } from './shared-work.ts';
 import { SharedWork } from './shared-work.ts';
 
@@ -34,6 +35,8 @@ export interface GoldenRun extends Member {
 export interface GoldenNeeds extends MakeGoldenNeeds, RemovalNeeds {
   readonly volumes: Volumes;
   readonly ledger: GoldenRows;
+  /** Without it the volumes are read again for each question. */
+  readonly recentListing?: Pick<RecentListing, 'recent'> | undefined;
 }
 
 /** How golden volumes stand towards the budget of their pool, in bytes. */
@@ -108,7 +111,7 @@ export class GoldenVolumes {
     const { sha256 = 'any', provenBy = [] } = request;
     const key = [goldenKey(place, { sha256, format: formatTag(request) }), ...provenBy].join(' ');
     return this.#making.run(key, run, async (announce) => {
-      const found = await this.find(place, request);
+      const found = this.#findRecent(place, request) ?? (await this.find(place, request));
       if (found !== undefined) return found;
       const priority = run.priority?.unless(announce.isHurried);
       return this.#make(place, request, { ...announce, priority, signal: run.signal, log: run.log });
@@ -212,10 +215,24 @@ export class GoldenVolumes {
 
   /** The one that would serve now, if there is one. */
   async find(place: GoldenPlace, request: GoldenRequest): Promise<GoldenVolume | undefined> {
+    return this.#findIn(await this.#needs.volumes.list(), place, request);
+  }
+
+  /** One that was just seen is not looked for again: the helper looks at it before it makes a volume of it. */
+  #findRecent(place: GoldenPlace, request: GoldenRequest): GoldenVolume | undefined {
+    const recent = this.#needs.recentListing?.recent();
+    return recent && this.#findIn(recent, place, request);
+  }
+
+  #findIn(
+    { volumes }: Pick<GoldenListing, 'volumes'>,
+    place: GoldenPlace,
+    request: GoldenRequest,
+  ): GoldenVolume | undefined {
     const { format, compression, provenBy = [] } = request;
-    const usable = (await this.list()).filter(
-      (golden) => !this.#removals.isGoing(golden) && this.#book.isProvenBy(golden.seal, provenBy),
-    );
+    const usable = this.#removals
+      .among(volumes)
+      .filter((golden) => !this.#removals.isGoing(golden) && this.#book.isProvenBy(golden.seal, provenBy));
     const serving = (sha256: string) => servingGolden(usable, place, { sha256, format, compression });
     if (request.sha256 !== undefined) return serving(request.sha256);
     // Only the further proofs say which bytes are meant.

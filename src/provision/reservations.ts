@@ -16,6 +16,7 @@ import { describeThinHeadroom, THIN_LIMITS, thinHeadroomOf } from '../core/thin-
 import { privateName, readMark } from '../core/volume.ts';
 import type { LogicalVolume } from '../core/volume.ts';
 import type { GroupSpace, Log, PrivateVolume, SpaceVerbs, Volumes } from './ports.ts';
+import type { RecentListing } from './recent-listing.ts';
 
 const REFUSED_MAX = 4096;
 
@@ -47,6 +48,8 @@ interface Refused {
 
 interface ReservationNeeds {
   readonly volumes: Pick<Volumes, 'list'>;
+  /** Without it the volumes are read for each reservation. */
+  readonly recentListing?: Pick<RecentListing, 'recent'> | undefined;
   readonly log: Log;
   /** By volume group; without one nothing is kept free there. */
   readonly keepFree?: ReadonlyMap<string, KeepFree> | undefined;
@@ -130,6 +133,7 @@ export class Reservations implements SpaceVerbs {
   }
 
   async #reserve(volume: Wanted, sizeBytes: number): Promise<void> {
+    if (this.#reserveByRecent(volume, sizeBytes)) return;
     await this.#read((listing, beganAt) => {
       const headroom = this.#headroom(listing, beganAt, volume, sizeBytes);
       this.#refused.delete(keyOf(volume));
@@ -142,6 +146,19 @@ export class Reservations implements SpaceVerbs {
       if (headroom !== undefined)
         this.#promised.set(volume.fillId, { volume, sizeBytes, endedAt: undefined });
     });
+  }
+
+  /**
+   * Where volumes were just read nothing of ours has changed any since, so that no promise can have been kept and
+   * forgotten that this reading does not show. Only for a thin volume, of which the helper looks at the pool again, and
+   * only if it fits: before one is refused, LVM is read.
+   */
+  #reserveByRecent(volume: Wanted, sizeBytes: number): boolean {
+    const recent = volume.thinPool === undefined ? undefined : this.#needs.recentListing?.recent();
+    if (recent === undefined || this.#headroom(recent, -1, volume, sizeBytes)?.fits !== true) return false;
+    this.#refused.delete(keyOf(volume));
+    this.#promised.set(volume.fillId, { volume, sizeBytes, endedAt: undefined });
+    return true;
   }
 
   /** The oldest are forgotten when there are too many: they are tried again after their pause all the same. */

@@ -60,7 +60,7 @@ export function tracedVolumes(volumes: Volumes, trace: FillTrace): Volumes {
   return {
     list: () => volumes.list(),
     examine: (vg, lv) => volumes.examine(vg, lv),
-    create: (volume, sizeBytes) => creating(volume.fillId, () => volumes.create(volume, sizeBytes)),
+    create: (volume, ...asked) => creating(volume.fillId, () => volumes.create(volume, ...asked)),
     adopt: (volume) => creating(volume.fillId, () => volumes.adopt(volume)),
     clone: (volume, golden, sizeBytes) =>
       creating(volume.fillId, () => volumes.clone(volume, golden, sizeBytes)),

@@ -1,5 +1,6 @@
 /** Goal: rows of LVM's report, as LVM 2.03.31 prints them, mean what the verbs take them for. */
 import { describe, expect, it } from 'vitest';
+import { lvUuidOf } from '../../src/helper/devices.ts';
 import { mergeSegments, readFullReport } from '../../src/helper/lvm.ts';
 
 const MIB = 1 << 20;
@@ -109,6 +110,19 @@ describe('a golden volume', () => {
   ];
   it.each(permissions)('of which LVM says that it is %s', (lv_permissions, writable) => {
     expect(rowOf({ ...golden, lv_permissions }).writable).toBe(writable);
+  });
+});
+
+describe('a device of device-mapper', () => {
+  const vg = 'Vuv0EfoFl5lSt0GUK0v3Oy0Yy6ib0ZNF';
+  const lv = 'u3hBfT0dVRpvpKCtnKfjOXFNqvQfPZ5o';
+
+  it('that is an LV has its UUID in its own', () => {
+    expect(lvUuidOf(`LVM-${vg}${lv}`)).toBe(lv);
+  });
+
+  it.each([`LVM-${vg}${lv}-tpool`, `CRYPT-LUKS1-${vg}-x`, `LVM-${vg}`, ''])('like %s is none', (dmUuid) => {
+    expect(lvUuidOf(dmUuid)).toBe('');
   });
 });
 

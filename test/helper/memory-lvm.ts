@@ -38,11 +38,16 @@ export interface ModelVolume {
 }
 
 const EXTENT_BYTES = 4 << 20;
+const DEVICE = { major: 254, minor: 1 };
 
 export class MemoryLvm {
   volumes: ModelVolume[] = [];
   freeExtents = 100;
   isShared = false;
+  /** Whether the kernel says which device an LV has. */
+  tellsNumbers = true;
+  /** How often LVM was asked what there is. */
+  readings = 0;
   /** Changing steps done so far, by name. */
   steps: string[] = [];
   /** Crash when this many steps have been begun: `before` or `after` the last of them has its effect. */
@@ -120,8 +125,13 @@ export class MemoryLvm {
       origin: this.volumes.find(({ uuid }) => uuid === volume.originUuid)?.lv,
       mappedBytes: volume.active ? volume.mappedBytes : undefined,
       pool: volume.pool,
-      device: volume.active ? { major: 254, minor: 1 } : undefined,
+      device: volume.active ? DEVICE : undefined,
     };
+  }
+
+  #rows(): Promise<VolumeRow[]> {
+    this.readings += 1;
+    return Promise.resolve(this.volumes.map((volume) => this.#row(volume)));
   }
 
   /** Power is lost: nothing is open, nodes are made anew, and LVM activates what it knows. */
@@ -156,8 +166,9 @@ export class MemoryLvm {
         },
       },
       lvm: {
-        read: (vgs) =>
-          Promise.resolve({
+        read: async (vgs) => {
+          const volumes = await this.#rows();
+          return {
             groups: vgs
               .filter((vg) => vg === 'vg0')
               .map((vg) => ({
@@ -169,9 +180,10 @@ export class MemoryLvm {
                 extentBytes: EXTENT_BYTES,
                 shared: this.isShared,
               })),
-            volumes: this.volumes.map((volume) => this.#row(volume)),
-          }),
-        volumes: () => Promise.resolve(this.volumes.map((volume) => this.#row(volume))),
+            volumes,
+          };
+        },
+        volumes: () => this.#rows(),
         create: (_vg, lv, sizeBytes, tags) =>
           this.#step('create', () => {
             this.freeExtents -= sizeBytes / EXTENT_BYTES;
@@ -241,6 +253,11 @@ export class MemoryLvm {
             const volume = nodeOf(row);
             if (volume.owner === 'service') volume.owner = 'root';
           }),
+        numbersOf: ({ lv, uuid }) => {
+          const found = this.find(lv);
+          const isThere = this.tellsNumbers && found?.active === true && found.uuid === uuid;
+          return Promise.resolve(isThere ? DEVICE : undefined);
+        },
         isTakenBack: (row) => Promise.resolve(of(row).owner !== 'service'),
         whyNotEmpty: (row) => Promise.resolve(of(row).content === 'blank' ? undefined : 'it holds data'),
       },

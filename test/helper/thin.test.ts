@@ -363,12 +363,13 @@ describe('cloning a golden volume, when it crashes at any step', () => {
 describe('publishing a guest’s thin volume, when it crashes at any step', () => {
   const clone = { ...thin, tags: fillTags(volume), active: false, skipsActivation: true };
   const written = { ...thin, tags: fillTags(volume), owner: 'service' as const, openLooks: 2 };
-  const begins: [what: string, fields: Fields, steps: string[]][] = [
-    ['a clone', clone, ['swapTags', 'rename', 'activate', 'takeBack']],
-    ['one that was written to', written, ['deactivate', 'swapTags', 'rename', 'activate', 'takeBack']],
+  // Whether it is open, and where it is, is looked at again only of one that somebody could have opened.
+  const begins: [what: string, fields: Fields, steps: string[], readings: number][] = [
+    ['a clone', clone, ['swapTags', 'rename', 'activate', 'takeBack'], 1],
+    ['one that was written to', written, ['deactivate', 'swapTags', 'rename', 'activate', 'takeBack'], 4],
   ];
 
-  it.each(begins)('%s is named while nobody can have it open', async (_what, fields, steps) => {
+  it.each(begins)('%s is named while nobody can have it open', async (_what, fields, steps, readings) => {
     const begin = () => begun(privateName(volume.fillId), { ...fields, content: 'data' });
     const check = (model: MemoryLvm): void => {
       expectOthersUntouched(model);
@@ -387,6 +388,15 @@ describe('publishing a guest’s thin volume, when it crashes at any step', () =
     const once = begin();
     await verbs.publish(once);
     expect(once.steps).toEqual(steps);
+    expect(once.readings).toBe(readings);
+  });
+
+  it('asks LVM which device it has where the kernel does not say', async () => {
+    const model = begun(privateName(volume.fillId), { ...clone, content: 'data' });
+    model.tellsNumbers = false;
+    await verbs.publish(model);
+    expect(model.readings).toBe(2);
+    expect(model.steps.at(-1)).toBe('takeBack');
   });
 
   it('is shut again when somebody activates it', async () => {

@@ -8,7 +8,9 @@ import { describe, expect, it } from 'vitest';
 import { ProvisionError, toProblem } from '../../src/core/errors.ts';
 import { fillTags, privateName } from '../../src/core/volume.ts';
 import type { LogicalVolume } from '../../src/core/volume.ts';
-import type { PrivateVolume } from '../../src/provision/ports.ts';
+import type { PrivateVolume, Volumes } from '../../src/provision/ports.ts';
+import { RecentListing } from '../../src/provision/recent-listing.ts';
+import type { Wanted } from '../../src/provision/reservations.ts';
 import { Reservations } from '../../src/provision/reservations.ts';
 import { silent } from './world.ts';
 
@@ -23,10 +25,13 @@ interface Fill {
   readonly isGivenBack: boolean;
 }
 
-/** Every effect and every answer waits until its turn comes. */
+const POOL = 'pool0';
+
+/** Every effect and every answer waits until its turn comes. What is thin is in a pool as large as the group. */
 class Group {
   readonly extents: number;
   readonly #step: () => Promise<void>;
+  readings = 0;
   volumes: LogicalVolume[] = [];
   onMade: () => void = () => undefined;
 
@@ -45,15 +50,20 @@ class Group {
     const { freeBytes } = this;
     const sizeBytes = this.extents * EXTENT_BYTES;
     const group = { vg: VG, sizeBytes, freeBytes, extentBytes: EXTENT_BYTES, shared: false };
-    const listing = { volumes: [...this.volumes], groups: [group], thinPools: [] };
+    const pool = { vg: VG, lv: POOL, sizeBytes, usedBytes: 0, metadataBytes: 2 ** 30, metadataUsedBytes: 0 };
+    const thinPools = [{ ...pool, chunkBytes: EXTENT_BYTES, zeroes: true, active: true }];
+    const listing = { volumes: [...this.volumes], groups: [group], thinPools };
+    this.readings += 1;
     await this.#step();
     return listing;
   }
 
-  async create(volume: PrivateVolume, { sizeBytes, how }: Fill): Promise<void> {
+  async create(volume: Wanted, { sizeBytes, how }: Fill): Promise<void> {
     await this.#step();
     if (how !== 'fails') {
-      this.volumes.push(lvOf(volume, Math.ceil(sizeBytes / EXTENT_BYTES) * EXTENT_BYTES));
+      const { thinPool } = volume;
+      const lv = lvOf(volume, Math.ceil(sizeBytes / EXTENT_BYTES) * EXTENT_BYTES);
+      this.volumes.push(thinPool === undefined ? lv : { ...lv, segmentType: 'thin', thinPool });
       this.onMade();
     }
     await this.#step();
@@ -79,6 +89,8 @@ function volumeOf(index: number): PrivateVolume {
     domainUuid: `00000000-0000-4000-8000-${index.toString(16).padStart(12, '0')}`,
   };
 }
+
+const golden = { fillId: 'f'.repeat(16), sha256: 'ab'.repeat(32), format: 'raw' };
 
 const fills: fc.Arbitrary<Fill[]> = fc.array(
   fc.record({
@@ -149,6 +161,65 @@ describe('space that is promised', () => {
       }),
       { numRuns: 500 },
     );
+  });
+});
+
+describe('space of a thin pool that is promised by what was just read', () => {
+  /** The group as a port, past which a listing is remembered; no time passes. */
+  function remembering(group: Group, sizes: ReadonlyMap<string, Fill>) {
+    const port: Partial<Volumes> = {
+      list: () => group.list(),
+      clone: async (volume, _golden, sizeBytes) => {
+        const { fillId } = volume;
+        await group.create({ ...volume, thinPool: POOL }, {
+          how: 'made',
+          ...sizes.get(fillId),
+          sizeBytes,
+        } as Fill);
+        return { made: 'created', sizeBytes };
+      },
+      discard: (volume) => group.remove(volume as PrivateVolume),
+    };
+    return new RecentListing(port as Volumes, { monotonicMs: () => 0 });
+  }
+
+  it('is never promised twice', async () => {
+    let shared = 0;
+    await fc.assert(
+      fc.asyncProperty(
+        fc.scheduler(),
+        fills,
+        fc.integer({ min: 0, max: 30 }),
+        async (scheduler, all, extents) => {
+          const group = new Group(extents, () => scheduler.schedule(Promise.resolve()));
+          const sizes = new Map(all.map((fill, index) => [volumeOf(index).fillId, fill]));
+          const listings = remembering(group, sizes);
+          const { volumes } = listings;
+          let wanted = 0;
+          let leastBytes = Infinity;
+          group.onMade = () => {
+            leastBytes = Math.min(leastBytes, group.freeBytes);
+          };
+          const reservations = new Reservations({ volumes, recentListing: listings, log: silent });
+          const fillOne = async ({ sizeBytes, isGivenBack }: Fill, index: number): Promise<void> => {
+            const volume = volumeOf(index);
+            // As a fill begins: with a look at everything.
+            await volumes.list();
+            wanted += 1;
+            const make = () => volumes.clone(volume, golden, sizeBytes);
+            await reservations
+              .whileReserved({ ...volume, thinPool: POOL }, sizeBytes, make)
+              .catch(() => undefined);
+            if (isGivenBack) await volumes.discard(volume);
+          };
+          await scheduler.waitFor(Promise.all(all.map(fillOne)));
+          expect(leastBytes).toBeGreaterThanOrEqual(0);
+          if (group.readings < 2 * wanted) shared += 1;
+        },
+      ),
+      { numRuns: 500 },
+    );
+    expect(shared).toBeGreaterThan(0);
   });
 });
 

@@ -44,6 +44,22 @@ describe('a domain whose disk names a device in a group with a thin pool', () =>
     expect(world.libvirt.refreshed).toEqual([]);
   });
 
+  it('gets the same where each step of a fill is told to a trace', async () => {
+    const nothing = () => undefined;
+    const trace = {
+      begun: nothing,
+      entered: nothing,
+      learned: nothing,
+      ended: nothing,
+      close: () => Promise.resolve(),
+    };
+    const world = thinWorld({ trace });
+    world.define(vm1);
+    await ready(world, vm1);
+    expect(model(world, 'vm1')?.thinPool).toBe('pool0');
+    expect(await goldens(world)).toHaveLength(1);
+  });
+
   it('needs no libvirt pool, and does not mind one that is stopped', async () => {
     const world = thinWorld();
     world.libvirt.pool = 'undefined';
@@ -72,6 +88,39 @@ describe('a domain whose disk names a device in a group with a thin pool', () =>
     const { volumes } = await world.verbs.domain('vm1');
     expect(volumes[0]).toMatchObject({ state: 'refused', problem: { code: 'VOLUME_NOT_BLANK' } });
     expect(model(world, 'vm1')?.tags).toEqual([]);
+  });
+
+  it('is cloned by the reading that it was planned by, where the golden volume is there', async () => {
+    const world = thinWorld();
+    world.define(vm1);
+    await ready(world, vm1);
+    await until('idle', () => !world.reconciler.isBusy);
+    const { volumes } = world;
+    let lists = 0;
+    let listsBefore = -1;
+    const [list, clone] = [volumes.list.bind(volumes), volumes.clone.bind(volumes)];
+    volumes.list = () => {
+      lists += 1;
+      return list();
+    };
+    volumes.clone = (...asked) => {
+      listsBefore = lists;
+      return clone(...asked);
+    };
+    world.define(vm2);
+    await ready(world, vm2);
+    expect(listsBefore).toBe(1);
+    // One that has gone since is made again.
+    const [golden] = await goldens(world);
+    volumes.clone = (...asked) => {
+      volumes.clone = clone;
+      volumes.remove(golden?.lv ?? '');
+      return clone(...asked);
+    };
+    world.define(vm3);
+    await ready(world, vm3);
+    expect(world.isFilled('vm3')).toBe(true);
+    expect((await goldens(world)).map(({ lv }) => lv)).not.toContain(golden?.lv);
   });
 
   it('asks the store for nothing where the annotation has the digest and the golden volume is there', async () => {

@@ -64,6 +64,7 @@ import type {
 import { PoolKeeper } from '../../src/provision/pool-keeper.ts';
 import { Reconciler } from '../../src/provision/reconcile.ts';
 import { VolumeJobs } from '../../src/provision/volume-jobs.ts';
+import { RecentListing } from '../../src/provision/recent-listing.ts';
 import { Reservations } from '../../src/provision/reservations.ts';
 import { tracedFill, tracedVolumes } from '../../src/provision/traced-fill.ts';
 import { refusingWhileFrozen } from '../../src/provision/while-frozen.ts';
@@ -610,7 +611,12 @@ export class World {
     const freeze = { frozen: () => this.frozen };
     const { trace } = this.#options;
     const helper = trace === undefined ? this.volumes : tracedVolumes(this.volumes, trace);
-    const { volumes, pools: unwatched } = refusingWhileFrozen(freeze, { volumes: helper, pools: bare });
+    const { volumes: thawed, pools: unwatched } = refusingWhileFrozen(freeze, {
+      volumes: helper,
+      pools: bare,
+    });
+    const recentListing = new RecentListing(thawed, this.clock);
+    const { volumes } = recentListing;
     const pools = new PoolKeeper({ pools: unwatched, volumes, clock: this.clock, log: silent });
     this.poolKeeper = pools;
     const domains: Domains = {
@@ -637,10 +643,10 @@ export class World {
     const { thinPools } = this.volumes;
     const { overcommit = 1, goldenMax = { percent: 100 }, minisignKeys } = this.#options;
     const thinLimits = { overcommit, warnPercent: 80, stopPercent: 95 };
-    const reservations = new Reservations({ volumes, log: silent, keepFree, thinLimits });
+    const reservations = new Reservations({ volumes, recentListing, log: silent, keepFree, thinLimits });
     const goldenNeeds = {
       ...{ images, pools, volumes, reservations, devices, clock, hostPolicy, log, thinPools, ledger },
-      goldenMax: new Map([['vg0', goldenMax]]),
+      ...{ recentListing, goldenMax: new Map([['vg0', goldenMax]]) },
       isGoldenPinned: ({ seal }: GoldenVolume) => this.pinned.has(seal.sha256),
       policy: {
         ...{ requireDigest, minisignKeys },

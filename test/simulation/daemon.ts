@@ -22,6 +22,7 @@ import type { ImagePolicy } from '../../src/provision/resolve-image.ts';
 import { PoolEvents } from '../../src/provision/pool-events.ts';
 import { PoolKeeper } from '../../src/provision/pool-keeper.ts';
 import { Reconciler } from '../../src/provision/reconcile.ts';
+import { RecentListing } from '../../src/provision/recent-listing.ts';
 import { Reservations } from '../../src/provision/reservations.ts';
 import { takingTurns } from '../../src/provision/taking-turns.ts';
 import { VolumeJobs } from '../../src/provision/volume-jobs.ts';
@@ -105,13 +106,14 @@ export class Daemon {
     const ledger = host.ledger.of(life);
     const domains = host.libvirt.domainsPort(life);
     const turns = takingTurns(host.helper.volumes(life), host.libvirt.pools(life));
-    const volumes = watchingGoldens(turns.volumes, host, life);
+    const recentListing = new RecentListing(watchingGoldens(turns.volumes, host, life), clock);
+    const { volumes } = recentListing;
     const { pools: unwatched } = turns;
     const devices = openDevices(host, life);
     const { census, log } = host;
     const thinLimits = { overcommit: host.group.overcommit, warnPercent: 80, stopPercent: 95 };
     const keepFree = new Map([[VG, host.keepFree]]);
-    const reservations = new Reservations({ volumes, log, keepFree, thinLimits });
+    const reservations = new Reservations({ volumes, recentListing, log, keepFree, thinLimits });
     const pools = new PoolKeeper({ pools: unwatched, volumes, clock, log });
     const policy: ImagePolicy = {
       ...{ requireDigest: true, virtualSizeMaxBytes: 2 ** 40 },
@@ -129,7 +131,7 @@ export class Daemon {
       ...{ images: host.store.images(life), devices, pools, volumes, reservations, clock, policy },
       ...{ decompressors: NO_DECOMPRESSORS, workshops: openWorkshops(life), shape: SHAPE },
       ...{ journals: host.journals.of(life), readBack: host.readBack, hostPolicy },
-      ...{ thinPools, log, luks, ledger, goldenMax: new Map([[VG, host.group.goldenMax]]) },
+      ...{ thinPools, log, luks, ledger, recentListing, goldenMax: new Map([[VG, host.group.goldenMax]]) },
       isGoldenPinned: ({ seal }: GoldenVolume) => host.group.pinned.has(seal.sha256),
     };
     this.goldens = new GoldenVolumes(goldenNeeds);

@@ -227,6 +227,10 @@ export class Helper {
         settle: () => life.step('udevadm settle'),
         giveToService: (row) => command('giveToService', row.lv, row.lv, () => devices.giveToService(row)),
         takeBack: (row) => command('takeBack', row.lv, row.lv, () => devices.takeBack(row)),
+        numbersOf: async (row) => {
+          await life.step('the node looked at');
+          return devices.numbersOf(row);
+        },
         isTakenBack: (row) => asCommand(async () => devices.isTakenBack(row)),
         whyNotEmpty: async (row) => {
           await life.step('blkid');

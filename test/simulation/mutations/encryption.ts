@@ -39,13 +39,8 @@ export const ENCRYPTION: readonly Mutant[] = [
       },
       {
         file: 'helper/owner-of-node.ts',
-        from: 'if (isEncrypted(volume)) await devices.keepFromService(privateName(volume.fillId));',
-        to: 'await Promise.resolve([devices, volume]);',
-      },
-      {
-        file: 'helper/owner-of-node.ts',
-        from: 'if (isEncrypted(volume)) await tools.devices.takeBack(row);',
-        to: 'if (isEncrypted(volume)) await Promise.resolve(row);',
+        from: "if ('encryption' in volume && volume.encryption !== undefined) await devices.takeBack(row);",
+        to: "if (volume.fillId === '') await devices.takeBack(row);",
       },
     ],
   },
@@ -70,9 +65,9 @@ export const ENCRYPTION: readonly Mutant[] = [
     killedBy: 'only-granted-keys',
     changes: [
       {
-        file: 'provision/through-luks.ts',
-        from: 'await withKey(keys, reference, run.signal, (key) => luks.openLuks(volume, key));',
-        to: '',
+        file: 'helper/publish.ts',
+        from: 'if (!(await tools.luks.opens(row, slot, key))) throw keyWrong(row);',
+        to: 'void [slot, keyWrong];',
       },
     ],
   },
