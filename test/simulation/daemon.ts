@@ -230,6 +230,8 @@ function watchingGoldens(volumes: Volumes, { group, onViolation }: Host, life: L
   return {
     ...volumes,
     clone: async (volume, golden, sizeBytes) => {
+      // What a daemon asks for that has died within the same step reaches nobody.
+      if (!life.isAlive) return volumes.clone(volume, golden, sizeBytes);
       count(golden.fillId, 1);
       try {
         return await volumes.clone(volume, golden, sizeBytes);
