@@ -389,7 +389,7 @@ describe('an encrypted volume', () => {
       ok: true,
       result: { sizeBytes: 38 << 20 },
     });
-    expect(await nodeOf(hidden)).toBe('root:disk 660');
+    expect(await nodeOf(hidden)).toBe('root:disk 600');
     expect(await sh(`stat -L -c '%U:%G %a' /dev/mapper/${mapping}`)).toBe(`${USER}:${USER} 600`);
     // A file system, and bytes that are known again.
     await sh(
