@@ -3,6 +3,7 @@ import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { chmod, chown, open, readFile, stat } from 'node:fs/promises';
 import { ProvisionError } from '../core/errors.ts';
+import { fillIdOf } from '../core/volume.ts';
 import { commandFailed, mustRun, runCommand } from './command.ts';
 import type { VolumeRow } from './lvm.ts';
 
@@ -11,7 +12,7 @@ export interface Devices {
   settle(): Promise<void>;
   /** Makes the node of a private LV the service user's, mode 0600, until it is taken back or goes; udev leaves it so. */
   giveToService(row: VolumeRow): Promise<void>;
-  /** Takes the node from the service user: root:disk, mode 0660, as udev makes it for any other LV. */
+  /** Takes the node from the service user: root:disk, mode 0660, or 0600 of a private LV, as udev makes them. */
   takeBack(row: VolumeRow): Promise<void>;
   isTakenBack(row: VolumeRow): Promise<boolean>;
   /**
@@ -27,8 +28,9 @@ const SERVICE_USER = 'libvirt-volume-provisioner';
 
 const SETTLE_S = 10;
 const HEAD_BYTES = 4096;
-const MODE_GIVEN = 0o600;
-const MODE_TAKEN_BACK = 0o660;
+/** By our udev rule, and without one. */
+const MODE_PRIVATE = 0o600;
+const MODE_OF_OTHERS = 0o660;
 
 export const devices: Devices = {
   async settle() {
@@ -39,10 +41,10 @@ export const devices: Devices = {
   async giveToService(row) {
     await settledNodeOf(row);
     const service = await serviceUid();
-    await chmod(nodePath(row), MODE_GIVEN);
+    await chmod(nodePath(row), MODE_PRIVATE);
     await chown(nodePath(row), service, await diskGid());
     const { uid, mode } = await nodeOf(row);
-    if (uid === service && (mode & MODE_GIVEN) === MODE_GIVEN) return;
+    if (uid === service && (mode & MODE_PRIVATE) === MODE_PRIVATE) return;
     throw new ProvisionError({
       code: 'HELPER_FAILED',
       message: `${nodePath(row)} could not be given to ${SERVICE_USER}: its owner is ${uid}, its mode ${mode.toString(8)}.`,
@@ -55,9 +57,10 @@ export const devices: Devices = {
     // Anybody else has the node from libvirt, for a guest: not ours to change.
     if (uid !== 0 && uid !== (await serviceUid())) return;
     const disk = await diskGid();
-    if (uid === 0 && gid === disk && mode === MODE_TAKEN_BACK) return;
+    const modeOfName = fillIdOf(row.lv) === undefined ? MODE_OF_OTHERS : MODE_PRIVATE;
+    if (uid === 0 && gid === disk && mode === modeOfName) return;
     await chown(nodePath(row), 0, disk);
-    await chmod(nodePath(row), MODE_TAKEN_BACK);
+    await chmod(nodePath(row), modeOfName);
     if (await devices.isTakenBack(row)) return;
     throw new ProvisionError({
       code: 'HELPER_FAILED',

@@ -389,12 +389,12 @@ describe('an encrypted volume', () => {
   it('is taken from the service user, to whom an older version gives it, before it has a header', async () => {
     await sh(`chown ${USER}:${USER} $(readlink -f /dev/vg1/${hidden})`);
     expect(await ask({ verb: 'formatLuks', volume }, keys['second'])).toEqual(opened);
-    expect(await nodeOf(hidden)).toBe('root:disk 660');
+    expect(await nodeOf(hidden)).toBe('root:disk 600');
   });
 
   it('has the one header that QEMU opens, and a mapping that is the service user’s and nobody looks into', async () => {
     expect(await ask({ verb: 'formatLuks', volume }, keys['first'])).toEqual(opened);
-    expect(await nodeOf(hidden)).toBe('root:disk 660');
+    expect(await nodeOf(hidden)).toBe('root:disk 600');
     expect(await sh(`stat -L -c '%U:%G %a' /dev/mapper/${mapping}`)).toBe(`${USER}:${USER} 600`);
     // A file system, and bytes that are known again.
     await sh(
