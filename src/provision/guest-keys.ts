@@ -246,7 +246,8 @@ export class GuestKeys {
         isSomeLeft = true;
         return;
       }
-      if ((await domains.read(uuid))?.active !== true || !isSame()) return;
+      // A guest that runs has its volumes open: this one is that of its definition, for its next start.
+      if (!volume.open || (await domains.read(uuid))?.active !== true || !isSame()) return;
       const limit = timeLimit(clock, READ_LIMIT_MS);
       await this.#secrets.set(uuid, { ...disk, vg: volume.vg, lv: volume.lv, seal }, limit);
       limit.end();

@@ -50,6 +50,13 @@ function set(...paths: string[]): void {
 function runs(active: boolean): void {
   const found = world.libvirt.domains.get(uuid);
   if (found !== undefined) world.libvirt.domains.set(uuid, { ...found, active });
+  opened(active);
+}
+
+/** Whether somebody has its volume open, as the guest that runs on it does. */
+function opened(isOpen: boolean): void {
+  const volume = world.volumes.lvm.find('vm1');
+  if (volume !== undefined) volume.openLooks = isOpen ? Infinity : 0;
 }
 
 /** It is let through and runs. */
@@ -339,6 +346,16 @@ describe('libvirtd started anew', () => {
     world.volumes.remove('vm1');
     addSealed('vm1', {});
     runs(true);
+    world.clock.advance(ADMITTED_MS);
+    world.guestKeys.connected();
+    await world.guestKeys.stop();
+    set();
+    expect(world.keys.asked).toEqual([]);
+  });
+
+  it('has none for a guest that runs on other volumes than its definition names by now', async () => {
+    runs(true);
+    opened(false);
     world.clock.advance(ADMITTED_MS);
     world.guestKeys.connected();
     await world.guestKeys.stop();

@@ -89,7 +89,7 @@ export const rotateKey: Deed = async (run, random) => {
   if (random.chance(0.85)) run.libvirt.stop(spec.uuid, 'ended');
   if (random.chance(0.9)) await run.sleep(STARTED_WITHIN_MS);
   const { daemon } = run;
-  if (!daemon.life.isAlive || isOver(run)) return;
+  if (!daemon.life.isAlive || hasEnded(run)) return;
   const to = keyNameOf(spec.name, disk.target, random);
   run.say(`lvp key rotate ${spec.name} ${disk.target} --to ${to}`);
   run.keys?.create(to);
@@ -98,7 +98,7 @@ export const rotateKey: Deed = async (run, random) => {
   if (random.chance(0.6)) return;
   // Not all of what was said to be done may be on the disk.
   await run.sleep(random.skewed(10_000));
-  if (!isOver(run)) run.crashes.cutPower();
+  if (!hasEnded(run)) run.crashes.cutPower();
 };
 
 export const cryptoErase: Deed = async (run, random) => {
@@ -117,6 +117,11 @@ export const cryptoErase: Deed = async (run, random) => {
     run.keyJudge?.onErased(volume);
   });
 };
+
+/** Nobody does anything on purpose any more, and nothing goes wrong. */
+function hasEnded({ faults }: Simulation): boolean {
+  return faults.isOver;
+}
 
 interface Encrypted {
   readonly spec: DomainSpec;
@@ -147,9 +152,4 @@ async function attempt(run: Simulation, asked: Promise<unknown>, done: () => voi
     return;
   }
   done();
-}
-
-/** As it is at the call: whoever asks twice has slept meanwhile. */
-function isOver(run: Simulation): boolean {
-  return run.faults.isOver;
 }

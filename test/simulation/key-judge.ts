@@ -17,6 +17,7 @@ export class KeyJudge {
   readonly #libvirt: Libvirt;
   readonly #ledger: () => Ledger;
   readonly #images: () => Iterable<Buffer>;
+  readonly #isIncoming: (uuid: string) => boolean;
   /** Volumes that somebody wants made unreadable, by their UUIDs. */
   readonly doomed = new Set<string>();
   /** Those of which that was said to be done. */
@@ -29,12 +30,14 @@ export class KeyJudge {
     readonly ledger: () => Ledger;
     /** All that images ever were. */
     readonly images: () => Iterable<Buffer>;
+    readonly isIncoming: (uuid: string) => boolean;
   }) {
     this.#group = needs.group;
     this.#keys = needs.keys;
     this.#libvirt = needs.libvirt;
     this.#ledger = needs.ledger;
     this.#images = needs.images;
+    this.#isIncoming = needs.isIncoming;
   }
 
   /** What was asked for encrypted is sealed so, and the other way round; and its key has opened it since the last write. */
@@ -237,7 +240,7 @@ export class KeyJudge {
     if (mark.state !== 'ready' || mark.domainUuid !== uuid || mark.generation !== disk.generation)
       return false;
     const change = this.#ledger().keyChangeOf(mark.fillId);
-    if (change?.what !== 'rotate' || change.domainUuid !== uuid) return false;
+    if (change?.what !== 'rotate' || change.domainUuid !== uuid || this.#isIncoming(uuid)) return false;
     const [from, to] = [change.from, change.to].map(formatKeyReference);
     const isUndone = from !== to && disk.key === from;
     if (change.step === 'done' ? !isUndone : !isUndone && disk.key !== to) return false;

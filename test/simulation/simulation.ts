@@ -165,6 +165,7 @@ export class Simulation {
         ...{ group, libvirt: this.libvirt, keys: this.keys },
         ledger: () => this.ledger.of(this.daemon.life),
         images: () => this.store.everStored,
+        isIncoming: (uuid) => this.judge.isIncoming(uuid),
       });
       this.judge.keys = this.keyJudge;
     }

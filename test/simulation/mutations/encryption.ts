@@ -126,17 +126,6 @@ export const ENCRYPTION: readonly Mutant[] = [
     changes: [{ file: 'provision/key-changes.ts', from: 'this.#goOn(change);\n', to: '\n' }],
   },
   {
-    name: 'an annotation that a power cut took back is not written again',
-    killedBy: 'ready-in-the-end',
-    changes: [
-      {
-        file: 'provision/key-changes.ts',
-        from: "if (change.step === 'done' && !sameKey(key, change.from)) continue;",
-        to: "if (change.step === 'done') continue;",
-      },
-    ],
-  },
-  {
     name: 'a volume is called erased, and is not',
     killedBy: 'erased-for-good',
     changes: [
