@@ -230,7 +230,7 @@ function watchingGoldens(volumes: Volumes, { group, onViolation }: Host, life: L
   return {
     ...volumes,
     clone: async (volume, golden, sizeBytes) => {
-      // What a daemon asks for that has died within the same step reaches nobody.
+      // A daemon that was just killed runs on to its next await: what it asks for there nobody hears.
       if (!life.isAlive) return volumes.clone(volume, golden, sizeBytes);
       count(golden.fillId, 1);
       try {
