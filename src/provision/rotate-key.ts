@@ -42,19 +42,21 @@ export interface Rotation extends KeySubject {
 /** Changes nothing; throws what would be in the way. */
 export function tryRotation(needs: RotateNeeds, rotation: Rotation): Promise<void> {
   return withKeys(needs, rotation, async ({ old, added }) => {
-    if (!isAnnotated(rotation)) await opensWithEither(needs, rotation, old, added);
-    else await requireUnfinished(needs, rotation, added);
+    if (!isAnnotated(rotation) || (await isNamedTooSoon(needs, rotation, old, added))) {
+      await opensWithEither(needs, rotation, old, added);
+    } else await requireUnfinished(needs, rotation, added);
   });
 }
 
 /** Once it resolves, nothing but the new key opens the volume. */
 export function rotate(needs: RotateNeeds, rotation: Rotation): Promise<void> {
   return withKeys(needs, rotation, async ({ old, added }) => {
-    if (isAnnotated(rotation)) await requireUnfinished(needs, rotation, added);
-    else {
+    if (!isAnnotated(rotation)) {
       await letOpen(needs, rotation, old, added);
       await annotate(needs, rotation);
-    }
+    } else if (await isNamedTooSoon(needs, rotation, old, added)) {
+      await letOpen(needs, rotation, old, added);
+    } else await requireUnfinished(needs, rotation, added);
     await removeOthers(needs, rotation, added);
     await requireGone(needs, rotation, old, added);
     write(needs, rotation, 'done');
@@ -71,6 +73,16 @@ export function rotate(needs: RotateNeeds, rotation: Rotation): Promise<void> {
 
 function isAnnotated({ request, to }: Rotation): boolean {
   return sameKey(request.key, to);
+}
+
+/** Somebody else has written the new key into the annotation, of a volume that only the old one opens as yet. */
+async function isNamedTooSoon(
+  needs: RotateNeeds,
+  rotation: Rotation,
+  old: VolumeKey | undefined,
+  added: VolumeKey,
+): Promise<boolean> {
+  return old !== undefined && (await countIfOpens(needs, rotation, added)) === undefined;
 }
 
 interface BothKeys {

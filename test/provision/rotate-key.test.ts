@@ -213,6 +213,17 @@ describe('a rotation that is cut off', () => {
     expect([scene.slots, scene.annotated]).toEqual([['file:old', 'file:new', 'file:other'], 'file:other']);
   });
 
+  it('is gone on with where somebody has the annotation name the new key too soon', async () => {
+    const scene = await cut('after', 'write adding');
+    scene.define({ key: 'file:new' });
+    expect(scene.slots).toEqual(['file:old']);
+    expect(await scene.verbs.rotate({ ...asked, dryRun: true })).toMatchObject({ from: 'file:old' });
+    await scene.world.reconciler.requestAll();
+    await until('done', () => scene.change()?.step === 'done');
+    await scene.verbs.idle();
+    expectDone(scene);
+  });
+
   it('and its old key revoked meanwhile, is ended with the new one alone', async () => {
     for (const effect of ['annotate', 'keep only']) {
       const scene = await cut('after', effect);
