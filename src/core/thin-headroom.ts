@@ -4,6 +4,8 @@
  */
 import { approximateSize } from './size.ts';
 import { isGolden } from './owner.ts';
+import type { PoolTrouble } from './pool-trouble.ts';
+import { poolTrouble } from './pool-trouble.ts';
 import type { ThinLimits } from './thin-limits.ts';
 import type { LogicalVolume, ThinPool } from './volume.ts';
 import { readMark } from './volume.ts';
@@ -31,10 +33,8 @@ export interface ThinHeadroom {
   readonly fits: boolean;
   readonly data: ThinSpace;
   readonly metadata: ThinSpace;
-  /** Of data or metadata, whichever is fuller; from 0 to 100. */
-  readonly usedPercent: number;
   /** Nothing is made however much is promised: so full is the pool, or it is not in order. */
-  readonly stopped?: string | undefined;
+  readonly stopped?: PoolTrouble | undefined;
 }
 
 /** A volume that is just being made, and the size it is to have. */
@@ -72,9 +72,9 @@ export function thinHeadroomOf(
   });
   const data = space(pool.sizeBytes, chunkBytes);
   const metadata = space(pool.metadataBytes, METADATA_BYTES_PER_CHUNK);
-  const stopped = whyStopped(pool, limits);
+  const stopped = poolTrouble(pool, limits);
   return {
-    ...{ data, metadata, usedPercent: usedPercentOf(pool) },
+    ...{ data, metadata },
     ...(stopped === undefined ? {} : { stopped }),
     fits: stopped === undefined && hasRoom(data) && hasRoom(metadata),
   };
@@ -105,26 +105,9 @@ function chunksOf(bytes: number, chunkBytes: number): number {
   return Math.ceil(bytes / chunkBytes);
 }
 
-/** How full it is, whatever is promised; data or metadata, whichever is fuller. */
-export function usedPercentOf(pool: ThinPool): number {
-  const percent = (used: number, size: number): number => (size === 0 ? 0 : (100 * used) / size);
-  return Math.max(
-    percent(pool.usedBytes, pool.sizeBytes),
-    percent(pool.metadataUsedBytes, pool.metadataBytes),
-  );
-}
-
-function whyStopped(pool: ThinPool, { stopPercent }: ThinLimits): string | undefined {
-  if (pool.health !== undefined) return `LVM says of it: ${pool.health}`;
-  const used = usedPercentOf(pool);
-  return used < stopPercent
-    ? undefined
-    : `${used.toFixed(1)} % of its data or metadata are in use, and from ${stopPercent} % on nothing is made`;
-}
-
 /** In words and numbers, why something does not fit. */
 export function describeThinHeadroom({ data, metadata, stopped }: ThinHeadroom): string {
-  if (stopped !== undefined) return stopped;
+  if (stopped !== undefined) return `it ${stopped.says}`;
   const [what, space] = hasRoom(data) ? (['metadata', metadata] as const) : (['data', data] as const);
   const shown = (bytes: number) => `${bytes} bytes (${approximateSize(bytes)})`;
   return (

@@ -54,7 +54,10 @@ export interface ThinPool {
   /** Chunks are zeroed when they are mapped: what a volume has never written reads zero. */
   readonly zeroes: boolean;
   readonly active: boolean;
-  /** LVM's word for what is wrong with it (`lv_health_status`: `out_of_data`, `metadata_read_only`, `failed`). */
+  /**
+   * LVM's word for what is wrong with it (`lv_health_status`: `out_of_data`, `metadata_read_only`, `failed`), or
+   * `needs_check`, where the kernel wants its metadata to be checked (`lv_check_needed`).
+   */
   readonly health?: string | undefined;
 }
 

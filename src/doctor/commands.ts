@@ -32,7 +32,11 @@ export const COMMANDS = {
   // Only the kernel knows how full they are, so that this one may have to wait for a lock.
   'thin-pools': [
     ...['lvs', '--config', 'devices{ignore_suspended_devices=1}', '--noheadings', '--separator', ','],
-    ...['-o', 'vg_name,lv_name,data_percent,metadata_percent,zero,seg_monitor,lv_health_status'],
+    ...[
+      '-o',
+      'vg_name,lv_name,data_percent,metadata_percent,zero,seg_monitor,lv_health_status,lv_check_needed,lv_metadata_size',
+    ],
+    ...['--units', 'b', '--nosuffix'],
     ...['--select', 'segtype=thin-pool'],
   ],
   'volume-groups': [

@@ -1,6 +1,7 @@
 /** LVM as the verbs see it: rows in, single metadata commits out. */
 import { z } from 'zod';
 import { ProvisionError } from '../core/errors.ts';
+import { repairOf } from '../core/pool-trouble.ts';
 import type { LogicalVolume, ThinPool, VolumeGroup } from '../core/volume.ts';
 import { commandFailed, mustRun, runCommand } from './command.ts';
 
@@ -56,7 +57,7 @@ export interface Lvm {
 
 const REPORT = ['--reportformat', 'json', '--units', 'b', '--nosuffix'];
 const VOLUME_FIELDS =
-  'vg_name,lv_name,lv_uuid,lv_size,lv_tags,lv_active,lv_device_open,lv_permissions,lv_role,lv_kernel_major,lv_kernel_minor,segtype,pool_lv,origin,lv_skip_activation,data_percent,metadata_percent,lv_metadata_size,chunk_size,zero,lv_health_status';
+  'vg_name,lv_name,lv_uuid,lv_size,lv_tags,lv_active,lv_device_open,lv_permissions,lv_role,lv_kernel_major,lv_kernel_minor,segtype,pool_lv,origin,lv_skip_activation,data_percent,metadata_percent,lv_metadata_size,chunk_size,zero,lv_health_status,lv_check_needed';
 
 const Bytes = z
   .string()
@@ -86,6 +87,7 @@ const VolumeFields = z.object({
   chunk_size: z.string(),
   zero: z.string(),
   lv_health_status: z.string(),
+  lv_check_needed: z.string(),
 });
 type VolumeFields = z.infer<typeof VolumeFields>;
 
@@ -188,7 +190,13 @@ export const lvm: Lvm = {
     // Removing an LV that is active, while libvirt refreshes its pool, can take the pool down.
     await mustRun(`${vg}/${lv}`, 'lvchange', ['--activate', 'n', `${vg}/${lv}`]);
     const selected = `lv_tags={${tags.map((tag) => `"${tag}"`).join(' && ')}}`;
-    await mustRun(`${vg}/${lv}`, 'lvremove', ['--yes', '--select', selected, `${vg}/${lv}`]);
+    const argv = ['--yes', '--select', selected, `${vg}/${lv}`];
+    const result = await runCommand(`${vg}/${lv}`, 'lvremove', argv);
+    if (result.exitCode === 0) return;
+    // LVM forgets a volume of a thin pool that can only be read, and fails ("Cannot send messages to thin pool with read
+    // only metadata"): its space comes back when the pool can be written to again.
+    if ((await lvm.volumes([vg])).some((row) => row.lv === lv))
+      throw commandFailed(`${vg}/${lv}`, 'lvremove', argv, result);
   },
 };
 
@@ -196,11 +204,22 @@ async function make(vg: string, lv: string, argv: readonly string[]): Promise<vo
   const result = await runCommand(`${vg}/${lv}`, 'lvcreate', argv);
   if (result.exitCode === 0) return;
   const failure = commandFailed(`${vg}/${lv}`, 'lvcreate', argv, result);
+  // Of a pool that is not active nothing shows it before.
+  const broken = /Check of pool (\S+)\/(\S+) failed/.exec(result.stderr);
+  if (broken !== null) {
+    const [, group = vg, pool = ''] = broken;
+    throw new ProvisionError({
+      code: 'POOL_UNSUITABLE',
+      message: `The thin pool ${group}/${pool} cannot be activated: ${failure.message}`,
+      hint: repairOf({ vg: group, lv: pool }),
+      cause: failure,
+    });
+  }
   if (!/insufficient (free space|suitable)|free space in thin pool/i.test(result.stderr)) throw failure;
   throw new ProvisionError({
     code: 'VG_FULL',
     message: failure.message,
-    hint: `Free space in ${vg} (vgs, lvremove) or extend it (vgextend); a thin pool, with lvextend.`,
+    hint: `Free space in ${vg} (vgs, lvremove) or extend it (vgextend); a thin pool, with lvextend --size or --poolmetadatasize.`,
     cause: failure,
   });
 }
@@ -291,8 +310,14 @@ function poolOf(row: VolumeFields): VolumeRow['pool'] {
     zeroes: row.zero !== '',
     // What its volumes need of it is active with any of them, and then it tells its numbers; lv_active does not count that.
     active: row.data_percent !== '',
-    health: row.lv_health_status === '' ? undefined : row.lv_health_status,
+    health: healthOf(row),
   };
+}
+
+/** `lv_check_needed` is "unknown" of what is not active; one that needs it is also "metadata_read_only". */
+function healthOf({ lv_check_needed: check, lv_health_status: health }: VolumeFields): string | undefined {
+  if (check === 'check needed') return 'needs_check';
+  return health === '' ? undefined : health;
 }
 
 /** LVM rounds to two digits behind the point; what is counted as used is never less than it is. */

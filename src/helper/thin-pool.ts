@@ -1,5 +1,6 @@
 /** Which thin pool of a group volumes may be made in: the one the configuration names, if it can be trusted. */
 import { ProvisionError } from '../core/errors.ts';
+import { brokenPool } from '../core/pool-trouble.ts';
 import type { ThinPools } from './groups.ts';
 import type { VolumeRow } from './lvm.ts';
 
@@ -32,20 +33,13 @@ export function findThinPool(rows: readonly VolumeRow[], thinPools: ThinPools, v
       `Switch it on: lvchange --zero y ${vg}/${name}.`,
     );
   }
-  if (row.pool.health === 'out_of_data') {
-    throw new ProvisionError({
-      code: 'VG_FULL',
-      message: `The thin pool ${vg}/${name} has no space left for data.`,
-      hint: `Extend it with lvextend --size +SIZE ${vg}/${name}, or remove thin volumes that are not needed.`,
-    });
-  }
-  if (row.pool.health !== undefined) {
-    throw unsuitable(
-      `The thin pool ${vg}/${name} is not healthy: LVM says ${row.pool.health}.`,
-      `See lvs -a -o +lv_health_status,data_percent,metadata_percent ${vg}, and man lvmthin.`,
-    );
-  }
-  return row;
+  const broken = brokenPool({ vg, lv: name, ...row.pool });
+  if (broken === undefined) return row;
+  throw new ProvisionError({
+    code: broken.code,
+    message: `The thin pool ${vg}/${name} ${broken.says}.`,
+    hint: broken.remedy,
+  });
 }
 
 function unsuitable(message: string, hint: string): ProvisionError {

@@ -2,8 +2,9 @@
  * An image written to a thin volume that was made for it. All that nobody writes to reads as zeros, so holes are left
  * alone; that is true once: a volume to which anything was written is removed and made again.
  */
-import { ProvisionError } from '../core/errors.ts';
+import { ProvisionError, toProblem } from '../core/errors.ts';
 import type { ImageLayout } from '../core/images/layout.ts';
+import { brokenPool } from '../core/pool-trouble.ts';
 import { privateName } from '../core/volume.ts';
 import type { DiscardNeeds } from './discard-volume.ts';
 import { discardVolume } from './discard-volume.ts';
@@ -46,8 +47,28 @@ export async function writeFreshThin(
     run.signal.throwIfAborted();
     isUsed = true;
     const writing = { ...needs, journals: undefined, isDeviceZero: true };
-    return { sha256: await writeImage(writing, fields, image, run), image };
+    try {
+      return { sha256: await writeImage(writing, fields, image, run), image };
+    } catch (error) {
+      throw (await poolBehind(needs, volume, error)) ?? error;
+    }
   });
+}
+
+/** What a failed write to a thin volume says of its pool; undefined where it was something else. */
+async function poolBehind(
+  { volumes }: Pick<FreshThinNeeds, 'volumes'>,
+  { vg, thinPool }: FreshThinVolume,
+  cause: unknown,
+): Promise<ProvisionError | undefined> {
+  const { code, message: written } = toProblem(cause);
+  if (code !== 'DEVICE_FAILED' && code !== 'VG_FULL') return undefined;
+  const listing = await volumes.list().catch(() => undefined);
+  const pool = listing?.thinPools.find((one) => one.vg === vg && one.lv === thinPool);
+  const broken = pool && brokenPool(pool);
+  if (broken === undefined) return undefined;
+  const message = `The thin pool ${vg}/${thinPool} ${broken.says}. ${written}`;
+  return new ProvisionError({ code: broken.code, message, hint: broken.remedy, cause });
 }
 
 function notFresh({ vg, fillId }: Wanted): ProvisionError {

@@ -212,6 +212,8 @@ export class Reconciler {
   #tryAgain(uuid: string): void {
     try {
       this.endPauses(uuid, 'VG_FULL');
+      // Its thin pool is in order again.
+      this.endPauses(uuid, 'POOL_UNSUITABLE');
       this.request(uuid);
     } catch (error) {
       this.#needs.log.warn({ domain: uuid, problem: toProblem(error) }, 'its pause could not be ended');

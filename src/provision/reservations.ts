@@ -11,6 +11,7 @@ import { ProvisionError, toProblem } from '../core/errors.ts';
 import type { Headroom, KeepFree } from '../core/headroom.ts';
 import { describeHeadroom, headroomOf, KEEP_NOTHING_FREE } from '../core/headroom.ts';
 import { isGolden } from '../core/owner.ts';
+import type { PoolTrouble } from '../core/pool-trouble.ts';
 import type { ThinLimits } from '../core/thin-limits.ts';
 import { describeThinHeadroom, THIN_LIMITS, thinHeadroomOf } from '../core/thin-headroom.ts';
 import { privateName, readMark } from '../core/volume.ts';
@@ -31,6 +32,8 @@ export interface Wanted extends PrivateVolume {
 export interface Room {
   readonly fits: boolean;
   readonly says: string;
+  /** Nothing at all is made in its thin pool. */
+  readonly stopped?: PoolTrouble | undefined;
 }
 
 interface Promised {
@@ -73,7 +76,8 @@ export class Reservations implements SpaceVerbs {
   }
 
   /**
-   * Runs `make` while the space for the volume is reserved; VG_FULL, and nothing is made, if there is too little.
+   * Runs `make` while the space for the volume is reserved; VG_FULL, and nothing is made, if there is too little, and
+   * POOL_UNSUITABLE if its thin pool is not in order.
    * What is already there needs none.
    */
   async whileReserved<T>(volume: Wanted, sizeBytes: number, make: () => Promise<T>): Promise<T> {
@@ -247,7 +251,8 @@ export class Reservations implements SpaceVerbs {
       })),
       { lv: findOf(volumes, volume)?.lv, sizeBytes: inExtents(sizeBytes) },
     );
-    return { fits: headroom.fits, says: describeThinHeadroom(headroom) };
+    const { fits, stopped } = headroom;
+    return { fits, says: describeThinHeadroom(headroom), stopped };
   }
 
   #tellWhoeverFits(listing: Listing, beganAt: number): void {
@@ -287,11 +292,16 @@ function keyOf({ domainUuid, target }: PrivateVolume): string {
 
 function full(volume: Wanted, room: Room): ProvisionError {
   const { vg, thinPool } = volume;
+  if (thinPool !== undefined && room.stopped !== undefined) {
+    const { code, says, remedy: hint } = room.stopped;
+    const message = `The thin pool ${vg}/${thinPool} ${says}, so the volume ${volume.target} is not made.`;
+    return new ProvisionError({ code, message, hint });
+  }
   if (thinPool !== undefined) {
     return new ProvisionError({
       code: 'VG_FULL',
       message: `The thin pool ${vg}/${thinPool} has too little room for the volume ${volume.target}: ${room.says}.`,
-      hint: `Free space in it (lvs ${vg}, lvp image gc) or extend it (lvextend ${vg}/${thinPool}); thin.overcommit and thin.stop_percent in the configuration say how much is promised.`,
+      hint: `Free space in it (lvs ${vg}, lvp image gc) or extend it (lvextend ${vg}/${thinPool}); thin.overcommit in the configuration says how much is promised.`,
     });
   }
   return new ProvisionError({

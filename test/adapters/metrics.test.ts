@@ -12,6 +12,7 @@ import type {
   VolumeDevice,
   Volumes,
 } from '../../src/provision/ports.ts';
+import type { ThinPool } from '../../src/core/volume.ts';
 import { SEAL } from '../cli/fake-verbs.ts';
 
 let metrics: Metrics;
@@ -126,7 +127,7 @@ describe('fills', () => {
 describe('what goes through the ports', () => {
   it('to the helper: how long, how it ended, and the volume groups as it saw them last', async () => {
     const groups = [{ vg: 'vg0', sizeBytes: 100, freeBytes: 40, extentBytes: 1, shared: false }];
-    const thinPool = {
+    const thinPool: ThinPool = {
       ...{ vg: 'vg0', lv: 'pool0', sizeBytes: 90, usedBytes: 30, metadataBytes: 9, metadataUsedBytes: 3 },
       ...{ chunkBytes: 4, zeroes: true, active: true },
     };
@@ -151,8 +152,12 @@ describe('what goes through the ports', () => {
         ...['size', 'used', 'promised', 'metadata_size', 'metadata_used'].map(
           (what) => `lvp_thin_pool_${what}_bytes{vg="vg0",pool="pool0"}`,
         ),
+        'lvp_thin_pool_unhealthy{vg="vg0",pool="pool0"}',
       ),
-    ).toEqual([1, 1, 1, 100, 40, 10, 90, 30, 12, 9, 3]);
+    ).toEqual([1, 1, 1, 100, 40, 10, 90, 30, 12, 9, 3, 0]);
+    listing.thinPools = [{ ...thinPool, health: 'needs_check' }];
+    await measured.list();
+    expect(await valuesOf('lvp_thin_pool_unhealthy{vg="vg0",pool="pool0"}')).toEqual([1]);
   });
 
   it('to golden volumes: made, cloned, dropped, missed and checked', async () => {

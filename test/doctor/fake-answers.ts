@@ -89,7 +89,7 @@ export const COMMANDS_THAT_ANSWER: readonly (readonly [CommandName, Answer<strin
     known('devices {\n\tscan_lvs=0\n\tuse_devicesfile=0\n\tglobal_filter=["a|/dev/sda|","r|.*|"]\n}\n'),
   ],
   ['lvm-growth', known('activation {\n\tmonitoring=1\n\tthin_pool_autoextend_threshold=100\n}\n')],
-  ['thin-pools', known('  vg0,pool0,41.20,12.50,zero,monitored,\n')],
+  ['thin-pools', known('  vg0,pool0,41.20,12.50,zero,monitored,,,1073741824\n')],
   ['volume-groups', known('  vg0 107374182400 53687091200 4194304\n')],
   ['pools-active', known('guests\n')],
   ['pools-all', known('guests\n')],

@@ -8,7 +8,7 @@ const common = {
   ...{ vg_name: 'vg1', lv_tags: '', lv_active: 'active', lv_device_open: '', lv_permissions: 'writeable' },
   ...{ lv_role: 'public', lv_kernel_major: '253', lv_kernel_minor: '4', pool_lv: '', origin: '' },
   ...{ lv_skip_activation: '', data_percent: '', metadata_percent: '', chunk_size: '0', zero: 'unknown' },
-  ...{ lv_metadata_size: '', lv_health_status: '', segtype: 'linear' },
+  ...{ lv_metadata_size: '', lv_health_status: '', lv_check_needed: '', segtype: 'linear' },
 };
 const pool = {
   ...{
@@ -84,6 +84,9 @@ describe('a row of lvs', () => {
   it('of a thin pool says whether it zeroes and what is wrong with it', () => {
     const row = rowOf({ ...pool, zero: '', data_percent: '100.00', lv_health_status: 'out_of_data' });
     expect(row.pool).toMatchObject({ zeroes: false, health: 'out_of_data', usedBytes: 2048 * MIB });
+    const checked = { lv_health_status: 'metadata_read_only', lv_check_needed: 'check needed' };
+    expect(rowOf({ ...pool, ...checked }).pool).toMatchObject({ health: 'needs_check' });
+    expect(rowOf({ ...pool, lv_check_needed: 'unknown' }).pool).toMatchObject({ health: undefined });
   });
 
   it('of a thin volume says of which pool, of what, and what it holds', () => {

@@ -7,7 +7,8 @@ import { ThinPoolNews } from '../../src/provision/thin-pool-news.ts';
 function pool(dataPercent: number, metadataPercent = 0, lv = 'pool0'): ThinPool {
   return {
     ...{ vg: 'vg0', lv, sizeBytes: 1000, usedBytes: 10 * dataPercent, chunkBytes: 1 },
-    ...{ metadataBytes: 100, metadataUsedBytes: metadataPercent, zeroes: true, active: true },
+    // So large that what LVM wants free of it is less than what the limits say.
+    ...{ metadataBytes: 100 << 20, metadataUsedBytes: metadataPercent << 20, zeroes: true, active: true },
   };
 }
 
@@ -54,6 +55,26 @@ describe('of a thin pool', () => {
     const hear = listening();
     expect(hear(pool(10, 96))).toEqual([`error vg0/pool0 96 % ${STOPPED}`]);
     expect(hear(pool(85, 10))).toEqual([`warn vg0/pool0 85 % ${WARNED}`]);
+  });
+
+  it('is said that its metadata are full while LVM makes nothing more, however small they are', () => {
+    const hear = listening();
+    const small = (percent: number) => ({
+      ...pool(10),
+      ...{ metadataBytes: 100 << 10, metadataUsedBytes: percent << 10 },
+    });
+    expect(hear(small(62))).toEqual([]);
+    expect(hear(small(63))).toEqual([`warn vg0/pool0 63 % ${WARNED}`]);
+    expect(hear(small(75))).toEqual([`error vg0/pool0 75 % ${STOPPED}`]);
+  });
+
+  it('is said that it is broken, however much room it has', () => {
+    const hear = listening();
+    expect(hear({ ...pool(10), health: 'needs_check' })).toEqual([
+      'error vg0/pool0 10 % a thin pool is not in order: no more volumes are made in it',
+    ]);
+    expect(hear({ ...pool(10), health: 'out_of_data' })).toEqual([`error vg0/pool0 10 % ${STOPPED}`]);
+    expect(hear(pool(10))).toEqual(['info vg0/pool0 10 % a thin pool has room again']);
   });
 
   it('each has its own', () => {

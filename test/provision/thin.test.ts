@@ -5,6 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
+import { ProvisionError } from '../../src/core/errors.ts';
 import { goldenVolumes } from '../../src/core/golden.ts';
 import { readMark } from '../../src/core/volume.ts';
 import { run, thinWorld } from './thin-world.ts';
@@ -351,6 +352,45 @@ describe('room in a thin pool', () => {
     if (pool !== undefined) Object.assign(pool, { metadataUsedBytes: pool.metadataBytes });
     world.define(vm1);
     await until('refused', () => row(world)?.problem?.code === 'VG_FULL');
+    expect(world.names()).toEqual(['vg0/pool0']);
+  });
+
+  it('is not looked for in a pool that must be repaired; once it is, whoever waits goes on', async () => {
+    const world = thinWorld();
+    const { pool } = world.volumes.lvm.get('pool0');
+    if (pool === undefined) throw new Error('no pool');
+    world.define(vm2);
+    await ready(world, vm2);
+    Object.assign(pool, { health: 'needs_check' });
+    world.define(vm1);
+    await until('refused', () => row(world)?.problem?.code === 'POOL_UNSUITABLE');
+    expect(row(world)?.problem).toMatchObject({
+      message: expect.stringContaining('The thin pool vg0/pool0 must be checked') as string,
+      hint: expect.stringContaining('lvconvert --repair vg0/pool0') as string,
+    });
+    Object.assign(pool, { health: undefined });
+    await world.reconciler.requestAll();
+    // No pause has passed.
+    await ready(world, vm1);
+  });
+
+  it('that ends during a fill is what the fill says, and not that some device has failed', async () => {
+    const world = thinWorld();
+    const { pool } = world.volumes.lvm.get('pool0');
+    if (pool === undefined) throw new Error('no pool');
+    world.volumes.onSync = () => {
+      Object.assign(pool, { health: 'metadata_read_only', metadataUsedBytes: pool.metadataBytes });
+      throw new ProvisionError({ code: 'DEVICE_FAILED', message: 'Cannot sync /dev/vg0/lvp-fill-1: EIO.' });
+    };
+    world.define(vm1);
+    await until('failed', () => row(world)?.problem !== undefined);
+    expect(row(world)?.problem).toMatchObject({
+      code: 'VG_FULL',
+      message: expect.stringMatching(
+        /^The thin pool vg0\/pool0 has no space left for metadata.*EIO/,
+      ) as string,
+      hint: expect.stringContaining('--poolmetadatasize') as string,
+    });
     expect(world.names()).toEqual(['vg0/pool0']);
   });
 });

@@ -16,6 +16,10 @@ export class ThinPoolMetrics {
       promised: gauge('promised_bytes', 'What volumes in a thin pool may come to hold of its data.'),
       metadata: gauge('metadata_size_bytes', 'Size of the metadata of a thin pool.'),
       metadataUsed: gauge('metadata_used_bytes', 'What is in use of the metadata of a thin pool.'),
+      unhealthy: gauge(
+        'unhealthy',
+        'Whether LVM says of a thin pool that it is full, can only be read or must be repaired (1), or nothing (0).',
+      ),
     };
   }
 
@@ -28,6 +32,7 @@ export class ThinPoolMetrics {
       this.#gauges.promised.set(labels, promisedBytes(pool, volumes));
       this.#gauges.metadata.set(labels, pool.metadataBytes);
       this.#gauges.metadataUsed.set(labels, pool.metadataUsedBytes);
+      this.#gauges.unhealthy.set(labels, pool.health === undefined ? 0 : 1);
     }
   }
 }

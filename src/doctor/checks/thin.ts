@@ -2,6 +2,7 @@
 import type { Check } from '../check.ts';
 import { configOf, fail, must, ok, some, SOURCE, warn } from '../check.ts';
 import type { HostFacts } from '../host.ts';
+import { poolUse } from '../../core/pool-trouble.ts';
 import { readAssignments } from '../settings.ts';
 
 const THIN = SOURCE.thin('Watching it');
@@ -11,6 +12,7 @@ interface Pool {
   readonly name: string;
   /** Undefined while it is not active. */
   readonly percent: { readonly data: number; readonly metadata: number } | undefined;
+  readonly metadataBytes: number;
   readonly zeroes: boolean;
   readonly isMonitored: boolean;
   /** Empty if it is well. */
@@ -26,12 +28,13 @@ async function poolsOf(
   const there = must(await host.run('thin-pools'), 'lvs')
     .split('\n')
     .map((line) => line.trim().split(','))
-    .map(([vg = '', lv = '', data = '', metadata = '', zero, monitor, health = '']): Pool => ({
+    .map(([vg = '', lv = '', data = '', metadata = '', zero, monitor, health = '', check, size]): Pool => ({
       name: `${vg}/${lv}`,
       percent: data === '' ? undefined : { data: Number(data), metadata: Number(metadata) },
       zeroes: zero === 'zero',
       isMonitored: monitor === 'monitored',
-      health,
+      health: check === 'check needed' ? 'to be checked: it can only be read' : health,
+      metadataBytes: Number(size),
     }));
   return {
     pools: there.filter(({ name }) => wanted.includes(name)),
@@ -47,7 +50,7 @@ export const THIN_CHECKS: readonly Check[] = [
     title: 'the configured thin pools are there, well, and zero what they map',
     why: 'Without zeroing a guest reads what an earlier one has left in a chunk: such a pool is not used.',
     source: THIN,
-    fix: 'lvchange --zero y VG/POOL; lvs -a -o +lv_health_status VG; man lvmthin says how a pool is repaired.',
+    fix: 'lvchange --zero y VG/POOL. Without space for metadata, lvextend --poolmetadatasize +SIZE VG/POOL; to be checked, lvconvert --repair VG/POOL while nobody uses it: man lvmthin.',
     look: async (host) => {
       const { pools, missing } = await poolsOf(host);
       if (pools.length + missing.length === 0) return NONE;
@@ -62,23 +65,25 @@ export const THIN_CHECKS: readonly Check[] = [
   {
     id: 'lvm.thin-room',
     title: 'the thin pools have room',
-    why: 'From thin.stop_percent of data or metadata on nothing more is made; in a full pool guests cannot write.',
+    why: 'From thin.stop_percent of data or metadata on, or with less than 4 MiB or a quarter of the metadata left, nothing more is made; in a full pool guests cannot write.',
     source: THIN,
     fix: 'lvextend --size +SIZE VG/POOL, lvextend --poolmetadatasize +SIZE VG/POOL; or remove thin volumes that nobody needs.',
     look: async (host) => {
       const { pools } = await poolsOf(host);
       if (pools.length === 0) return NONE;
-      const { warnPercent, stopPercent } = (await configOf(host)).thin;
-      const used = pools.flatMap(({ name, percent }) =>
-        percent === undefined ? [] : [{ name, ...percent }],
+      const { thin } = await configOf(host);
+      const used = pools.flatMap(({ name, percent, metadataBytes }) =>
+        percent === undefined ? [] : [{ name, ...percent, metadataBytes }],
       );
-      const most = Math.max(0, ...used.flatMap(({ data, metadata }) => [data, metadata]));
+      const uses = used.flatMap(({ data, metadata, metadataBytes }) =>
+        poolUse({ data, metadata }, metadataBytes, thin),
+      );
       const said =
         used.length === 0
           ? 'none of them is active'
           : used.map(({ name, data, metadata }) => `${name} data ${data}%, metadata ${metadata}%`).join('; ');
-      if (most >= stopPercent) return fail(said);
-      return most >= warnPercent ? warn(said) : ok(said);
+      if (uses.some(({ usedPercent, stopPercent }) => usedPercent >= stopPercent)) return fail(said);
+      return uses.some(({ usedPercent, warnPercent }) => usedPercent >= warnPercent) ? warn(said) : ok(said);
     },
   },
   {

@@ -2,28 +2,44 @@ import type { Breakage } from './breakage.ts';
 import type { FakeHost } from '../fake-host.ts';
 import { breakage } from './breakage.ts';
 
-/** What lvs says of thin pools: names, data and metadata in use, zeroing, monitoring, health. */
-const thinPool = (text: string) => (host: FakeHost) => {
-  host.says('thin-pools', text);
-};
+/** What lvs says of thin pools: names, data and metadata in use, zeroing, monitoring, health; whether they must be checked, and how much metadata they have. */
+const thinPool =
+  (text: string, check = '', metadataBytes = 1 << 30) =>
+  (host: FakeHost) => {
+    host.says('thin-pools', `${text},${check},${metadataBytes}\n`);
+  };
 
 const THIN: readonly Breakage[] = [
-  breakage('lvm.thin-pools', thinPool('  vg0,pool0,1.00,1.00,,monitored,\n'), 'fail', /pool0 does not zero/),
-  breakage('lvm.thin-pools', thinPool('  vg1,pool0,1.00,1.00,zero,monitored,\n'), 'fail', /missing/),
+  breakage('lvm.thin-pools', thinPool('  vg0,pool0,1.00,1.00,,monitored,'), 'fail', /pool0 does not zero/),
+  breakage('lvm.thin-pools', thinPool('  vg1,pool0,1.00,1.00,zero,monitored,'), 'fail', /missing/),
   breakage(
     'lvm.thin-pools',
-    thinPool('  vg0,pool0,100.00,1.00,zero,monitored,out_of_data\n'),
+    thinPool('  vg0,pool0,100.00,1.00,zero,monitored,out_of_data'),
     'fail',
     /pool0 is out_of_data/,
   ),
-  breakage('lvm.thin-room', thinPool('  vg0,pool0,80.00,1.00,zero,monitored,\n'), 'warn', /data 80%/),
-  breakage('lvm.thin-room', thinPool('  vg0,pool0,1.00,95.50,zero,monitored,\n'), 'fail', /metadata 95.5%/),
   breakage(
-    'lvm.thin-growth',
-    thinPool('  vg0,pool0,1.00,1.00,zero,not monitored,\n'),
-    'warn',
-    /not monitored/,
+    'lvm.thin-pools',
+    thinPool('  vg0,pool0,1.00,1.00,zero,monitored,metadata_read_only', 'check needed'),
+    'fail',
+    /pool0 is to be checked/,
   ),
+  breakage('lvm.thin-room', thinPool('  vg0,pool0,80.00,1.00,zero,monitored,'), 'warn', /data 80%/),
+  breakage('lvm.thin-room', thinPool('  vg0,pool0,1.00,95.50,zero,monitored,'), 'fail', /metadata 95.5%/),
+  // LVM makes none any more with less than 4 MiB of metadata left, or a quarter of it.
+  breakage(
+    'lvm.thin-room',
+    thinPool('  vg0,pool0,1.00,75.00,zero,monitored,', '', 8 << 20),
+    'fail',
+    /metadata 75%/,
+  ),
+  breakage(
+    'lvm.thin-room',
+    thinPool('  vg0,pool0,1.00,90.00,zero,monitored,', 'unknown', 40 << 20),
+    'fail',
+    /metadata 90%/,
+  ),
+  breakage('lvm.thin-growth', thinPool('  vg0,pool0,1.00,1.00,zero,not monitored,'), 'warn', /not monitored/),
   breakage(
     'lvm.thin-growth',
     (host) => {
