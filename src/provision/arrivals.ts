@@ -55,7 +55,10 @@ export class Arrivals {
   readonly #stages = new Map<string, Stage>();
   /** Fill ids of the volumes that are just being set aside, by domain UUID. */
   readonly #preparing = new Map<string, readonly string[]>();
-  /** Fill ids of volumes with which guests have come that cannot be sealed: what they write there now proves nothing. */
+  /**
+   * LV UUIDs of volumes with which guests have come that cannot be sealed: what they write there now proves nothing. One
+   * that is set aside in the place of such a volume has its fill id, which is that of the seal where the guest was.
+   */
   readonly #hollow = new Set<string>();
 
   constructor(needs: ArrivalNeeds) {
@@ -154,7 +157,7 @@ export class Arrivals {
         this.mayHaveRun(uuid);
         const used = await this.#usedBy(found, theirs);
         for (const one of used) await this.#seal(one);
-        if (used.every(({ mark }) => !this.#hollow.has(mark.fillId)) && used.length === theirs.length)
+        if (used.every(({ volume }) => !this.#hollow.has(volume.uuid)) && used.length === theirs.length)
           this.#stages.delete(uuid);
         return true;
       }
@@ -174,17 +177,17 @@ export class Arrivals {
     return theirs.filter(({ volume }) => volume.open && keys.has(volumeKey(volume)));
   }
 
-  async #seal({ volume: { vg, lv }, mark }: SetAside): Promise<void> {
+  async #seal({ volume: { vg, lv, uuid }, mark }: SetAside): Promise<void> {
     const { log, volumes } = this.#needs;
     const fields = { domain: mark.domainUuid, fill: mark.fillId, volume: `${vg}/${lv}` };
-    if (this.#hollow.has(mark.fillId)) return;
+    if (this.#hollow.has(uuid)) return;
     try {
       await volumes.arrive(vg, { ...mark, state: 'ready' });
       log.info(fields, 'arrived with its domain, and sealed');
     } catch (error) {
       const problem = toProblem(error);
       if (problem.code !== 'VOLUME_STATE') throw error;
-      this.#hollow.add(mark.fillId);
+      this.#hollow.add(uuid);
       log.error(
         { ...fields, problem },
         'its domain has come, and it is not sealed: the domain is not started on it',

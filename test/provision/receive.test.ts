@@ -353,6 +353,24 @@ describe('a domain that arrives', () => {
     expect(await ask(world, 'prepare')).toBe(false);
   });
 
+  it('is sealed when it comes with its bytes, after it has come without them to a volume that was deleted since', async () => {
+    const { world, handover } = await prepared();
+    await migrating(world);
+    world.volumes.lvm.get('vm1').content = 'blank';
+    world.libvirt.arrived.add(uuid);
+    await look(world);
+    ended(world);
+    await look(world);
+    world.libvirt.arrived.delete(uuid);
+    world.volumes.remove('vm1');
+    await look(world);
+    await world.verbs.receive(handover);
+    await migrating(world);
+    world.libvirt.arrived.add(uuid);
+    await look(world);
+    expect(stateOf(world)).toBe('ready');
+  });
+
   it('is let in once: not a second time, not without `migrate begin`, not long after it', async () => {
     const { world } = await prepared();
     expect(await ask(world, 'prepare')).toBe(false);
