@@ -516,6 +516,7 @@ export class Reconciler {
         this.#needs,
         left.map(({ domain }) => domain),
       );
+      this.#needs.thinPoolNews?.look(observation.thinPools);
       const ours = new Set<string>();
       try {
         left = await this.#actWhileFresh(observation, left, ours);

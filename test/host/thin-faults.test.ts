@@ -8,7 +8,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { collectLogsOnFailure, Host } from './host.ts';
+import { collectLogsOnFailure, eventually, Host } from './host.ts';
 import {
   beginSlowFill,
   configureProvisioner,
@@ -64,7 +64,10 @@ const defineThin = (name: string, image: string, sizeMiB?: number) =>
     ...(sizeMiB === undefined ? {} : { attributes: `size="${sizeMiB}MiB"` }),
   });
 const logged = (text: string) =>
-  sh(`journalctl --unit ${SERVICE} --output cat | grep -F '${text}' | tail -n 1`);
+  eventually(`the log says: ${text}`, async () => {
+    const said = await sh(`journalctl --unit ${SERVICE} --output cat | grep -F '${text}' | tail -n 1 || true`);
+    return said === '' ? undefined : said;
+  });
 const metric = async (name: string) => Number((await sh(`lvp metrics | sed -n 's/^${name} //p'`)) || '0');
 
 /** Published, with the bytes of its image and zeros to its end. */
