@@ -39,7 +39,8 @@ beforeEach(async () => {
         socket.write(`${JSON.stringify({ ok: true, result: { keyLength: key.length } })}\n`);
         socket.write(key);
         heard = [];
-      } else if (all.includes(key)) socket.write(`${JSON.stringify({ ok: true, result: null })}\n`);
+      } else if (all.includes(key))
+        socket.write(`${JSON.stringify({ ok: true, result: { sizeBytes: 1 << 20 } })}\n`);
     });
   }).listen(join(folder, 'helper'));
   await once(helper, 'listening');

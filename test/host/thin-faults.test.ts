@@ -65,7 +65,9 @@ const defineThin = (name: string, image: string, sizeMiB?: number) =>
   });
 const logged = (text: string) =>
   eventually(`the log says: ${text}`, async () => {
-    const said = await sh(`journalctl --unit ${SERVICE} --output cat | grep -F '${text}' | tail -n 1 || true`);
+    const said = await sh(
+      `journalctl --unit ${SERVICE} --output cat | grep -F '${text}' | tail -n 1 || true`,
+    );
     return said === '' ? undefined : said;
   });
 const metric = async (name: string) => Number((await sh(`lvp metrics | sed -n 's/^${name} //p'`)) || '0');
