@@ -28,13 +28,15 @@ import {
   openVolumes,
 } from './main/stores.ts';
 import { openVerbs } from './main/verbs.ts';
-import { Fills } from './provision/fills.ts';
-import { FindAudit } from './provision/find-audit.ts';
-import type { GuestKeys } from './provision/guest-keys.ts';
+import { Fills } from './provision/fill/fills.ts';
+import { FindAudit } from './provision/audit/find-audit.ts';
+import type { GuestKeys } from './provision/keys/guest-keys.ts';
 import { KnownPools } from './provision/observe.ts';
-import { PoolEvents } from './provision/pool-events.ts';
-import { PoolKeeper } from './provision/pool-keeper.ts';
-import type { LibvirtEvent, Log, Volumes } from './provision/ports.ts';
+import { PoolEvents } from './provision/pools/pool-events.ts';
+import { PoolKeeper } from './provision/pools/pool-keeper.ts';
+import type { Log } from './provision/ports/host.ts';
+import type { LibvirtEvent } from './provision/ports/libvirt.ts';
+import type { Volumes } from './provision/ports/volumes.ts';
 import { Reconciler } from './provision/reconcile.ts';
 
 /** How long the gate waits for libvirt to name its pools before it goes by what was last known, in ms. */

@@ -5,7 +5,8 @@
 import type { AuditEvent } from '../core/audit-event.ts';
 import { toProblem } from '../core/errors.ts';
 import type { AuditEvents, AuditQuery } from '../core/audit-protocol.ts';
-import type { AuditStore, AuditTrail, Clock, Log } from '../provision/ports.ts';
+import type { AuditStore, AuditTrail } from '../provision/ports/audit.ts';
+import type { Clock, Log } from '../provision/ports/host.ts';
 import type { JournalStream } from './audit/journal-stream.ts';
 
 /** Every write to the ledger waits for the disk, so what comes together is written together, in ms. */

@@ -10,7 +10,7 @@ import { alignedMemory } from '../core/aligned-memory.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { Encryption } from '../core/volume.ts';
 import { fillIdOf, mappingName } from '../core/volume.ts';
-import type { VolumeDevice, VolumeDevices } from '../provision/ports.ts';
+import type { VolumeDevice, VolumeDevices } from '../provision/ports/volumes.ts';
 import type { Discard } from './block-volume.ts';
 import { withoutLvmLabel } from './block-label.ts';
 import { OpenVolume } from './block-volume.ts';

@@ -4,7 +4,7 @@
  * that one. So such an image is refused, and its label never stands on a mapping.
  */
 import { ProvisionError } from '../core/errors.ts';
-import type { VolumeDevice } from '../provision/ports.ts';
+import type { VolumeDevice } from '../provision/ports/volumes.ts';
 
 /** Where LVM looks for its label: at the front of each of the first four sectors. Source: lvm2, lib/label/label.h. */
 const LABEL = Buffer.from('LABELONE');

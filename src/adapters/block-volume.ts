@@ -7,7 +7,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import { alignedMemory, isAligned } from '../core/aligned-memory.ts';
 import { ProvisionError } from '../core/errors.ts';
-import type { VolumeDevice } from '../provision/ports.ts';
+import type { VolumeDevice } from '../provision/ports/volumes.ts';
 
 const DISCARD_MIN_BYTES = 16 * 1024 * 1024;
 /** Whole pages and whole physical sectors of any disk; also what thin pools allocate at least. */

@@ -1,5 +1,5 @@
 import { setTimeout } from 'node:timers/promises';
-import type { Clock } from '../provision/ports.ts';
+import type { Clock } from '../provision/ports/host.ts';
 
 /** The machine's own clocks. */
 export const systemClock: Clock = {

@@ -9,7 +9,7 @@ import type { BarbicanSettings } from '../core/key-settings.ts';
 import { KEY_CREDENTIAL } from '../core/key-settings.ts';
 import type { ReloadResult } from '../core/reload-protocol.ts';
 import { describeProblem, ProvisionError, toProblem } from '../core/errors.ts';
-import type { Log } from '../provision/ports.ts';
+import type { Log } from '../provision/ports/host.ts';
 import type { Config, Handed, LoadedConfig } from './config-file.ts';
 import { settingsForRestart } from './config/changes.ts';
 

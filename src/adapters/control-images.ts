@@ -1,7 +1,7 @@
 /** The routes of the control socket about images; core/image-protocol.ts names them. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { GcRequest, ImageRequest, PrefetchRequest, RmRequest } from '../core/image-protocol.ts';
-import type { ImageVerbs } from '../provision/ports.ts';
+import type { ImageVerbs } from '../provision/ports/verbs.ts';
 import { readBody, usage } from './control-body.ts';
 import { readInSteps } from '../core/image-steps.ts';
 

@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import { z } from 'zod';
 import { JobFilter, JobRequest } from '../core/job-protocol.ts';
-import type { JobVerbs } from '../provision/ports.ts';
+import type { JobVerbs } from '../provision/ports/verbs.ts';
 import { readBody, readQuery, usage } from './control-body.ts';
 
 const NO_BODY = z.strictObject({});

@@ -6,7 +6,7 @@ import type { Writable } from 'node:stream';
 import { constants, createGunzip, createZstdDecompress } from 'node:zlib';
 import { ProvisionError } from '../core/errors.ts';
 import type { OuterCompression } from '../core/request.ts';
-import type { Decompressors } from '../provision/ports.ts';
+import type { Decompressors } from '../provision/ports/workshop.ts';
 import type { Decompressor } from './decompressors/decompressor.ts';
 import { startXz } from './decompressors/xz.ts';
 

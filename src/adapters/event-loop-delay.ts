@@ -9,7 +9,7 @@
  * `ownMs` is the processor time the thread had meanwhile: if it is small, others had the processors, or the
  * thread waited for a disk.
  */
-import type { Log } from '../provision/ports.ts';
+import type { Log } from '../provision/ports/host.ts';
 
 const TICK_MS = 20;
 const LIMIT_MS = 50;

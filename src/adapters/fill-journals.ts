@@ -9,7 +9,7 @@ import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { ProvisionError } from '../core/errors.ts';
-import type { FillCheckpoint, FillJournals } from '../provision/ports.ts';
+import type { FillCheckpoint, FillJournals } from '../provision/ports/fill-journals.ts';
 
 const FILL_ID = /^[0-9a-f]{16}$/;
 const count = z.int().nonnegative();

@@ -3,7 +3,7 @@ import { lstatSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Frozen } from '../core/frozen.ts';
 import { FROZEN_NAME, parseFrozen } from '../core/frozen.ts';
-import type { Freeze } from '../provision/ports.ts';
+import type { Freeze } from '../provision/ports/host.ts';
 
 export class FreezeFile implements Freeze {
   readonly path: string;

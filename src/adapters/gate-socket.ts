@@ -17,7 +17,8 @@ import type { Problem } from '../core/errors.ts';
 import { describeProblem, toProblem } from '../core/errors.ts';
 import { ReloadRequest } from '../core/reload-protocol.ts';
 import type { ReloadResult } from '../core/reload-protocol.ts';
-import type { AdmitAnswer, GateOperation, Log } from '../provision/ports.ts';
+import type { Log } from '../provision/ports/host.ts';
+import type { AdmitAnswer, GateOperation } from '../provision/ports/verbs.ts';
 import { boundedText } from '../core/bounded-text.ts';
 
 /** More starts at once than libvirt has worker threads for. */

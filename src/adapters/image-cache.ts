@@ -21,15 +21,9 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { ProvisionError } from '../core/errors.ts';
 import { imageName } from '../core/request.ts';
-import type {
-  CachedImage,
-  ImageCache,
-  ImageLease,
-  ImageObject,
-  Images,
-  LeaseOptions,
-  Log,
-} from '../provision/ports.ts';
+import type { Log } from '../provision/ports/host.ts';
+import type { CachedImage, ImageCache, ImageLease, LeaseOptions } from '../provision/ports/image-cache.ts';
+import type { ImageObject, Images } from '../provision/ports/images.ts';
 import { readFully, Spool } from './image-spool.ts';
 
 const NAME = /^[0-9a-f]{64}$/;

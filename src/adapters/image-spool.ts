@@ -4,7 +4,7 @@
  * byte is asked of the store once, and those who come late read the beginning from the file.
  */
 import type { FileHandle } from 'node:fs/promises';
-import type { ImageObject, Images, ReadOptions } from '../provision/ports.ts';
+import type { ImageObject, Images, ReadOptions } from '../provision/ports/images.ts';
 
 const BLOCK_BYTES = 4 * 1024 * 1024;
 /** Never where a read begins, so nothing is added behind it. */

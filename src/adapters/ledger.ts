@@ -15,9 +15,9 @@ import type { LastEnd } from '../core/last-end.ts';
 import type { Problem } from '../core/errors.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { Domain, VolumeLocation, VolumeRequest } from '../core/request.ts';
+import type { AuditStore } from '../provision/ports/audit.ts';
+import type { Boots } from '../provision/ports/host.ts';
 import type {
-  AuditStore,
-  Boots,
   FillRecord,
   GoldenRecord,
   JobCount,
@@ -26,7 +26,7 @@ import type {
   KnownDomain,
   Ledger,
   StartWish,
-} from '../provision/ports.ts';
+} from '../provision/ports/ledger.ts';
 import { AUDIT_TABLE, AuditTable } from './ledger/audit-table.ts';
 import { GOLDENS_TABLE, GoldenTable } from './ledger/goldens.ts';
 import { JOBS_TABLE, JobTable } from './ledger/jobs.ts';

@@ -2,7 +2,7 @@
  * libvirt, over org.libvirt on the system bus (libvirt-dbus). `connection` owns the connection's life,
  * `domains`, `pools` and `secrets` are the ports that use it.
  */
-import type { Domains, GuestSecrets, Pools } from '../provision/ports.ts';
+import type { Domains, GuestSecrets, Pools } from '../provision/ports/libvirt.ts';
 import type { LibvirtConnectionOptions } from './libvirt-dbus/connection.ts';
 import { LibvirtConnection } from './libvirt-dbus/connection.ts';
 import { LibvirtDomains } from './libvirt-dbus/domains.ts';

@@ -1,6 +1,6 @@
 /** pino as the verbs see it: JSON lines for the journal, readable lines on a terminal. */
 import pino from 'pino';
-import type { Log } from '../provision/ports.ts';
+import type { Log } from '../provision/ports/host.ts';
 
 /**
  * Fields that must never reach a log are replaced wherever they stand, as a second line behind the rule that

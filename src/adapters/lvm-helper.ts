@@ -1,6 +1,8 @@
 /** `Volumes` over the root helper's socket. */
 import type { HelperResult } from '../core/helper-protocol.ts';
-import type { Blankness, PrivateVolume, VolumeKey, Volumes } from '../provision/ports.ts';
+import type { Blankness } from '../core/plan.ts';
+import type { VolumeKey } from '../provision/ports/keys.ts';
+import type { PrivateVolume, Volumes } from '../provision/ports/volumes.ts';
 import { LuksHelper } from './lvm-luks.ts';
 import { HelperSocket, plainVolume } from './lvm-socket.ts';
 import type { GoldenReference, GoldenSeal, NewGoldenSeal, ReceivingMark, Seal } from '../core/volume.ts';

@@ -2,7 +2,8 @@
 import type { HelperRequest, HelperResult } from '../core/helper-protocol.ts';
 import type { Encryption, ReceivingMark, Seal } from '../core/volume.ts';
 import { ProvisionError } from '../core/errors.ts';
-import type { KeyFiles, LuksVolumes, PrivateVolume, VolumeKey } from '../provision/ports.ts';
+import type { KeyFiles, VolumeKey } from '../provision/ports/keys.ts';
+import type { LuksVolumes, PrivateVolume } from '../provision/ports/volumes.ts';
 import type { HelperSocket } from './lvm-socket.ts';
 import { plainVolume } from './lvm-socket.ts';
 

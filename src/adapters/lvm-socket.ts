@@ -8,7 +8,8 @@ import { ProvisionError } from '../core/errors.ts';
 import type { HelperRequest, HelperResult, HelperVerb } from '../core/helper-protocol.ts';
 import { HELPER_RESULTS, HelperResponse, RESPONSE_BYTES_MAX } from '../core/helper-protocol.ts';
 import { KEY_BYTES_MAX } from '../core/key-reference.ts';
-import type { PrivateVolume, VolumeKey } from '../provision/ports.ts';
+import type { VolumeKey } from '../provision/ports/keys.ts';
+import type { PrivateVolume } from '../provision/ports/volumes.ts';
 
 const HELPER_SOCKET = '/run/libvirt-volume-provisioner-helper.socket';
 

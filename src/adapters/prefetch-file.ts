@@ -2,7 +2,7 @@
 import { open, readFile, rename } from 'node:fs/promises';
 import { z } from 'zod';
 import { ProvisionError } from '../core/errors.ts';
-import type { PrefetchedImage, PrefetchRecords } from '../provision/ports.ts';
+import type { PrefetchRecords, PrefetchedImage } from '../provision/ports/image-cache.ts';
 
 const Records = z.strictObject({
   images: z.array(

@@ -4,7 +4,7 @@
  */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import type { Log } from '../provision/ports.ts';
+import type { Log } from '../provision/ports/host.ts';
 
 const run = promisify(execFile);
 

@@ -10,7 +10,7 @@ import { ProvisionError } from '../core/errors.ts';
 import { damaged } from '../core/images/compressed-cluster.ts';
 import type { CompressedExtent } from '../core/images/layout.ts';
 import type { HashFrom } from '../core/resumable-sha256.ts';
-import type { Workshop, Workshops } from '../provision/ports.ts';
+import type { Workshop, Workshops } from '../provision/ports/workshop.ts';
 import type { Reply, Task, Work } from './threads/messages.ts';
 
 const THREADS_MAX = 4;

@@ -1,6 +1,7 @@
 /** Traces of fills, where the configuration wants them. */
 import type { TracingSettings } from '../core/tracing-settings.ts';
-import type { FillTrace, Log } from '../provision/ports.ts';
+import type { Log } from '../provision/ports/host.ts';
+import type { FillTrace } from '../provision/ports/watches.ts';
 
 /** Undefined without settings; nothing of OpenTelemetry is loaded then. */
 export async function openTracing(

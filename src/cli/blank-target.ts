@@ -1,7 +1,7 @@
 /** Whether there is something on the target of `lvp image write` that would be lost. */
 import { execa } from 'execa';
 import { ProvisionError } from '../core/errors.ts';
-import type { VolumeDevice } from '../provision/ports.ts';
+import type { VolumeDevice } from '../provision/ports/volumes.ts';
 
 /** Stricter than for volumes LVM made: both ends, where every file system and partition table has something. */
 const END_BYTES = 1024 * 1024;

@@ -1,8 +1,8 @@
 /** The work of `lvp doctor`, apart from its options: what it needs takes time to load. */
 import { loadConfig } from '../adapters/config-file.ts';
-import { probeKeyServer } from '../adapters/key-probe.ts';
+import { probeKeyServer } from '../adapters/key/probe.ts';
 import { LocalHost } from '../adapters/host/local-host.ts';
-import { probeStore } from '../adapters/minio-probe.ts';
+import { probeStore } from '../adapters/minio/probe.ts';
 import { programVersion } from '../adapters/program-version.ts';
 import { ProvisionError } from '../core/errors.ts';
 import { CHECKS } from '../doctor/checks.ts';

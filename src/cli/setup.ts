@@ -105,7 +105,7 @@ async function checkVolumeGroups({ volumeGroups }: Answers): Promise<void> {
 
 /** Throws what is wrong in the words of the store's errors: address, certificate, keys or bucket. */
 async function checkStore({ minio }: Config, bucket: string): Promise<'readable' | 'unknown'> {
-  const { openMinio } = await import('../adapters/minio-images.ts');
+  const { openMinio } = await import('../adapters/minio/images.ts');
   const images = openMinio(minio);
   try {
     return await images.probeBucket(bucket);

@@ -1,11 +1,11 @@
 /** What opens the encrypted disks of guests: where it comes from, and who hands it to libvirt. */
 import { systemClock } from '../adapters/clock.ts';
 import type { Config } from '../adapters/config-file.ts';
-import { KeyProviders } from '../adapters/key-providers.ts';
+import { KeyProviders } from '../adapters/key/providers.ts';
 import type { Metrics } from '../adapters/metrics.ts';
-import { GuestKeys } from '../provision/guest-keys.ts';
-import type { GuestKeyNeeds } from '../provision/guest-keys.ts';
-import type { KeyFiles, Keys } from '../provision/ports.ts';
+import { GuestKeys } from '../provision/keys/guest-keys.ts';
+import type { GuestKeyNeeds } from '../provision/keys/guest-keys.ts';
+import type { KeyFiles, Keys } from '../provision/ports/keys.ts';
 import type { Seeing } from './seeing.ts';
 
 /** All providers of this host: its key server, and the files that the helper decrypts. */

@@ -1,14 +1,15 @@
 /** Bringing images here ahead of time: who does it, how fast, and whom it makes way for. */
 import { systemClock } from '../adapters/clock.ts';
 import type { Config } from '../adapters/config-file.ts';
-import type { Fills } from '../provision/fills.ts';
-import type { ImageNeeds } from '../provision/image-verbs.ts';
-import { LowPriority } from '../provision/low-priority.ts';
-import type { Buckets, Freeze } from '../provision/ports.ts';
-import type { PrefetchNeeds } from '../provision/prefetch-image.ts';
-import { prefetchStatus } from '../provision/prefetch-status.ts';
-import { Prefetcher } from '../provision/prefetcher.ts';
-import { WriteRate } from '../provision/write-rate.ts';
+import type { Fills } from '../provision/fill/fills.ts';
+import type { ImageNeeds } from '../provision/images/image-verbs.ts';
+import { LowPriority } from '../provision/stream/low-priority.ts';
+import type { Freeze } from '../provision/ports/host.ts';
+import type { Buckets } from '../provision/ports/images.ts';
+import type { PrefetchNeeds } from '../provision/images/prefetch-image.ts';
+import { prefetchStatus } from '../provision/images/prefetch-status.ts';
+import { Prefetcher } from '../provision/images/prefetcher.ts';
+import { WriteRate } from '../provision/stream/write-rate.ts';
 import type { Seeing } from './seeing.ts';
 
 export interface Prefetching {

@@ -6,8 +6,10 @@ import type { Config } from '../adapters/config-file.ts';
 import type { Metrics } from '../adapters/metrics.ts';
 import { AUDIT_IDENTIFIER } from '../core/audit-event.ts';
 import type { Problem } from '../core/errors.ts';
-import type { AuditStore, AuditTrail, FillTrace, Log } from '../provision/ports.ts';
-import { briefly, newCorrelationId } from '../provision/recorded.ts';
+import type { FillTrace } from '../provision/fill/fill-trace.ts';
+import type { AuditStore, AuditTrail } from '../provision/ports/audit.ts';
+import type { Log } from '../provision/ports/host.ts';
+import { briefly, newCorrelationId } from '../provision/audit/recorded.ts';
 
 export interface Seeing {
   readonly metrics: Metrics;

@@ -10,29 +10,38 @@ import { ImageFolder } from '../adapters/image-cache.ts';
 import { findDamagedLedgers, openLedger } from '../adapters/ledger.ts';
 import { LvmHelper } from '../adapters/lvm-helper.ts';
 import type { Metrics } from '../adapters/metrics.ts';
-import { RotatingImages } from '../adapters/minio-rotation.ts';
+import { RotatingImages } from '../adapters/minio/rotation.ts';
 import { PrefetchFile } from '../adapters/prefetch-file.ts';
 import { WorkerThreads } from '../adapters/threads.ts';
 import { toProblem } from '../core/errors.ts';
-import { auditedFills, auditedLuks, auditedPools, auditedVolumes } from '../provision/audited-effects.ts';
-import { tracedFill, tracedVolumes } from '../provision/traced-fill.ts';
-import type { FillNeeds } from '../provision/fill-volume.ts';
-import { fillVolume } from '../provision/fill-volume.ts';
-import type { FillVolume } from '../provision/fills.ts';
-import { goldenAhead } from '../provision/golden-ahead.ts';
-import type { GoldenNeeds } from '../provision/golden-volumes.ts';
-import { GoldenVolumes } from '../provision/golden-volumes.ts';
-import type { Freeze, KeyFiles, Keys, Ledger, Log, LuksVolumes, Pools } from '../provision/ports.ts';
-import { PrefetchedImages } from '../provision/prefetched-images.ts';
+import {
+  auditedFills,
+  auditedLuks,
+  auditedPools,
+  auditedVolumes,
+} from '../provision/audit/audited-effects.ts';
+import { tracedFill, tracedVolumes } from '../provision/fill/traced-fill.ts';
+import type { FillNeeds } from '../provision/fill/fill-volume.ts';
+import { fillVolume } from '../provision/fill/fill-volume.ts';
+import type { FillVolume } from '../provision/fill/fills.ts';
+import { goldenAhead } from '../provision/golden/golden-ahead.ts';
+import type { GoldenNeeds } from '../provision/golden/golden-volumes.ts';
+import { GoldenVolumes } from '../provision/golden/golden-volumes.ts';
+import type { Freeze, Log } from '../provision/ports/host.ts';
+import type { KeyFiles, Keys } from '../provision/ports/keys.ts';
+import type { Ledger } from '../provision/ports/ledger.ts';
+import type { Pools } from '../provision/ports/libvirt.ts';
+import type { LuksVolumes } from '../provision/ports/volumes.ts';
+import { PrefetchedImages } from '../provision/images/prefetched-images.ts';
 import { RecentListing } from '../provision/recent-listing.ts';
 import { Reservations } from '../provision/reservations.ts';
-import { wishMissedAutostarts } from '../provision/start-wishes.ts';
-import { takingTurns } from '../provision/taking-turns.ts';
-import { ThinPoolNews } from '../provision/thin-pool-news.ts';
-import { WarmImages } from '../provision/warm-images.ts';
-import { watchedFill } from '../provision/watched-fill.ts';
+import { wishMissedAutostarts } from '../provision/gate/start-wishes.ts';
+import { takingTurns } from '../provision/pools/taking-turns.ts';
+import { ThinPoolNews } from '../provision/golden/thin-pool-news.ts';
+import { WarmImages } from '../provision/images/warm-images.ts';
+import { watchedFill } from '../provision/fill/watched-fill.ts';
 import { luksRefusingWhileFrozen, refusingWhileFrozen } from '../provision/while-frozen.ts';
-import { WriteRate } from '../provision/write-rate.ts';
+import { WriteRate } from '../provision/stream/write-rate.ts';
 import type { Seeing } from './seeing.ts';
 
 /** What the parts of one daemon tell each other of, and no file keeps. */

@@ -1,14 +1,14 @@
 /** What people call, over either socket. */
 import type { Config } from '../adapters/config-file.ts';
-import { GarbageCollector } from '../provision/collect-garbage.ts';
+import { GarbageCollector } from '../provision/ends/collect-garbage.ts';
 import { DomainVerbs } from '../provision/control-verbs.ts';
 import type { ControlNeeds } from '../provision/control-verbs.ts';
-import type { FindNeeds } from '../provision/find-garbage.ts';
-import { CachedImageVerbs } from '../provision/image-verbs.ts';
-import type { ImageNeeds } from '../provision/image-verbs.ts';
-import { KeyChanges } from '../provision/key-changes.ts';
-import type { KeyChangeNeeds } from '../provision/key-changes.ts';
-import { VolumeJobs } from '../provision/volume-jobs.ts';
+import type { FindNeeds } from '../provision/ends/find-garbage.ts';
+import { CachedImageVerbs } from '../provision/images/image-verbs.ts';
+import type { ImageNeeds } from '../provision/images/image-verbs.ts';
+import { KeyChanges } from '../provision/keys/key-changes.ts';
+import type { KeyChangeNeeds } from '../provision/keys/key-changes.ts';
+import { VolumeJobs } from '../provision/jobs/volume-jobs.ts';
 
 type Needs = Omit<ControlNeeds, 'virtualSizeMaxBytes' | 'warm'> &
   Omit<FindNeeds, 'cache' | 'damagedLedgers'> &

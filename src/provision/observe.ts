@@ -19,8 +19,11 @@ import type { ThinPlaces } from '../core/thin-place.ts';
 import { thinPlaces } from '../core/thin-place.ts';
 import type { LogicalVolume, ThinPool, VolumeGroup } from '../core/volume.ts';
 import { readMark } from '../core/volume.ts';
-import type { Fills } from './fills.ts';
-import type { Clock, FillRecord, Freeze, Ledger, Pools, Volumes } from './ports.ts';
+import type { Fills } from './fill/fills.ts';
+import type { Clock, Freeze } from './ports/host.ts';
+import type { FillRecord, Ledger } from './ports/ledger.ts';
+import type { Pools } from './ports/libvirt.ts';
+import type { Volumes } from './ports/volumes.ts';
 import type { VolumeIndex } from './volume-index.ts';
 import { indexVolumes } from './volume-index.ts';
 

@@ -3,7 +3,8 @@
  * nothing of ours has been changing anything since it was asked for, and it gets old soon: what others do is seen a
  * second later at most. Whoever decides by it to change something leaves the last look to the helper.
  */
-import type { Clock, VolumeListing, Volumes } from './ports.ts';
+import type { Clock } from './ports/host.ts';
+import type { VolumeListing, Volumes } from './ports/volumes.ts';
 
 /** From when it was asked for. */
 const RECENT_MS = 1000;

@@ -16,7 +16,9 @@ import type { ThinLimits } from '../core/thin-limits.ts';
 import { describeThinHeadroom, THIN_LIMITS, thinHeadroomOf } from '../core/thin-headroom.ts';
 import { privateName, readMark } from '../core/volume.ts';
 import type { LogicalVolume } from '../core/volume.ts';
-import type { GroupSpace, Log, PrivateVolume, SpaceVerbs, Volumes } from './ports.ts';
+import type { Log } from './ports/host.ts';
+import type { GroupSpace, SpaceVerbs } from './ports/verbs.ts';
+import type { PrivateVolume, Volumes } from './ports/volumes.ts';
 import type { RecentListing } from './recent-listing.ts';
 
 const REFUSED_MAX = 4096;

@@ -4,7 +4,9 @@
  */
 import { ProvisionError } from '../core/errors.ts';
 import { frozenProblem } from '../core/frozen.ts';
-import type { Freeze, LuksVolumes, Pools, Volumes } from './ports.ts';
+import type { Freeze } from './ports/host.ts';
+import type { Pools } from './ports/libvirt.ts';
+import type { LuksVolumes, Volumes } from './ports/volumes.ts';
 
 /** FROZEN while it is. */
 export function requireThawed(freeze: Freeze): void {

@@ -13,7 +13,8 @@ import { openLedger } from '../../src/adapters/ledger.ts';
 import { AUDIT_TABLE, AuditTable } from '../../src/adapters/ledger/audit-table.ts';
 import type { AuditEvent } from '../../src/core/audit-event.ts';
 import { AuditQuery } from '../../src/core/audit-protocol.ts';
-import type { AuditStore, Log } from '../../src/provision/ports.ts';
+import type { AuditStore } from '../../src/provision/ports/audit.ts';
+import type { Log } from '../../src/provision/ports/host.ts';
 import { silent } from '../cli/fake-verbs.ts';
 
 const NOW_MS = Date.parse('2026-11-30T08:00:00.000Z');

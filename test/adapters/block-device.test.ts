@@ -23,7 +23,7 @@ import {
 } from '../../src/adapters/block-device.ts';
 import { WorkerThreads } from '../../src/adapters/threads.ts';
 import { alignedMemory } from '../../src/core/aligned-memory.ts';
-import type { VolumeDevice } from '../../src/provision/ports.ts';
+import type { VolumeDevice } from '../../src/provision/ports/volumes.ts';
 
 const MIB = 1024 * 1024;
 const SIZE_BYTES = 64 * MIB + 512;

@@ -1,7 +1,7 @@
 /** Goal: no mapping ever begins as a physical volume of LVM does. */
 import { describe, expect, it } from 'vitest';
 import { withoutLvmLabel } from '../../src/adapters/block-label.ts';
-import type { VolumeDevice } from '../../src/provision/ports.ts';
+import type { VolumeDevice } from '../../src/provision/ports/volumes.ts';
 
 function open() {
   const bytes = Buffer.alloc(8192);

@@ -14,7 +14,7 @@ import type { GateSocket } from '../../src/adapters/gate-socket.ts';
 import { openGateSocket } from '../../src/adapters/gate-socket.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
 import { formatFrozen } from '../../src/core/frozen.ts';
-import type { AdmitAnswer, GateOperation } from '../../src/provision/ports.ts';
+import type { AdmitAnswer, GateOperation } from '../../src/provision/ports/verbs.ts';
 import { domainXml, silent } from '../provision/world.ts';
 
 const hook = new URL('../../hooks/qemu', import.meta.url).pathname;

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ImageFolder } from '../../src/adapters/image-cache.ts';
-import type { ImageLease } from '../../src/provision/ports.ts';
+import type { ImageLease } from '../../src/provision/ports/image-cache.ts';
 import { FakeImages } from '../provision/fake-images.ts';
 import { silent } from '../provision/world.ts';
 

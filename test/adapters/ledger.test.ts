@@ -6,8 +6,8 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { KeyChange } from '../../src/core/key-change.ts';
 import { openLedger } from '../../src/adapters/ledger.ts';
-import type { FillRecord, JobRecord, KnownDomain, Ledger } from '../../src/provision/ports.ts';
-import { ENDED_JOBS_MAX } from '../../src/provision/ports.ts';
+import type { FillRecord, JobRecord, KnownDomain, Ledger } from '../../src/provision/ports/ledger.ts';
+import { ENDED_JOBS_MAX } from '../../src/provision/ports/ledger.ts';
 
 let folder: string;
 let file: string;

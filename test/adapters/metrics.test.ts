@@ -2,16 +2,10 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { Metrics } from '../../src/adapters/metrics.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
-import type {
-  CachedImage,
-  FillRecord,
-  ImageCache,
-  ImageLease,
-  ImageObject,
-  Images,
-  VolumeDevice,
-  Volumes,
-} from '../../src/provision/ports.ts';
+import type { CachedImage, ImageCache, ImageLease } from '../../src/provision/ports/image-cache.ts';
+import type { ImageObject, Images } from '../../src/provision/ports/images.ts';
+import type { FillRecord } from '../../src/provision/ports/ledger.ts';
+import type { VolumeDevice, Volumes } from '../../src/provision/ports/volumes.ts';
 import type { ThinPool } from '../../src/core/volume.ts';
 import { SEAL } from '../cli/fake-verbs.ts';
 

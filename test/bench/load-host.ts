@@ -19,7 +19,7 @@ import { openLedger } from '../../src/adapters/ledger.ts';
 import { openLog } from '../../src/adapters/log.ts';
 import { LvmHelper } from '../../src/adapters/lvm-helper.ts';
 import { Metrics } from '../../src/adapters/metrics.ts';
-import { MinioImages } from '../../src/adapters/minio-images.ts';
+import { MinioImages } from '../../src/adapters/minio/images.ts';
 import { WorkerThreads } from '../../src/adapters/threads.ts';
 import type { HttpSettings } from '../../src/core/http-settings.ts';
 import type { Job, JobRequest } from '../../src/core/job-protocol.ts';
@@ -27,28 +27,23 @@ import type { LogicalPool } from '../../src/core/request.ts';
 import { keyLengthsOf } from '../../src/core/helper-protocol.ts';
 import { serveLines } from '../../src/helper/connections.ts';
 import { answer } from '../../src/helper/requests.ts';
-import { auditedFills, auditedVolumes } from '../../src/provision/audited-effects.ts';
+import { auditedFills, auditedVolumes } from '../../src/provision/audit/audited-effects.ts';
 import { DomainVerbs } from '../../src/provision/control-verbs.ts';
-import { FindAudit } from '../../src/provision/find-audit.ts';
-import { GoldenVolumes } from '../../src/provision/golden-volumes.ts';
-import { fillVolume } from '../../src/provision/fill-volume.ts';
-import { Fills } from '../../src/provision/fills.ts';
-import { CachedImageVerbs } from '../../src/provision/image-verbs.ts';
-import { PoolKeeper } from '../../src/provision/pool-keeper.ts';
-import type {
-  AuditTrail,
-  Domains,
-  JobRecord,
-  Log,
-  Pools,
-  VolumeDevice,
-  VolumeDevices,
-  Volumes,
-} from '../../src/provision/ports.ts';
+import { FindAudit } from '../../src/provision/audit/find-audit.ts';
+import { GoldenVolumes } from '../../src/provision/golden/golden-volumes.ts';
+import { fillVolume } from '../../src/provision/fill/fill-volume.ts';
+import { Fills } from '../../src/provision/fill/fills.ts';
+import { CachedImageVerbs } from '../../src/provision/images/image-verbs.ts';
+import { PoolKeeper } from '../../src/provision/pools/pool-keeper.ts';
+import type { AuditTrail } from '../../src/provision/ports/audit.ts';
+import type { Log } from '../../src/provision/ports/host.ts';
+import type { JobRecord } from '../../src/provision/ports/ledger.ts';
+import type { Domains, Pools } from '../../src/provision/ports/libvirt.ts';
+import type { VolumeDevice, VolumeDevices, Volumes } from '../../src/provision/ports/volumes.ts';
 import { Reconciler } from '../../src/provision/reconcile.ts';
 import { Reservations } from '../../src/provision/reservations.ts';
-import { VolumeJobs } from '../../src/provision/volume-jobs.ts';
-import { watchedFill } from '../../src/provision/watched-fill.ts';
+import { VolumeJobs } from '../../src/provision/jobs/volume-jobs.ts';
+import { watchedFill } from '../../src/provision/fill/watched-fill.ts';
 import { MemoryLvm } from '../helper/memory-lvm.ts';
 import { NO_KEYS, NO_LUKS, nothingEncrypted } from '../helper/no-luks.ts';
 import { KEYS } from './store.ts';

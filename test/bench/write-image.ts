@@ -21,12 +21,12 @@ import { watchEventLoop } from '../../src/adapters/event-loop-delay.ts';
 import { JournalFolder } from '../../src/adapters/fill-journals.ts';
 import { ImageFolder } from '../../src/adapters/image-cache.ts';
 import { openLog } from '../../src/adapters/log.ts';
-import { MinioImages } from '../../src/adapters/minio-images.ts';
+import { MinioImages } from '../../src/adapters/minio/images.ts';
 import { WorkerThreads } from '../../src/adapters/threads.ts';
 import type { VolumeRequest } from '../../src/core/request.ts';
-import { LeasedImage } from '../../src/provision/leased-image.ts';
-import type { ImageLease } from '../../src/provision/ports.ts';
-import { writeImage } from '../../src/provision/write-image.ts';
+import { LeasedImage } from '../../src/provision/fill/leased-image.ts';
+import type { ImageLease } from '../../src/provision/ports/image-cache.ts';
+import { writeImage } from '../../src/provision/fill/write-image.ts';
 import { peakBytes, usageOf, usageSince } from './usage.ts';
 import { DeviceVolumes } from './volumes.ts';
 

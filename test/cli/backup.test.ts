@@ -21,7 +21,7 @@ import { openLedger } from '../../src/adapters/ledger.ts';
 import { makeBackup } from '../../src/cli/backup/make.ts';
 import { restoreBackup } from '../../src/cli/backup/restore.ts';
 import { parseDomainXml } from '../../src/core/domain-xml.ts';
-import type { FillRecord } from '../../src/provision/ports.ts';
+import type { FillRecord } from '../../src/provision/ports/ledger.ts';
 import { domainXml } from '../provision/world.ts';
 
 const uuid = (digit: number) => `${digit}1111111-1111-4111-8111-111111111111`;

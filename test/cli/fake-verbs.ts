@@ -30,14 +30,14 @@ import type {
   RotateKeyResult,
 } from '../../src/core/key-protocol.ts';
 import type { Job, JobFilter, JobRequest, Jobs } from '../../src/core/job-protocol.ts';
+import type { Log } from '../../src/provision/ports/host.ts';
 import type {
   ControlVerbs,
   GarbageVerbs,
   ImageVerbs,
   JobVerbs,
   KeyVerbs,
-  Log,
-} from '../../src/provision/ports.ts';
+} from '../../src/provision/ports/verbs.ts';
 
 export const silent: Log = {
   debug: () => undefined,

@@ -21,7 +21,7 @@ const NPM_IN_CORE = ['@xmldom/xmldom', 'zod'];
 
 const inside = (folder: string, path: string) => path.startsWith(`${folder}/`);
 
-/** The outside thing an adapter is for, by the first word of its file or folder: minio-images.ts, minio-errors.ts. */
+/** The outside thing an adapter is for, by the first word of its file or folder: minio/images.ts, minio/errors.ts. */
 const thingOf = (path: string) => path.split('/')[1]?.replace(/[-.].*$/, '');
 
 const RULES: Readonly<Record<string, Rule>> = {
@@ -42,7 +42,8 @@ const RULES: Readonly<Record<string, Rule>> = {
   adapters: (from, imported) =>
     imported.kind !== 'ours' ||
     inside('core', imported.path) ||
-    ['provision/ports.ts', 'doctor/host.ts'].includes(imported.path) ||
+    inside('provision/ports', imported.path) ||
+    imported.path === 'doctor/host.ts' ||
     (inside('adapters', imported.path) && thingOf(imported.path) === thingOf(from)),
   helper: (_from, imported) =>
     imported.kind !== 'ours' || inside('core', imported.path) || inside('helper', imported.path),
@@ -87,23 +88,23 @@ describe('the rule itself', () => {
     ['core/a.ts', "import { readFile } from 'node:fs/promises';"],
     ['core/a.ts', "import fs from 'fs';"],
     ['core/a.ts', "import { execa } from 'execa';"],
-    ['core/a.ts', "import type { Clock } from '../provision/ports.ts';"],
+    ['core/a.ts', "import type { Clock } from '../provision/ports/host.ts';"],
     ['core/images/a.ts', "export * from '../../adapters/x.ts';"],
     ['core/a.ts', "const fs = await import('node:fs');"],
     ['core/a.ts', "import 'node:net';"],
-    ['provision/a.ts', "import { x } from '../adapters/minio-images.ts';"],
+    ['provision/a.ts', "import { x } from '../adapters/minio/images.ts';"],
     ['provision/a.ts', "import { x } from '../helper/main.ts';"],
     ['provision/a.ts', "import { x } from '../cli.ts';"],
     ['provision/a.ts', "import { readFile } from 'node:fs/promises';"],
     ['provision/a.ts', "import { z } from 'minio';"],
     ['adapters/a.ts', "import { b } from './b.ts';"],
-    ['adapters/minio-images.ts', "import { b } from './minio.ts'; import { c } from './ledger.ts';"],
+    ['adapters/minio/images.ts', "import { b } from './requests.ts'; import { c } from '../ledger.ts';"],
     ['adapters/a/x.ts', "import { b } from '../b/y.ts';"],
-    ['adapters/a.ts', "import { fill } from '../provision/fill-volume.ts';"],
+    ['adapters/a.ts', "import { fill } from '../provision/fill/fill-volume.ts';"],
     ['adapters/a.ts', "import { x } from '../helper/verbs.ts';"],
-    ['helper/a.ts', "import type { X } from '../provision/ports.ts';"],
+    ['helper/a.ts', "import type { X } from '../provision/ports/host.ts';"],
     ['doctor/a.ts', "import { readFile } from 'node:fs/promises';"],
-    ['doctor/a.ts', "import { x } from '../adapters/minio-probe.ts';"],
+    ['doctor/a.ts', "import { x } from '../adapters/minio/probe.ts';"],
     ['doctor/checks/a.ts', "import { execa } from 'execa';"],
     ['adapters/a.ts', "import { x } from '../doctor/checks.ts';"],
     ['helper/a.ts', "import { x } from '../adapters/lvm-helper.ts';"],
@@ -120,10 +121,10 @@ describe('the rule itself', () => {
     ['core/a.ts', "import { createHash } from 'node:crypto'; import { z } from 'zod';"],
     ['core/images/a.ts', "import { quote } from '../quote.ts'; import { DOMParser } from '@xmldom/xmldom';"],
     ['core/a.ts', "// import fs from 'node:fs'\nconst text = \"import fs from 'node:fs'\";"],
-    ['provision/a.ts', "import { x } from '../core/x.ts'; import './ports.ts'; import 'node:crypto';"],
-    ['adapters/a.ts', "import fs from 'node:fs'; import type { Clock } from '../provision/ports.ts';"],
+    ['provision/a.ts', "import { x } from '../core/x.ts'; import './ports/host.ts'; import 'node:crypto';"],
+    ['adapters/a.ts', "import fs from 'node:fs'; import type { Clock } from '../provision/ports/host.ts';"],
     ['adapters/a.ts', "import { x } from './a/x.ts'; import { y } from '../core/y.ts'; import 'minio';"],
-    ['adapters/minio-images.ts', "import { b } from './minio-errors.ts';"],
+    ['adapters/minio/images.ts', "import { b } from './minio-errors.ts';"],
     ['adapters/a/x.ts', "import { y } from './y.ts'; import { a } from '../a.ts';"],
     ['helper/a.ts', "import { execa } from 'execa'; import { y } from '../core/y.ts'; import './b.ts';"],
     [

@@ -2,7 +2,8 @@
 import { expect, it } from 'vitest';
 import type { ReceivingMark, Seal } from '../../src/core/volume.ts';
 import { LUKS_HEADER_BYTES, privateName, readMark } from '../../src/core/volume.ts';
-import type { LuksVolumes, VolumeKey, Volumes } from '../../src/provision/ports.ts';
+import type { VolumeKey } from '../../src/provision/ports/keys.ts';
+import type { LuksVolumes, Volumes } from '../../src/provision/ports/volumes.ts';
 
 const MIB = 1 << 20;
 export const encryptedVolume = {

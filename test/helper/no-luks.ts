@@ -1,6 +1,7 @@
 /** For worlds without encrypted volumes. */
-import type { GuestKeys } from '../../src/provision/guest-keys.ts';
-import type { Keys, LuksVolumes } from '../../src/provision/ports.ts';
+import type { GuestKeys } from '../../src/provision/keys/guest-keys.ts';
+import type { Keys } from '../../src/provision/ports/keys.ts';
+import type { LuksVolumes } from '../../src/provision/ports/volumes.ts';
 
 const none = (): Promise<never> => Promise.reject(new Error('no volume is encrypted here'));
 

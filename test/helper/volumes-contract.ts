@@ -3,7 +3,7 @@ import { expect, it } from 'vitest';
 import { GOLDEN_OWNER } from '../../src/core/owner.ts';
 import type { GoldenSeal, NewGoldenSeal, Seal } from '../../src/core/volume.ts';
 import { goldenName, privateName, readMark } from '../../src/core/volume.ts';
-import type { Volumes } from '../../src/provision/ports.ts';
+import type { Volumes } from '../../src/provision/ports/volumes.ts';
 import type { MemoryLvm } from './memory-lvm.ts';
 
 const MIB = 1 << 20;

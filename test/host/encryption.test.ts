@@ -128,7 +128,7 @@ describe('lvp key', () => {
     const script = `
       import { createHash } from 'node:crypto';
       import { readFileSync } from 'node:fs';
-      import { BarbicanKeys } from '${INSTALLED}/src/adapters/key-barbican.ts';
+      import { BarbicanKeys } from '${INSTALLED}/src/adapters/key/barbican.ts';
       const keys = new BarbicanKeys({
         url: new URL('${BARBICAN_URL}/v1'), authUrl: new URL('${KEYSTONE_URL}'),
         ca: readFileSync('${KEY_SERVER_CA_FILE}', 'utf8'),

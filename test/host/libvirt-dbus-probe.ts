@@ -5,7 +5,7 @@
 import { createInterface } from 'node:readline';
 import { libvirtOverDbus } from '../../src/adapters/libvirt-dbus.ts';
 import { toProblem } from '../../src/core/errors.ts';
-import type { Log } from '../../src/provision/ports.ts';
+import type { Log } from '../../src/provision/ports/host.ts';
 
 function print(line: object): void {
   process.stdout.write(`${JSON.stringify({ atMs: Math.round(performance.now()), ...line })}\n`);

@@ -12,7 +12,7 @@ import { CALLED } from '../../src/adapters/libvirt-dbus/rights.ts';
 import type { ErrorCode } from '../../src/core/errors.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
 import { secretUuid } from '../../src/core/secret-name.ts';
-import type { LibvirtDomain, LibvirtEvent } from '../../src/provision/ports.ts';
+import type { LibvirtDomain, LibvirtEvent } from '../../src/provision/ports/libvirt.ts';
 import { guestSecretsContract } from '../provision/secrets-contract.ts';
 import { collectLogsOnFailure, Host } from './host.ts';
 

@@ -2,7 +2,7 @@
 import { ProvisionError, toProblem } from '../../src/core/errors.ts';
 import type { ErrorCode } from '../../src/core/errors.ts';
 import type { ListedObject } from '../../src/core/prefetch-rule.ts';
-import type { BucketListing, Buckets, ListenEnd, Listener } from '../../src/provision/ports.ts';
+import type { BucketListing, Buckets, ListenEnd, Listener } from '../../src/provision/ports/images.ts';
 
 interface Listening {
   readonly bucket: string;

@@ -4,7 +4,9 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { ProvisionError } from '../../src/core/errors.ts';
 import type { ErrorCode } from '../../src/core/errors.ts';
 import type { ImageReference } from '../../src/core/request.ts';
-import type { Clock, ImageObject, Images, ReadOptions, VolumeDevice } from '../../src/provision/ports.ts';
+import type { Clock } from '../../src/provision/ports/host.ts';
+import type { ImageObject, Images, ReadOptions } from '../../src/provision/ports/images.ts';
+import type { VolumeDevice } from '../../src/provision/ports/volumes.ts';
 
 export const IMAGE: ImageReference = { bucket: 'images', key: 'disk.img' };
 

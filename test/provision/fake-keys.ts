@@ -4,7 +4,9 @@ import { ProvisionError } from '../../src/core/errors.ts';
 import type { KeyReference } from '../../src/core/key-reference.ts';
 import { formatKeyReference } from '../../src/core/key-reference.ts';
 import type { ReceivingMark, Seal } from '../../src/core/volume.ts';
-import type { GuestSecrets, Keys, LuksVolumes, VolumeKey } from '../../src/provision/ports.ts';
+import type { Keys, VolumeKey } from '../../src/provision/ports/keys.ts';
+import type { GuestSecrets } from '../../src/provision/ports/libvirt.ts';
+import type { LuksVolumes } from '../../src/provision/ports/volumes.ts';
 
 export function volumeKeyOf(text: string): VolumeKey {
   const bytes = Buffer.from(text);

@@ -1,7 +1,7 @@
 /** Goal: while a host is frozen nothing annotated starts and nothing of ours is made, named or deleted; then it goes on. */
 import { describe, expect, it } from 'vitest';
-import { admitStart } from '../../src/provision/admit-start.ts';
-import type { LuksVolumes } from '../../src/provision/ports.ts';
+import { admitStart } from '../../src/provision/gate/admit-start.ts';
+import type { LuksVolumes } from '../../src/provision/ports/volumes.ts';
 import { luksRefusingWhileFrozen } from '../../src/provision/while-frozen.ts';
 import { domainXml, until, World } from './world.ts';
 

@@ -10,16 +10,12 @@ import { formatKeyReference } from '../../src/core/key-reference.ts';
 import type { KeyChange } from '../../src/core/key-change.ts';
 import type { ReceivingMark, Seal } from '../../src/core/volume.ts';
 import { sealTags } from '../../src/core/volume.ts';
-import { GuestKeys } from '../../src/provision/guest-keys.ts';
-import { KeyChanges } from '../../src/provision/key-changes.ts';
-import type {
-  Domains,
-  Keys,
-  Ledger,
-  LibvirtDomain,
-  LuksVolumes,
-  VolumeKey,
-} from '../../src/provision/ports.ts';
+import { GuestKeys } from '../../src/provision/keys/guest-keys.ts';
+import { KeyChanges } from '../../src/provision/keys/key-changes.ts';
+import type { Keys, VolumeKey } from '../../src/provision/ports/keys.ts';
+import type { Ledger } from '../../src/provision/ports/ledger.ts';
+import type { Domains, LibvirtDomain } from '../../src/provision/ports/libvirt.ts';
+import type { LuksVolumes } from '../../src/provision/ports/volumes.ts';
 import { MIB, silent, World } from './world.ts';
 
 export const UUID = '11111111-1111-4111-8111-111111111111';
@@ -182,7 +178,7 @@ export class KeyWorld {
 
   /** What the gate says of vm1 as libvirt has it. */
   async gate() {
-    const { admitStart } = await import('../../src/provision/admit-start.ts');
+    const { admitStart } = await import('../../src/provision/gate/admit-start.ts');
     const answer = admitStart(
       { ...this.world.admit, guestKeys: this.#guestKeys },
       'prepare',

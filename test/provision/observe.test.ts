@@ -5,9 +5,9 @@
 import { describe, expect, it } from 'vitest';
 import { parseDomainXml } from '../../src/core/domain-xml.ts';
 import type { LogicalPool } from '../../src/core/request.ts';
-import type { Fills } from '../../src/provision/fills.ts';
+import type { Fills } from '../../src/provision/fill/fills.ts';
 import { KnownPools, observe } from '../../src/provision/observe.ts';
-import type { Volumes } from '../../src/provision/ports.ts';
+import type { Volumes } from '../../src/provision/ports/volumes.ts';
 import { domainXml, MIB, World } from './world.ts';
 
 describe('a reading of the world', () => {

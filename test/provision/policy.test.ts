@@ -5,8 +5,8 @@
 import { describe, expect, it } from 'vitest';
 import type { HostPolicy, PolicyRule } from '../../src/core/host-policy.ts';
 import { readMark, retiredName } from '../../src/core/volume.ts';
-import { admitStart } from '../../src/provision/admit-start.ts';
-import type { FillRecord } from '../../src/provision/ports.ts';
+import { admitStart } from '../../src/provision/gate/admit-start.ts';
+import type { FillRecord } from '../../src/provision/ports/ledger.ts';
 import { domainXml, MIB, until, World } from './world.ts';
 
 const uuid = '11111111-1111-4111-8111-111111111111';

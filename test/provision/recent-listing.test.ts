@@ -3,7 +3,7 @@
  * longer than a second. Method: a port whose answers come when the test says so.
  */
 import { describe, expect, it } from 'vitest';
-import type { VolumeListing, Volumes } from '../../src/provision/ports.ts';
+import type { VolumeListing, Volumes } from '../../src/provision/ports/volumes.ts';
 import { RecentListing } from '../../src/provision/recent-listing.ts';
 
 const listing: VolumeListing = { volumes: [], groups: [], thinPools: [] };

@@ -1,7 +1,7 @@
 /** What GuestSecrets promise, kept by libvirt's and by those of the world in memory. */
 import { expect, test } from 'vitest';
 import { secretUuid } from '../../src/core/secret-name.ts';
-import type { GuestSecrets } from '../../src/provision/ports.ts';
+import type { GuestSecrets } from '../../src/provision/ports/libvirt.ts';
 import { volumeKeyOf } from './fake-keys.ts';
 
 export interface SecretsUnderTest {

@@ -1,6 +1,6 @@
 /** A world with a thin pool, and who asks for golden volumes in it. */
 import { createHash } from 'node:crypto';
-import type { GoldenRequest, GoldenRun, GoldenVolume } from '../../src/provision/golden-volumes.ts';
+import type { GoldenRequest, GoldenRun, GoldenVolume } from '../../src/provision/golden/golden-volumes.ts';
 import { MIB, silent, World } from './world.ts';
 
 /** A group with a thin pool of 256 MiB. */

@@ -31,44 +31,38 @@ import {
   privateName,
 } from '../../src/core/volume.ts';
 import { answer } from '../../src/helper/requests.ts';
-import type { AdmitNeeds } from '../../src/provision/admit-start.ts';
-import { GarbageCollector } from '../../src/provision/collect-garbage.ts';
+import type { AdmitNeeds } from '../../src/provision/gate/admit-start.ts';
+import { GarbageCollector } from '../../src/provision/ends/collect-garbage.ts';
 import { DomainVerbs } from '../../src/provision/control-verbs.ts';
-import type { FillNeeds } from '../../src/provision/fill-volume.ts';
-import { fillVolume } from '../../src/provision/fill-volume.ts';
+import type { FillNeeds } from '../../src/provision/fill/fill-volume.ts';
+import { fillVolume } from '../../src/provision/fill/fill-volume.ts';
 import type { FillLimits } from '../../src/core/fill-limits.ts';
-import type { FillVolume } from '../../src/provision/fills.ts';
-import { Fills } from '../../src/provision/fills.ts';
+import type { FillVolume } from '../../src/provision/fill/fills.ts';
+import { Fills } from '../../src/provision/fill/fills.ts';
 import type { AuditEvent } from '../../src/core/audit-event.ts';
-import { GuestKeys } from '../../src/provision/guest-keys.ts';
-import type { GoldenVolume } from '../../src/provision/golden-volumes.ts';
-import { GoldenVolumes } from '../../src/provision/golden-volumes.ts';
+import { GuestKeys } from '../../src/provision/keys/guest-keys.ts';
+import type { GoldenVolume } from '../../src/provision/golden/golden-volumes.ts';
+import { GoldenVolumes } from '../../src/provision/golden/golden-volumes.ts';
+import type { Blankness } from '../../src/core/plan.ts';
+import type { FillTrace } from '../../src/provision/fill/fill-trace.ts';
+import type { Clock, Log } from '../../src/provision/ports/host.ts';
+import type { ImageObject, Images, ReadOptions } from '../../src/provision/ports/images.ts';
+import type { KeyFiles, VolumeKey } from '../../src/provision/ports/keys.ts';
+import type { Domains, LibvirtDomain, Pools } from '../../src/provision/ports/libvirt.ts';
 import type {
-  Blankness,
-  Clock,
-  Domains,
-  FillTrace,
-  ImageObject,
-  Images,
-  KeyFiles,
-  LibvirtDomain,
-  Log,
   LuksVolumes,
-  Pools,
   PrivateVolume,
-  ReadOptions,
   VolumeDevices,
-  VolumeKey,
   Volumes,
-} from '../../src/provision/ports.ts';
-import { PoolKeeper } from '../../src/provision/pool-keeper.ts';
+} from '../../src/provision/ports/volumes.ts';
+import { PoolKeeper } from '../../src/provision/pools/pool-keeper.ts';
 import { Reconciler } from '../../src/provision/reconcile.ts';
-import { VolumeJobs } from '../../src/provision/volume-jobs.ts';
+import { VolumeJobs } from '../../src/provision/jobs/volume-jobs.ts';
 import { RecentListing } from '../../src/provision/recent-listing.ts';
 import { Reservations } from '../../src/provision/reservations.ts';
-import { tracedFill, tracedVolumes } from '../../src/provision/traced-fill.ts';
+import { tracedFill, tracedVolumes } from '../../src/provision/fill/traced-fill.ts';
 import { refusingWhileFrozen } from '../../src/provision/while-frozen.ts';
-import { WriteRate } from '../../src/provision/write-rate.ts';
+import { WriteRate } from '../../src/provision/stream/write-rate.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';
 import { MemoryLvm } from '../helper/memory-lvm.ts';
 import { modelCipher } from '../helper/model-luks.ts';

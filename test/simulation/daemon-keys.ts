@@ -1,8 +1,12 @@
 /** What one life of the daemon has for encrypted volumes, in runs that have any. */
-import { GuestKeys } from '../../src/provision/guest-keys.ts';
-import { KeyChanges } from '../../src/provision/key-changes.ts';
-import type { KeyChangeNeeds } from '../../src/provision/key-changes.ts';
-import type { AuditTrail, Clock, Domains, Ledger, Volumes } from '../../src/provision/ports.ts';
+import { GuestKeys } from '../../src/provision/keys/guest-keys.ts';
+import { KeyChanges } from '../../src/provision/keys/key-changes.ts';
+import type { KeyChangeNeeds } from '../../src/provision/keys/key-changes.ts';
+import type { AuditTrail } from '../../src/provision/ports/audit.ts';
+import type { Clock } from '../../src/provision/ports/host.ts';
+import type { Ledger } from '../../src/provision/ports/ledger.ts';
+import type { Domains } from '../../src/provision/ports/libvirt.ts';
+import type { Volumes } from '../../src/provision/ports/volumes.ts';
 import { NO_KEYS, NO_LUKS, nothingEncrypted } from '../helper/no-luks.ts';
 import type { Host } from './daemon.ts';
 import type { Life } from './life.ts';

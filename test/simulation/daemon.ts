@@ -1,36 +1,31 @@
 /** One life of the daemon: the real verbs, wired to the ports of this run as main.ts wires them to the real ones. */
 import type { KeepFree } from '../../src/core/headroom.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
-import type { AdmitNeeds } from '../../src/provision/admit-start.ts';
+import type { AdmitNeeds } from '../../src/provision/gate/admit-start.ts';
 import { DomainVerbs } from '../../src/provision/control-verbs.ts';
-import { fillVolume } from '../../src/provision/fill-volume.ts';
+import { fillVolume } from '../../src/provision/fill/fill-volume.ts';
 import type { FillLimits } from '../../src/core/fill-limits.ts';
-import { Fills } from '../../src/provision/fills.ts';
-import type { GoldenVolume } from '../../src/provision/golden-volumes.ts';
-import { GoldenVolumes } from '../../src/provision/golden-volumes.ts';
+import { Fills } from '../../src/provision/fill/fills.ts';
+import type { GoldenVolume } from '../../src/provision/golden/golden-volumes.ts';
+import { GoldenVolumes } from '../../src/provision/golden/golden-volumes.ts';
 import { KnownPools } from '../../src/provision/observe.ts';
-import type {
-  Decompressors,
-  LibvirtEvent,
-  Log,
-  VolumeDevice,
-  VolumeDevices,
-  Volumes,
-  Workshops,
-} from '../../src/provision/ports.ts';
-import type { ImagePolicy } from '../../src/provision/resolve-image.ts';
-import { PoolEvents } from '../../src/provision/pool-events.ts';
-import { PoolKeeper } from '../../src/provision/pool-keeper.ts';
+import type { Log } from '../../src/provision/ports/host.ts';
+import type { LibvirtEvent } from '../../src/provision/ports/libvirt.ts';
+import type { VolumeDevice, VolumeDevices, Volumes } from '../../src/provision/ports/volumes.ts';
+import type { Decompressors, Workshops } from '../../src/provision/ports/workshop.ts';
+import type { ImagePolicy } from '../../src/provision/fill/resolve-image.ts';
+import { PoolEvents } from '../../src/provision/pools/pool-events.ts';
+import { PoolKeeper } from '../../src/provision/pools/pool-keeper.ts';
 import { Reconciler } from '../../src/provision/reconcile.ts';
 import { RecentListing } from '../../src/provision/recent-listing.ts';
 import { Reservations } from '../../src/provision/reservations.ts';
-import { takingTurns } from '../../src/provision/taking-turns.ts';
-import { VolumeJobs } from '../../src/provision/volume-jobs.ts';
-import { InThreadWorkshop } from '../../src/provision/in-thread-workshop.ts';
-import type { StreamShape } from '../../src/provision/stream-shape.ts';
+import { takingTurns } from '../../src/provision/pools/taking-turns.ts';
+import { VolumeJobs } from '../../src/provision/jobs/volume-jobs.ts';
+import { InThreadWorkshop } from '../../src/provision/stream/in-thread-workshop.ts';
+import type { StreamShape } from '../../src/provision/stream/stream-shape.ts';
 import { fillIdOf, mappingName } from '../../src/core/volume.ts';
-import type { KeyChanges } from '../../src/provision/key-changes.ts';
-import type { GuestKeys } from '../../src/provision/guest-keys.ts';
+import type { KeyChanges } from '../../src/provision/keys/key-changes.ts';
+import type { GuestKeys } from '../../src/provision/keys/guest-keys.ts';
 import { modelCipher } from '../helper/model-luks.ts';
 import type { Census } from './census.ts';
 import type { Faults } from './faults.ts';

@@ -3,8 +3,8 @@
  * itself is tested on the real host.
  */
 import { readMark } from '../../src/core/volume.ts';
-import { admitStart } from '../../src/provision/admit-start.ts';
-import type { AdmitAnswer, GateOperation } from '../../src/provision/ports.ts';
+import { admitStart } from '../../src/provision/gate/admit-start.ts';
+import type { AdmitAnswer, GateOperation } from '../../src/provision/ports/verbs.ts';
 import type { Agenda } from './agenda.ts';
 import type { Daemon } from './daemon.ts';
 import { GRACE_MS } from './daemon.ts';

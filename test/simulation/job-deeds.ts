@@ -3,7 +3,7 @@ import type { JobRequest } from '../../src/core/job-protocol.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
 import { ownerOfJob } from '../../src/core/owner.ts';
 import { readMark } from '../../src/core/volume.ts';
-import type { JobRecord } from '../../src/provision/ports.ts';
+import type { JobRecord } from '../../src/provision/ports/ledger.ts';
 import type { Deed } from './deed.ts';
 import { IMAGE_NAMES, LV_NAMES } from './deed.ts';
 import type { Random } from './random.ts';

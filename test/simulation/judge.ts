@@ -4,8 +4,9 @@ import { ADOPTING_TAG, fillIdOf, imageTag, readMark, retiredName } from '../../s
 import type { Seal } from '../../src/core/volume.ts';
 import type { VolumeRequest } from '../../src/core/request.ts';
 import { imageName } from '../../src/core/request.ts';
-import { doomedVolumes } from '../../src/provision/end-of-volume.ts';
-import type { FillCheckpoint, FillRecord, Ledger } from '../../src/provision/ports.ts';
+import { doomedVolumes } from '../../src/provision/ends/end-of-volume.ts';
+import type { FillCheckpoint } from '../../src/provision/ports/fill-journals.ts';
+import type { FillRecord, Ledger } from '../../src/provision/ports/ledger.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';
 import { isImageAndZeros } from './disk.ts';
 import type { DiskSpec, DomainSpec } from './domains.ts';

@@ -2,7 +2,8 @@
 import { readMark } from '../../src/core/volume.ts';
 import type { VolumeRequest } from '../../src/core/request.ts';
 import { formatKeyReference } from '../../src/core/key-reference.ts';
-import type { AdmitAnswer, Ledger } from '../../src/provision/ports.ts';
+import type { Ledger } from '../../src/provision/ports/ledger.ts';
+import type { AdmitAnswer } from '../../src/provision/ports/verbs.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';
 import type { DiskSpec, DomainSpec } from './domains.ts';
 import { pathOf } from './domains.ts';

@@ -6,22 +6,20 @@ import { ProvisionError } from '../../src/core/errors.ts';
 import type { ShutoffReason } from '../../src/core/last-end.ts';
 import type { LogicalPool } from '../../src/core/request.ts';
 import type {
-  AdmitAnswer,
   Domains,
-  GateOperation,
   GuestSecrets,
   LibvirtDomain,
   LibvirtEvent,
   Pools,
-} from '../../src/provision/ports.ts';
+} from '../../src/provision/ports/libvirt.ts';
+import type { AdmitAnswer, GateOperation } from '../../src/provision/ports/verbs.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';
 import type { Agenda } from './agenda.ts';
 import type { DomainSpec } from './domains.ts';
-import { annotatedAnew, pathOf, POOL, xmlOf } from './domains.ts';
+import { POOL, VG, annotatedAnew, pathOf, xmlOf } from './domains.ts';
 import type { Faults } from './faults.ts';
 import type { Group, Opener } from './group.ts';
 import { LUKS_BYTES } from './group.ts';
-import { VG } from './domains.ts';
 import type { Life } from './life.ts';
 import { never } from './life.ts';
 import type { Random } from './random.ts';

@@ -2,7 +2,7 @@
  * One life of a process. After its end nothing it has waited for ever comes back to it: that is what a kill
  * looks like from inside, at whichever await the program stood.
  */
-import type { Clock } from '../../src/provision/ports.ts';
+import type { Clock } from '../../src/provision/ports/host.ts';
 import type { Agenda } from './agenda.ts';
 import type { Census } from './census.ts';
 import type { Random } from './random.ts';

@@ -1,6 +1,6 @@
 /** Checkpoints without files: durable when written, or not written; a life that is over writes none. */
 import { ProvisionError } from '../../src/core/errors.ts';
-import type { FillCheckpoint, FillJournals } from '../../src/provision/ports.ts';
+import type { FillCheckpoint, FillJournals } from '../../src/provision/ports/fill-journals.ts';
 import type { Faults } from './faults.ts';
 import type { Life } from './life.ts';
 

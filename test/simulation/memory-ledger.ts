@@ -3,7 +3,13 @@
  * one, and a fill id stands in one row only.
  */
 import type { KeyChange } from '../../src/core/key-change.ts';
-import type { FillRecord, GoldenRecord, JobRecord, KnownDomain, Ledger } from '../../src/provision/ports.ts';
+import type {
+  FillRecord,
+  GoldenRecord,
+  JobRecord,
+  KnownDomain,
+  Ledger,
+} from '../../src/provision/ports/ledger.ts';
 import type { Census } from './census.ts';
 import type { Faults } from './faults.ts';
 import type { Life } from './life.ts';

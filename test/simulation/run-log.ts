@@ -1,6 +1,6 @@
 /** The program's own log: part of the trace, and every defect that the program notices by itself counts as one. */
 import type { Problem } from '../../src/core/errors.ts';
-import type { Log } from '../../src/provision/ports.ts';
+import type { Log } from '../../src/provision/ports/host.ts';
 import type { Simulation } from './simulation.ts';
 import { Violation } from './violation.ts';
 

@@ -1,5 +1,5 @@
 /** What libvirtd has in its memory to open the disks of guests with: gone when that is started anew. */
-import type { GuestSecrets } from '../../src/provision/ports.ts';
+import type { GuestSecrets } from '../../src/provision/ports/libvirt.ts';
 
 /** A call that libvirt answers, or does not. */
 type Call = <T>(name: string, effect: () => T) => Promise<T>;

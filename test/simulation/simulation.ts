@@ -2,7 +2,7 @@
  * One run: a host in which everything that can happen happens, chosen by a seed, until the faults stop; then
  * time passes, and everything must be as promised.
  */
-import type { AdmitAnswer, GateOperation } from '../../src/provision/ports.ts';
+import type { AdmitAnswer, GateOperation } from '../../src/provision/ports/verbs.ts';
 import { jobIdOf } from '../../src/core/owner.ts';
 import { readMark } from '../../src/core/volume.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';

@@ -4,7 +4,7 @@ import { ProvisionError } from '../../src/core/errors.ts';
 import type { ErrorCode } from '../../src/core/errors.ts';
 import type { ImageReference } from '../../src/core/request.ts';
 import { imageName } from '../../src/core/request.ts';
-import type { ImageObject, Images } from '../../src/provision/ports.ts';
+import type { ImageObject, Images } from '../../src/provision/ports/images.ts';
 import type { Faults } from './faults.ts';
 import type { Life } from './life.ts';
 import type { Random } from './random.ts';

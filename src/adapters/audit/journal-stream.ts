@@ -8,7 +8,7 @@
  */
 import { createConnection } from 'node:net';
 import type { Socket } from 'node:net';
-import type { Log } from '../../provision/ports.ts';
+import type { Log } from '../../provision/ports/host.ts';
 
 const JOURNAL_SOCKET = '/run/systemd/journal/stdout';
 

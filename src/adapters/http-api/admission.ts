@@ -2,7 +2,7 @@
 import { isIPv6 } from 'node:net';
 import type { FastifyRequest } from 'fastify';
 import type { HttpSettings } from '../../core/http-settings.ts';
-import type { Clock } from '../../provision/ports.ts';
+import type { Clock } from '../../provision/ports/host.ts';
 import type { Caller, Callers } from './callers.ts';
 import { requireRight } from './callers.ts';
 import type { Api } from './fastify-types.ts';

@@ -2,7 +2,7 @@
 import { unwatchFile, watchFile } from 'node:fs';
 import { toProblem } from '../../core/errors.ts';
 import type { HttpSettings } from '../../core/http-settings.ts';
-import type { Clock, Log } from '../../provision/ports.ts';
+import type { Clock, Log } from '../../provision/ports/host.ts';
 import type { KeyFiles } from './key-files.ts';
 import { readKeyFiles } from './key-files.ts';
 

@@ -1,17 +1,16 @@
 /** What the routes of the HTTP API are made of. */
 import { z } from 'zod';
 import type { HttpCredential, HttpSettings } from '../../core/http-settings.ts';
+import type { AuditTrail } from '../../provision/ports/audit.ts';
+import type { Clock, Log } from '../../provision/ports/host.ts';
 import type {
-  AuditTrail,
   AuditVerbs,
-  Clock,
   ControlVerbs,
   ImageVerbs,
   JobVerbs,
-  Log,
-  MetricsText,
   SpaceVerbs,
-} from '../../provision/ports.ts';
+} from '../../provision/ports/verbs.ts';
+import type { MetricsText } from '../../provision/ports/watches.ts';
 import type { IdempotentRequests } from './idempotency.ts';
 import { CompatibleError, PROBLEM_TYPE, ProblemDetails } from './refusal.ts';
 

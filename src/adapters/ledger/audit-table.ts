@@ -3,7 +3,7 @@ import type Database from 'better-sqlite3';
 import type { AuditEvents, AuditQuery } from '../../core/audit-protocol.ts';
 import { AuditEvent } from '../../core/audit-event.ts';
 import { ownerOfJob } from '../../core/owner.ts';
-import type { AuditStore } from '../../provision/ports.ts';
+import type { AuditStore } from '../../provision/ports/audit.ts';
 
 /** Some 20 MB. */
 const COUNT_MAX = 50_000;

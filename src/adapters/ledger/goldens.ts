@@ -1,6 +1,6 @@
 /** The table of golden volumes: what is remembered of them beside their tags. There are few, so all are in memory too. */
 import type Database from 'better-sqlite3';
-import type { GoldenEnd, GoldenRecord, GoldenRows } from '../../provision/ports.ts';
+import type { GoldenEnd, GoldenRecord, GoldenRows } from '../../provision/ports/ledger.ts';
 
 export const GOLDENS_TABLE = `
 CREATE TABLE goldens (

@@ -2,8 +2,8 @@
 import type Database from 'better-sqlite3';
 import type { JobRequest } from '../../core/job-protocol.ts';
 import type { PooledLocation } from '../../core/request.ts';
-import type { JobCount, JobEnd, JobQuery, JobRecord, JobRows } from '../../provision/ports.ts';
-import { ENDED_JOBS_MAX } from '../../provision/ports.ts';
+import type { JobCount, JobEnd, JobQuery, JobRecord, JobRows } from '../../provision/ports/ledger.ts';
+import { ENDED_JOBS_MAX } from '../../provision/ports/ledger.ts';
 
 /** `state` is that of the end; NULL while there is none. */
 export const JOBS_TABLE = `

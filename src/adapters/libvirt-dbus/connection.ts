@@ -6,7 +6,8 @@
  */
 import type { ProvisionError } from '../../core/errors.ts';
 import { toProblem } from '../../core/errors.ts';
-import type { LibvirtEvent, Log } from '../../provision/ports.ts';
+import type { Log } from '../../provision/ports/host.ts';
+import type { LibvirtEvent } from '../../provision/ports/libvirt.ts';
 import type { BusCall, BusSignal } from './bus.ts';
 import { Bus } from './bus.ts';
 import { daemonGeneration } from './generation.ts';

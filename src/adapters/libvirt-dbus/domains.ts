@@ -3,7 +3,7 @@ import { ANNOTATION_NAMESPACE } from '../../core/annotation.ts';
 import { ProvisionError } from '../../core/errors.ts';
 import type { ShutoffReason } from '../../core/last-end.ts';
 import { isUuid } from '../../core/uuid.ts';
-import type { Domains, LibvirtDomain } from '../../provision/ports.ts';
+import type { Domains, LibvirtDomain } from '../../provision/ports/libvirt.ts';
 import type { CallLibvirt } from './calls.ts';
 import { callConnect, getProperty } from './calls.ts';
 import { saysLibvirt } from './problems.ts';

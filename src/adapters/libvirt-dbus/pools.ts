@@ -2,7 +2,7 @@
 import { ProvisionError } from '../../core/errors.ts';
 import { parsePoolXml } from '../../core/pool-xml.ts';
 import type { LogicalPool } from '../../core/request.ts';
-import type { Pools } from '../../provision/ports.ts';
+import type { Pools } from '../../provision/ports/libvirt.ts';
 import type { CallLibvirt } from './calls.ts';
 import { callConnect, getProperty } from './calls.ts';
 import { saysLibvirt } from './problems.ts';

@@ -6,7 +6,8 @@
 import { ProvisionError } from '../../core/errors.ts';
 import { secretUuid, secretXml } from '../../core/secret-name.ts';
 import { pathOfOurSecret } from '../../core/secret-xml.ts';
-import type { GuestSecrets, VolumeKey } from '../../provision/ports.ts';
+import type { VolumeKey } from '../../provision/ports/keys.ts';
+import type { GuestSecrets } from '../../provision/ports/libvirt.ts';
 import type { CallLibvirt } from './calls.ts';
 import { callConnect } from './calls.ts';
 import { saysLibvirt } from './problems.ts';

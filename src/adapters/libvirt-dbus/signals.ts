@@ -4,7 +4,7 @@
  * to look again.
  */
 import { isUuid } from '../../core/uuid.ts';
-import type { LibvirtEvent, DomainChange } from '../../provision/ports.ts';
+import type { DomainChange, LibvirtEvent } from '../../provision/ports/libvirt.ts';
 import type { BusSignal } from './bus.ts';
 
 export const LIBVIRT_NAME = 'org.libvirt';

@@ -1,7 +1,7 @@
 /** What the audit trail is told, counted. */
 import type { Registry } from 'prom-client';
 import { Counter } from 'prom-client';
-import type { AuditTrail } from '../../provision/ports.ts';
+import type { AuditTrail } from '../../provision/ports/audit.ts';
 
 export class AuditMetrics {
   readonly #events;

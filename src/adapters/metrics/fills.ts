@@ -1,7 +1,8 @@
 /** Fills: how many there are, how they end, and how long their parts take. */
 import type { Registry } from 'prom-client';
 import { Counter, Gauge, Histogram } from 'prom-client';
-import type { FillEnd, FillRecord, FillWatch, Ledger } from '../../provision/ports.ts';
+import type { FillRecord, Ledger } from '../../provision/ports/ledger.ts';
+import type { FillEnd, FillWatch } from '../../provision/ports/watches.ts';
 import { secondsSince } from './since.ts';
 
 /** From a small image in the cache to a large one over a slow line. */

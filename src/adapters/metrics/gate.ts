@@ -1,7 +1,7 @@
 /** The gate: what it decides, and how long whoever pressed start waits for that. */
 import type { Registry } from 'prom-client';
 import { Counter, Histogram } from 'prom-client';
-import type { AdmitAnswer, GateOperation } from '../../provision/ports.ts';
+import type { AdmitAnswer, GateOperation } from '../../provision/ports/verbs.ts';
 import { secondsSince } from './since.ts';
 
 type Admit = (operation: GateOperation, xml: string) => Promise<AdmitAnswer>;

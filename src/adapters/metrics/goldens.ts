@@ -1,7 +1,8 @@
 /** What becomes of golden volumes. */
 import type { Registry } from 'prom-client';
 import { Counter } from 'prom-client';
-import type { GoldenEnd, GoldenWatch } from '../../provision/ports.ts';
+import type { GoldenEnd } from '../../provision/ports/ledger.ts';
+import type { GoldenWatch } from '../../provision/ports/watches.ts';
 
 export class GoldenMetrics implements GoldenWatch {
   readonly #clones;

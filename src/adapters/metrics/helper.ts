@@ -4,7 +4,8 @@ import { Counter, Gauge, Histogram } from 'prom-client';
 import { toProblem } from '../../core/errors.ts';
 import type { KeepFree } from '../../core/headroom.ts';
 import { headroomOf, KEEP_NOTHING_FREE } from '../../core/headroom.ts';
-import type { KeyFiles, LuksVolumes, Volumes } from '../../provision/ports.ts';
+import type { KeyFiles } from '../../provision/ports/keys.ts';
+import type { LuksVolumes, Volumes } from '../../provision/ports/volumes.ts';
 import { secondsSince } from './since.ts';
 import { ThinPoolMetrics } from './thin-pools.ts';
 

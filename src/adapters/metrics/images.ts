@@ -2,7 +2,8 @@
 import type { Registry } from 'prom-client';
 import { Counter, Gauge } from 'prom-client';
 import { toProblem } from '../../core/errors.ts';
-import type { CachedImage, ImageCache, ImageLease, Images } from '../../provision/ports.ts';
+import type { CachedImage, ImageCache, ImageLease } from '../../provision/ports/image-cache.ts';
+import type { Images } from '../../provision/ports/images.ts';
 
 export interface ImageSources {
   readonly cache: Pick<ImageCache, 'list' | 'budgetBytes'>;

@@ -2,7 +2,7 @@
 import type { Registry } from 'prom-client';
 import { Gauge } from 'prom-client';
 import { isJob } from '../../core/owner.ts';
-import type { Ledger } from '../../provision/ports.ts';
+import type { Ledger } from '../../provision/ports/ledger.ts';
 
 export interface JobSources {
   readonly ledger: Pick<Ledger, 'fills' | 'jobCounts'>;

@@ -4,7 +4,8 @@ import { Counter } from 'prom-client';
 import type { ErrorCode } from '../../core/errors.ts';
 import { toProblem } from '../../core/errors.ts';
 import { KEY_PROVIDERS } from '../../core/key-reference.ts';
-import type { Keys, KeyWatch } from '../../provision/ports.ts';
+import type { Keys } from '../../provision/ports/keys.ts';
+import type { KeyWatch } from '../../provision/ports/watches.ts';
 
 const OUTCOMES = ['read', 'denied', 'not-found', 'unreachable', 'failed'] as const;
 

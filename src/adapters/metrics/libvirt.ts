@@ -1,7 +1,7 @@
 /** The connection to libvirt over D-Bus. */
 import type { Registry } from 'prom-client';
 import { Counter, Gauge } from 'prom-client';
-import type { LibvirtEvent } from '../../provision/ports.ts';
+import type { LibvirtEvent } from '../../provision/ports/libvirt.ts';
 
 export class LibvirtMetrics {
   readonly #connected;

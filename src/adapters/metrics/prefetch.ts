@@ -1,7 +1,8 @@
 /** Prefetching: what it brought, what it could not, and whether it looks at all. */
 import type { Registry } from 'prom-client';
 import { Counter, Gauge } from 'prom-client';
-import type { PrefetchState, PrefetchWatch } from '../../provision/ports.ts';
+import type { PrefetchState } from '../../provision/ports/image-cache.ts';
+import type { PrefetchWatch } from '../../provision/ports/watches.ts';
 
 export class PrefetchMetrics implements PrefetchWatch {
   readonly #ends;

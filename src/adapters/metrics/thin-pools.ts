@@ -2,7 +2,7 @@
 import type { Registry } from 'prom-client';
 import { Gauge } from 'prom-client';
 import { promisedBytes } from '../../core/thin-headroom.ts';
-import type { VolumeListing } from '../../provision/ports.ts';
+import type { VolumeListing } from '../../provision/ports/volumes.ts';
 
 export class ThinPoolMetrics {
   readonly #gauges;

@@ -1,7 +1,7 @@
 /** What is written to the volumes that are being filled, and the space that they were promised. */
 import type { Registry } from 'prom-client';
 import { Counter, Gauge } from 'prom-client';
-import type { VolumeDevice, VolumeDevices } from '../../provision/ports.ts';
+import type { VolumeDevice, VolumeDevices } from '../../provision/ports/volumes.ts';
 
 export interface VolumeSources {
   /** By volume group. */

@@ -14,7 +14,7 @@ import {
 } from 'node:zlib';
 import type { Compression } from '../../core/images/layout.ts';
 import { FRAMES_MAX, zstdFrameBytes } from '../../core/images/zstd-frame.ts';
-import { CLUSTER_OVERRUN_BYTES } from '../../provision/ports.ts';
+import { CLUSTER_OVERRUN_BYTES } from '../../provision/ports/workshop.ts';
 
 /** Puts at most `room.length` bytes into `room`, and answers how many there were. */
 type Inflate = (input: Uint8Array, room: Uint8Array) => number;

@@ -3,7 +3,7 @@ import { parentPort } from 'node:worker_threads';
 import type { Compression } from '../../core/images/layout.ts';
 import type { Sha256 } from '../../core/resumable-sha256.ts';
 import { resumableSha256 } from '../../core/resumable-sha256.ts';
-import { CLUSTER_OVERRUN_BYTES } from '../../provision/ports.ts';
+import { CLUSTER_OVERRUN_BYTES } from '../../provision/ports/workshop.ts';
 import type { DecompressCluster } from './inflater.ts';
 import { DamagedCluster, clusterDecompressor } from './inflater.ts';
 import type { Decompress, Reply, Work } from './messages.ts';

@@ -13,7 +13,9 @@ import { AlwaysOnSampler, BatchSpanProcessor, TracerProvider } from '@openteleme
 import { imageName } from '../../core/request.ts';
 import { volumeKey } from '../../core/planned-fill.ts';
 import type { TracingSettings } from '../../core/tracing-settings.ts';
-import type { FillEnd, FillFacts, FillRecord, FillStep, FillTrace, Log } from '../../provision/ports.ts';
+import type { Log } from '../../provision/ports/host.ts';
+import type { FillRecord } from '../../provision/ports/ledger.ts';
+import type { FillEnd, FillFacts, FillStep, FillTrace } from '../../provision/ports/watches.ts';
 import { TellingExporter } from './telling-exporter.ts';
 
 const NAME = 'libvirt-volume-provisioner';

@@ -1,6 +1,6 @@
 /** An exporter that says once that it does not get through, and once that it does again. */
 import type { ReadableSpan, SpanExporter } from '@opentelemetry/sdk-trace';
-import type { Log } from '../../provision/ports.ts';
+import type { Log } from '../../provision/ports/host.ts';
 
 export class TellingExporter implements SpanExporter {
   readonly #inner: SpanExporter;

@@ -1,5 +1,5 @@
 /** What a grant or its withdrawal has changed. */
-import type { KeyReaders } from '../../adapters/key-secrets.ts';
+import type { KeyReaders } from '../../adapters/key/secrets.ts';
 import type { KeyReference } from '../../core/key-reference.ts';
 import { formatKeyReference } from '../../core/key-reference.ts';
 

@@ -1,7 +1,7 @@
 /** `lvp key list` and `lvp key show`: which keys there are, and who may read them. */
 import type { Command } from 'commander';
 import { Argument } from 'commander';
-import type { KeySecrets, KnownKey } from '../../adapters/key-secrets.ts';
+import type { KeySecrets, KnownKey } from '../../adapters/key/secrets.ts';
 import { ProvisionError } from '../../core/errors.ts';
 import { formatKeyReference, KEY_PROVIDERS } from '../../core/key-reference.ts';
 import type { KeyProviderName } from '../../core/key-reference.ts';

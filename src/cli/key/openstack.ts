@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import type { KeyIdentity, Named } from '../../adapters/key-keystone.ts';
+import type { KeyIdentity, Named } from '../../adapters/key/keystone.ts';
 import { ProvisionError } from '../../core/errors.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;

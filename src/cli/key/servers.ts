@@ -5,7 +5,7 @@ import { ProvisionError } from '../../core/errors.ts';
 import { CONFIG_PATH } from '../../core/config-path.ts';
 import type { KeyServerSettings } from '../../core/key-settings.ts';
 import { withApiVersion } from '../../core/key-settings.ts';
-import type { KeySecrets } from '../../adapters/key-secrets.ts';
+import type { KeySecrets } from '../../adapters/key/secrets.ts';
 import { terminal } from '../terminal.ts';
 import type { Caller, Environment } from './openstack.ts';
 import { callerOf } from './openstack.ts';
@@ -29,7 +29,7 @@ export async function openSecrets(
   const asker = terminal();
   const caller = await callerOf(env, asker && ((user) => asker.secret(`Password of ${user} (not shown)`)));
   const settings = await serversOf(options, caller);
-  const { KeySecrets: Secrets } = await import('../../adapters/key-secrets.ts');
+  const { KeySecrets: Secrets } = await import('../../adapters/key/secrets.ts');
   return new Secrets(settings, caller.identity);
 }
 

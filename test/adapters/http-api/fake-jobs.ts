@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { ProvisionError } from '../../../src/core/errors.ts';
 import type { Job, JobFilter, JobRequest, Jobs } from '../../../src/core/job-protocol.ts';
-import type { JobVerbs } from '../../../src/provision/ports.ts';
+import type { JobVerbs } from '../../../src/provision/ports/verbs.ts';
 
 export class FakeJobs implements JobVerbs {
   readonly #jobs = new Map<string, Job>();

@@ -1,7 +1,7 @@
 /** Two volume groups, and an audit trail with one event for each kind of end. */
 import type { AuditEvent } from '../../../src/core/audit-event.ts';
 import type { AuditEvents } from '../../../src/core/audit-protocol.ts';
-import type { AuditVerbs, SpaceVerbs } from '../../../src/provision/ports.ts';
+import type { AuditVerbs, SpaceVerbs } from '../../../src/provision/ports/verbs.ts';
 
 const GIB = 2 ** 30;
 const DOMAIN = '9d3a4b1c-0000-4000-8000-000000000001';

@@ -13,7 +13,7 @@ import { hashToken, makeToken, tokenLine } from '../../../src/adapters/http-api/
 import type { AuditEvent } from '../../../src/core/audit-event.ts';
 import type { HttpSettings } from '../../../src/core/http-settings.ts';
 import { HTTP_RIGHTS } from '../../../src/core/http-settings.ts';
-import type { Clock } from '../../../src/provision/ports.ts';
+import type { Clock } from '../../../src/provision/ports/host.ts';
 import { FakeImageVerbs, FakeVerbs, silent } from '../../cli/fake-verbs.ts';
 import type { Pair } from './certificates.ts';
 import { CertificateFolder } from './certificates.ts';

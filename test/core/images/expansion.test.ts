@@ -1,4 +1,4 @@
-/** How far compressed clusters may grow. The outer compression's bound: test/provision/compressed-image.test.ts. */
+/** How far compressed clusters may grow. The outer compression's bound: test/provision/stream/compressed-image.test.ts. */
 import { describe, expect, it } from 'vitest';
 import { EXPANSION_FREE_BYTES, checkClusterExpansion } from '../../../src/core/images/expansion.ts';
 import type { ByteRange, ImageLayout } from '../../../src/core/images/layout.ts';

@@ -7,7 +7,7 @@ export const AGREEMENT: readonly Mutant[] = [
     killedBy: 'nothing-left',
     changes: [
       {
-        file: 'provision/reclaim.ts',
+        file: 'provision/ends/reclaim.ts',
         from: 'const litter = planReclaim(accounts);',
         to: 'const litter = planReclaim({ ...accounts, volumes: [] });',
       },
@@ -18,7 +18,7 @@ export const AGREEMENT: readonly Mutant[] = [
     killedBy: 'nothing-left',
     changes: [
       {
-        file: 'provision/reclaim.ts',
+        file: 'provision/ends/reclaim.ts',
         from: 'const orphans = planFinish(accounts);',
         to: 'const orphans = planFinish({ ...accounts, volumes: [] });',
       },
@@ -29,7 +29,7 @@ export const AGREEMENT: readonly Mutant[] = [
     killedBy: 'in-agreement',
     changes: [
       {
-        file: 'provision/forget-domain.ts',
+        file: 'provision/ends/forget-domain.ts',
         from: 'fills.cancel(fillId, why);',
         to: '((...nothing: unknown[]) => nothing)(fillId, why);',
       },
@@ -60,7 +60,9 @@ export const AGREEMENT: readonly Mutant[] = [
   {
     name: 'libvirt is not told of a published volume',
     killedBy: 'ready-in-the-end',
-    changes: [{ file: 'provision/publish-volume.ts', from: 'await pools.refresh(pool);', to: 'void pools;' }],
+    changes: [
+      { file: 'provision/fill/publish-volume.ts', from: 'await pools.refresh(pool);', to: 'void pools;' },
+    ],
   },
   {
     name: 'the rows of an interrupted fill are taken for running',

@@ -5,7 +5,7 @@ export const BYTES: readonly Mutant[] = [
   {
     name: 'nothing is synced before the seal',
     killedBy: 'exact-bytes',
-    changes: [{ file: 'provision/stream-image.ts', from: 'await options.device.sync();', to: '' }],
+    changes: [{ file: 'provision/stream/stream-image.ts', from: 'await options.device.sync();', to: '' }],
   },
   {
     name: 'the digest is not compared',
@@ -22,25 +22,29 @@ export const BYTES: readonly Mutant[] = [
     name: 'the tail of the volume is not zeroed',
     killedBy: 'exact-bytes',
     changes: [
-      { file: 'provision/stream-image.ts', from: 'await zero(run, offsetBytes, lengthBytes);', to: '' },
+      {
+        file: 'provision/stream/stream-image.ts',
+        from: 'await zero(run, offsetBytes, lengthBytes);',
+        to: '',
+      },
     ],
   },
   {
     name: 'a journal is written before the disk has the bytes',
     killedBy: 'exact-bytes',
-    changes: [{ file: 'provision/checkpoints.ts', from: 'await device.sync();', to: '' }],
+    changes: [{ file: 'provision/stream/checkpoints.ts', from: 'await device.sync();', to: '' }],
   },
   {
     name: 'a journal is written before the device has the bytes',
     killedBy: 'exact-bytes',
-    changes: [{ file: 'provision/checkpoints.ts', from: 'await Promise.all(working);', to: '' }],
+    changes: [{ file: 'provision/stream/checkpoints.ts', from: 'await Promise.all(working);', to: '' }],
   },
   {
     name: 'an interrupted write is taken for a finished one',
     killedBy: 'exact-bytes',
     changes: [
-      { file: 'provision/stream-image.ts', from: 'await work.writes.drain();', to: '' },
-      { file: 'provision/lanes.ts', from: 'this.#failure ??= { error };', to: 'void error;' },
+      { file: 'provision/stream/stream-image.ts', from: 'await work.writes.drain();', to: '' },
+      { file: 'provision/stream/lanes.ts', from: 'this.#failure ??= { error };', to: 'void error;' },
     ],
   },
   {
@@ -48,7 +52,7 @@ export const BYTES: readonly Mutant[] = [
     killedBy: 'exact-bytes',
     changes: [
       {
-        file: 'provision/read-back.ts',
+        file: 'provision/stream/read-back.ts',
         from: 'if (device.difference !== undefined) throw differs(deviceName, device.difference);',
         to: 'void differs;',
       },

@@ -7,7 +7,7 @@ export const DELETION: readonly Mutant[] = [
     killedBy: 'deleted-on-proof',
     changes: [
       {
-        file: 'provision/domain-ends.ts',
+        file: 'provision/ends/domain-ends.ts',
         from: 'return isProven ? known.lastEnd : undefined;',
         to: "return isProven || known.lastEnd === undefined ? (known.lastEnd ?? 'here') : known.lastEnd;",
       },
@@ -29,7 +29,7 @@ export const DELETION: readonly Mutant[] = [
     killedBy: 'deleted-on-proof',
     changes: [
       {
-        file: 'provision/end-of-volume.ts',
+        file: 'provision/ends/end-of-volume.ts',
         from: ' &&\n      volumeKey(disk.location) === volumeKey(record.location);',
         to: ';',
       },
@@ -40,7 +40,7 @@ export const DELETION: readonly Mutant[] = [
     killedBy: 'deleted-on-proof',
     changes: [
       {
-        file: 'provision/delete-published.ts',
+        file: 'provision/ends/delete-published.ts',
         from: 'if (user !== undefined) return kept(user);',
         to: '',
       },

@@ -7,17 +7,17 @@ export const ENCRYPTION: readonly Mutant[] = [
     killedBy: 'never-plain',
     changes: [
       {
-        file: 'provision/fill-volume.ts',
+        file: 'provision/fill/fill-volume.ts',
         from: "'seal' in task ? task.seal.encryption !== undefined : request.key !== undefined;",
         to: "'seal' in task && task.seal.encryption !== undefined;",
       },
       {
-        file: 'provision/fill-volume.ts',
+        file: 'provision/fill/fill-volume.ts',
         from: 'request.key === undefined ? write() : throughLuks(needs, volume, request.key, run, write)',
         to: 'request.key === undefined || throughLuks.length > 0 ? write() : write()',
       },
       {
-        file: 'provision/seal-of-fill.ts',
+        file: 'provision/fill/seal-of-fill.ts',
         from: "...(request.key === undefined ? {} : { encryption: 'luks1' }),",
         to: '',
       },
@@ -28,12 +28,12 @@ export const ENCRYPTION: readonly Mutant[] = [
     killedBy: 'never-plain',
     changes: [
       {
-        file: 'provision/fill-volume.ts',
+        file: 'provision/fill/fill-volume.ts',
         from: 'request.key === undefined ? write() : throughLuks(needs, volume, request.key, run, write)',
         to: 'request.key === undefined || throughLuks.length > 0 ? write() : write()',
       },
       {
-        file: 'provision/write-image.ts',
+        file: 'provision/fill/write-image.ts',
         from: 'privateName(volume.fillId), volume.encryption)',
         to: 'privateName(volume.fillId))',
       },
@@ -54,7 +54,7 @@ export const ENCRYPTION: readonly Mutant[] = [
         to: 'return encryption === undefined || key !== null;',
       },
       {
-        file: 'provision/hand-over-keys.ts',
+        file: 'provision/keys/hand-over-keys.ts',
         from: 'if (key === undefined && !isSealedEncrypted) return undefined;',
         to: 'if (key === undefined || !isSealedEncrypted) return undefined;',
       },
@@ -76,7 +76,7 @@ export const ENCRYPTION: readonly Mutant[] = [
     killedBy: 'only-granted-keys',
     changes: [
       {
-        file: 'provision/handed-secrets.ts',
+        file: 'provision/keys/handed-secrets.ts',
         from: 'await luks.checkLuks(vg, seal, key);',
         to: 'void [luks, vg, seal];',
       },
@@ -87,7 +87,7 @@ export const ENCRYPTION: readonly Mutant[] = [
     killedBy: 'only-granted-keys',
     changes: [
       {
-        file: 'provision/handed-secrets.ts',
+        file: 'provision/keys/handed-secrets.ts',
         from: 'const holder = { uuid, key: disk.key };',
         to: 'const holder = { uuid, key: disk.key }; if (this.#handed.has(path)) return undefined;',
       },
@@ -98,7 +98,7 @@ export const ENCRYPTION: readonly Mutant[] = [
     killedBy: 'annotated-key-opens',
     changes: [
       {
-        file: 'provision/rotate-key.ts',
+        file: 'provision/keys/rotate-key.ts',
         from: `      await letOpen(needs, rotation, old, added);
       await annotate(needs, rotation);`,
         to: `      await annotate(needs, rotation);
@@ -111,7 +111,7 @@ export const ENCRYPTION: readonly Mutant[] = [
     killedBy: 'annotated-key-opens',
     changes: [
       {
-        file: 'provision/rotate-key.ts',
+        file: 'provision/keys/rotate-key.ts',
         from: `      await letOpen(needs, rotation, old, added);
       await annotate(needs, rotation);`,
         to: `      await letOpen(needs, rotation, old, added);
@@ -123,7 +123,7 @@ export const ENCRYPTION: readonly Mutant[] = [
   {
     name: 'a rotation that was cut off is not gone on with',
     killedBy: 'ready-in-the-end',
-    changes: [{ file: 'provision/key-changes.ts', from: 'this.#goOn(change);\n', to: '\n' }],
+    changes: [{ file: 'provision/keys/key-changes.ts', from: 'this.#goOn(change);\n', to: '\n' }],
   },
   {
     name: 'a volume is called erased, and is not',
@@ -153,7 +153,7 @@ export const ENCRYPTION: readonly Mutant[] = [
     killedBy: 'keys-taken-back',
     changes: [
       {
-        file: 'provision/guest-keys.ts',
+        file: 'provision/keys/guest-keys.ts',
         from: 'await this.#secrets.unset(path, isIdle);',
         to: 'void isIdle;',
       },
@@ -162,6 +162,6 @@ export const ENCRYPTION: readonly Mutant[] = [
   {
     name: 'a key that was tried stays in memory',
     killedBy: 'keys-taken-back',
-    changes: [{ file: 'provision/guest-keys.ts', from: 'limit)).wipe();', to: 'limit));' }],
+    changes: [{ file: 'provision/keys/guest-keys.ts', from: 'limit)).wipe();', to: 'limit));' }],
   },
 ];

@@ -7,7 +7,7 @@ export const POOLS: readonly Mutant[] = [
     killedBy: 'ready-in-the-end',
     changes: [
       {
-        file: 'provision/pool-keeper.ts',
+        file: 'provision/pools/pool-keeper.ts',
         from: 'const isFree = before === undefined || before.activeSinceMs !== undefined;',
         to: 'const isFree = before !== undefined && before.activeSinceMs === undefined;',
       },
@@ -18,12 +18,12 @@ export const POOLS: readonly Mutant[] = [
     killedBy: 'stays-stopped',
     changes: [
       {
-        file: 'provision/pool-keeper.ts',
+        file: 'provision/pools/pool-keeper.ts',
         from: 'const stillOpen = open.find(({ uuid }) => before?.has(uuid) === true);',
         to: 'const stillOpen = before && volumes[0];',
       },
       {
-        file: 'provision/pool-keeper.ts',
+        file: 'provision/pools/pool-keeper.ts',
         from: 'if (!volumes.some((volume) => volume.uuid === uuid && volume.open)) return;',
         to: 'if (!volumes.some((volume) => volume.uuid === uuid)) return;',
       },

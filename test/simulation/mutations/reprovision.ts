@@ -29,7 +29,7 @@ export const REPROVISION: readonly Mutant[] = [
     killedBy: 'nothing-left',
     changes: [
       {
-        file: 'provision/settle-retired.ts',
+        file: 'provision/ends/settle-retired.ts',
         from: 'await needs.pools.deleteVolume(pool.name, volume.lv);',
         to: '',
       },
@@ -40,7 +40,7 @@ export const REPROVISION: readonly Mutant[] = [
     killedBy: 'names-mean-finished',
     changes: [
       {
-        file: 'provision/reprovision.ts',
+        file: 'provision/ends/reprovision.ts',
         from: "fills.begin(record, { from: 'new' });",
         to: "fills.begin(record, { from: 'new' }); await needs.pools.deleteVolume(location.pool, `lvp-old-${seal.fillId}`);",
       },
@@ -51,12 +51,12 @@ export const REPROVISION: readonly Mutant[] = [
     killedBy: 'exact-bytes',
     changes: [
       {
-        file: 'provision/reprovision.ts',
+        file: 'provision/ends/reprovision.ts',
         from: 'if (volume.open) {',
         to: 'if (volume.open && volume.sizeBytes === 0) {',
       },
       {
-        file: 'provision/reprovision.ts',
+        file: 'provision/ends/reprovision.ts',
         from: 'if (found.active) {',
         to: 'if (found.active && found.name === "") {',
       },

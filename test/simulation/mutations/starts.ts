@@ -46,7 +46,7 @@ export const STARTS: readonly Mutant[] = [
     changes: [
       { file: 'provision/reconcile.ts', from: 'if (this.incoming.has(domain.uuid)) return;', to: '' },
       {
-        file: 'provision/admit-start.ts',
+        file: 'provision/gate/admit-start.ts',
         from: "const mayFill = operation === 'prepare' && !reconciler.incoming.has(domainUuid);",
         to: 'const mayFill = true;',
       },
@@ -57,7 +57,7 @@ export const STARTS: readonly Mutant[] = [
     killedBy: 'gate-in-time',
     changes: [
       {
-        file: 'provision/admit-start.ts',
+        file: 'provision/gate/admit-start.ts',
         from: 'needs.clock.sleep(waitMs, grace.signal)',
         to: 'needs.clock.sleep(600_000, grace.signal)',
       },

@@ -38,7 +38,7 @@ export const THIN: readonly Mutant[] = [
     killedBy: 'golden-untouched',
     changes: [
       {
-        file: 'provision/golden-volumes.ts',
+        file: 'provision/golden/golden-volumes.ts',
         from: 'const isSound = found === golden.seal.contentSha256;',
         to: 'const isSound = found.length === golden.seal.contentSha256.length;',
       },
@@ -56,7 +56,7 @@ export const THIN: readonly Mutant[] = [
     killedBy: 'nothing-left',
     changes: [
       {
-        file: 'provision/golden-removals.ts',
+        file: 'provision/golden/golden-removals.ts',
         from: "await this.drop(golden, 'useless');",
         to: 'await Promise.resolve();',
       },
@@ -67,7 +67,7 @@ export const THIN: readonly Mutant[] = [
     killedBy: 'golden-untouched',
     changes: [
       {
-        file: 'provision/golden-removals.ts',
+        file: 'provision/golden/golden-removals.ts',
         from: 'if (this.isInUse(golden)) return Promise.reject(goldenInUse(golden));',
         to: '',
       },
@@ -78,7 +78,7 @@ export const THIN: readonly Mutant[] = [
     killedBy: 'golden-untouched',
     changes: [
       {
-        file: 'provision/golden-removals.ts',
+        file: 'provision/golden/golden-removals.ts',
         from: 'return this.#needs.isGoldenPinned?.(golden) ?? false;',
         to: 'return golden.lv.length === 0;',
       },

@@ -4,7 +4,7 @@
  */
 import type { Problem } from '../../../core/errors.ts';
 import { toProblem } from '../../../core/errors.ts';
-import type { Clock } from '../../../provision/ports.ts';
+import type { Clock } from '../../../provision/ports/host.ts';
 
 const PAUSE_MIN_MS = 1_000;
 const PAUSES_PER_READING = 9;

@@ -1,7 +1,7 @@
 /** What is left on this host: in its volume groups and in its cache. */
 import type { CachedImages } from '../../../core/image-protocol.ts';
 import { approximateSize } from '../../../core/size.ts';
-import type { GroupSpace } from '../../../provision/ports.ts';
+import type { GroupSpace } from '../../../provision/ports/verbs.ts';
 import type { Html } from './html.ts';
 import { html } from './html.ts';
 import { section } from './section.ts';

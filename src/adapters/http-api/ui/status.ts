@@ -4,7 +4,7 @@ import type { DomainStatus } from '../../../core/control-protocol.ts';
 import { toProblem } from '../../../core/errors.ts';
 import type { CachedImages } from '../../../core/image-protocol.ts';
 import type { Jobs } from '../../../core/job-protocol.ts';
-import type { GroupSpace } from '../../../provision/ports.ts';
+import type { GroupSpace } from '../../../provision/ports/verbs.ts';
 import type { HttpApiOptions } from '../routes.ts';
 import type { Known } from './shared-reading.ts';
 import { SharedReading } from './shared-reading.ts';

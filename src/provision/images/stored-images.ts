@@ -1,0 +1,30 @@
+/** What is in the buckets that images may come from, for somebody who is to choose one. */
+import type { StoredImages } from '../../core/image-protocol.ts';
+import { STORED_IMAGES_MAX } from '../../core/image-protocol.ts';
+import type { Buckets } from '../ports/images.ts';
+
+/** Each page has its own limit; this is for all of them. */
+const LIST_TIME_MAX_MS = 30_000;
+
+/** They go with an image, and are none: digests and signatures. */
+const COMPANION = /\.(sha256|sha512|minisig)$|(^|\/)SHA(256|512)SUMS$/;
+
+/** Without buckets in the configuration nobody has said where to look; what the store does not say it throws. */
+export async function storedImages(
+  store: Pick<Buckets, 'list'>,
+  buckets: readonly string[] | undefined,
+): Promise<StoredImages> {
+  const images: StoredImages['images'] = [];
+  let isMore = buckets === undefined;
+  const signal = AbortSignal.timeout(LIST_TIME_MAX_MS);
+  for (const bucket of buckets ?? []) {
+    const { objects, isCutShort } = await store.list(bucket, '', STORED_IMAGES_MAX, signal);
+    isMore ||= isCutShort;
+    for (const { key, sizeBytes, modifiedAtMs } of objects) {
+      if (COMPANION.test(key) || key.endsWith('/')) continue;
+      const modifiedAt = new Date(modifiedAtMs).toISOString();
+      images.push({ image: `${bucket}/${key}`, sizeBytes, modifiedAt });
+    }
+  }
+  return { images: images.slice(0, STORED_IMAGES_MAX), more: isMore || images.length > STORED_IMAGES_MAX };
+}
