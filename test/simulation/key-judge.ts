@@ -209,7 +209,7 @@ export class KeyJudge {
   }
 
   isTidy(): boolean {
-    return this.#strays().length === 0 && this.#waiting().length === 0;
+    return this.#strays().length === 0 && this.#waiting().length === 0 && this.#keys.held.size === 0;
   }
 
   atRest(): void {

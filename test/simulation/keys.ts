@@ -114,12 +114,12 @@ export class KeyServer {
         const text = this.textOf(name);
         this.#givenAtMs.set(text, this.#nowMs());
         await daemon.step('key read answered');
-        return this.#hold(text);
+        return this.#hold(text, daemon);
       },
     };
   }
 
-  #hold(text: string): VolumeKey {
+  #hold(text: string, { isAlive }: Life): VolumeKey {
     const bytes = Buffer.from(text, 'latin1');
     const key: VolumeKey = {
       bytes,
@@ -128,7 +128,8 @@ export class KeyServer {
         this.held.delete(key);
       },
     };
-    this.held.add(key);
+    // One that has died within the same step holds nothing any more.
+    if (isAlive) this.held.add(key);
     return key;
   }
 
