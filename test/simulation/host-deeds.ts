@@ -110,7 +110,7 @@ const RARE_DAEMON_STEPS = [
 const HELPER_STEPS = [
   ...['', 'before ', 'after ', 'before create', 'after create', 'before swapTags', 'after swapTags'],
   ...['before rename', 'after rename', 'before takeBack', 'after takeBack', 'before remove', 'after remove'],
-  ...['before activate', 'after activate', 'udevadm', 'after giveToService', 'blkid', 'a pause'],
+  ...['before activate', 'after activate', 'udevadm', 'the node', 'after giveToService', 'blkid', 'a pause'],
 ];
 
 /** The same in runs with a thin pool. */
