@@ -179,7 +179,12 @@ export type HelperRequest = z.infer<typeof HelperRequest>;
 export function keyLengthsOf(line: string): readonly number[] | undefined {
   const request = HelperRequest.safeParse(parseJson(line));
   if (!request.success) return undefined;
-  return ('keyLengths' in request.data ? request.data.keyLengths : undefined) ?? [];
+  return keyLengthsIn(request.data);
+}
+
+/** The same of a request that is read already. */
+export function keyLengthsIn(request: HelperRequest): readonly number[] {
+  return ('keyLengths' in request ? request.keyLengths : undefined) ?? [];
 }
 
 function parseJson(line: string): unknown {

@@ -1,7 +1,7 @@
 /** From a line to an answer. */
 import { z } from 'zod';
 import { ProvisionError, toProblem } from '../core/errors.ts';
-import { HelperRequest } from '../core/helper-protocol.ts';
+import { HelperRequest, keyLengthsIn } from '../core/helper-protocol.ts';
 import { isKeyShaped } from '../core/key-reference.ts';
 import { isJob } from '../core/owner.ts';
 import { adopt } from './adopt.ts';
@@ -54,7 +54,7 @@ function done(result: unknown): string {
 
 /** Whoever reads the socket has cut them off by what the line says; they are checked where they are used as well. */
 function refuseOtherKeys(request: HelperRequest, keys: readonly Buffer[]): void {
-  const lengths = ('keyLengths' in request ? request.keyLengths : undefined) ?? [];
+  const lengths = keyLengthsIn(request);
   if (lengths.length === keys.length && keys.every((key, index) => key.length === lengths[index])) {
     if (keys.every(isKeyShaped)) return;
     throw new ProvisionError({
