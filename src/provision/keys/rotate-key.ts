@@ -46,21 +46,17 @@ export interface Rotation extends KeySubject {
 /** Changes nothing; throws what would be in the way. */
 export function tryRotation(needs: RotateNeeds, rotation: Rotation): Promise<void> {
   return withKeys(needs, rotation, async ({ old, added }) => {
-    if (!isAnnotated(rotation) || (await isNamedTooSoon(needs, rotation, old, added))) {
-      await opensWithEither(needs, rotation, old, added);
-    } else await requireUnfinished(needs, rotation, added);
+    if (await isToBeAdded(needs, rotation, old, added)) await opensWithEither(needs, rotation, old, added);
+    else await requireUnfinished(needs, rotation, added);
   });
 }
 
 /** Once it resolves, nothing but the new key opens the volume. */
 export function rotate(needs: RotateNeeds, rotation: Rotation): Promise<void> {
   return withKeys(needs, rotation, async ({ old, added }) => {
-    if (!isAnnotated(rotation)) {
-      await letOpen(needs, rotation, old, added);
-      await annotate(needs, rotation);
-    } else if (await isNamedTooSoon(needs, rotation, old, added)) {
-      await letOpen(needs, rotation, old, added);
-    } else await requireUnfinished(needs, rotation, added);
+    if (await isToBeAdded(needs, rotation, old, added)) await letOpen(needs, rotation, old, added);
+    else await requireUnfinished(needs, rotation, added);
+    if (!isAnnotated(rotation)) await annotate(needs, rotation);
     await removeOthers(needs, rotation, added);
     await requireGone(needs, rotation, old, added);
     write(needs, rotation, 'done');
@@ -79,13 +75,14 @@ function isAnnotated({ request, to }: Rotation): boolean {
   return sameKey(request.key, to);
 }
 
-/** Somebody else has written the new key into the annotation, of a volume that only the old one opens as yet. */
-async function isNamedTooSoon(
+/** Also where somebody else has had the annotation name it already, of a volume that only the old one opens as yet. */
+async function isToBeAdded(
   needs: RotateNeeds,
   rotation: Rotation,
   old: VolumeKey | undefined,
   added: VolumeKey,
 ): Promise<boolean> {
+  if (!isAnnotated(rotation)) return true;
   return old !== undefined && (await countIfOpens(needs, rotation, added)) === undefined;
 }
 

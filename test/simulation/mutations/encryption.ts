@@ -99,10 +99,13 @@ export const ENCRYPTION: readonly Mutant[] = [
     changes: [
       {
         file: 'provision/keys/rotate-key.ts',
-        from: `      await letOpen(needs, rotation, old, added);
-      await annotate(needs, rotation);`,
-        to: `      await annotate(needs, rotation);
-      await letOpen(needs, rotation, old, added);`,
+        from: `    if (await isToBeAdded(needs, rotation, old, added)) await letOpen(needs, rotation, old, added);
+    else await requireUnfinished(needs, rotation, added);
+    if (!isAnnotated(rotation)) await annotate(needs, rotation);`,
+        to: `    const isAdding = await isToBeAdded(needs, rotation, old, added);
+    if (!isAnnotated(rotation)) await annotate(needs, rotation);
+    if (isAdding) await letOpen(needs, rotation, old, added);
+    else await requireUnfinished(needs, rotation, added);`,
       },
     ],
   },
@@ -112,11 +115,9 @@ export const ENCRYPTION: readonly Mutant[] = [
     changes: [
       {
         file: 'provision/keys/rotate-key.ts',
-        from: `      await letOpen(needs, rotation, old, added);
-      await annotate(needs, rotation);`,
-        to: `      await letOpen(needs, rotation, old, added);
-      await needs.luks.keepOnlyLuksKey(rotation.volume.vg, rotation.seal, added);
-      await annotate(needs, rotation);`,
+        from: '    if (!isAnnotated(rotation)) await annotate(needs, rotation);',
+        to: `    await needs.luks.keepOnlyLuksKey(rotation.volume.vg, rotation.seal, added);
+    if (!isAnnotated(rotation)) await annotate(needs, rotation);`,
       },
     ],
   },
