@@ -46,7 +46,12 @@ import { dropStartWish, startIfWished, startWishAfter } from './gate/start-wishe
 const GATE_ORIGIN_KEPT_MS = 24 * 3_600_000;
 const READ_AGAIN_MS = 5_000;
 /** What store and key server, and whoever asks them in vain, say of this host's settings. */
-const DENIALS = ['STORE_ACCESS_DENIED', 'KEY_DENIED', 'KEY_SERVER_UNREACHABLE', 'CONFIG_INVALID'] as const;
+const DENIALS: readonly ErrorCode[] = [
+  'STORE_ACCESS_DENIED',
+  'KEY_DENIED',
+  'KEY_SERVER_UNREACHABLE',
+  'CONFIG_INVALID',
+];
 /** Until QEMU has ended, or whatever was in the way of an arrival's volumes has passed. */
 const ARRIVAL_LOOK_MS = 5_000;
 const RESTORE_AGAIN_MS = 5_000;
@@ -180,11 +185,11 @@ export class Reconciler {
     return this.#unreadable;
   }
 
-  /** Failures of this domain that may have passed, or those of one kind, are tried again now, without a pause. */
-  endPauses(uuid: string, code?: ErrorCode): void {
+  /** Failures of this domain that may have passed, or those of some kinds, are tried again now, without a pause. */
+  endPauses(uuid: string, codes?: readonly ErrorCode[]): void {
     for (const fill of this.#needs.ledger.fillsOf(uuid)) {
       if ((fill.retryAtMs ?? 0) === 0) continue;
-      if (code !== undefined && fill.problem?.code !== code) continue;
+      if (codes !== undefined && (fill.problem === undefined || !codes.includes(fill.problem.code))) continue;
       this.#needs.ledger.putFill({ ...fill, retryAtMs: 0 });
     }
   }
@@ -204,7 +209,7 @@ export class Reconciler {
   /** Store or key server are asked otherwise now: what they refused before is tried again. */
   tryDeniedAgain(): void {
     for (const { domain } of this.#needs.ledger.domains()) {
-      for (const code of DENIALS) this.endPauses(domain.uuid, code);
+      this.endPauses(domain.uuid, DENIALS);
       this.request(domain.uuid);
     }
   }
@@ -212,9 +217,8 @@ export class Reconciler {
   /** There is room now; where the ledger cannot be told, the pause goes on. */
   #tryAgain(uuid: string): void {
     try {
-      this.endPauses(uuid, 'VG_FULL');
-      // Its thin pool is in order again.
-      this.endPauses(uuid, 'POOL_UNSUITABLE');
+      // Or its thin pool is in order again.
+      this.endPauses(uuid, ['VG_FULL', 'POOL_UNSUITABLE']);
       this.request(uuid);
     } catch (error) {
       this.#needs.log.warn({ domain: uuid, problem: toProblem(error) }, 'its pause could not be ended');
