@@ -1,4 +1,5 @@
 /** Says of a thin pool that it runs full, or that nothing more is made in it and why, once each time it comes to that. */
+import type { PoolTrouble } from '../../core/pool-trouble.ts';
 import { poolTrouble, useOfPool } from '../../core/pool-trouble.ts';
 import type { ThinLimits } from '../../core/thin-limits.ts';
 import type { ThinPool } from '../../core/volume.ts';
@@ -20,30 +21,32 @@ export class ThinPoolNews {
   look(pools: readonly ThinPool[]): void {
     for (const pool of pools) {
       const name = `${pool.vg}/${pool.lv}`;
-      const state = this.#stateOf(pool);
+      const trouble = poolTrouble(pool, this.#limits);
+      const state = this.#stateOf(pool, trouble);
       if (state === this.#said.get(name)) continue;
-      this.#say(pool, name, state);
+      this.#say(pool, state, trouble);
       if (state === undefined) this.#said.delete(name);
       else this.#said.set(name, state);
     }
   }
 
-  #stateOf(pool: ThinPool): State | undefined {
-    const trouble = poolTrouble(pool, this.#limits);
+  #stateOf(pool: ThinPool, trouble: PoolTrouble | undefined): State | undefined {
     if (trouble !== undefined) return trouble.code === 'VG_FULL' ? 'full' : 'broken';
     const isWarned = useOfPool(pool, this.#limits).some((use) => use.usedPercent >= use.warnPercent);
     return isWarned ? 'warned' : undefined;
   }
 
-  #say(pool: ThinPool, name: string, state: State | undefined): void {
+  #say(pool: ThinPool, state: State | undefined, trouble: PoolTrouble | undefined): void {
     const used = Math.max(...useOfPool(pool, this.#limits).map(({ usedPercent }) => usedPercent));
-    const fields = { pool: name, usedPercent: Math.round(used) };
+    const fields = { pool: `${pool.vg}/${pool.lv}`, usedPercent: Math.round(used) };
     if (state === undefined) this.#log.info(fields, 'a thin pool has room again');
     else if (state === 'warned') this.#log.warn(fields, 'a thin pool runs full');
     else {
-      const { says, remedy } = poolTrouble(pool, this.#limits) ?? {};
       const message = state === 'full' ? 'a thin pool is full' : 'a thin pool is not in order';
-      this.#log.error({ ...fields, why: says, remedy }, `${message}: no more volumes are made in it`);
+      this.#log.error(
+        { ...fields, why: trouble?.says, remedy: trouble?.remedy },
+        `${message}: no more volumes are made in it`,
+      );
     }
   }
 }
