@@ -70,6 +70,16 @@ make_disks() {
   mke2fs -q -t ext4 -F -E lazy_itable_init=1,lazy_journal_init=1 -m 0 "$1/root.img"
 }
 
+# The kernel has one processor. It and its programs take turns all the time, in processes of this machine, and on two
+# processors each turn wakes another one up: the same work takes twice as long. Hosts of neighbouring numbers get
+# different ones.
+processor_of() {
+  local word allowed part all=() address=$1
+  while read -r word allowed; do [ "$word" != Cpus_allowed_list: ] || break; done </proc/self/status
+  for part in ${allowed//,/ }; do mapfile -t -O ${#all[@]} all < <(seq "${part%-*}" "${part#*-}"); done
+  echo "${all[${address##*.} % ${#all[@]}]}"
+}
+
 # What the host reads when it boots: our files, and a key for us to come in with.
 make_seed() {
   local name=$1 seed=$2 run
@@ -101,7 +111,7 @@ boot() {
   # shellcheck disable=SC2064  # the name is fixed now
   trap "cut_power '$name'" EXIT
   trap 'exit 130' INT TERM
-  setsid "${network[@]}" unshare --mount --propagation private --pid --fork --kill-child \
+  setsid taskset --cpu-list "$(processor_of "$(cat "$run/address")")" "${network[@]}" unshare --mount --propagation private --pid --fork --kill-child \
     "$here/lib/supervise" "$(cat "$run/kernel")" "$(cat "$run/tree")" "$run" "$checkout" "${LVP_HOST_MEMORY:-5G}" "$joined" \
     <>/dev/null >"$run/console.log" 2>&1 &
   exec {alive}>&-
