@@ -95,22 +95,34 @@ print(json.dumps({'found': sorted(found), 'secrets': len(secrets), 'swaps': open
 
 /** What of the memory of these processes it stands in. */
 const MEMORY = `${NEEDLES}
+import itertools, struct
+PAGE, PAGES = 4096, 1024
 found = {}
+def pieces(process, at, end):
+    """Only pages that are there: to read one that is not makes it, and no process of this kernel can have many such."""
+    with open('/proc/%s/pagemap' % process, 'rb', 0) as pagemap, open('/proc/%s/mem' % process, 'rb', 0) as memory:
+        while at < end:
+            pages = min(PAGES, (end - at) // PAGE)
+            pagemap.seek(at // PAGE * 8)
+            entries = struct.unpack('=%dQ' % pages, pagemap.read(8 * pages))
+            for is_there, run in itertools.groupby(entries, lambda entry: entry >> 63):
+                length = len(list(run)) * PAGE
+                if is_there:
+                    memory.seek(at)
+                    yield at, memory.read(length)
+                at += length
 for process in sys.argv[1:]:
     places = found[process] = []
-    with open('/proc/%s/maps' % process) as maps, open('/proc/%s/mem' % process, 'rb', 0) as memory:
-        for line in maps:
-            span, rights, _, _, _, *name = line.split()
-            if not rights.startswith('rw'): continue
-            at, end = (int(word, 16) for word in span.split('-'))
-            rest = b''
-            while at < end:
-                memory.seek(at)
-                piece = memory.read(min(1 << 22, end - at))
-                assert piece
-                if pattern.search(rest + piece): places.append(' '.join([span, *name])); break
-                rest = piece[-200:]
-                at += len(piece)
+    with open('/proc/%s/maps' % process) as maps: spans = maps.readlines()
+    for line in spans:
+        span, rights, _, _, _, *name = line.split()
+        if not rights.startswith('rw'): continue
+        begin, end = (int(word, 16) for word in span.split('-'))
+        rest, expected = b'', begin
+        for at, piece in pieces(process, begin, end):
+            if at != expected: rest = b''
+            if pattern.search(rest + piece): places.append(' '.join([span, *name])); break
+            rest, expected = piece[-200:], at + len(piece)
 print(json.dumps(found))
 `;
 
