@@ -14,10 +14,13 @@ import {
   define,
   failureOf,
   published,
+  statusOf,
   useProvisionedHost,
 } from './provisioned-host.ts';
 
 const START_LIMIT_MS = 180_000;
+/** By default it is noticed within so long that a grant is withdrawn: `keys.recheck`, and the time of one reading. */
+const WITHDRAWN_LIMIT_MS = 70_000;
 const DAEMON = 'libvirt-volume-provisioner';
 const CONFIG = '/etc/libvirt-volume-provisioner';
 const INSTALLED = '/usr/lib/libvirt-volume-provisioner';
@@ -237,8 +240,9 @@ describe('a guest', () => {
   const secretOf = (name: string) => secretUuid(`/dev/vg0/${name}`);
   const hasSecret = async (name: string) => (await sh('virsh secret-list')).includes(secretOf(name));
 
-  async function isGone(name: string): Promise<void> {
-    await eventually(`the secret of ${name} is gone`, async () => !(await hasSecret(name)) || undefined);
+  async function isGone(name: string, timeoutMs?: number): Promise<void> {
+    const probe = async () => !(await hasSecret(name)) || undefined;
+    await eventually(`the secret of ${name} is gone`, probe, timeoutMs === undefined ? {} : { timeoutMs });
   }
 
   /** What whoever pressed start is told. */
@@ -299,6 +303,19 @@ describe('a guest', () => {
     await sh(`cp -a /root/right.cred ${file}`);
   });
 
+  it('has its key for itself: a disk of another one gets none with it', async () => {
+    await define(host(), { name: 'sharer', image: 'boots.raw', key: 'file:guest' });
+    const problem = await eventually('it is refused', async () => {
+      const [volume] = (await statusOf(host(), 'sharer')).volumes;
+      return volume?.state === 'refused' ? volume.problem : undefined;
+    });
+    expect(problem).toMatchObject({ code: 'KEY_IN_USE' });
+    expect(problem?.message).toContain('disk vda of domain guest');
+    expect(await exitCode(host(), 'lvs vg0/sharer')).not.toBe(0);
+    expect(await refusal('sharer')).toContain('file:guest');
+    await sh('virsh undefine sharer');
+  });
+
   it('is refused without the daemon, by the hook', async () => {
     await sh(`systemctl stop ${DAEMON}`);
     expect(await refusal('guest')).toContain('disk vda is encrypted');
@@ -339,7 +356,7 @@ describe('a guest', () => {
   it('with a key of the key server goes on when that is revoked, and is not started again', async () => {
     const key = served;
     await server.revoke(key);
-    await isGone('served');
+    await isGone('served', WITHDRAWN_LIMIT_MS);
     expect(await state('served')).toBe('running');
     const { events } = JSON.parse(await sh('lvp audit --json')) as { events: object[] };
     expect(events).toContainEqual(
@@ -351,7 +368,34 @@ describe('a guest', () => {
     expect(written).not.toContain(key.payload);
   });
 
-  it('that is autostarted is started by the daemon after a reboot', async () => {
+  it('that is not defined here has no key read, granted or not', async () => {
+    const reads = async ({ uuid }: Key) =>
+      (await server.requests()).filter((line) => line.includes(`GET /v1/secrets/${uuid}`)).length;
+    const identity = server.reader('hosta');
+    const [elsewhere, left] = [await server.createKey('elsewhere'), await server.createKey('left')];
+    await server.grant(elsewhere, identity);
+    await server.grant(left, identity);
+    await define(host(), { name: 'left', image: 'boots.raw', key: `barbican:${left.uuid}` });
+    await published(host(), 'left');
+    await sh('virsh start left');
+    await sh('virsh destroy left');
+    await isGone('left');
+    await sh('virsh undefine left');
+    await eventually(
+      'it has gone',
+      async () => (await exitCode(host(), 'lvp status left')) !== 0 || undefined,
+    );
+    const before = await reads(left);
+    expect(before).toBeGreaterThan(0);
+    // All that is looked at in a new life of the daemon, and with another word of the key server.
+    await sh(`systemctl restart ${DAEMON}`);
+    await published(host(), 'guest');
+    await sh('lvp config reload');
+    expect(await reads(left)).toBe(before);
+    expect(await reads(elsewhere)).toBe(0);
+  });
+
+  it('that is autostarted is started by the daemon after a reboot, and once only', async () => {
     await sh('virsh autostart guest; sync');
     await host().poweroff();
     await host().boot();
@@ -359,8 +403,16 @@ describe('a guest', () => {
       timeoutMs: START_LIMIT_MS,
     });
     expect(await hasSecret('guest')).toBe(true);
-    await sh('virsh autostart --disable guest; virsh destroy guest');
+    // Whoever shuts it down means that, also when the daemon or libvirtd begins anew.
+    await sh('virsh destroy guest');
     await isGone('guest');
+    for (const service of [DAEMON, 'libvirtd']) {
+      await sh(`systemctl restart ${service}`);
+      await define(host(), { name: `after-${service}`, image: 'boots.raw' });
+      await published(host(), `after-${service}`);
+      expect(await state('guest')).toBe('shut off');
+    }
+    await sh('virsh autostart --disable guest');
   });
 });
 
