@@ -310,7 +310,7 @@ describe('a guest', () => {
       return volume?.state === 'refused' ? volume.problem : undefined;
     });
     expect(problem).toMatchObject({ code: 'KEY_IN_USE' });
-    expect(problem?.message).toContain('disk vda of domain guest');
+    expect(problem.message).toContain('disk vda of domain guest');
     expect(await exitCode(host(), 'lvs vg0/sharer')).not.toBe(0);
     expect(await refusal('sharer')).toContain('file:guest');
     await sh('virsh undefine sharer');
