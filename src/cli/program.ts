@@ -38,7 +38,6 @@ export function buildProgram(finish: (code: ExitCode) => void): Command {
   const program = withGlobalOptions(new Command('lvp'))
     .description(INTRODUCTION)
     .version(programVersion(), '-V, --version')
-    .showHelpAfterError('See: lvp --help')
     .exitOverride();
   for (const add of [
     addList,
@@ -69,5 +68,12 @@ export function buildProgram(finish: (code: ExitCode) => void): Command {
   ]) {
     add(program, finish);
   }
+  nameHelp(program, 'lvp');
   return program.addHelpText('after', `\n${EXIT_HELP}`);
+}
+
+/** Whoever gets a verb's words wrong is shown that verb's help. */
+function nameHelp(command: Command, words: string): void {
+  command.showHelpAfterError(`See: ${words} --help`);
+  for (const verb of command.commands) nameHelp(verb, `${words} ${verb.name()}`);
 }
