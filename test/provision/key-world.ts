@@ -85,6 +85,8 @@ export class KeyWorld {
   during: { readonly effect: string; readonly act: () => Promise<void> | void } | undefined;
   /** The header loses no key, whoever says so. */
   keepsAll = false;
+  /** Of these keys nobody says anything, whatever the signal says, before the world ends. */
+  readonly silent = new Set<string>();
   /** How often a key was asked for. */
   reads = 0;
   /** Of the daemon that is plugged in. */
@@ -230,6 +232,7 @@ export class KeyWorld {
         requirePower(life);
         await Promise.resolve();
         const name = formatKeyReference(reference);
+        if (this.silent.has(name)) await new Promise<never>(() => undefined);
         const text = this.readable.get(name);
         if (text === undefined)
           throw new ProvisionError({ code: 'KEY_DENIED', message: `no ${name} for us` });

@@ -17,7 +17,8 @@ import type { Clock } from '../ports/host.ts';
 import type { Ledger } from '../ports/ledger.ts';
 import type { DomainChange, Domains } from '../ports/libvirt.ts';
 import type { Volumes } from '../ports/volumes.ts';
-import { readKey, timeLimit } from './read-key.ts';
+import { readKey } from './read-key.ts';
+import { timeLimit } from '../time-limit.ts';
 import { briefly } from '../audit/recorded.ts';
 
 /** What one reading may take while no start waits for it. */

@@ -14,8 +14,9 @@ import type { Keys } from '../ports/keys.ts';
 import type { GuestSecrets } from '../ports/libvirt.ts';
 import type { LuksVolumes } from '../ports/volumes.ts';
 import type { KeyWatch } from '../ports/watches.ts';
-import type { TimeLimit } from './read-key.ts';
-import { readKey, within } from './read-key.ts';
+import { readKey } from './read-key.ts';
+import type { TimeLimit } from '../time-limit.ts';
+import { within } from '../time-limit.ts';
 import { failureOf, newCorrelationId } from '../audit/recorded.ts';
 import { Turns } from '../pools/taking-turns.ts';
 

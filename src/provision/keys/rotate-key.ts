@@ -16,12 +16,15 @@ import { volumeKey } from '../../core/planned-fill.ts';
 import type { VolumeRequest } from '../../core/request.ts';
 import type { KeySubject, KeySubjectNeeds } from './key-subject.ts';
 import { requireStopped, rotationRefused } from './key-subject.ts';
+import { readKey } from './read-key.ts';
 import type { AuditTrail } from '../ports/audit.ts';
 import type { Log } from '../ports/host.ts';
 import type { Keys, VolumeKey } from '../ports/keys.ts';
 import type { Domains } from '../ports/libvirt.ts';
 import type { LuksVolumes } from '../ports/volumes.ts';
 import { recorded } from '../audit/recorded.ts';
+import type { TimeLimit } from '../time-limit.ts';
+import { timeLimit } from '../time-limit.ts';
 
 export interface RotateNeeds extends KeySubjectNeeds {
   readonly luks: LuksVolumes;
@@ -33,7 +36,7 @@ export interface RotateNeeds extends KeySubjectNeeds {
 
 /** All that LUKS1 has room for. */
 const KEY_SLOTS = 8;
-/** A provider answers sooner or says that it cannot, in ms. */
+/** For reading both keys, in ms: a provider answers sooner or says that it cannot. */
 const READ_LIMIT_MS = 30_000;
 
 /** The volume, and the key that it is to have. */
@@ -93,15 +96,12 @@ interface BothKeys {
 }
 
 async function withKeys(
-  { keys }: RotateNeeds,
+  needs: RotateNeeds,
   rotation: Rotation,
   use: (both: BothKeys) => Promise<void>,
 ): Promise<void> {
-  const signal = AbortSignal.timeout(READ_LIMIT_MS);
-  const added = await keys.read(rotation.to, signal);
-  let old: VolumeKey | undefined;
+  const { old, added } = await readBoth(needs, rotation);
   try {
-    old = await readOld(keys, rotation, signal);
     if (old?.bytes.equals(added.bytes) === true) {
       throw new ProvisionError({
         code: 'KEY_IN_USE',
@@ -116,13 +116,27 @@ async function withKeys(
   }
 }
 
+async function readBoth({ keys, clock }: RotateNeeds, rotation: Rotation): Promise<BothKeys> {
+  const limit = timeLimit(clock, READ_LIMIT_MS);
+  let added: VolumeKey | undefined;
+  try {
+    added = await readKey(keys, rotation.to, limit);
+    return { old: await readOld(keys, rotation, limit), added };
+  } catch (error) {
+    added?.wipe();
+    throw error;
+  } finally {
+    limit.end();
+  }
+}
+
 /** What this host may not read any more it need not have, as long as the new key opens the volume. */
 const NOT_OURS: readonly ErrorCode[] = ['KEY_DENIED', 'KEY_NOT_FOUND'];
 
-async function readOld(keys: Keys, rotation: Rotation, signal: AbortSignal): Promise<VolumeKey | undefined> {
+async function readOld(keys: Keys, rotation: Rotation, limit: TimeLimit): Promise<VolumeKey | undefined> {
   if (rotation.from === undefined) return undefined;
   try {
-    return await keys.read(rotation.from, signal);
+    return await readKey(keys, rotation.from, limit);
   } catch (error) {
     // To end what is all but done it is only wanted for one more check.
     if (isAnnotated(rotation) || NOT_OURS.includes(toProblem(error).code)) return undefined;

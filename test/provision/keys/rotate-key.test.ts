@@ -251,6 +251,23 @@ describe('a rotation that is cut off', () => {
   });
 });
 
+describe('a key server that never answers', () => {
+  it.each(['file:new', 'file:old'])(
+    'ends a rotation in time, and nothing was changed: %s',
+    async (silent) => {
+      const scene = new KeyWorld();
+      scene.silent.add(silent);
+      const rotated = scene.verbs.rotate(asked);
+      rotated.catch(() => undefined);
+      await until('it is asked', () => scene.reads === (silent === 'file:new' ? 1 : 2));
+      scene.world.clock.advance(30_000);
+      await expect(rotated).rejects.toMatchObject({ code: 'KEY_SERVER_UNREACHABLE' });
+      expect([scene.effects, scene.slots, scene.annotated]).toEqual([[], ['file:old'], 'file:old']);
+      expect(scene.unwiped.size).toBe(0);
+    },
+  );
+});
+
 describe('key rotate is refused, and nothing changes,', () => {
   const other = '22222222-2222-4222-8222-222222222222';
   const open = (scene: KeyWorld) => {
