@@ -69,8 +69,8 @@ export class CachedImageVerbs implements ImageVerbs {
   }
 
   stored(): Promise<StoredImages> {
-    const { buckets, policy } = this.#needs;
-    return storedImages(buckets, policy.buckets);
+    const { buckets, policy, clock } = this.#needs;
+    return storedImages({ buckets, clock }, policy.buckets);
   }
 
   inspect(request: ImageRequest, signal: AbortSignal): Promise<ImageFacts> {
