@@ -184,9 +184,10 @@ export class DomainVerbs implements ControlVerbs {
 
   async reprovision(nameOrUuid: string, request: ReprovisionRequest): Promise<ReprovisionResult> {
     if (request.dryRun !== true) requireThawed(this.#needs.freeze);
+    const lookedAtMs = this.#needs.clock.monotonicMs();
     const found = await this.#needs.domains.find(nameOrUuid);
     if (found === undefined) throw noSuchDomain(nameOrUuid);
-    return reprovision(this.#needs, found, request);
+    return reprovision(this.#needs, { ...found, lookedAtMs }, request);
   }
 
   async provision(xml: string): Promise<DomainStatus> {

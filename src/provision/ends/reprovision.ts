@@ -45,7 +45,7 @@ interface Candidate {
  */
 export async function reprovision(
   needs: ReprovisionNeeds,
-  found: LibvirtDomain,
+  found: LibvirtDomain & { readonly lookedAtMs: number },
   request: ReprovisionRequest,
 ): Promise<ReprovisionResult> {
   const { target, dryRun = false } = request;
@@ -68,6 +68,11 @@ export async function reprovision(
   }
   const observation = await observe(needs, [domain]);
   // From here to the writing of the intent nothing is waited for.
+  if (needs.reconciler.starting.hasSince(found.uuid, found.lookedAtMs)) {
+    // Even if it has its volumes open no more: its memory may be saved.
+    const hint = `Look at it with virsh domstate ${domain.name}, and try again.`;
+    throw refused(domain, target, 'its start was let through meanwhile', hint);
+  }
   const candidate = chooseVolume(needs, observation.plan(domain), observation.volumes, target);
   requireSpace(needs, observation, candidate);
   if (!dryRun) await begin(needs, candidate);

@@ -27,6 +27,11 @@ export class StartingDomains {
     return this.#sinceMs.has(uuid);
   }
 
+  /** Whether a start was let through at this time, in monotonic ms, or since: by now it may have ended as well. */
+  hasSince(uuid: string, sinceMs: number): boolean {
+    return (this.#sinceMs.get(uuid) ?? -Infinity) >= sinceMs;
+  }
+
   #forgetOld(): void {
     const nowMs = this.#clock.monotonicMs();
     for (const [uuid, sinceMs] of this.#sinceMs) {

@@ -35,10 +35,7 @@ export async function requireStopped(
   if (found.active) {
     throw rotationRefused(subject, 'the domain is running', `virsh shutdown ${found.name}, and then again.`);
   }
-  if (reconciler.starting.has(found.uuid)) {
-    const hint = 'If it does not run in half a minute, try again then.';
-    throw rotationRefused(subject, 'its start was let through a moment ago', hint);
-  }
+  requireNotStarting(reconciler, subject);
   if (await domains.hasManagedSave(found.uuid)) {
     const hint = `Start it and shut it down, or give the memory up: virsh managedsave-remove ${found.name}`;
     throw rotationRefused(subject, 'its memory is saved together with the name of the key that it has', hint);
@@ -50,6 +47,15 @@ export async function requireStopped(
       'Try again when it is here.',
     );
   }
+}
+
+function requireNotStarting(
+  { starting }: KeySubjectNeeds['reconciler'],
+  subject: Pick<KeySubject, 'domain' | 'request'>,
+): void {
+  if (!starting.has(subject.domain.uuid)) return;
+  const hint = 'If it does not run in half a minute, try again then.';
+  throw rotationRefused(subject, 'its start was let through a moment ago', hint);
 }
 
 /** By one reading, with nothing that is waited for. */
@@ -94,6 +100,8 @@ export function chooseSubject(
     const hint = `See who has it with lsof /dev/${volumeKey(volume)} and dmsetup ls --tree.`;
     throw rotationRefused(about, `${volumeKey(volume)} is open`, hint);
   }
+  // During the reading it may have been started, and its memory saved, so that nothing is open any more.
+  requireNotStarting(needs.reconciler, about);
   return { domain, request, volume, seal };
 }
 

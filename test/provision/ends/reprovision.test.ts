@@ -231,6 +231,18 @@ describe('reprovision is refused, and nothing changes,', () => {
       'VOLUME_STATE',
     ],
     [
+      'while its start is let through during the look at its volume, whatever comes of it',
+      (world) => {
+        const list = world.volumes.list.bind(world.volumes);
+        world.volumes.list = (...call) => {
+          world.reconciler.admitted(uuid);
+          return list(...call);
+        };
+      },
+      asked,
+      'VOLUME_STATE',
+    ],
+    [
       'when there is no room for a second one',
       (world) => {
         world.volumes.lvm.freeExtents = 0;

@@ -302,6 +302,19 @@ describe('key rotate is refused, and nothing changes,', () => {
       {},
       'VOLUME_STATE',
     ],
+    [
+      'while its start is let through during the look at its volume',
+      (scene) => {
+        const { volumes, reconciler } = scene.world;
+        const list = volumes.list.bind(volumes);
+        volumes.list = (...call) => {
+          reconciler.admitted(UUID);
+          return list(...call);
+        };
+      },
+      {},
+      'VOLUME_STATE',
+    ],
     ['while somebody has the volume open', open, {}, 'VOLUME_STATE'],
     ['in a group that other hosts see', (scene) => scene.world.sharedGroups.add('vg0'), {}, 'VOLUME_STATE'],
     ['to the key that it has', () => undefined, { to: 'file:old' }, 'USAGE'],
