@@ -1,6 +1,16 @@
 /** What people, tools and bad luck do to a host. Each deed is one step of a run, and most depend on what is there. */
 import type { Deed } from './deed.ts';
-import { arrive, define, install, redefine, replace, start, stop, undefine } from './domain-deeds.ts';
+import {
+  arrive,
+  define,
+  install,
+  redefine,
+  replace,
+  saveMemory,
+  start,
+  stop,
+  undefine,
+} from './domain-deeds.ts';
 import {
   changeSpace,
   cutPower,
@@ -36,7 +46,7 @@ export const KEY_DEEDS: readonly Deed[] = [
   ...[define, define, start, start, start, stop, killHelper, cutPower],
   ...[rotateKey, rotateKey, rotateKey, rotateKey, rotateKey, rotateKey, rotateKey, rotateKey],
   ...[cryptoErase, cryptoErase, cryptoErase],
-  ...[withdrawGrant, withdrawGrant, silenceServer, exchangeKey],
+  ...[withdrawGrant, withdrawGrant, silenceServer, exchangeKey, saveMemory, saveMemory],
 ];
 
 /** In runs with a thin pool. */
@@ -60,7 +70,7 @@ export const THIN_DEEDS: readonly Deed[] = [
 /** Each as often as it stands here. */
 export const DEEDS: readonly Deed[] = [
   ...[define, define, define, define, redefine, redefine, redefine, undefine, undefine, undefine, replace],
-  ...[start, start, start, start, stop, stop, install, install, arrive],
+  ...[start, start, start, start, stop, stop, install, install, arrive, saveMemory, saveMemory],
   ...[makeForeign, makeForeign, openForeign, deleteVolume, deleteVolume, useVerb, useVerb],
   ...[reprovision, reprovision, reprovision],
   ...[createJob, createJob, createJob, createJob, cancelJob, cancelJob, retryJob],

@@ -61,6 +61,31 @@ export const stop: Deed = (run, random) => {
   if (how === 'migrated' && random.chance(0.6)) run.libvirt.undefine(spec.uuid);
 };
 
+/** virsh managedsave: the guest goes on later with the memory it had, or that is given up, or nobody comes back to it. */
+export const saveMemory: Deed = async (run, random) => {
+  const { libvirt } = run;
+  const isAway = () => libvirt.isAway;
+  const saveable = () =>
+    [...libvirt.domains.values()].filter(({ guest, persistent }) => guest !== undefined && persistent);
+  const spec = anyDomain(run, random);
+  if (saveable().length === 0 && spec !== undefined) {
+    run.say(`start ${spec.name}, to save it`);
+    await libvirt.start(spec);
+  }
+  const running = saveable();
+  if (running.length === 0 || isAway()) return;
+  const { uuid, name } = random.pick(running).spec;
+  run.say(`managedsave ${name}`);
+  libvirt.saveMemory(uuid);
+  await run.sleep(random.skewed(600_000));
+  const saved = libvirt.domains.get(uuid);
+  if (saved?.memory === undefined || isAway() || random.chance(0.3)) return;
+  const isToGoOn = random.chance(0.7);
+  run.say(isToGoOn ? `start ${name}, which is saved` : `managedsave-remove ${name}`);
+  if (isToGoOn) await libvirt.start(saved.spec);
+  else libvirt.removeMemory(uuid);
+};
+
 /** Whoever replaces a definition undefines it first. */
 export const replace: Deed = async (run, random) => {
   const spec = anyDomain(run, random);

@@ -78,6 +78,8 @@ export class Group {
   isReplaced: (seal: Seal) => boolean = () => false;
   /** Judges the removal of a published volume by us. */
   onDelete: (volume: ModelVolume, seal: Seal) => void = () => undefined;
+  /** UUIDs of what was not removed by us. */
+  readonly removedByHand = new Set<string>();
   /** Judges the moment in which a volume is sealed. */
   onSeal: (volume: ModelVolume, book: Book) => void = () => undefined;
   /** Judges the moment in which a golden volume is sealed. */
@@ -178,6 +180,7 @@ export class Group {
     if (this.isOpen(volume)) throw new Error(`lvremove: ${lv} is in use`);
     this.#weighGoldens();
     if (by === 'us') this.#judgeRemoval(volume);
+    else this.removedByHand.add(volume.uuid);
     this.model.volumes = this.model.volumes.filter((other) => other !== volume);
     this.#books.delete(volume.uuid);
   }

@@ -212,11 +212,15 @@ export class KeyJudge {
     return this.#strays().length === 0 && this.#waiting().length === 0 && this.#keys.held.size === 0;
   }
 
-  atRest(): void {
-    this.judgeDisks();
+  requireTakenBack(): void {
     const [stray] = this.#strays();
     if (stray !== undefined)
       throw new Violation('keys-taken-back', `libvirt has a key for ${stray}, and no guest needs it`);
+  }
+
+  atRest(): void {
+    this.judgeDisks();
+    this.requireTakenBack();
     if (this.#keys.held.size > 0)
       throw new Violation('keys-taken-back', `${this.#keys.held.size} keys were not wiped after use`);
     const [waiting] = this.#waiting();
@@ -228,7 +232,8 @@ export class KeyJudge {
   #waiting(): readonly string[] {
     return [...this.#libvirt.domains.values()]
       .filter(
-        ({ persistent, guest, spec }) => persistent && guest === undefined && spec.annotation === 'good',
+        ({ persistent, guest, memory, spec }) =>
+          persistent && guest === undefined && memory === undefined && spec.annotation === 'good',
       )
       .flatMap(({ spec }) => spec.disks.filter((disk) => this.#isWaiting(spec, disk)))
       .map(({ lv }) => lv);

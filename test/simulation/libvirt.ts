@@ -23,6 +23,8 @@ import { LUKS_BYTES } from './group.ts';
 import type { Life } from './life.ts';
 import { never } from './life.ts';
 import type { Random } from './random.ts';
+import type { SavedMemory } from './saved-memory.ts';
+import { saveMemory } from './saved-memory.ts';
 import { Secrets } from './secrets.ts';
 import { Violation } from './violation.ts';
 
@@ -31,6 +33,8 @@ const SYNCED_AFTER_MS = 30_000;
 export const CALL_MAX_MS = 25_000;
 
 interface Guest extends Opener {
+  /** As it was started, whatever its definition says by now. */
+  readonly spec: DomainSpec;
   readonly volumes: readonly ModelVolume[];
   /** Of those that libvirt has opened with a secret, whatever its definition says by now. */
   readonly openedPaths: readonly string[];
@@ -43,6 +47,8 @@ export interface Domain {
   /** A hook is being asked: libvirt does not talk about the domain until it has answered. */
   starting: Promise<unknown> | undefined;
   guest: Guest | undefined;
+  /** What its next start goes on with. */
+  memory?: SavedMemory | undefined;
   /** What was written last and may not be on the disk yet. */
   unsynced?: { readonly before: DomainSpec; readonly atMs: number } | undefined;
   /** What libvirt says when it is shut off. */
@@ -85,6 +91,8 @@ export class Libvirt {
   /** The next refresh of ours fails and stops the pool. */
   failNextRefresh = false;
   onViolation: (violation: Violation) => void = () => undefined;
+  /** Told when saved memory goes on, or is given up. */
+  onMemoryEnds: (memory: SavedMemory) => void = () => undefined;
   readonly secrets = new Secrets();
   /** Looks on while we write an annotation. */
   judged: (what: string, effect: () => void) => void = (_what, effect) => {
@@ -183,6 +191,8 @@ export class Libvirt {
     const domain = this.domains.get(uuid);
     if (domain === undefined) return;
     domain.persistent = false;
+    // virsh undefine --managed-save
+    this.removeMemory(uuid);
     if (domain.guest === undefined && domain.starting === undefined) this.#remove(uuid);
     this.emit({ kind: 'domain', uuid });
   }
@@ -204,7 +214,10 @@ export class Libvirt {
     };
     const domain = existing ?? transient;
     this.domains.set(spec.uuid, domain);
-    const starting = this.#start(domain, existing?.spec ?? spec);
+    const starting =
+      domain.memory === undefined
+        ? this.#start(domain, existing?.spec ?? spec)
+        : this.#restore(domain, domain.memory);
     domain.starting = starting;
     const why = await starting;
     if (domain.starting === starting) domain.starting = undefined;
@@ -241,6 +254,26 @@ export class Libvirt {
     if (!domain.persistent) this.#remove(uuid);
     const change = how === 'ended' || how === 'migrated' ? ({ change: how } as const) : {};
     this.emit({ kind: 'domain', uuid, ...change });
+  }
+
+  /** virsh managedsave, which libvirt refuses for a transient domain. */
+  saveMemory(uuid: string): void {
+    const domain = this.domains.get(uuid);
+    if (domain?.guest === undefined || !domain.persistent) return;
+    const { spec, volumes } = domain.guest;
+    domain.memory = saveMemory(spec, volumes);
+    this.stop(uuid, 'saved');
+  }
+
+  /** virsh managedsave-remove */
+  removeMemory(uuid: string): void {
+    const domain = this.domains.get(uuid);
+    if (domain?.memory === undefined) return;
+    this.onMemoryEnds(domain.memory);
+    domain.memory = undefined;
+    // Whoever gives it up has the guest end here after all.
+    const truth = this.truths.get(uuid);
+    if (truth?.ended === 'lost') truth.ended = 'here';
   }
 
   /** libvirtd was started anew: it does not know any more why domains are shut off, nor what opens their disks. */
@@ -356,11 +389,16 @@ export class Libvirt {
         if (why !== undefined) throw failed(`cannot start ${uuid}: ${why}`);
       },
       hasArrived: () => Promise.resolve(false),
-      hasManagedSave: () => Promise.resolve(false),
+      hasManagedSave: (uuid) =>
+        this.#call(daemon, 'has managed save', () => this.domains.get(uuid)?.memory !== undefined),
       writeAnnotation: (uuid, element) =>
         this.#call(daemon, 'write annotation', () => {
           const domain = this.domains.get(uuid);
           if (domain === undefined) throw failed(`no domain ${uuid}`);
+          if (domain.memory !== undefined)
+            this.onViolation(
+              new Violation('saved-untouched', `${domain.spec.name} is saved, and gets another annotation`),
+            );
           this.judged(`another key is named by ${domain.spec.name}`, () => {
             const { spec: before } = domain;
             domain.spec = annotatedAnew(before, element);
@@ -419,6 +457,21 @@ export class Libvirt {
     };
   }
 
+  /** The memory is kept until the guest runs: what is refused is still saved. */
+  async #restore(domain: Domain, memory: SavedMemory): Promise<string | undefined> {
+    const [boot, life] = [this.#boots, this.#lives];
+    const answer = await this.hook.ask('restore', memory.spec);
+    if (!answer.allowed) return answer.problems.map(({ code }) => code).join(' ') || 'refused';
+    if (boot !== this.#boots || life !== this.#lives || this.isAway) return 'libvirtd has gone meanwhile';
+    const why = await this.#start(domain, memory.spec);
+    if (why === undefined && domain.memory === memory) {
+      this.#trace(`${memory.spec.name} goes on with its saved memory`);
+      domain.memory = undefined;
+      this.onMemoryEnds(memory);
+    }
+    return why;
+  }
+
   async #start(domain: Domain, spec: DomainSpec): Promise<string | undefined> {
     const boot = this.#boots;
     const life = this.#lives;
@@ -440,7 +493,7 @@ export class Libvirt {
     const locked = volumes.find((volume, index) => !this.#opens(volume, spec.disks[index]?.key));
     if (locked !== undefined) return `${locked.lv} is not opened by what libvirt has`;
     const openedPaths = spec.disks.flatMap(({ key, lv }) => (key === undefined ? [] : [pathOf(lv)]));
-    domain.guest = { what: 'guest', volumes, openedPaths };
+    domain.guest = { what: 'guest', spec, volumes, openedPaths };
     this.#note(domain.spec, undefined);
     for (const volume of volumes) {
       this.#group.bookOf(volume).openers.add(domain.guest);

@@ -1,4 +1,5 @@
 /** The end of a run: the faults stop, time passes, and everything must be as promised. */
+import { isDeepStrictEqual } from 'node:util';
 import { isPassing, ProvisionError } from '../../src/core/errors.ts';
 import type { Problem } from '../../src/core/errors.ts';
 import { isJob } from '../../src/core/owner.ts';
@@ -48,10 +49,22 @@ export class Rest {
     await this.#run.runFor(READY_WITHIN_MS, isDone);
     if (this.#run.violation !== undefined) return;
     this.#requireReady();
+    this.#judgeSaved();
     await this.#startAll();
     // What was asked for again, in vain, may have gone on meanwhile.
     await this.#run.runFor(READY_WITHIN_MS, isDone);
     this.#run.judge.atRest(this.#run.libvirt.domains, this.#run.ledger.of(this.#run.daemon.life));
+  }
+
+  /** What is saved has been so for long: its volumes are those that it had, and nobody has left a key in libvirt for it. */
+  #judgeSaved(): void {
+    for (const { memory, spec } of this.#run.libvirt.domains.values()) {
+      if (memory === undefined) continue;
+      this.#run.judgeMemory(memory);
+      this.#run.keyJudge?.requireTakenBack();
+      // Whoever has defined it otherwise since gives the memory up.
+      if (!isDeepStrictEqual(memory.spec, spec)) this.#run.libvirt.removeMemory(spec.uuid);
+    }
   }
 
   #hasNoJobs(): boolean {

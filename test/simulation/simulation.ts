@@ -29,6 +29,8 @@ import { MemoryLedger } from './memory-ledger.ts';
 import { Random } from './random.ts';
 import { Rest } from './rest.ts';
 import { runLog } from './run-log.ts';
+import type { SavedMemory } from './saved-memory.ts';
+import { requireUntouched } from './saved-memory.ts';
 import { newImage, Store } from './store.ts';
 import { Violation } from './violation.ts';
 
@@ -214,6 +216,10 @@ export class Simulation {
         else this.keyJudge.around(what, effect);
       });
     };
+    this.libvirt.onMemoryEnds = (memory) => {
+      this.census.count('saved memory ended');
+      this.judgeMemory(memory);
+    };
     this.libvirt.isHeard = () => this.daemon.life.isAlive && !this.libvirt.isAway;
     this.libvirt.onStart = (...started) => {
       this.#try(() => {
@@ -393,6 +399,15 @@ export class Simulation {
         continue;
       throw new Violation('only-sealed-starts', `${spec.name} was started while ${lv} is being made again`);
     }
+  }
+
+  /** Whether memory that is saved would still meet what it was saved with. */
+  judgeMemory(memory: SavedMemory): void {
+    const isGivenUp = (uuid: string) =>
+      this.group.removedByHand.has(uuid) || this.keyJudge?.doomed.has(uuid) === true;
+    this.#try(() => {
+      requireUntouched(memory, this.group.model.volumes, isGivenUp);
+    });
   }
 
   /** What the disks hold that somebody takes out now. */

@@ -18,6 +18,7 @@ export const ORACLES = [
   'annotated-key-opens',
   'erased-for-good',
   'keys-taken-back',
+  'saved-untouched',
   'foreign-untouched',
   'incoming-not-filled',
   'names-mean-finished',

@@ -122,6 +122,17 @@ export const ENCRYPTION: readonly Mutant[] = [
     ],
   },
   {
+    name: 'a key is replaced while memory is saved that names it',
+    killedBy: 'saved-untouched',
+    changes: [
+      {
+        file: 'provision/keys/key-subject.ts',
+        from: 'if (await domains.hasManagedSave(found.uuid)) {',
+        to: "if ((await domains.hasManagedSave(found.uuid)) && found.uuid === '') {",
+      },
+    ],
+  },
+  {
     name: 'a rotation that was cut off is not gone on with',
     killedBy: 'ready-in-the-end',
     changes: [{ file: 'provision/keys/key-changes.ts', from: 'this.#goOn(change);\n', to: '\n' }],

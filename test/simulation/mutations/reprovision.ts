@@ -47,6 +47,17 @@ export const REPROVISION: readonly Mutant[] = [
     ],
   },
   {
+    name: 'a volume is made again while the memory of its guest is saved',
+    killedBy: 'saved-untouched',
+    changes: [
+      {
+        file: 'provision/ends/reprovision.ts',
+        from: 'if (await needs.domains.hasManagedSave(found.uuid)) {',
+        to: "if ((await needs.domains.hasManagedSave(found.uuid)) && target === '') {",
+      },
+    ],
+  },
+  {
     name: 'a volume is put aside whoever has it open, and stays there',
     killedBy: 'exact-bytes',
     changes: [
