@@ -147,11 +147,12 @@ async function handOver(
   const hasKeys = hasEncryptedDisk(planned);
   // Others wait for that: it may be let through.
   if (hasKeys) ends.admitted(domain.uuid);
-  const problems = await handOverKeys(needs, planned, observation.volumes, limitMs);
-  if (problems.length > 0 || !hasKeys) return problems;
-  if (ends.isDeleting(domain.uuid)) return [beingDeleted(domain)];
-  const now = observation.isFresh() ? observation.plan(domain) : (await lookAt(needs, domain)).planned;
-  return mayStart(now) ? [] : [changedMeanwhile(domain)];
+  const lastLook = async (): Promise<readonly Problem[]> => {
+    if (ends.isDeleting(domain.uuid)) return [beingDeleted(domain)];
+    const now = observation.isFresh() ? observation.plan(domain) : (await lookAt(needs, domain)).planned;
+    return mayStart(now) ? [] : [changedMeanwhile(domain)];
+  };
+  return handOverKeys(needs, planned, observation.volumes, { limitMs, lastLook });
 }
 
 function changedMeanwhile({ name }: Plan['domain']): Problem {

@@ -23,8 +23,10 @@ import { recorded } from '../audit/recorded.ts';
 export interface EraseNeeds extends ObserveNeeds {
   readonly luks: LuksVolumes;
   readonly domains: Domains;
-  readonly reconciler: Pick<Reconciler, 'request'>;
+  readonly reconciler: Pick<Reconciler, 'request' | 'starting'>;
   readonly changingKeys: Set<string>;
+  /** Volume groups that other hosts see too. */
+  readonly sharedGroups: ReadonlySet<string>;
   readonly trail: AuditTrail;
   readonly log: Log;
 }
@@ -125,8 +127,17 @@ function doomedAt(needs: EraseNeeds, volumes: readonly LogicalVolume[], name: st
   if (seal.encryption === undefined) {
     throw refused(name, 'it is not encrypted', 'What it holds has to be overwritten: virsh vol-wipe.');
   }
+  // Before anything is written down: the helper would refuse it, and no start be let through for nothing.
+  if (needs.sharedGroups.has(volume.vg)) {
+    const why = `other hosts see ${volume.vg} too, and whether a guest there has it open cannot be seen here`;
+    throw refused(name, why, `Stop its guests on all hosts, then by hand: cryptsetup erase /dev/${name}`);
+  }
   if (needs.fills.running.has(seal.fillId)) {
     throw refused(name, 'it is just being published', 'Try again in a moment.');
+  }
+  if (needs.reconciler.starting.has(seal.domainUuid)) {
+    const hint = 'Stop its guest (virsh destroy); if it does not run in half a minute, try again then.';
+    throw refused(name, 'a start of its domain was let through a moment ago', hint);
   }
   if (needs.changingKeys.has(seal.fillId)) {
     const problem = keyStateProblem('changing', name);

@@ -40,6 +40,7 @@ export class GuestKeys {
   readonly #stopped = new AbortController();
   readonly #works = new Set<Promise<void>>();
   #looking: Promise<void> | undefined;
+  #looks = 0;
   /** libvirtd may have forgotten what running guests had, and not all of it is set again. */
   #isSomeForgotten = false;
 
@@ -51,26 +52,47 @@ export class GuestKeys {
 
   /**
    * Hands over what opens these disks, within the limit; or says why not, and then nothing of it stays set. The key is
-   * tried on its volume first: a wrong one is noticed here and not by QEMU.
+   * tried on its volume first: a wrong one is noticed here and not by QEMU. `lastLook` says whether anything else stands
+   * in the way of the start by then; it is refused for that just the same.
    */
-  async handOver(domain: Domain, disks: readonly KeyedDisk[], limitMs: number): Promise<readonly Problem[]> {
+  async handOver(
+    domain: Domain,
+    disks: readonly KeyedDisk[],
+    limitMs: number,
+    lastLook: () => Promise<readonly Problem[]> = () => Promise.resolve([]),
+  ): Promise<readonly Problem[]> {
     if (disks.length === 0) return [];
     const { uuid } = domain;
     const isLast = this.#starts.begin(uuid);
     const limit = timeLimit(this.#needs.clock, limitMs);
     const outcomes = await Promise.all(disks.map((disk) => this.#secrets.set(uuid, disk, limit)));
     limit.end();
-    const problems = outcomes.filter((problem) => problem !== undefined);
-    if (problems.length === 0) {
-      this.#starts.admitted(uuid);
-      return [];
+    const refused = outcomes.filter((problem) => problem !== undefined);
+    try {
+      const problems = refused.length > 0 ? refused : await lastLook();
+      if (problems.length === 0) this.#starts.admitted(uuid);
+      else this.#refuse(uuid, { disks, problems, isLast });
+      return problems;
+    } catch (error) {
+      this.#refuse(uuid, { disks, problems: [toProblem(error)], isLast });
+      throw error;
     }
-    this.#starts.refused(uuid, problems, isLast());
-    for (const { vg, lv } of disks) {
+  }
+
+  /** Nothing stays set for a start that is not let through, unless another one has begun since. */
+  #refuse(
+    uuid: string,
+    how: {
+      readonly disks: readonly KeyedDisk[];
+      readonly problems: readonly Problem[];
+      readonly isLast: () => boolean;
+    },
+  ): void {
+    this.#starts.refused(uuid, how.problems, how.isLast());
+    for (const { vg, lv } of how.disks) {
       const path = secretPath({ vg, lv });
-      this.#do('take back a key', () => this.#secrets.unset(path, isLast));
+      this.#do('take back a key', () => this.#secrets.unset(path, how.isLast));
     }
-    return problems;
   }
 
   /** For so long, in ms, no start of this domain is to be tried again, as its key was refused; undefined: it was not. */
@@ -140,16 +162,22 @@ export class GuestKeys {
     this.#starts.forgetEarlier(new Set([...this.#secrets.holders.values()].map(({ uuid }) => uuid)));
     const holders = this.#holders();
     const set = await this.#needs.secrets.list();
-    // A provider that does not answer is not waited for again and again.
-    const silent = new Set<string>();
-    await this.#eachOf(set, async (path) => {
+    // A provider that does not answer is not waited for again and again. One odd answer is not that, and keeps no other
+    // key from being looked at; nor do some, as each look begins with another key.
+    const unanswered = new Map<string, number>();
+    const answering = new Set<string>();
+    const isSilent = (provider: string) =>
+      !answering.has(provider) && (unanswered.get(provider) ?? 0) >= READINGS_MAX;
+    const first = this.#looks++ % Math.max(1, set.length);
+    await this.#eachOf([...set.slice(first), ...set.slice(0, first)], async (path) => {
       const theirs = holders.get(path) ?? [];
       const holder = await this.#takeBackUnlessUsed(path, new Set(theirs.map(({ uuid }) => uuid)));
       if (holder === undefined || this.#isStopped()) return;
       const key = this.#secrets.holderOf(path)?.key ?? theirs.find(({ uuid }) => uuid === holder)?.key;
-      if (key !== undefined && !silent.has(key.provider)) {
-        if (await this.#recheck(path, { uuid: holder, key })) silent.add(key.provider);
-      }
+      if (key === undefined || isSilent(key.provider)) return;
+      const isAnswered = await this.#recheck(path, { uuid: holder, key });
+      if (isAnswered) answering.add(key.provider);
+      else unanswered.set(key.provider, (unanswered.get(key.provider) ?? 0) + 1);
     });
     if (!this.#isSomeForgotten) return;
     // First: what is forgotten meanwhile is left to the next look.
@@ -190,19 +218,19 @@ export class GuestKeys {
     return undefined;
   }
 
-  /** True if the provider does not answer. */
+  /** False if the provider has not answered. */
   async #recheck(path: string, { uuid, key }: Holder): Promise<boolean> {
     const { keys, clock, log } = this.#needs;
     const isSame = this.#starts.unchanged(uuid);
     const limit = timeLimit(clock, READ_LIMIT_MS);
     try {
       (await readKey(keys, key, limit)).wipe();
-      return false;
+      return true;
     } catch (error) {
       const problem = toProblem(error);
       const fields = { domain: uuid, path, key: formatKeyReference(key), problem };
       if (problem.code === 'KEY_DENIED' || problem.code === 'KEY_NOT_FOUND') {
-        if (!isSame()) return false;
+        if (!isSame()) return true;
         await this.#secrets.unset(path, isSame);
         log.warn(
           fields,
@@ -217,10 +245,10 @@ export class GuestKeys {
             ...{ decision: 'denied', outcome: 'done', problem: briefly(problem) },
           },
         );
-        return false;
+        return true;
       }
       log.warn(fields, 'whether the key is still granted could not be told; nothing changes until it can');
-      return problem.code === 'KEY_SERVER_UNREACHABLE';
+      return problem.code !== 'KEY_SERVER_UNREACHABLE';
     } finally {
       limit.end();
     }

@@ -18,19 +18,22 @@ export function hasEncryptedDisk(planned: Plan): boolean {
   return planned.disks.some(({ request }) => request.key !== undefined);
 }
 
-/** What stands in the way, if anything does; all disks of the plan are finished, or set aside to receive. */
+/**
+ * What stands in the way, if anything does; all disks of the plan are finished, or set aside to receive. `lastLook` looks
+ * once more when the keys are there.
+ */
 export async function handOverKeys(
   { guestKeys, isLibvirtReachable }: HandOverNeeds,
   planned: Plan,
   volumes: readonly LogicalVolume[],
-  limitMs: number,
+  { limitMs, lastLook }: { readonly limitMs: number; readonly lastLook?: () => Promise<readonly Problem[]> },
 ): Promise<readonly Problem[]> {
   const found = planned.disks.map((disk) => keyedDisk(disk, volumes));
   const problems = found.filter((one): one is Problem => one !== undefined && 'code' in one);
   if (problems.length > 0) return problems;
   const disks = found.filter((one): one is KeyedDisk => one !== undefined && !('code' in one));
   if (disks.length > 0 && !isLibvirtReachable()) return [takesNoClients(planned)];
-  return guestKeys.handOver(planned.domain, disks, limitMs);
+  return guestKeys.handOver(planned.domain, disks, limitMs, lastLook);
 }
 
 /** Undefined for a disk that is not encrypted. Its seal and its annotation must say the same. */

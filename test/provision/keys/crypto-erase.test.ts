@@ -116,6 +116,20 @@ describe('crypto-erase is refused, and nothing changes,', () => {
       'VOLUME_STATE',
     ],
     [
+      'while a start may be under way',
+      (scene) => {
+        scene.world.reconciler.admitted(UUID);
+      },
+      asked,
+      'VOLUME_STATE',
+    ],
+    [
+      'in a group that other hosts see',
+      (scene) => scene.world.sharedGroups.add('vg0'),
+      asked,
+      'VOLUME_STATE',
+    ],
+    [
       'for one that is not sealed',
       (scene) => {
         volume(scene).tags = [];

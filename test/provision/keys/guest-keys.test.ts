@@ -213,9 +213,11 @@ describe('a start', () => {
       [plain, volumes],
       [encrypted, unencrypted],
     ] as const) {
-      expect(await handOverKeys(world.admit, plan, found, 1_000)).toMatchObject([{ code: 'VOLUME_STATE' }]);
+      expect(await handOverKeys(world.admit, plan, found, { limitMs: 1_000 })).toMatchObject([
+        { code: 'VOLUME_STATE' },
+      ]);
     }
-    expect(await handOverKeys(world.admit, plain, unencrypted, 1_000)).toEqual([]);
+    expect(await handOverKeys(world.admit, plain, unencrypted, { limitMs: 1_000 })).toEqual([]);
   });
 
   it('is refused without reading the key while libvirtd takes no clients', async () => {
@@ -232,6 +234,7 @@ describe('a start', () => {
     world.frozen = { since: '', by: '', reason: '' };
     world.secrets.letGo();
     expect(await answer).toMatchObject({ allowed: false });
+    await until('taken back', () => world.secrets.values.size === 0);
   });
 });
 
@@ -405,6 +408,30 @@ describe('a key that is not granted any more', () => {
     await look;
     set(PATH);
     expect(world.revoked.count).toBe(0);
+  });
+
+  it('is taken back though keys of other guests get odd answers, whichever they are', async () => {
+    await start();
+    const others = ['a', 'b', 'c', 'd', 'e'];
+    world.keys.grants.set(REFERENCE, 'KEY_DENIED');
+    for (const [at, name] of others.entries()) {
+      const other = uuid.replaceAll('1', String(at + 2));
+      world.define({ uuid: other, name, key: `file:${name}` });
+      await until('known', () => world.ledger.domainOf(other) !== undefined);
+      const found = world.libvirt.domains.get(other);
+      if (found !== undefined) world.libvirt.domains.set(other, { ...found, active: true });
+      world.keys.grants.set(`file:${name}`, 'KEY_SERVER_UNREACHABLE');
+      world.secrets.values.set(`/dev/vg0/${name}`, Buffer.from(KEY));
+      world.reconciler.heard(other, 'begun');
+    }
+    // Behind all others.
+    const value = world.secrets.values.get(PATH);
+    world.secrets.values.delete(PATH);
+    if (value !== undefined) world.secrets.values.set(PATH, value);
+    world.clock.advance(ADMITTED_MS);
+    for (let look = 0; look < 3; look++) await world.guestKeys.look();
+    expect(world.revoked.count).toBe(1);
+    set(...others.map((name) => `/dev/vg0/${name}`));
   });
 
   it('is noticed by the timer', async () => {
