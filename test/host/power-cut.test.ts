@@ -18,7 +18,7 @@ import {
   define,
   deviceDigest,
   expectedDigest,
-  limitRate,
+  limitRateOfAll,
   LVM_WRAPPER,
   privateVolumes,
   published,
@@ -133,10 +133,10 @@ describe('a host whose power is cut', () => {
   it('while bytes flow into a new volume and into one it took over, fills both again', async () => {
     await makeBlank('flowing-adopted');
     // Slow until both have begun, then quicker, so that neither has ended when both have written something.
-    await limitRate(host(), 0.25);
+    await limitRateOfAll(host(), 0.25);
     for (const name of ['flowing-new', 'flowing-adopted']) await defineCutDomain(name);
     await bothAre('filling', ({ phase }) => phase === 'filling');
-    await limitRate(host(), 2);
+    await limitRateOfAll(host(), 2);
     await bothAre('written to', ({ bytesDone = 0 }) => bytesDone > 0);
     expect(await privateVolumes(host())).toHaveLength(2);
     await cutPower();

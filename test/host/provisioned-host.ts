@@ -237,6 +237,16 @@ export async function limitRate(host: Host, mibPerSecond: number | undefined): P
   );
 }
 
+/** The same for several fills at once: each connection has its turn, so that none is kept out by the one before. */
+export async function limitRateOfAll(host: Host, mibPerSecond: number): Promise<void> {
+  await limitRate(host, mibPerSecond);
+  await host.sh(
+    `modprobe sch_sfq
+     tbf=$(tc qdisc show dev lo | awk '$2 == "tbf" { print $3 }')
+     tc qdisc replace dev lo parent "$tbf"1 sfq limit 64`,
+  );
+}
+
 /** Much more than a fill asks the store for at once: bytes are written long before the last ones have come. */
 export const SLOW_IMAGE_BYTES = 64 << 20;
 
