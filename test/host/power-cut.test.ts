@@ -18,6 +18,7 @@ import {
   define,
   deviceDigest,
   expectedDigest,
+  limitRate,
   limitRateOfAll,
   LVM_WRAPPER,
   privateVolumes,
@@ -136,7 +137,7 @@ describe('a host whose power is cut', () => {
     await limitRateOfAll(host(), 0.25);
     for (const name of ['flowing-new', 'flowing-adopted']) await defineCutDomain(name);
     await bothAre('filling', ({ phase }) => phase === 'filling');
-    await limitRateOfAll(host(), 2);
+    await limitRate(host(), 2);
     await bothAre('written to', ({ bytesDone = 0 }) => bytesDone > 0);
     expect(await privateVolumes(host())).toHaveLength(2);
     await cutPower();

@@ -237,7 +237,7 @@ export async function limitRate(host: Host, mibPerSecond: number | undefined): P
   );
 }
 
-/** The same for several fills at once: each connection has its turn, so that none is kept out by the one before. */
+/** The same for several fills at once: each connection has its turn, so that none is kept out by the one before. limitRate() keeps that. */
 export async function limitRateOfAll(host: Host, mibPerSecond: number): Promise<void> {
   await limitRate(host, mibPerSecond);
   await host.sh(
