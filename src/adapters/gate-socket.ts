@@ -15,6 +15,7 @@ import { join } from 'node:path';
 import { XML_BYTES_MAX } from '../core/control-protocol.ts';
 import type { Problem } from '../core/errors.ts';
 import { describeProblem, toProblem } from '../core/errors.ts';
+import { hookWaitSeconds } from '../core/gate-time.ts';
 import { ReloadRequest } from '../core/reload-protocol.ts';
 import type { ReloadResult } from '../core/reload-protocol.ts';
 import type { Log } from '../provision/ports/host.ts';
@@ -23,8 +24,6 @@ import { boundedText } from '../core/bounded-text.ts';
 
 /** More starts at once than libvirt has worker threads for. */
 const CONNECTIONS_MAX = 64;
-/** What the hook waits for beyond the grace before it takes the daemon for dead, in seconds. */
-const ANSWER_MARGIN_SECONDS = 4;
 
 export interface GateSocket {
   close(): Promise<void>;
@@ -56,7 +55,7 @@ export async function openGateSocket(options: {
   rmSync(path, { force: true });
   await listen(server, path);
   chmodSync(path, 0o600);
-  const seconds = Math.ceil(options.graceMs / 1000) + ANSWER_MARGIN_SECONDS;
+  const seconds = hookWaitSeconds(options.graceMs);
   writeFileSync(join(options.runtimeDir, 'gate-seconds'), `${seconds}\n`, { mode: 0o644 });
   return {
     close: () =>

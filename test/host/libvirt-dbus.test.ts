@@ -12,6 +12,7 @@ import { CALLED } from '../../src/adapters/libvirt-dbus/rights.ts';
 import type { ErrorCode } from '../../src/core/errors.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
 import { secretUuid } from '../../src/core/secret-name.ts';
+import type { OurSecret } from '../../src/core/secret-xml.ts';
 import type { LibvirtDomain, LibvirtEvent } from '../../src/provision/ports/libvirt.ts';
 import { guestSecretsContract } from '../provision/secrets-contract.ts';
 import { collectLogsOnFailure, Host } from './host.ts';
@@ -28,6 +29,7 @@ const KINDS = [
   ...['domain', 'domainsnapshot', 'interface', 'network', 'nodedev', 'nwfilter', 'secret'],
   ...['storagepool', 'storagevol'],
 ];
+const OTHER_UUID = '0c1d2e3f-1111-4111-8111-000000000001';
 const NAMESPACE = 'urn:libvirt-volume-provisioner:domain:1';
 
 interface ProbeLine {
@@ -52,6 +54,16 @@ beforeAll(async () => {
 });
 afterAll(() => host.down());
 collectLogsOnFailure(() => host);
+
+async function defineSecret(
+  path: string,
+  { uuid, flags }: { readonly uuid: string; readonly flags: string },
+): Promise<void> {
+  const usage = `<usage type='volume'><volume>${path}</volume></usage>`;
+  await host.sh('virsh secret-define /dev/stdin', {
+    input: `<secret ${flags}><uuid>${uuid}</uuid>${usage}</secret>`,
+  });
+}
 
 async function startProbe(name: string, user: string): Promise<void> {
   await host.sh(
@@ -217,19 +229,16 @@ describe('secrets', () => {
       set: async (path, key) => {
         await answerOf('secret-set', `${path} ${key.bytes.toString()}`);
       },
-      unset: async (path) => {
-        await answerOf('secret-unset', path);
-      },
-      list: async () => (await answerOf('secrets')) as string[],
+      unset: async (path) => (await answerOf('secret-unset', path)) as boolean,
+      list: async () => (await answerOf('secrets')) as OurSecret[],
     },
-    defineOther: async (path, uuid) => {
-      const xml = `<secret ephemeral='no' private='no'><uuid>${uuid}</uuid><usage type='volume'><volume>${path}</volume></usage></secret>`;
-      await host.sh('virsh secret-define /dev/stdin', { input: xml });
+    defineOther: (path) => defineSecret(path, { uuid: OTHER_UUID, flags: "ephemeral='no' private='no'" }),
+    hasOther: async () => (await host.sh('virsh secret-list')).stdout.includes(OTHER_UUID),
+    removeOther: async () => {
+      await host.sh(`virsh secret-undefine ${OTHER_UUID}`);
     },
-    hasOther: async (uuid) => (await host.sh('virsh secret-list')).stdout.includes(uuid),
-    removeOther: async (uuid) => {
-      await host.sh(`virsh secret-undefine ${uuid}`);
-    },
+    change: (path) => defineSecret(path, { uuid: secretUuid(path), flags: "ephemeral='no' private='yes'" }),
+    isKept: async (path) => (await host.sh('ls /etc/libvirt/secrets')).stdout.includes(secretUuid(path)),
   });
 
   test('are in the memory of libvirtd alone, and nobody is given the value of one, not even root', async () => {

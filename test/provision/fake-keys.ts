@@ -3,6 +3,7 @@ import type { ErrorCode } from '../../src/core/errors.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
 import type { KeyReference } from '../../src/core/key-reference.ts';
 import { formatKeyReference } from '../../src/core/key-reference.ts';
+import type { OurSecret } from '../../src/core/secret-xml.ts';
 import type { ReceivingMark, Seal } from '../../src/core/volume.ts';
 import type { Keys, VolumeKey } from '../../src/provision/ports/keys.ts';
 import type { GuestSecrets } from '../../src/provision/ports/libvirt.ts';
@@ -83,6 +84,8 @@ export class MemorySecrets implements GuestSecrets {
   readonly values = new Map<string, Buffer>();
   /** Paths for which somebody else has made a secret. */
   readonly others = new Set<string>();
+  /** Paths of those that somebody has defined anew. */
+  readonly #changed = new Set<string>();
   isAway = false;
   /** How often one was to be set. */
   sets = 0;
@@ -98,21 +101,33 @@ export class MemorySecrets implements GuestSecrets {
     this.#held = undefined;
   }
 
+  /** Somebody else defines it, or defines it anew. */
+  change(path: string): void {
+    this.values.set(path, this.values.get(path) ?? Buffer.alloc(0));
+    this.#changed.add(path);
+  }
+
+  isChanged(path: string): boolean {
+    return this.#changed.has(path);
+  }
+
   async set(path: string, key: VolumeKey): Promise<void> {
     this.sets += 1;
     await this.#answer();
     if (this.others.has(path)) await failed('VOLUME_STATE', path);
     this.values.set(path, Buffer.from(key.bytes));
+    this.#changed.delete(path);
   }
 
-  async unset(path: string): Promise<void> {
+  async unset(path: string): Promise<boolean> {
     await this.#answer();
-    this.values.delete(path);
+    this.#changed.delete(path);
+    return this.values.delete(path);
   }
 
-  async list(): Promise<readonly string[]> {
+  async list(): Promise<readonly OurSecret[]> {
     await this.#answer();
-    return [...this.values.keys()];
+    return [...this.values.keys()].map((path) => ({ path, isIntact: !this.#changed.has(path) }));
   }
 
   async #answer(): Promise<void> {

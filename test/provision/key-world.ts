@@ -138,7 +138,7 @@ export class KeyWorld {
       ...{ ...admit, luks, keys, domains, log: silent, trail: { record: () => undefined } },
       secrets: {
         set: () => Promise.resolve(),
-        unset: () => Promise.resolve(),
+        unset: () => Promise.resolve(false),
         list: () => Promise.resolve([]),
       },
       watch: { handedOver: () => undefined, revoked: () => undefined },

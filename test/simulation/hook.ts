@@ -2,6 +2,7 @@
  * hooks/qemu in TypeScript: asks the daemon, and goes by the seals where nobody answers in time. The script
  * itself is tested on the real host.
  */
+import { hookWaitSeconds } from '../../src/core/gate-time.ts';
 import { readMark } from '../../src/core/volume.ts';
 import { admitStart } from '../../src/provision/gate/admit-start.ts';
 import type { AdmitAnswer, GateOperation } from '../../src/provision/ports/verbs.ts';
@@ -13,8 +14,8 @@ import { xmlOf } from './domains.ts';
 import type { Group } from './group.ts';
 import { Violation } from './violation.ts';
 
-/** As adapters/gate-socket.ts tells the hook: the grace and a little more. */
-const ANSWER_MAX_MS = GRACE_MS + 4_000;
+/** As adapters/gate-socket.ts tells the hook. */
+const ANSWER_MAX_MS = hookWaitSeconds(GRACE_MS) * 1000;
 
 export function askHook(
   needs: {

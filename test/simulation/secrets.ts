@@ -27,11 +27,8 @@ export class Secrets {
         call('set secret', () => {
           this.#values.set(path, key.bytes.toString('latin1'));
         }),
-      unset: (path) =>
-        call('unset secret', () => {
-          this.#values.delete(path);
-        }),
-      list: () => call('list secrets', () => this.paths),
+      unset: (path) => call('unset secret', () => this.#values.delete(path)),
+      list: () => call('list secrets', () => this.paths.map((path) => ({ path, isIntact: true }))),
     };
   }
 }

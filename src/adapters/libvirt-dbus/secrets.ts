@@ -5,7 +5,8 @@
  */
 import { ProvisionError } from '../../core/errors.ts';
 import { secretUuid, secretXml } from '../../core/secret-name.ts';
-import { pathOfOurSecret } from '../../core/secret-xml.ts';
+import type { OurSecret } from '../../core/secret-xml.ts';
+import { ourSecret } from '../../core/secret-xml.ts';
 import type { VolumeKey } from '../../provision/ports/keys.ts';
 import type { GuestSecrets } from '../../provision/ports/libvirt.ts';
 import type { CallLibvirt } from './calls.ts';
@@ -31,7 +32,8 @@ export class LibvirtSecrets implements GuestSecrets {
   async set(path: string, key: VolumeKey): Promise<void> {
     const object = objectOf(path);
     const known = await this.#xml(object);
-    if (known !== undefined && pathOfOurSecret(known) !== path) throw somebodyElses(path);
+    // libvirt would keep of it what the new definition does not name.
+    if (known !== undefined && !isIntact(known, path)) await this.#undefine(object);
     try {
       await callConnect(this.#limited, 'SecretDefineXML', 'su', secretXml(path), 0);
     } catch (error) {
@@ -41,24 +43,32 @@ export class LibvirtSecrets implements GuestSecrets {
       ...{ path: object, interface: 'org.libvirt.Secret', member: 'SetValue', signature: 'ayu' },
       ...{ secret: key.bytes, body: [0] },
     });
+    // Whoever may define secrets may have put another one in its place before it had its value.
+    const now = await this.#xml(object);
+    if (now !== undefined && isIntact(now, path)) return;
+    await this.#undefine(object);
+    throw changedMeanwhile(path);
   }
 
-  async unset(path: string): Promise<void> {
-    const object = objectOf(path);
-    const known = await this.#xml(object);
-    if (known === undefined || pathOfOurSecret(known) !== path) return;
-    await ifFound(() => this.#method(object, 'Undefine', ''));
+  async unset(path: string): Promise<boolean> {
+    return this.#undefine(objectOf(path));
   }
 
-  async list(): Promise<readonly string[]> {
-    const found: string[] = [];
+  async list(): Promise<readonly OurSecret[]> {
+    const found: OurSecret[] = [];
     for (const object of readPaths(await callConnect(this.#limited, 'ListSecrets', 'u', 0))) {
       if (!NAME_BASED.test(object.slice(SECRET_PREFIX.length))) continue;
       const xml = await this.#xml(object);
-      const path = xml === undefined ? undefined : pathOfOurSecret(xml);
-      if (path !== undefined) found.push(path);
+      const ours = xml === undefined ? undefined : ourSecret(xml);
+      if (ours !== undefined) found.push(ours);
     }
     return found;
+  }
+
+  /** With what libvirt has of it on disk. False if there is none. */
+  async #undefine(object: string): Promise<boolean> {
+    const done = await ifFound(() => this.#method(object, 'Undefine', ''));
+    return done !== undefined;
   }
 
   /** Its value is not in it. */
@@ -82,6 +92,11 @@ function objectOf(path: string): string {
   return `${SECRET_PREFIX}${secretUuid(path).replaceAll('-', '_')}`;
 }
 
+function isIntact(xml: string, path: string): boolean {
+  const ours = ourSecret(xml);
+  return ours?.path === path && ours.isIntact;
+}
+
 async function ifFound<T>(look: () => Promise<T>): Promise<T | undefined> {
   try {
     return await look();
@@ -97,5 +112,13 @@ function somebodyElses(path: string, cause?: unknown): ProvisionError {
     message: `libvirt has a secret for ${path} already, and somebody else has made it; it was left as it is.`,
     hint: `If it is not needed: virsh secret-list; virsh secret-undefine UUID. The keys of provisioned volumes are handed to libvirt by this service alone.`,
     cause,
+  });
+}
+
+function changedMeanwhile(path: string): ProvisionError {
+  return new ProvisionError({
+    code: 'VOLUME_STATE',
+    message: `Somebody has defined the secret of libvirt for ${path} anew while its key was handed over; it was removed.`,
+    hint: 'See who may define secrets here (members of the group libvirt), and replace the key: lvp key rotate.',
   });
 }

@@ -6,7 +6,7 @@
 import { deleteCommand } from '../../core/delete-command.ts';
 import { parseDomainXml } from '../../core/domain-xml.ts';
 import type { ErrorCode, Problem } from '../../core/errors.ts';
-import { ProvisionError, toProblem } from '../../core/errors.ts';
+import { toProblem } from '../../core/errors.ts';
 import { frozenProblem } from '../../core/frozen.ts';
 import type { DiskPlan, Plan } from '../../core/plan.ts';
 import { isReceivable, isStartable } from '../../core/plan.ts';
@@ -20,6 +20,7 @@ import { observe } from '../observe.ts';
 import type { Log } from '../ports/host.ts';
 import type { AdmitAnswer, GateOperation } from '../ports/verbs.ts';
 import type { Reconciler } from '../reconcile.ts';
+import { AnswerTime } from './answer-time.ts';
 import { wishAutostart } from './start-wishes.ts';
 
 export interface AdmitNeeds extends ObserveNeeds, HandOverNeeds {
@@ -31,16 +32,13 @@ export interface AdmitNeeds extends ObserveNeeds, HandOverNeeds {
   readonly sharedGroups: ReadonlySet<string>;
 }
 
+/** One that was asked about a start, and has so much time to answer. */
+interface Asked extends AdmitNeeds {
+  readonly time: AnswerTime;
+}
+
 /** Cancel, fill, finish, claim: more turns than that are no progress. */
 const TURNS_MAX = 8;
-/** What a reading may take; with one before the grace and one after it, the hook is still there to be answered. */
-const READING_LIMIT_MS = 1_900;
-/**
- * What handing keys over may take at least, however much of the grace is left. With the grace and a reading after it
- * that is still less than the hook waits for: see ANSWER_MARGIN_SECONDS in adapters/gate-socket.ts.
- */
-const HAND_OVER_LEAST_MS = 1_500;
-
 /** Decides, and begins the fill of a domain nobody has told us about before (virt-install's first start). */
 export async function admitStart(
   needs: AdmitNeeds,
@@ -49,7 +47,10 @@ export async function admitStart(
 ): Promise<AdmitAnswer> {
   const log = needs.log.child({ operation });
   const startedMs = needs.clock.monotonicMs();
-  const answer = await decide(needs, operation, xml).catch((error: unknown) => refuseOrPassOn(error));
+  const time = new AnswerTime(needs.clock, needs.graceMs);
+  const answer = await decide({ ...needs, time }, operation, xml).catch((error: unknown) =>
+    refuseOrPassOn(error),
+  );
   const tookMs = Math.round(needs.clock.monotonicMs() - startedMs);
   if (answer.allowed) log.info({ tookMs, domain: answer.domainUuid }, 'start admitted');
   else log.warn({ tookMs, domain: answer.domainUuid, problems: answer.problems }, 'start refused');
@@ -74,7 +75,7 @@ function refuseOrPassOn(error: unknown): AdmitAnswer {
   return { allowed: false, problems: [problem] };
 }
 
-async function decide(needs: AdmitNeeds, operation: GateOperation, xml: string): Promise<AdmitAnswer> {
+async function decide(needs: Asked, operation: GateOperation, xml: string): Promise<AdmitAnswer> {
   const domain = parseDomainXml(xml);
   if (domain.annotation === undefined) return { allowed: true, problems: [], domainUuid: domain.uuid };
   // However it comes: what arrives or is restored brings bytes and memory along that nobody here has judged, and
@@ -92,9 +93,9 @@ async function decide(needs: AdmitNeeds, operation: GateOperation, xml: string):
   }
 }
 
-async function decideFor(needs: AdmitNeeds, operation: GateOperation, domain: Domain): Promise<AdmitAnswer> {
+async function decideFor(needs: Asked, operation: GateOperation, domain: Domain): Promise<AdmitAnswer> {
   const domainUuid = domain.uuid;
-  const { reconciler } = needs;
+  const { reconciler, time } = needs;
   if (operation !== 'prepare') reconciler.incoming.mark(domainUuid, 'admitted');
   // If this is the autostart at boot it is not tried again by libvirt, however it ends here.
   else if (!needs.isLibvirtReachable()) wishAutostart(needs, domain);
@@ -115,15 +116,12 @@ async function decideFor(needs: AdmitNeeds, operation: GateOperation, domain: Do
   }
   const mayStart = (planned: Plan) => isStartable(planned) || (isExpected && isReceivable(planned));
   if (stale.length === 0 && mayStart(last)) {
-    const leftMs = needs.graceMs - (needs.clock.monotonicMs() - askedMs);
-    const refusals = await handOver(needs, looked, {
-      mayStart,
-      limitMs: Math.max(leftMs, HAND_OVER_LEAST_MS),
-    });
+    const refusals = await handOver(needs, looked, mayStart);
     if (refusals.length > 0) {
       if (operation !== 'prepare') reconciler.incoming.mark(domainUuid, 'refused');
       return { allowed: false, problems: refusals, domainUuid };
     }
+    time.mustNotBeOver();
     if (operation === 'migrate') reconciler.arrivals.permit(domainUuid);
     reconciler.admitted(domainUuid);
     return { allowed: true, problems: [], domainUuid };
@@ -138,9 +136,9 @@ async function decideFor(needs: AdmitNeeds, operation: GateOperation, domain: Do
 
 /** Nothing that was decided for this start may have changed meanwhile. */
 async function handOver(
-  needs: AdmitNeeds,
+  needs: Asked,
   { planned, observation }: Looked,
-  { mayStart, limitMs }: { readonly mayStart: (planned: Plan) => boolean; readonly limitMs: number },
+  mayStart: (planned: Plan) => boolean,
 ): Promise<readonly Problem[]> {
   const { domain } = planned;
   const { ends } = needs.reconciler;
@@ -150,8 +148,10 @@ async function handOver(
   const lastLook = async (): Promise<readonly Problem[]> => {
     if (ends.isDeleting(domain.uuid)) return [beingDeleted(domain)];
     const now = observation.isFresh() ? observation.plan(domain) : (await lookAt(needs, domain)).planned;
+    needs.time.mustNotBeOver();
     return mayStart(now) ? [] : [changedMeanwhile(domain)];
   };
+  const limitMs = needs.time.handOverMs;
   return handOverKeys(needs, planned, observation.volumes, { limitMs, lastLook });
 }
 
@@ -172,12 +172,7 @@ function beingDeleted({ name }: Plan['domain']): Problem {
 }
 
 /** Does what the plan says and plans again, until nothing is under way any more or the grace is over. */
-async function fillWithinGrace(
-  needs: AdmitNeeds,
-  domain: Domain,
-  first: Looked,
-  waitMs: number,
-): Promise<Looked> {
+async function fillWithinGrace(needs: Asked, domain: Domain, first: Looked, waitMs: number): Promise<Looked> {
   const { reconciler } = needs;
   let looked = first;
   const grace = new AbortController();
@@ -223,21 +218,9 @@ interface Looked {
   readonly observation: Observation;
 }
 
-async function lookAt(needs: AdmitNeeds, domain: Plan['domain']): Promise<Looked> {
-  const observation = await withLimit(needs, observe(needs, [domain]));
+async function lookAt(needs: Asked, domain: Plan['domain']): Promise<Looked> {
+  const observation = await needs.time.reading(observe(needs, [domain]));
   return { planned: observation.plan(domain), observation };
-}
-
-async function withLimit<T>(needs: AdmitNeeds, work: Promise<T>): Promise<T> {
-  const late = Symbol('late');
-  const first = await Promise.race([work, needs.clock.sleep(READING_LIMIT_MS).then((): typeof late => late)]);
-  if (first !== late) return first;
-  work.catch(() => undefined);
-  throw new ProvisionError({
-    code: 'TIMEOUT',
-    message: `The state of the volumes could not be read within ${READING_LIMIT_MS / 1000} s.`,
-    hint: 'LVM or libvirt is busy or stuck; try again in a moment.',
-  });
 }
 
 /** What to tell the person who pressed start about a disk that is not ready. */

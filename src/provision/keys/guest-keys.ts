@@ -26,6 +26,12 @@ const READ_LIMIT_MS = 10_000;
 /** Keys read at once, so that one that comes slowly does not keep all others from being looked at. */
 const READINGS_MAX = 4;
 
+const CHANGED: Problem = {
+  code: 'VOLUME_STATE',
+  message: 'Somebody has defined the secret of libvirt that holds it anew; its value may have been on disk.',
+  hint: 'See who may define secrets here (members of the group libvirt), and replace the key: lvp key rotate.',
+};
+
 export interface GuestKeyNeeds extends SecretNeeds {
   readonly volumes: Pick<Volumes, 'list'>;
   readonly domains: Pick<Domains, 'read'>;
@@ -169,10 +175,14 @@ export class GuestKeys {
     const isSilent = (provider: string) =>
       !answering.has(provider) && (unanswered.get(provider) ?? 0) >= READINGS_MAX;
     const first = this.#looks++ % Math.max(1, set.length);
-    await this.#eachOf([...set.slice(first), ...set.slice(0, first)], async (path) => {
+    await this.#eachOf([...set.slice(first), ...set.slice(0, first)], async ({ path, isIntact }) => {
       const theirs = holders.get(path) ?? [];
       const holder = await this.#takeBackUnlessUsed(path, new Set(theirs.map(({ uuid }) => uuid)));
       if (holder === undefined || this.#isStopped()) return;
+      if (!isIntact) {
+        await this.#takeBackChanged(path, holder);
+        return;
+      }
       const key = this.#secrets.holderOf(path)?.key ?? theirs.find(({ uuid }) => uuid === holder)?.key;
       if (key === undefined || isSilent(key.provider)) return;
       const isAnswered = await this.#recheck(path, { uuid: holder, key });
@@ -183,7 +193,8 @@ export class GuestKeys {
     // First: what is forgotten meanwhile is left to the next look.
     this.#isSomeForgotten = false;
     try {
-      if (await this.#setAgain(set)) this.#isSomeForgotten = true;
+      const intact = set.flatMap(({ path, isIntact }) => (isIntact ? [path] : []));
+      if (await this.#setAgain(intact)) this.#isSomeForgotten = true;
     } catch (error) {
       this.#isSomeForgotten = true;
       throw error;
@@ -216,6 +227,14 @@ export class GuestKeys {
     for (const uuid of holders) if ((await this.#needs.domains.read(uuid))?.active === true) return uuid;
     await this.#secrets.unset(path, isIdle);
     return undefined;
+  }
+
+  /** What its guest may need is set again. */
+  async #takeBackChanged(path: string, uuid: string): Promise<void> {
+    const { log } = this.#needs;
+    await this.#secrets.unset(path, this.#starts.unchanged(uuid), CHANGED);
+    this.#isSomeForgotten = true;
+    log.error({ domain: uuid, path, problem: CHANGED }, 'a secret of a guest was changed; it is set anew');
   }
 
   /** False if the provider has not answered. */

@@ -17,7 +17,7 @@ import type { KeyWatch } from '../ports/watches.ts';
 import { readKey } from './read-key.ts';
 import type { TimeLimit } from '../time-limit.ts';
 import { within } from '../time-limit.ts';
-import { failureOf, newCorrelationId } from '../audit/recorded.ts';
+import { briefly, failureOf, newCorrelationId } from '../audit/recorded.ts';
 import { Turns } from '../pools/taking-turns.ts';
 
 /** An encrypted disk whose volume is proven to be this one. */
@@ -48,6 +48,11 @@ const TOO_LATE: Problem = {
   code: 'TIMEOUT',
   message: 'Its key could not be tried on its volume and handed to libvirt in time.',
   hint: 'LVM or libvirt is busy or stuck; try again in a moment.',
+};
+
+const GONE: Problem = {
+  code: 'VOLUME_STATE',
+  message: 'libvirt had it no more: libvirtd was started anew, or somebody has undefined its secret.',
 };
 
 export class HandedSecrets {
@@ -111,16 +116,19 @@ export class HandedSecrets {
     }
   }
 
-  /** Unless it is not meant any more when its turn has come. */
-  async unset(path: string, isStillMeant: () => boolean): Promise<void> {
+  /** Unless it is not meant any more when its turn has come. `because` is set for one that no guest's end has made needless. */
+  async unset(path: string, isStillMeant: () => boolean, because?: Problem): Promise<void> {
     await this.#turns.take(path, async () => {
       if (!isStillMeant()) return;
-      await this.#needs.secrets.unset(path);
+      const wasSet = await this.#needs.secrets.unset(path);
       const holder = this.#handed.get(path);
       this.#handed.delete(path);
-      if (holder !== undefined) {
-        this.record('key take back', path, holder, { decision: 'allowed', outcome: 'done' });
-      }
+      if (holder === undefined) return;
+      const problem = because ?? (wasSet ? undefined : GONE);
+      this.record('key take back', path, holder, {
+        ...{ decision: 'allowed', outcome: 'done' },
+        ...(problem === undefined ? {} : { problem: briefly(problem) }),
+      });
     });
   }
 

@@ -2,6 +2,7 @@
 import type { Problem } from '../../core/errors.ts';
 import type { ShutoffReason } from '../../core/last-end.ts';
 import type { LogicalPool } from '../../core/request.ts';
+import type { OurSecret } from '../../core/secret-xml.ts';
 import type { VolumeKey } from './keys.ts';
 
 /** A domain as libvirt knows it now. */
@@ -71,12 +72,13 @@ export type DomainChange = 'defined' | 'begun' | 'ended' | 'migrated';
 /** What libvirt is told to open the disks of guests with. Ephemeral and private secrets: in its memory alone, and nobody can read them. */
 export interface GuestSecrets {
   /**
-   * Defines or replaces the secret of that volume's path (secretUuid()) and sets its value. VOLUME_STATE if somebody
-   * else's secret stands for that path. The key is not wiped. Works while a qemu hook of `prepare` waits.
+   * Defines or replaces the secret of that volume's path (secretUuid()) and sets its value; one that somebody has changed
+   * is replaced. VOLUME_STATE if somebody else's secret stands for that path, or if ours is changed meanwhile; then it is
+   * not set. The key is not wiped. Works while a qemu hook of `prepare` waits.
    */
   set(path: string, key: VolumeKey): Promise<void>;
-  /** Succeeds if there is none. Never one that is not ours. */
-  unset(path: string): Promise<void>;
-  /** The paths of those that are ours. */
-  list(): Promise<readonly string[]>;
+  /** Also one that somebody has changed; never one that is not ours. False if there was none. */
+  unset(path: string): Promise<boolean>;
+  /** Those that are ours. */
+  list(): Promise<readonly OurSecret[]>;
 }

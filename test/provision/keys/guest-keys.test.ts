@@ -3,6 +3,7 @@
  * key is the right one and granted to this host, and no longer than it is; a guest that runs is never touched.
  */
 import { beforeEach, describe, expect, it, vi } from 'vitest';
+import type { Clock } from '../../../src/provision/ports/host.ts';
 import type { AdmitAnswer, GateOperation } from '../../../src/provision/ports/verbs.ts';
 import { admitStart } from '../../../src/provision/gate/admit-start.ts';
 import { handOverKeys } from '../../../src/provision/keys/hand-over-keys.ts';
@@ -227,6 +228,25 @@ describe('a start', () => {
     expect(world.keys.asked).toEqual([]);
   });
 
+  it('whose hook has gone on by itself meanwhile is not let through, and leaves no key behind', async () => {
+    let leapMs = 0;
+    const { nowMs, monotonicMs } = world.clock;
+    const clock: Clock = {
+      nowMs,
+      sleep: (durationMs, signal) => world.clock.sleep(durationMs, signal),
+      monotonicMs: () => monotonicMs() + leapMs,
+    };
+    world.secrets.hold();
+    const answer = admitStart({ ...world.admit, clock }, 'prepare', domainXml(vm1));
+    const rejected = expect(answer).rejects.toMatchObject({ code: 'TIMEOUT' });
+    await until('read', () => world.keys.given.length === 1);
+    leapMs = 60_000;
+    world.secrets.letGo();
+    await rejected;
+    expect(world.reconciler.starting.has(uuid)).toBe(false);
+    await until('taken back', () => world.secrets.sets === 1 && world.secrets.values.size === 0);
+  });
+
   it('is refused where something was begun with its volume meanwhile', async () => {
     world.secrets.hold();
     const answer = ask();
@@ -313,6 +333,39 @@ describe('taking back', () => {
     runs(false);
     await world.guestKeys.look();
     set();
+  });
+});
+
+describe('a secret that somebody has defined anew', () => {
+  it('is undefined and set again while its guest runs, and that is written down', async () => {
+    await start();
+    world.secrets.change(PATH);
+    await world.guestKeys.look();
+    expect([world.secrets.isChanged(PATH), world.secrets.values.get(PATH)?.toString()]).toEqual([false, KEY]);
+    expect(world.audit.map(({ what, problem }) => [what, problem?.code])).toEqual([
+      ['key hand over', undefined],
+      ['key take back', 'VOLUME_STATE'],
+      ['key hand over', undefined],
+    ]);
+    await world.guestKeys.look();
+    expect(world.audit).toHaveLength(3);
+  });
+
+  it('goes with the end of its guest', async () => {
+    await start();
+    world.secrets.change(PATH);
+    runs(false);
+    world.reconciler.heard(uuid, 'ended');
+    await until('taken back', () => world.secrets.values.size === 0 && !world.secrets.isChanged(PATH));
+  });
+
+  it('and one that libvirt had no more is not said to have been taken back', async () => {
+    await start();
+    world.secrets.values.clear();
+    runs(false);
+    world.reconciler.heard(uuid, 'ended');
+    await until('written down', () => world.audit.some(({ what }) => what === 'key take back'));
+    expect(world.audit.at(-1)?.problem?.message).toContain('libvirt had it no more');
   });
 });
 

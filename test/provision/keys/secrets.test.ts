@@ -5,18 +5,21 @@ import { guestSecretsContract } from '../secrets-contract.ts';
 
 describe('secrets in memory', () => {
   const secrets = new MemorySecrets();
-  const others = new Map<string, string>();
   guestSecretsContract({
     secrets,
-    defineOther: (path, uuid) => {
+    defineOther: (path) => {
       secrets.others.add(path);
-      others.set(uuid, path);
       return Promise.resolve();
     },
-    hasOther: (uuid) => Promise.resolve(secrets.others.has(others.get(uuid) ?? '')),
-    removeOther: (uuid) => {
-      secrets.others.delete(others.get(uuid) ?? '');
+    hasOther: (path) => Promise.resolve(secrets.others.has(path)),
+    removeOther: (path) => {
+      secrets.others.delete(path);
       return Promise.resolve();
     },
+    change: (path) => {
+      secrets.change(path);
+      return Promise.resolve();
+    },
+    isKept: (path) => Promise.resolve(secrets.isChanged(path)),
   });
 });
