@@ -287,6 +287,29 @@ describe('a guest', () => {
     expect(await state('guest')).toBe('running');
   });
 
+  it('has its secret to itself: whoever defines it anew, so that its value is kept on disk, is undone', async () => {
+    const uuid = secretOf('guest');
+    const onDisk = async () => (await sh('ls /etc/libvirt/secrets')).includes(uuid);
+    const anew = `<secret ephemeral='no' private='yes'><uuid>${uuid}</uuid><usage type='volume'><volume>/dev/vg0/guest</volume></usage></secret>`;
+    await host().sh(
+      'setpriv --reuid=daemon --groups=libvirt virsh -c qemu:///system secret-define /dev/stdin',
+      {
+        input: anew,
+      },
+    );
+    expect(await onDisk()).toBe(true);
+    await eventually('it is undefined, and set again', async () => {
+      const isAsItWas =
+        (await hasSecret('guest')) && (await sh(`virsh secret-dumpxml ${uuid}`)).includes("ephemeral='yes'");
+      return (isAsItWas && !(await onDisk())) || undefined;
+    });
+    expect(await sh('lvp audit --json')).toContain('Somebody has defined the secret of libvirt');
+    expect(await sh('journalctl --output cat -u libvirt-volume-provisioner')).toContain(
+      'a secret of a guest was changed',
+    );
+    expect(await state('guest')).toBe('running');
+  });
+
   it('leaves no key behind when it has ended', async () => {
     await sh('virsh destroy guest');
     await isGone('guest');
