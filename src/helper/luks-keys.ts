@@ -61,18 +61,30 @@ export async function keepOnlyLuksKey(tools: Tools, request: Change, key: Buffer
 
 /**
  * Can be repeated. What remains is ciphertext whose key stood in the header alone; whoever has a copy of that header and
- * one of its keys still reads it, and a disk that remaps its sectors may keep such a copy.
+ * one of its keys still reads it, and a disk that remaps its sectors may keep such a copy. VOLUME_STATE and VOLUME_MISSING
+ * say that nothing was changed, any other error that it may have been.
  */
 export async function eraseLuks(tools: Tools, request: Change): Promise<null> {
   const row = await findUnopened(tools, request);
   await headerOf(tools, row);
   await tools.luks.erase(row);
-  const { slots } = await headerOf(tools, row);
-  if (slots.length === 0) return null;
-  throw new ProvisionError({
+  const header = await tools.luks.header(row);
+  if (typeof header === 'string') throw eraseFailed(row, `its header is not one any more: ${header}`);
+  if (header.slots.length > 0) throw eraseFailed(row, `it still has ${header.slots.length} keys`);
+  const now = (await readGroup(tools, row.vg)).find(({ lv }) => lv === row.lv);
+  if (now?.open === false) return null;
+  throw eraseFailed(
+    row,
+    'somebody has opened it meanwhile, perhaps with a key read before',
+    'Stop its guest (virsh destroy), or whoever has it open, which forgets the key; then run the same command again.',
+  );
+}
+
+function eraseFailed({ vg, lv }: VolumeRow, why: string, hint?: string): ProvisionError {
+  return new ProvisionError({
     code: 'HELPER_FAILED',
-    message: `${row.vg}/${row.lv} still has ${slots.length} keys after it was erased.`,
-    hint: 'Look at the kernel log (dmesg) and at the physical volumes behind the volume group.',
+    message: `${vg}/${lv} was erased, and ${why}.`,
+    hint: hint ?? 'Look at the kernel log (dmesg) and at the physical volumes behind the volume group.',
   });
 }
 

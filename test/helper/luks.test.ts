@@ -362,4 +362,44 @@ describe('a rotation, when it crashes at any step,', () => {
       expect(model.steps).toEqual([]);
     },
   );
+
+  it('erase says so if a guest has opened the volume meanwhile, and ends it when asked again', async () => {
+    const model = sealed(first, second);
+    const tools = model.tools();
+    const opening: Tools = {
+      ...tools,
+      luks: {
+        ...tools.luks,
+        erase: async (row) => {
+          await tools.luks.erase(row);
+          model.get(volume.target).openLooks = Infinity;
+        },
+      },
+    };
+    await expect(eraseLuks(opening, change)).rejects.toMatchObject({
+      code: 'HELPER_FAILED',
+      message: expect.stringContaining('opened it meanwhile') as string,
+    });
+    model.get(volume.target).openLooks = 0;
+    await verbs.erase(model);
+    expect([opensWith(model, first), opensWith(model, second)]).toEqual([false, false]);
+  });
+
+  it('erase that finds no header afterwards does not say that nothing was changed', async () => {
+    const model = sealed(first, second);
+    const tools = model.tools();
+    let isErased = false;
+    const breaking: Tools = {
+      ...tools,
+      luks: {
+        ...tools.luks,
+        header: (row) => (isErased ? Promise.resolve('it is gone') : tools.luks.header(row)),
+        erase: async (row) => {
+          await tools.luks.erase(row);
+          isErased = true;
+        },
+      },
+    };
+    await expect(eraseLuks(breaking, change)).rejects.toMatchObject({ code: 'HELPER_FAILED' });
+  });
 });

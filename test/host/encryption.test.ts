@@ -291,12 +291,10 @@ describe('a guest', () => {
     const uuid = secretOf('guest');
     const onDisk = async () => (await sh('ls /etc/libvirt/secrets')).includes(uuid);
     const anew = `<secret ephemeral='no' private='yes'><uuid>${uuid}</uuid><usage type='volume'><volume>/dev/vg0/guest</volume></usage></secret>`;
-    await host().sh(
-      'setpriv --reuid=daemon --groups=libvirt virsh -c qemu:///system secret-define /dev/stdin',
-      {
-        input: anew,
-      },
-    );
+    await sh('useradd --groups libvirt definer');
+    await host().sh('runuser -u definer -- virsh -c qemu:///system secret-define /dev/stdin', {
+      input: anew,
+    });
     expect(await onDisk()).toBe(true);
     await eventually('it is undefined, and set again', async () => {
       const isAsItWas =

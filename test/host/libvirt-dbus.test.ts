@@ -329,8 +329,10 @@ describe('when a qemu hook holds domains', () => {
     expect(await ask('secret-set', '/dev/vg0/held a key that is set while the hook waits')).toMatchObject({
       answer: null,
     });
-    expect(await ask('secrets')).toMatchObject({ answer: ['/dev/vg0/held'] });
-    expect(await ask('secret-unset', '/dev/vg0/held')).toMatchObject({ answer: null });
+    expect(await ask('secrets')).toMatchObject({
+      answer: [{ path: '/dev/vg0/held', isIntact: true }],
+    });
+    expect(await ask('secret-unset', '/dev/vg0/held')).toMatchObject({ answer: true });
     expect(await ask('secrets')).toMatchObject({ answer: [] });
     await host.sh('test -e /run/hold && rm /run/hold');
     const { problem } = await heard('probe', from, ({ verb }) => verb === 'start');

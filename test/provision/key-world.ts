@@ -85,6 +85,8 @@ export class KeyWorld {
   during: { readonly effect: string; readonly act: () => Promise<void> | void } | undefined;
   /** The header loses no key, whoever says so. */
   keepsAll = false;
+  /** Somebody has opened the volume after the daemon has looked, and before its helper does. */
+  openAtLast = false;
   /** Of these keys nobody says anything, whatever the signal says, before the world ends. */
   readonly silent = new Set<string>();
   /** How often a key was asked for. */
@@ -262,7 +264,7 @@ export class KeyWorld {
       return this.slots;
     };
     const requireClosed = (seal: Seal | ReceivingMark) => {
-      if ((this.world.volumes.lvm.find(seal.target)?.openLooks ?? 0) > 0)
+      if (this.openAtLast || (this.world.volumes.lvm.find(seal.target)?.openLooks ?? 0) > 0)
         throw refused('VOLUME_STATE', 'somebody has it open');
     };
     return {

@@ -4,12 +4,13 @@
  */
 import type { CryptoEraseRequest, CryptoEraseResult } from '../../core/key-protocol.ts';
 import { parseDomainXml } from '../../core/domain-xml.ts';
-import { ProvisionError } from '../../core/errors.ts';
+import type { ErrorCode } from '../../core/errors.ts';
+import { ProvisionError, toProblem } from '../../core/errors.ts';
 import { keyStateProblem } from '../../core/key-change.ts';
 import { whoOfOwner } from '../../core/owner.ts';
 import { volumeKey } from '../../core/planned-fill.ts';
 import type { LogicalVolume, Seal } from '../../core/volume.ts';
-import { readMark } from '../../core/volume.ts';
+import { readMark, retiredName } from '../../core/volume.ts';
 import { requireAnnotated } from '../domains/annotated-disk.ts';
 import type { ObserveNeeds } from '../observe.ts';
 import { observe } from '../observe.ts';
@@ -117,7 +118,9 @@ function doomedAt(needs: EraseNeeds, volumes: readonly LogicalVolume[], name: st
     });
   }
   const seal = readMark(volume.tags);
-  if (seal.state !== 'ready' || seal.target !== volume.lv) {
+  // What was put aside to be made again has its seal, and its keys, under a name of its own.
+  const isNamed = seal.state === 'ready' && [seal.target, retiredName(seal.fillId)].includes(volume.lv);
+  if (seal.state !== 'ready' || !isNamed) {
     throw refused(
       name,
       'it is not one that this program has published',
@@ -158,17 +161,31 @@ async function erase(needs: EraseNeeds, { volume, seal }: Doomed): Promise<void>
     ledger.putKeyChange({ what: 'erase', step, fillId, volume: name, atMs: clock.nowMs() });
   };
   const about = { who: whoOfOwner(domainUuid), what: 'crypto-erase', volume: name, domain: domainUuid };
+  const before = ledger.keyChangeOf(fillId);
   changingKeys.add(fillId);
   try {
     write('erasing');
     await recorded(trail, { ...about, correlationId: fillId }, () => luks.eraseLuks(volume.vg, seal));
     write('done');
     log.warn({ volume: name, domain: domainUuid }, 'an encrypted volume was made unreadable for ever');
+  } catch (error) {
+    if (NOTHING_CHANGED.has(toProblem(error).code)) {
+      if (before === undefined) ledger.removeKeyChange(fillId);
+      else ledger.putKeyChange(before);
+    }
+    throw error;
   } finally {
     changingKeys.delete(fillId);
     needs.reconciler.request(domainUuid);
   }
 }
+
+/** What the helper says before it changes anything, and of nothing else. */
+const NOTHING_CHANGED: ReadonlySet<ErrorCode> = new Set([
+  'VOLUME_STATE',
+  'VOLUME_MISSING',
+  'POOL_UNSUITABLE',
+]);
 
 function refused(name: string, why: string, hint: string): ProvisionError {
   const message = `Volume ${name} cannot be made unreadable: ${why}.`;

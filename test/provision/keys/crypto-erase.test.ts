@@ -1,5 +1,6 @@
 /** Goal: what was made unreadable never starts again, is never erased by mistake, and everybody is told why. */
 import { describe, expect, it } from 'vitest';
+import { retiredName } from '../../../src/core/volume.ts';
 import { FILL, KeyWorld, PulledPlug, UUID } from '../key-world.ts';
 
 const asked = { domain: 'vm1', target: 'vda', confirm: 'vg0/vm1' };
@@ -77,6 +78,16 @@ describe('crypto-erase', () => {
     await scene.world.reconciler.idle();
     await scene.verbs.idle();
     expect([scene.slots, scene.annotated]).toEqual([undefined, 'file:old']);
+  });
+
+  it('destroys what was put aside to be made again, under the name that it has meanwhile', async () => {
+    const scene = new KeyWorld();
+    const volume = scene.world.volumes.lvm.find('vm1');
+    if (volume === undefined) throw new Error('no volume');
+    volume.lv = retiredName(FILL);
+    const name = `vg0/${volume.lv}`;
+    await scene.verbs.erase({ volume: name, confirm: name });
+    expect([scene.slots, scene.change()]).toMatchObject([undefined, { step: 'done', volume: name }]);
   });
 
   it('works while the host is frozen', async () => {
@@ -161,5 +172,23 @@ describe('crypto-erase is refused, and nothing changes,', () => {
     arrange(scene);
     await expect(scene.verbs.erase(request)).rejects.toMatchObject({ code });
     expect([scene.slots, scene.effects, scene.change()]).toEqual([['file:old'], [], undefined]);
+  });
+
+  it('also by the helper: the volume starts as before, and what was cut off stays to be finished', async () => {
+    const scene = new KeyWorld();
+    scene.openAtLast = true;
+    await expect(scene.verbs.erase(asked)).rejects.toMatchObject({ code: 'VOLUME_STATE' });
+    expect([scene.slots, scene.change(), (await scene.gate()).allowed]).toEqual([
+      ['file:old'],
+      undefined,
+      true,
+    ]);
+    const later = new KeyWorld();
+    later.pull = { effect: 'erase', when: 'before' };
+    await expect(later.verbs.erase(asked)).rejects.toThrow(PulledPlug);
+    later.plugIn();
+    later.openAtLast = true;
+    await expect(later.verbs.erase(asked)).rejects.toMatchObject({ code: 'VOLUME_STATE' });
+    expect(later.change()).toMatchObject({ what: 'erase', step: 'erasing' });
   });
 });
