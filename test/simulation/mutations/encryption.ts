@@ -144,8 +144,8 @@ export const ENCRYPTION: readonly Mutant[] = [
       { file: 'helper/luks-keys.ts', from: 'await tools.luks.erase(row);', to: '' },
       {
         file: 'helper/luks-keys.ts',
-        from: 'if (slots.length === 0) return null;',
-        to: 'if (slots.length >= 0) return null;',
+        from: 'if (header.slots.length > 0) throw',
+        to: 'if (header.slots.length > 8) throw',
       },
     ],
   },
