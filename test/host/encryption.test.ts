@@ -292,9 +292,8 @@ describe('a guest', () => {
     const onDisk = async () => (await sh('ls /etc/libvirt/secrets')).includes(uuid);
     const anew = `<secret ephemeral='no' private='yes'><uuid>${uuid}</uuid><usage type='volume'><volume>/dev/vg0/guest</volume></usage></secret>`;
     await sh('useradd --groups libvirt definer');
-    await host().sh('runuser -u definer -- virsh -c qemu:///system secret-define /dev/stdin', {
-      input: anew,
-    });
+    await host().sh('cat >/tmp/anew.xml; chmod 644 /tmp/anew.xml', { input: anew });
+    await sh('runuser -u definer -- virsh -c qemu:///system secret-define /tmp/anew.xml');
     expect(await onDisk()).toBe(true);
     await eventually('it is undefined, and set again', async () => {
       const isAsItWas =
