@@ -102,7 +102,7 @@ export function openReload(
     ...{ running, images, keyServer: keys, log },
     load: (handed) => loadConfig({ path, handed, fromEnvironment: running.fromEnvironment }),
     onReplaced: () => {
-      reconciler.tryDeniedAgain();
+      reconciler.pauses.tryDeniedAgain();
     },
   });
 }

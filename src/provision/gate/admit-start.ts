@@ -102,7 +102,7 @@ async function decideFor(needs: Asked, operation: GateOperation, domain: Domain)
   const isExpected = reconciler.arrivals.mayReceive(domainUuid, operation);
   const mayFill = operation === 'prepare' && !reconciler.incoming.has(domainUuid);
   // Somebody wants it now: a pause after a failure that may have passed ends here.
-  if (mayFill) reconciler.endPauses(domainUuid);
+  if (mayFill) reconciler.pauses.end(domainUuid);
   const askedMs = needs.clock.monotonicMs();
   const first = await lookAt(needs, domain);
   // Whoever waits for libvirt meanwhile waits for our readings too: this one, and one as long after the wait.

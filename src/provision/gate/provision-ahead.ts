@@ -33,7 +33,7 @@ export async function provisionAhead(
       message: `Domain ${domain.name} arrives by migration or restore, and brings its bytes along.`,
     });
   }
-  reconciler.endPauses(domain.uuid);
+  reconciler.pauses.end(domain.uuid);
   reconciler.act((await observe(needs, [domain])).plan(domain), 'gate');
   return domain;
 }

@@ -79,7 +79,7 @@ export class VolumeJobs implements JobVerbs {
     const job = this.#require(id);
     if (job.end?.state === 'completed') throw hasEnded(job, 'so there is nothing to be tried again');
     if (job.end === undefined) {
-      reconciler.endPauses(ownerOfJob(id));
+      reconciler.pauses.end(ownerOfJob(id));
       reconciler.request(ownerOfJob(id));
     } else await this.#begin({ ...job, end: undefined, updatedAtMs: clock.nowMs() }, job);
     return this.job(id);

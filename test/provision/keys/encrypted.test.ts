@@ -121,7 +121,7 @@ describe('an encrypted disk', () => {
     world.define(vm1);
     await until('failed', () => stateOf(world) === 'failed');
     world.keys.grants.clear();
-    world.reconciler.tryDeniedAgain();
+    world.reconciler.pauses.tryDeniedAgain();
     await published(world);
   });
 

@@ -45,9 +45,9 @@ export const JOBS: readonly Mutant[] = [
     killedBy: 'in-agreement',
     changes: [
       {
-        file: 'provision/reconcile.ts',
-        from: 'if (this.jobs.unfinished(domain.uuid) !== undefined) this.#actOnDisks(planned, undefined);',
-        to: 'this.#actOnDisks(planned, undefined);',
+        file: 'provision/reconcile/domain-actions.ts',
+        from: 'if (jobs.unfinished(domain.uuid) !== undefined) disks.act(planned, undefined);',
+        to: 'disks.act(planned, undefined);',
       },
     ],
   },

@@ -44,7 +44,11 @@ export const STARTS: readonly Mutant[] = [
     name: 'an arriving domain is filled',
     killedBy: 'incoming-not-filled',
     changes: [
-      { file: 'provision/reconcile.ts', from: 'if (this.incoming.has(domain.uuid)) return;', to: '' },
+      {
+        file: 'provision/reconcile/disk-actions.ts',
+        from: 'if (incoming.has(domain.uuid)) return;',
+        to: '',
+      },
       {
         file: 'provision/gate/admit-start.ts',
         from: "const mayFill = operation === 'prepare' && !reconciler.incoming.has(domainUuid);",
