@@ -1,6 +1,6 @@
 /** `Volumes` over the root helper's socket. */
 import type { HelperResult } from '../core/helper-protocol.ts';
-import type { Blankness } from '../core/plan.ts';
+import type { Blankness } from '../core/plan/input.ts';
 import type { VolumeKey } from '../provision/ports/keys.ts';
 import type { PrivateVolume, Volumes } from '../provision/ports/volumes.ts';
 import { LuksHelper } from './lvm-luks.ts';

@@ -1,5 +1,5 @@
 /** What crashes leave behind: private volumes that nobody accounts for, found by comparing tags and ledger. */
-import type { PlanInput } from './plan.ts';
+import type { PlanInput } from './plan/input.ts';
 import { goesOn, volumeKey } from './planned-fill.ts';
 import type { LogicalVolume, Seal } from './volume.ts';
 import { ADOPTING_TAG, fillIdOf, readMark } from './volume.ts';

@@ -3,7 +3,7 @@
  * Method: each case names what is on the volume group and in the ledger, and what must be decided.
  */
 import { describe, expect, it } from 'vitest';
-import type { PlanInput } from '../../src/core/plan.ts';
+import type { PlanInput } from '../../src/core/plan/input.ts';
 import type { PlannedFill } from '../../src/core/planned-fill.ts';
 import { isStartable, plan } from '../../src/core/plan.ts';
 import { planReclaim } from '../../src/core/left-behind.ts';

@@ -43,7 +43,7 @@ import type { AuditEvent } from '../../src/core/audit-event.ts';
 import { GuestKeys } from '../../src/provision/keys/guest-keys.ts';
 import type { GoldenVolume } from '../../src/provision/golden/golden-volumes.ts';
 import { GoldenVolumes } from '../../src/provision/golden/golden-volumes.ts';
-import type { Blankness } from '../../src/core/plan.ts';
+import type { Blankness } from '../../src/core/plan/input.ts';
 import type { FillTrace } from '../../src/provision/fill/fill-trace.ts';
 import type { Clock, Log } from '../../src/provision/ports/host.ts';
 import type { ImageObject, Images, ReadOptions } from '../../src/provision/ports/images.ts';

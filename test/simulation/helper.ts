@@ -8,7 +8,7 @@ import { readMark } from '../../src/core/volume.ts';
 import type { GoldenSeal, NewGoldenSeal, ReceivingMark, Seal } from '../../src/core/volume.ts';
 import { answer } from '../../src/helper/requests.ts';
 import type { Tools } from '../../src/helper/tools.ts';
-import type { Blankness } from '../../src/core/plan.ts';
+import type { Blankness } from '../../src/core/plan/input.ts';
 import type { VolumeKey } from '../../src/provision/ports/keys.ts';
 import type { LuksVolumes, PrivateVolume, Volumes } from '../../src/provision/ports/volumes.ts';
 import type { Faults } from './faults.ts';

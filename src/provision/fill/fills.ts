@@ -4,7 +4,7 @@
  */
 import type { Problem } from '../../core/errors.ts';
 import { isPassing, ProvisionError, toProblem } from '../../core/errors.ts';
-import type { FillFrom } from '../../core/plan.ts';
+import type { FillFrom } from '../../core/plan/decision.ts';
 import type { FillLimits } from '../../core/fill-limits.ts';
 import { imageName } from '../../core/request.ts';
 import { retryPauseMs } from '../../core/retry-pause.ts';

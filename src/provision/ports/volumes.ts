@@ -1,5 +1,5 @@
 /** Logical volumes, by way of the root helper, and the devices behind them. */
-import type { Blankness } from '../../core/plan.ts';
+import type { Blankness } from '../../core/plan/input.ts';
 import type {
   Encryption,
   GoldenReference,

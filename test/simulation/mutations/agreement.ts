@@ -40,7 +40,7 @@ export const AGREEMENT: readonly Mutant[] = [
     killedBy: 'ready-in-the-end',
     changes: [
       {
-        file: 'core/plan.ts',
+        file: 'core/plan/held.ts',
         from: 'if (pauseMs <= 0 || pauseMs > RETRY_MAX_MS) return undefined;',
         to: '',
       },
@@ -69,9 +69,14 @@ export const AGREEMENT: readonly Mutant[] = [
     killedBy: 'in-agreement',
     changes: [
       {
-        file: 'core/plan.ts',
+        file: 'core/plan/unfinished.ts',
         from: 'if (record === undefined || !input.running.has(record.fillId)) return undefined;',
         to: 'if (record === undefined || (!input.running.has(record.fillId) && !isUnfinished(record.state))) return undefined;',
+      },
+      {
+        file: 'core/plan/unfinished.ts',
+        from: 'import { goesOn, sameRequest, volumeKey }',
+        to: 'import { goesOn, isUnfinished, sameRequest, volumeKey }',
       },
     ],
   },

@@ -68,7 +68,7 @@ export const BYTES: readonly Mutant[] = [
     killedBy: 'exact-bytes',
     changes: [
       {
-        file: 'core/plan.ts',
+        file: 'core/plan/input.ts',
         from: 'return input.firstStarts.get(domainUuid) === input.domain.name;',
         to: 'return domainUuid !== input.domain.uuid;',
       },

@@ -49,7 +49,7 @@ export const ENCRYPTION: readonly Mutant[] = [
     killedBy: 'never-plain',
     changes: [
       {
-        file: 'core/plan.ts',
+        file: 'core/plan/input.ts',
         from: 'return (encryption !== undefined) === (key !== undefined);',
         to: 'return encryption === undefined || key !== null;',
       },

@@ -7,7 +7,7 @@ export const STARTS: readonly Mutant[] = [
     killedBy: 'only-sealed-starts',
     changes: [
       {
-        file: 'core/plan.ts',
+        file: 'core/plan/sealed.ts',
         from: 'if (seal.domainUuid !== input.domain.uuid) {',
         to: 'if (seal.domainUuid === "") {',
       },
@@ -18,7 +18,7 @@ export const STARTS: readonly Mutant[] = [
     killedBy: 'only-sealed-starts',
     changes: [
       {
-        file: 'core/plan.ts',
+        file: 'core/plan/sealed.ts',
         from: 'if (seal.generation !== request.generation) {',
         to: 'if (seal.generation < 1) {',
       },
