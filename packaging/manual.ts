@@ -5,12 +5,12 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Argument, Command, Option } from 'commander';
-import { EXIT_MEANINGS } from '../src/cli/exit-codes.ts';
-import { isGlobal, VARIABLES } from '../src/cli/global-options.ts';
-import { buildProgram } from '../src/cli/program.ts';
-import { examplesOf } from '../src/cli/verb.ts';
-import { CONFIG_PATH } from '../src/core/config-path.ts';
-import { CONTROL_GROUP, CONTROL_SOCKET } from '../src/core/control-protocol.ts';
+import { EXIT_MEANINGS } from '../src/cli/program/exit-codes.ts';
+import { isGlobal, VARIABLES } from '../src/cli/program/global-options.ts';
+import { buildProgram } from '../src/cli/program/program.ts';
+import { examplesOf } from '../src/cli/program/verb.ts';
+import { CONFIG_PATH } from '../src/core/settings/config-path.ts';
+import { CONTROL_GROUP, CONTROL_SOCKET } from '../src/core/protocol/control-protocol.ts';
 import { bold, chapter, escaped, example, italic, item, text } from './roff.ts';
 import { sourceDate } from './sbom.ts';
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env node
 /** `lvp`: the provisioner's command line. One file per verb in cli/. */
 import { CommanderError } from 'commander';
-import type { ExitCode } from './cli/exit-codes.ts';
-import { EXIT, exitCodeOf } from './cli/exit-codes.ts';
-import { Output } from './cli/output.ts';
-import { buildProgram } from './cli/program.ts';
+import type { ExitCode } from './cli/program/exit-codes.ts';
+import { EXIT, exitCodeOf } from './cli/program/exit-codes.ts';
+import { Output } from './cli/terminal/output.ts';
+import { buildProgram } from './cli/program/program.ts';
 import { toProblem } from './core/errors.ts';
 
 function finish(code: ExitCode): void {

@@ -11,7 +11,7 @@ import { Metrics } from './adapters/metrics.ts';
 import { programVersion } from './adapters/program-version.ts';
 import { keepWatchdogFed, systemdNotify } from './adapters/systemd-notify.ts';
 import { openTracing } from './adapters/tracing.ts';
-import { CONFIG_PATH } from './core/config-path.ts';
+import { CONFIG_PATH } from './core/settings/config-path.ts';
 import { describeProblem, toProblem } from './core/errors.ts';
 import { checkGoldens } from './main/goldens.ts';
 import { openGuestKeys, openKeys } from './main/guest-keys.ts';

@@ -6,10 +6,10 @@
 import { execFile } from 'node:child_process';
 import type { FileHandle } from 'node:fs/promises';
 import { constants, open, readFile } from 'node:fs/promises';
-import { alignedMemory } from '../core/aligned-memory.ts';
+import { alignedMemory } from '../core/images/aligned-memory.ts';
 import { ProvisionError } from '../core/errors.ts';
-import type { Encryption } from '../core/volume.ts';
-import { fillIdOf, mappingName } from '../core/volume.ts';
+import type { Encryption } from '../core/volume/volume.ts';
+import { fillIdOf, mappingName } from '../core/volume/volume.ts';
 import type { VolumeDevice, VolumeDevices } from '../provision/ports/volumes.ts';
 import type { Discard } from './block-volume.ts';
 import { withoutLvmLabel } from './block-label.ts';

@@ -5,7 +5,7 @@
  * read may be served from the page cache, and then proves less: all the way to the disk is left out.
  */
 import type { FileHandle } from 'node:fs/promises';
-import { alignedMemory, isAligned } from '../core/aligned-memory.ts';
+import { alignedMemory, isAligned } from '../core/images/aligned-memory.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { VolumeDevice } from '../provision/ports/volumes.ts';
 

@@ -1,7 +1,7 @@
-/** The routes of the control socket about jobs; core/job-protocol.ts names them. */
+/** The routes of the control socket about jobs; core/protocol/job-protocol.ts names them. */
 import type { IncomingMessage } from 'node:http';
 import { z } from 'zod';
-import { JobFilter, JobRequest } from '../core/job-protocol.ts';
+import { JobFilter, JobRequest } from '../core/protocol/job-protocol.ts';
 import type { JobVerbs } from '../provision/ports/verbs.ts';
 import { readBody, readQuery, usage } from './control-body.ts';
 

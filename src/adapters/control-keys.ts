@@ -1,6 +1,6 @@
-/** The routes of the control socket about keys of volumes; core/key-protocol.ts names them. */
+/** The routes of the control socket about keys of volumes; core/protocol/key-protocol.ts names them. */
 import type { IncomingMessage } from 'node:http';
-import { CryptoEraseRequest, RotateKeyRequest } from '../core/key-protocol.ts';
+import { CryptoEraseRequest, RotateKeyRequest } from '../core/protocol/key-protocol.ts';
 import type { KeyVerbs } from '../provision/ports/verbs.ts';
 import { readBody, usage } from './control-body.ts';
 

@@ -1,6 +1,6 @@
 /** The routes of the control socket by which one sees what goes on: metrics, and who did what. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { AuditQuery } from '../core/audit-protocol.ts';
+import { AuditQuery } from '../core/protocol/audit-protocol.ts';
 import type { AuditVerbs } from '../provision/ports/verbs.ts';
 import type { MetricsText } from '../provision/ports/watches.ts';
 import { readQuery, usage } from './control-body.ts';

@@ -1,6 +1,6 @@
 /**
  * The control socket: HTTP on a unix socket of mode 0660, for `lvp` and nobody else. Who may open it is
- * decided by its group; there is no other authentication. Routes: core/control-protocol.ts, and what it names.
+ * decided by its group; there is no other authentication. Routes: core/protocol/control-protocol.ts, and what it names.
  */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createServer } from 'node:http';
@@ -14,11 +14,11 @@ import {
   ReprovisionRequest,
   TargetRequest,
   XML_BYTES_MAX,
-} from '../core/control-protocol.ts';
-import { GarbageRequest } from '../core/garbage-protocol.ts';
+} from '../core/protocol/control-protocol.ts';
+import { GarbageRequest } from '../core/protocol/garbage-protocol.ts';
 import { ProvisionError, toProblem } from '../core/errors.ts';
 import { Handover } from '../core/handover.ts';
-import { statusOf } from '../core/problem-status.ts';
+import { statusOf } from '../core/protocol/problem-status.ts';
 import type { Log } from '../provision/ports/host.ts';
 import type { ControlVerbs, GarbageVerbs, ImageVerbs, JobVerbs, KeyVerbs } from '../provision/ports/verbs.ts';
 import { readBody, readQuery, usage } from './control-body.ts';

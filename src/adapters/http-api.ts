@@ -18,7 +18,7 @@ import {
   validatorCompiler,
 } from 'fastify-type-provider-zod';
 import { ProvisionError } from '../core/errors.ts';
-import type { HttpSettings } from '../core/http-settings.ts';
+import type { HttpSettings } from '../core/settings/http-settings.ts';
 import { admitRequests } from './http-api/admission.ts';
 import { auditRequests } from './http-api/audit-hook.ts';
 import { Callers } from './http-api/callers.ts';

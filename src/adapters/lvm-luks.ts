@@ -1,6 +1,6 @@
 /** `LuksVolumes` and `KeyFiles` over the root helper's socket. */
-import type { HelperRequest, HelperResult } from '../core/helper-protocol.ts';
-import type { Encryption, ReceivingMark, Seal } from '../core/volume.ts';
+import type { HelperRequest, HelperResult } from '../core/protocol/helper-protocol.ts';
+import type { Encryption, ReceivingMark, Seal } from '../core/volume/volume.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { KeyFiles, VolumeKey } from '../provision/ports/keys.ts';
 import type { LuksVolumes, PrivateVolume } from '../provision/ports/volumes.ts';

@@ -5,9 +5,9 @@
 import { createConnection } from 'node:net';
 import type { Socket } from 'node:net';
 import { ProvisionError } from '../core/errors.ts';
-import type { HelperRequest, HelperResult, HelperVerb } from '../core/helper-protocol.ts';
-import { HELPER_RESULTS, HelperResponse, RESPONSE_BYTES_MAX } from '../core/helper-protocol.ts';
-import { KEY_BYTES_MAX } from '../core/key-reference.ts';
+import type { HelperRequest, HelperResult, HelperVerb } from '../core/protocol/helper-protocol.ts';
+import { HELPER_RESULTS, HelperResponse, RESPONSE_BYTES_MAX } from '../core/protocol/helper-protocol.ts';
+import { KEY_BYTES_MAX } from '../core/key/key-reference.ts';
 import type { VolumeKey } from '../provision/ports/keys.ts';
 import type { PrivateVolume } from '../provision/ports/volumes.ts';
 

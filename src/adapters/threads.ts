@@ -5,11 +5,11 @@
  */
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
-import { alignedMemory } from '../core/aligned-memory.ts';
+import { alignedMemory } from '../core/images/aligned-memory.ts';
 import { ProvisionError } from '../core/errors.ts';
 import { damaged } from '../core/images/compressed-cluster.ts';
 import type { CompressedExtent } from '../core/images/layout.ts';
-import type { HashFrom } from '../core/resumable-sha256.ts';
+import type { HashFrom } from '../core/images/resumable-sha256.ts';
 import type { Workshop, Workshops } from '../provision/ports/workshop.ts';
 import type { Reply, Task, Work } from './threads/messages.ts';
 

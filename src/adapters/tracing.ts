@@ -1,5 +1,5 @@
 /** Traces of fills, where the configuration wants them. */
-import type { TracingSettings } from '../core/tracing-settings.ts';
+import type { TracingSettings } from '../core/settings/tracing-settings.ts';
 import type { Log } from '../provision/ports/host.ts';
 import type { FillTrace } from '../provision/ports/watches.ts';
 

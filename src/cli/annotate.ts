@@ -1,17 +1,17 @@
 /** `lvp annotate [VM [DISK [IMAGE]]]`: write the request into the domain's metadata; what is not said is asked for. */
 import type { Command } from 'commander';
 import { Option } from 'commander';
-import { AnnotateRequest } from '../core/control-protocol.ts';
+import { AnnotateRequest } from '../core/protocol/control-protocol.ts';
 import type { ImageFormat, OuterCompression, VolumeFate } from '../core/request.ts';
-import { checkedRequest, describedBy } from './checked-request.ts';
-import { EXIT } from './exit-codes.ts';
+import { checkedRequest, describedBy } from './program/checked-request.ts';
+import { EXIT } from './program/exit-codes.ts';
 import type { What } from './annotate/what.ts';
 import { answered, askFormat, askKey, askWhat } from './annotate/what.ts';
-import { kindOf, saysFormat, withImageOptions } from './image-kind.ts';
-import type { Asker } from './terminal.ts';
-import { terminal } from './terminal.ts';
-import type { AddVerb, Context } from './verb.ts';
-import { common, contextOf } from './verb.ts';
+import { kindOf, saysFormat, withImageOptions } from './image/image-kind.ts';
+import type { Asker } from './terminal/terminal.ts';
+import { terminal } from './terminal/terminal.ts';
+import type { AddVerb, Context } from './program/verb.ts';
+import { common, contextOf } from './program/verb.ts';
 
 const FATES: readonly VolumeFate[] = ['keep', 'delete'];
 

@@ -1,9 +1,9 @@
 /** `lvp backup` and `lvp restore`: configuration, keys, certificates and ledger of this host in one file. */
 import type { Command } from 'commander';
-import { CONFIG_PATH } from '../core/config-path.ts';
-import { EXIT } from './exit-codes.ts';
-import type { AddVerb } from './verb.ts';
-import { common, contextOf } from './verb.ts';
+import { CONFIG_PATH } from '../core/settings/config-path.ts';
+import { EXIT } from './program/exit-codes.ts';
+import type { AddVerb } from './program/verb.ts';
+import { common, contextOf } from './program/verb.ts';
 
 export const addBackup: AddVerb = (program, finish) => {
   const backup = program

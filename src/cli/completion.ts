@@ -10,11 +10,11 @@ import { Argument } from 'commander';
 import { candidatesFor } from './completion/candidates.ts';
 import { wantedAt } from './completion/wanted.ts';
 import { Daemon } from './daemon.ts';
-import { EXIT } from './exit-codes.ts';
-import { transportOf } from './global-options.ts';
-import { Output } from './output.ts';
-import type { AddVerb } from './verb.ts';
-import { common, contextOf } from './verb.ts';
+import { EXIT } from './program/exit-codes.ts';
+import { transportOf } from './program/global-options.ts';
+import { Output } from './terminal/output.ts';
+import type { AddVerb } from './program/verb.ts';
+import { common, contextOf } from './program/verb.ts';
 
 /** Somebody has pressed a key and waits. */
 const ASK_DEADLINE_MS = 300;

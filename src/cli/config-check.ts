@@ -1,11 +1,11 @@
 /** `lvp config check`: read the configuration as the daemon would, and say everything that is wrong. */
 import type { Command } from 'commander';
-import { CONFIG_PATH } from '../core/config-path.ts';
-import { EXIT } from './exit-codes.ts';
-import { serviceEnvironment } from './service-environment.ts';
+import { CONFIG_PATH } from '../core/settings/config-path.ts';
+import { EXIT } from './program/exit-codes.ts';
+import { serviceEnvironment } from './program/service-environment.ts';
 import { addReload } from './config-reload.ts';
-import type { AddVerb } from './verb.ts';
-import { common, contextOf } from './verb.ts';
+import type { AddVerb } from './program/verb.ts';
+import { common, contextOf } from './program/verb.ts';
 
 export const addConfig: AddVerb = (program, finish) => {
   const config = program.command('config').description('the configuration file');

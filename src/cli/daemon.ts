@@ -1,8 +1,8 @@
 /** The daemon as `lvp` sees it: what can be asked of it, whichever way the questions go. */
 import type { z } from 'zod';
-import type { AuditQuery } from '../core/audit-protocol.ts';
-import { AuditEvents } from '../core/audit-protocol.ts';
-import type { AnnotateRequest, ReprovisionRequest } from '../core/control-protocol.ts';
+import type { AuditQuery } from '../core/protocol/audit-protocol.ts';
+import { AuditEvents } from '../core/protocol/audit-protocol.ts';
+import type { AnnotateRequest, ReprovisionRequest } from '../core/protocol/control-protocol.ts';
 import {
   AnnotateResult,
   DomainDisks,
@@ -13,14 +13,14 @@ import {
   LookResult,
   problemOf,
   ReprovisionResult,
-} from '../core/control-protocol.ts';
+} from '../core/protocol/control-protocol.ts';
 import { ProvisionError } from '../core/errors.ts';
-import type { GarbageRequest } from '../core/garbage-protocol.ts';
-import type { CryptoEraseRequest, RotateKeyRequest } from '../core/key-protocol.ts';
-import { CryptoEraseResult, RotateKeyResult } from '../core/key-protocol.ts';
-import { GarbageReport } from '../core/garbage-protocol.ts';
+import type { GarbageRequest } from '../core/protocol/garbage-protocol.ts';
+import type { CryptoEraseRequest, RotateKeyRequest } from '../core/protocol/key-protocol.ts';
+import { CryptoEraseResult, RotateKeyResult } from '../core/protocol/key-protocol.ts';
+import { GarbageReport } from '../core/protocol/garbage-protocol.ts';
 import { Handover, ReceiveResult } from '../core/handover.ts';
-import type { ImageRequest, PrefetchRequest, ReadImage } from '../core/image-protocol.ts';
+import type { ImageRequest, PrefetchRequest, ReadImage } from '../core/protocol/image-protocol.ts';
 import {
   CachedImages,
   GcResult,
@@ -28,9 +28,9 @@ import {
   ImageStep,
   RmResult,
   StoredImages,
-} from '../core/image-protocol.ts';
-import type { JobFilter, JobRequest } from '../core/job-protocol.ts';
-import { Job, Jobs } from '../core/job-protocol.ts';
+} from '../core/protocol/image-protocol.ts';
+import type { JobFilter, JobRequest } from '../core/protocol/job-protocol.ts';
+import { Job, Jobs } from '../core/protocol/job-protocol.ts';
 import { parsedJson } from './transport/parsed-json.ts';
 import type { Asked, Transport } from './transport/transport.ts';
 

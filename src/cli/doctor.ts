@@ -1,12 +1,12 @@
 /** `lvp doctor`: whether this host is safe and well, as the security documents and the program itself want it. */
 import type { Command } from 'commander';
-import { CONFIG_PATH } from '../core/config-path.ts';
+import { CONFIG_PATH } from '../core/settings/config-path.ts';
 import type { Report } from '../doctor/finding.ts';
-import { reportText } from './doctor-text.ts';
-import type { ExitCode } from './exit-codes.ts';
-import { EXIT } from './exit-codes.ts';
-import type { AddVerb } from './verb.ts';
-import { common, contextOf } from './verb.ts';
+import { reportText } from './doctor/doctor-text.ts';
+import type { ExitCode } from './program/exit-codes.ts';
+import { EXIT } from './program/exit-codes.ts';
+import type { AddVerb } from './program/verb.ts';
+import { common, contextOf } from './program/verb.ts';
 
 interface DoctorOptions {
   readonly fix?: boolean;
@@ -33,7 +33,7 @@ where they come from: docs/security.md.`,
   common(command, ['sudo lvp doctor', 'sudo lvp doctor --fix', 'sudo lvp doctor --json'], 'host').action(
     async ({ fix = false, config }: DoctorOptions, self: Command) => {
       const { daemon, output } = contextOf(self, finish);
-      const { examineHost } = await import('./doctor-host.ts');
+      const { examineHost } = await import('./doctor/doctor-host.ts');
       const report = await examineHost(config, daemon, fix);
       output.result(report, () => reportText(report, output.colour));
       finish(exitCodeOfReport(report));

@@ -1,9 +1,9 @@
 /** `lvp explain VM`: what would be done now, and why. */
 import type { Command } from 'commander';
-import type { Explanation } from '../core/control-protocol.ts';
-import { EXIT } from './exit-codes.ts';
-import type { AddVerb } from './verb.ts';
-import { common, contextOf } from './verb.ts';
+import type { Explanation } from '../core/protocol/control-protocol.ts';
+import { EXIT } from './program/exit-codes.ts';
+import type { AddVerb } from './program/verb.ts';
+import { common, contextOf } from './program/verb.ts';
 
 export const addExplain: AddVerb = (program, finish) => {
   const command = program

@@ -1,8 +1,8 @@
 /** `lvp handover VM`: what another host has to know before the domain comes there with its storage. */
 import type { Command } from 'commander';
-import { EXIT } from './exit-codes.ts';
-import type { AddVerb } from './verb.ts';
-import { common, contextOf } from './verb.ts';
+import { EXIT } from './program/exit-codes.ts';
+import type { AddVerb } from './program/verb.ts';
+import { common, contextOf } from './program/verb.ts';
 
 export const addHandover: AddVerb = (program, finish) => {
   const command = program

@@ -1,18 +1,18 @@
 /** `lvp image`: images in the store and in this host's cache. */
 import type { Command } from 'commander';
-import type { CachedImages, ImageFacts, StoredImages } from '../core/image-protocol.ts';
-import type { ImageOptions } from './checked-request.ts';
-import { EXIT } from './exit-codes.ts';
+import type { CachedImages, ImageFacts, StoredImages } from '../core/protocol/image-protocol.ts';
+import type { ImageOptions } from './program/checked-request.ts';
+import { EXIT } from './program/exit-codes.ts';
 import { approximateSize } from '../core/size.ts';
-import { ofImage, readText, requestOf } from './image-asked.ts';
-import { imagesText } from './image-list.ts';
-import { addImagePrefetch } from './image-prefetch.ts';
-import type { Look } from './output.ts';
-import { table } from './table.ts';
-import { addImageWrite } from './image-write.ts';
-import { Progress } from './progress.ts';
-import type { AddVerb } from './verb.ts';
-import { common, contextOf } from './verb.ts';
+import { ofImage, readText, requestOf } from './image/image-asked.ts';
+import { imagesText } from './image/image-list.ts';
+import { addImagePrefetch } from './image/image-prefetch.ts';
+import type { Look } from './terminal/output.ts';
+import { table } from './terminal/table.ts';
+import { addImageWrite } from './image/image-write.ts';
+import { Progress } from './terminal/progress.ts';
+import type { AddVerb } from './program/verb.ts';
+import { common, contextOf } from './program/verb.ts';
 
 export const addImage: AddVerb = (program, finish) => {
   const image = program.command('image').description('images: what they are, and having them on this host');

@@ -1,13 +1,13 @@
 /** `lvp incident`: what is done when something is wrong (docs/operate.md, "When something is wrong"). */
 import type { Command } from 'commander';
-import { CONFIG_PATH } from '../core/config-path.ts';
+import { CONFIG_PATH } from '../core/settings/config-path.ts';
 import { frozenProblem } from '../core/frozen.ts';
-import { EXIT } from './exit-codes.ts';
-import type { ExitCode } from './exit-codes.ts';
+import { EXIT } from './program/exit-codes.ts';
+import type { ExitCode } from './program/exit-codes.ts';
 import { addCryptoErase } from './incident/crypto-erase.ts';
 import { freezeHost, thawHost } from './incident/freeze.ts';
-import type { AddVerb, Context } from './verb.ts';
-import { common, contextOf } from './verb.ts';
+import type { AddVerb, Context } from './program/verb.ts';
+import { common, contextOf } from './program/verb.ts';
 
 const NOBODY_TO_TELL =
   'The daemon was not told, as it does not answer: the hook refuses all starts by itself, and the daemon asks when it comes back.';

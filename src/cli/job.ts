@@ -1,17 +1,17 @@
 /** `lvp job`: volumes that are asked for without a domain. */
 import type { Command } from 'commander';
 import { Option } from 'commander';
-import { JobFilter, JobRequest, JobState } from '../core/job-protocol.ts';
+import { JobFilter, JobRequest, JobState } from '../core/protocol/job-protocol.ts';
 import type { ImageFormat, OuterCompression } from '../core/request.ts';
-import type { ImageOptions } from './checked-request.ts';
-import { checkedRequest, describedBy } from './checked-request.ts';
-import { EXIT } from './exit-codes.ts';
-import { kindOf, withImageOptions } from './image-kind.ts';
-import { exitCodeOfJob, jobsText, jobText } from './job-text.ts';
-import type { AddVerb } from './verb.ts';
-import { common, contextOf } from './verb.ts';
+import type { ImageOptions } from './program/checked-request.ts';
+import { checkedRequest, describedBy } from './program/checked-request.ts';
+import { EXIT } from './program/exit-codes.ts';
+import { kindOf, withImageOptions } from './image/image-kind.ts';
+import { exitCodeOfJob, jobsText, jobText } from './terminal/job-text.ts';
+import type { AddVerb } from './program/verb.ts';
+import { common, contextOf } from './program/verb.ts';
 import { watch } from './watch.ts';
-import { watchedJob, watchedJobs } from './watched.ts';
+import { watchedJob, watchedJobs } from './terminal/watched.ts';
 
 export const addJob: AddVerb = (program, finish) => {
   const job = program

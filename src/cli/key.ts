@@ -7,7 +7,7 @@ import { addGrant } from './key/grant.ts';
 import { addListOfKeys, addShowKey } from './key/list.ts';
 import { addRevokeKey } from './key/revoke.ts';
 import { addRotateKey } from './key/rotate.ts';
-import type { AddVerb } from './verb.ts';
+import type { AddVerb } from './program/verb.ts';
 
 export const addKey: AddVerb = (program, finish) => {
   const key = program

@@ -1,11 +1,11 @@
 /** `lvp list [--watch]`: every annotated domain, and all fills while they run. */
 import type { Command } from 'commander';
-import { EXIT } from './exit-codes.ts';
-import { listText } from './format.ts';
-import type { AddVerb } from './verb.ts';
-import { common, contextOf } from './verb.ts';
+import { EXIT } from './program/exit-codes.ts';
+import { listText } from './terminal/format.ts';
+import type { AddVerb } from './program/verb.ts';
+import { common, contextOf } from './program/verb.ts';
 import { watch } from './watch.ts';
-import { watchedDomains } from './watched.ts';
+import { watchedDomains } from './terminal/watched.ts';
 
 export const addList: AddVerb = (program, finish) => {
   const command = program

@@ -1,8 +1,8 @@
 /** `lvp metrics`: what Prometheus is told. */
 import type { Command } from 'commander';
-import { EXIT } from './exit-codes.ts';
-import type { AddVerb } from './verb.ts';
-import { common, contextOf } from './verb.ts';
+import { EXIT } from './program/exit-codes.ts';
+import type { AddVerb } from './program/verb.ts';
+import { common, contextOf } from './program/verb.ts';
 
 export const addMetrics: AddVerb = (program, finish) => {
   const command = program

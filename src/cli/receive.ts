@@ -3,9 +3,9 @@ import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { ProvisionError } from '../core/errors.ts';
 import { Handover } from '../core/handover.ts';
-import { EXIT } from './exit-codes.ts';
-import type { AddVerb } from './verb.ts';
-import { common, contextOf } from './verb.ts';
+import { EXIT } from './program/exit-codes.ts';
+import type { AddVerb } from './program/verb.ts';
+import { common, contextOf } from './program/verb.ts';
 
 export const addReceive: AddVerb = (program, finish) => {
   const command = program

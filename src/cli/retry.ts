@@ -1,7 +1,7 @@
 /** `lvp retry VM [DISK]`. */
-import { common } from './verb.ts';
-import type { AddVerb } from './verb.ts';
-import { onDisk } from './on-disk.ts';
+import { common } from './program/verb.ts';
+import type { AddVerb } from './program/verb.ts';
+import { onDisk } from './program/on-disk.ts';
 
 export const addRetry: AddVerb = (program, finish) => {
   const command = program

@@ -1,11 +1,11 @@
 /** `lvp token`: who may call the HTTP API with a token. Only hashes are kept; a token is shown once. */
 import type { Command } from 'commander';
 import { ProvisionError } from '../core/errors.ts';
-import { TOKENS_FILE } from '../core/http-settings.ts';
-import { EXIT } from './exit-codes.ts';
-import { readTokenLines, replaceTokenLines } from './token-lines.ts';
-import type { AddVerb } from './verb.ts';
-import { common, contextOf } from './verb.ts';
+import { TOKENS_FILE } from '../core/settings/http-settings.ts';
+import { EXIT } from './program/exit-codes.ts';
+import { readTokenLines, replaceTokenLines } from './terminal/token-lines.ts';
+import type { AddVerb } from './program/verb.ts';
+import { common, contextOf } from './program/verb.ts';
 
 interface FileOption {
   readonly file: string;

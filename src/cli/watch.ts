@@ -1,6 +1,6 @@
 /** Showing what changes until nothing is under way any more: on a terminal painted over, else a line for each news. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Look, Output } from './output.ts';
+import type { Look, Output } from './terminal/output.ts';
 
 const WATCH_MS = 500;
 /** Plain lines come when a state changes, and after each tenth of the bytes. */

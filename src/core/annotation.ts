@@ -2,9 +2,9 @@
  * The request in a domain's metadata, read from its element and written back. All mistakes are found in
  * one reading, since each correction means another `virsh edit`.
  */
-import { AnnotationError, mistake, type Reading } from './annotation-error.ts';
+import { AnnotationError, mistake, type Reading } from './xml/annotation-error.ts';
 import type { Problem } from './errors.ts';
-import { formatKeyReference } from './key-reference.ts';
+import { formatKeyReference } from './key/key-reference.ts';
 import { quote } from './quote.ts';
 import { imageName, type Annotation, type VolumeRequest } from './request.ts';
 import { formatSize } from './size.ts';
@@ -14,8 +14,8 @@ import {
   VOLUME_ATTRIBUTE_NAMES,
   VolumeAttributes,
   type VolumeAttributeName,
-} from './volume-attributes.ts';
-import { attributeOf, elementsOf, escapeAttribute, textOf, type Element } from './xml.ts';
+} from './volume/volume-attributes.ts';
+import { attributeOf, elementsOf, escapeAttribute, textOf, type Element } from './xml/xml.ts';
 
 export const ANNOTATION_NAMESPACE = 'urn:libvirt-volume-provisioner:domain:1';
 /** The prefix we write; when reading, any prefix will do. */

@@ -1,7 +1,7 @@
 /** A job: a volume that no domain has asked for yet, as the planner sees it. */
-import { AnnotationError } from './annotation-error.ts';
+import { AnnotationError } from './xml/annotation-error.ts';
 import { readVolumeAttributes } from './annotation.ts';
-import type { JobRequest } from './job-protocol.ts';
+import type { JobRequest } from './protocol/job-protocol.ts';
 import { ownerOfJob } from './owner.ts';
 import type { Domain, PooledLocation, VolumeRequest } from './request.ts';
 

@@ -6,11 +6,11 @@
  * The order of proof: tags on the volume, then the ledger, then a provably blank volume. What none of them
  * proves is refused.
  */
-import { deleteCommand } from './delete-command.ts';
+import { deleteCommand } from './volume/delete-command.ts';
 import type { Problem } from './errors.ts';
-import type { Verdict } from './host-policy.ts';
-import { formatKeyReference } from './key-reference.ts';
-import type { LocatedVolume } from './locate.ts';
+import type { Verdict } from './policy/host-policy.ts';
+import { formatKeyReference } from './key/key-reference.ts';
+import type { LocatedVolume } from './volume/locate.ts';
 import type { Decided, DiskDecision } from './plan/decision.ts';
 import { refuse, refuseByPolicy } from './plan/decision.ts';
 import { decideFilledForOther, fillOfOtherDomain } from './plan/filled-for-other.ts';
@@ -21,11 +21,11 @@ import { decideSealedByJob, isSealedByJob } from './plan/of-job.ts';
 import { judgeDisk } from './plan/policy.ts';
 import { decideReceiving, decideSealed, refuseByKey } from './plan/sealed.ts';
 import { decideHalfAdopted, decideRunning, unfinishedVolume } from './plan/unfinished.ts';
-import { volumeKey } from './planned-fill.ts';
+import { volumeKey } from './plan/planned-fill.ts';
 import type { Domain } from './request.ts';
-import { asidesOf } from './retired.ts';
-import { originOfClone } from './thin-place.ts';
-import { readMark } from './volume.ts';
+import { asidesOf } from './plan/retired.ts';
+import { originOfClone } from './thin/thin-place.ts';
+import { readMark } from './volume/volume.ts';
 
 export type DiskPlan = LocatedVolume &
   DiskDecision & {

@@ -4,7 +4,7 @@
  */
 
 import type { Problem } from './errors.ts';
-import type { KeyReference } from './key-reference.ts';
+import type { KeyReference } from './key/key-reference.ts';
 
 /** Both image formats are always stated by the operator and never probed. */
 export type ImageFormat = 'raw' | 'qcow2';

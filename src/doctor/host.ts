@@ -1,10 +1,10 @@
 /** What the doctor can ask of a host, and the few things it may change there. Nothing here ever throws. */
-import type { DomainStatus } from '../core/control-protocol.ts';
-import type { GarbageReport } from '../core/garbage-protocol.ts';
-import type { HttpSettings } from '../core/http-settings.ts';
-import type { KeyServerSettings } from '../core/key-settings.ts';
-import type { KeepFree } from '../core/headroom.ts';
-import type { ThinLimits } from '../core/thin-limits.ts';
+import type { DomainStatus } from '../core/protocol/control-protocol.ts';
+import type { GarbageReport } from '../core/protocol/garbage-protocol.ts';
+import type { HttpSettings } from '../core/settings/http-settings.ts';
+import type { KeyServerSettings } from '../core/settings/key-settings.ts';
+import type { KeepFree } from '../core/volume/headroom.ts';
+import type { ThinLimits } from '../core/thin/thin-limits.ts';
 import type { ChangeName, CommandName } from './commands.ts';
 
 /** An answer, that there is no such thing, or why there is no answer. */

@@ -5,8 +5,8 @@
  * either proves blank or gives back.
  */
 import { ProvisionError } from '../core/errors.ts';
-import type { HelperRequest, HelperResult } from '../core/helper-protocol.ts';
-import { ADOPTING_TAG, fillTags, privateName, readMark } from '../core/volume.ts';
+import type { HelperRequest, HelperResult } from '../core/protocol/helper-protocol.ts';
+import { ADOPTING_TAG, fillTags, privateName, readMark } from '../core/volume/volume.ts';
 import { examine, whyNotBlank } from './examine.ts';
 import { carriesExactly, findFill, ourTags, stateError } from './fill.ts';
 import type { VolumeRow } from './lvm.ts';

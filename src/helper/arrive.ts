@@ -1,6 +1,6 @@
 /** A domain has arrived with its bytes: the volume it was set aside for is finished. A guest has it open. */
-import type { HelperRequest } from '../core/helper-protocol.ts';
-import { receivingTags, sealTags } from '../core/volume.ts';
+import type { HelperRequest } from '../core/protocol/helper-protocol.ts';
+import { receivingTags, sealTags } from '../core/volume/volume.ts';
 import { carriesExactly, exchangeTags, findNamed, stateError } from './fill.ts';
 import type { VolumeRow } from './lvm.ts';
 import type { Tools } from './tools.ts';

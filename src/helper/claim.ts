@@ -3,8 +3,8 @@
  * at every try: the daemon claims for the second try what was filled for the first, which never started. And what
  * a job has filled becomes a domain's.
  */
-import type { HelperRequest } from '../core/helper-protocol.ts';
-import { sealTags } from '../core/volume.ts';
+import type { HelperRequest } from '../core/protocol/helper-protocol.ts';
+import { sealTags } from '../core/volume/volume.ts';
 import { carriesExactly, exchangeTags, findNamed, stateError } from './fill.ts';
 import type { Tools } from './tools.ts';
 import { readGroup, waitClosed } from './tools.ts';

@@ -5,7 +5,7 @@
  */
 import { createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
-import { REQUEST_BYTES_MAX } from '../core/helper-protocol.ts';
+import { REQUEST_BYTES_MAX } from '../core/protocol/helper-protocol.ts';
 import { peerUid } from '../core/peer.ts';
 import { Inbox } from './inbox.ts';
 import type { Reply } from './requests.ts';

@@ -1,8 +1,8 @@
 import { ProvisionError } from '../core/errors.ts';
-import type { HelperRequest, HelperResult } from '../core/helper-protocol.ts';
+import type { HelperRequest, HelperResult } from '../core/protocol/helper-protocol.ts';
 import { isGolden } from '../core/owner.ts';
-import type { VolumeGroup } from '../core/volume.ts';
-import { ADOPTING_TAG, fillTags, privateName } from '../core/volume.ts';
+import type { VolumeGroup } from '../core/volume/volume.ts';
+import { ADOPTING_TAG, fillTags, privateName } from '../core/volume/volume.ts';
 import { finishAdoption } from './adopt.ts';
 import { carriesExactly, findFill, stateError } from './fill.ts';
 import type { ThinPools } from './groups.ts';

@@ -3,7 +3,7 @@ import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { open, readdir, readFile } from 'node:fs/promises';
 import { ProvisionError } from '../core/errors.ts';
-import { LUKS_BLANK_HEAD_BYTES, LUKS_HEADER_BYTES } from '../core/volume.ts';
+import { LUKS_BLANK_HEAD_BYTES, LUKS_HEADER_BYTES } from '../core/volume/volume.ts';
 import { checkedNode, checkMappingNode } from './devices.ts';
 import { runWithKeys } from './keyed-command.ts';
 import type { KeyedResult } from './keyed-command.ts';

@@ -3,7 +3,7 @@ import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { chmod, chown, open, readFile, stat } from 'node:fs/promises';
 import { ProvisionError } from '../core/errors.ts';
-import { fillIdOf } from '../core/volume.ts';
+import { fillIdOf } from '../core/volume/volume.ts';
 import { commandFailed, mustRun, runCommand } from './command.ts';
 import type { VolumeRow } from './lvm.ts';
 

@@ -1,5 +1,5 @@
-import type { HelperRequest } from '../core/helper-protocol.ts';
-import { ADOPTING_TAG, fillTags, privateName, readMark } from '../core/volume.ts';
+import type { HelperRequest } from '../core/protocol/helper-protocol.ts';
+import { ADOPTING_TAG, fillTags, privateName, readMark } from '../core/volume/volume.ts';
 import { undoAdoption } from './adopt.ts';
 import { carriesExactly, findFill, stateError } from './fill.ts';
 import { closeMapping } from './mapping.ts';

@@ -2,8 +2,8 @@
  * Removing a finished thin volume. libvirt lists none of them, so that it cannot delete them, and a refresh of a
  * pool on the same group does not look at them.
  */
-import type { HelperRequest } from '../core/helper-protocol.ts';
-import { goldenName, goldenTags, retiredName, sealTags } from '../core/volume.ts';
+import type { HelperRequest } from '../core/protocol/helper-protocol.ts';
+import { goldenName, goldenTags, retiredName, sealTags } from '../core/volume/volume.ts';
 import { carriesExactly, findFill, stateError } from './fill.ts';
 import type { Tools } from './tools.ts';
 import { readGroup, waitClosed } from './tools.ts';

@@ -1,5 +1,5 @@
-import type { HelperResult } from '../core/helper-protocol.ts';
-import { readMark } from '../core/volume.ts';
+import type { HelperResult } from '../core/protocol/helper-protocol.ts';
+import { readMark } from '../core/volume/volume.ts';
 import type { VolumeRow } from './lvm.ts';
 import type { Tools } from './tools.ts';
 import { readVolume } from './tools.ts';

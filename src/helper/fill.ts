@@ -1,7 +1,7 @@
 /** Which LV of a group belongs to a fill, and with exactly which of our tags. */
 import { ProvisionError } from '../core/errors.ts';
-import type { ReceivingMark, Seal } from '../core/volume.ts';
-import { finalTags, privateName, readMark, retiredName } from '../core/volume.ts';
+import type { ReceivingMark, Seal } from '../core/volume/volume.ts';
+import { finalTags, privateName, readMark, retiredName } from '../core/volume/volume.ts';
 import type { VolumeRow } from './lvm.ts';
 import type { Tools } from './tools.ts';
 

@@ -10,7 +10,7 @@ import { open } from 'node:fs/promises';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { ProvisionError } from '../core/errors.ts';
-import { isLvName, isVgName } from '../core/lvm-names.ts';
+import { isLvName, isVgName } from '../core/volume/lvm-names.ts';
 
 const CONFIG_BYTES_MAX = 1024 * 1024;
 const GROUPS_MAX = 64;

@@ -5,8 +5,8 @@
 import { constants } from 'node:fs';
 import { lstat, open } from 'node:fs/promises';
 import { ProvisionError } from '../core/errors.ts';
-import { credentialNameOf, KEY_FILE_SUFFIX, KEY_FOLDER } from '../core/key-file.ts';
-import { isKeyShaped, KEY_BYTES_MAX, KEY_BYTES_MIN } from '../core/key-reference.ts';
+import { credentialNameOf, KEY_FILE_SUFFIX, KEY_FOLDER } from '../core/key/key-file.ts';
+import { isKeyShaped, KEY_BYTES_MAX, KEY_BYTES_MIN } from '../core/key/key-reference.ts';
 import { runWithKeys } from './keyed-command.ts';
 import type { KeyFiles, Tools } from './tools.ts';
 

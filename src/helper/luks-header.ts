@@ -2,7 +2,7 @@
  * The LUKS1 header, read from its bytes: what is on a volume must be exactly what we put there, whatever a program would
  * make of it. Source: LUKS On-Disk Format Specification, version 1.2.3, figures 1 to 5; all numbers are big-endian.
  */
-import { LUKS_HEADER_BYTES } from '../core/volume.ts';
+import { LUKS_HEADER_BYTES } from '../core/volume/volume.ts';
 
 export const SECTOR_BYTES = 512;
 /** Of the header itself; the key material of the slots follows it. */

@@ -3,7 +3,7 @@
  * added and tried before another is taken away.
  */
 import { ProvisionError } from '../core/errors.ts';
-import type { HelperRequest, HelperResult } from '../core/helper-protocol.ts';
+import type { HelperRequest, HelperResult } from '../core/protocol/helper-protocol.ts';
 import { findSealed, stateError } from './fill.ts';
 import type { LuksHeader } from './luks-header.ts';
 import type { VolumeRow } from './lvm.ts';

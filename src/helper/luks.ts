@@ -3,8 +3,8 @@
  * user's hands all the time, so that nothing gets on them beside the mapping.
  */
 import { ProvisionError } from '../core/errors.ts';
-import type { HelperRequest, HelperResult } from '../core/helper-protocol.ts';
-import { fillTags, mappingName, privateName } from '../core/volume.ts';
+import type { HelperRequest, HelperResult } from '../core/protocol/helper-protocol.ts';
+import { fillTags, mappingName, privateName } from '../core/volume/volume.ts';
 import { carriesExactly, findFill, stateError } from './fill.ts';
 import { addLuksKey, checkLuks, eraseLuks, headerOf, keepOnlyLuksKey, keyWrong } from './luks-keys.ts';
 import type { VolumeRow } from './lvm.ts';

@@ -1,8 +1,8 @@
 /** LVM as the verbs see it: rows in, single metadata commits out. */
 import { z } from 'zod';
 import { ProvisionError } from '../core/errors.ts';
-import { repairOf } from '../core/pool-trouble.ts';
-import type { LogicalVolume, ThinPool, VolumeGroup } from '../core/volume.ts';
+import { repairOf } from '../core/thin/pool-trouble.ts';
+import type { LogicalVolume, ThinPool, VolumeGroup } from '../core/volume/volume.ts';
 import { commandFailed, mustRun, runCommand } from './command.ts';
 
 /** A row of `lvs`, with what only the helper needs to know. */

@@ -2,7 +2,7 @@
  * The mapping through which an encrypted private volume is filled: whose it is, and that it is gone. LVM is not asked:
  * what stands on the mapping may be what LVM has trouble with.
  */
-import { mappingName, privateName } from '../core/volume.ts';
+import { mappingName, privateName } from '../core/volume/volume.ts';
 import type { Mapping } from './cryptsetup.ts';
 import { stateError } from './fill.ts';
 import type { Tools } from './tools.ts';

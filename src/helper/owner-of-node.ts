@@ -1,5 +1,5 @@
 /** Whose the node of a private volume is: the service user's to write, and nobody's but root's if it is to be encrypted. */
-import type { HelperRequest } from '../core/helper-protocol.ts';
+import type { HelperRequest } from '../core/protocol/helper-protocol.ts';
 import type { VolumeRow } from './lvm.ts';
 import type { Tools } from './tools.ts';
 

@@ -3,9 +3,9 @@
  * itself, then sealed, then named. Every step can be the last before a crash, and is not done twice.
  */
 import { ProvisionError } from '../core/errors.ts';
-import type { HelperRequest } from '../core/helper-protocol.ts';
-import type { NewGoldenSeal } from '../core/volume.ts';
-import { fillTags, goldenName, goldenTags, privateName, readMark } from '../core/volume.ts';
+import type { HelperRequest } from '../core/protocol/helper-protocol.ts';
+import type { NewGoldenSeal } from '../core/volume/volume.ts';
+import { fillTags, goldenName, goldenTags, privateName, readMark } from '../core/volume/volume.ts';
 import { carriesExactly, exchangeTags, findFill, stateError } from './fill.ts';
 import type { ThinPools } from './groups.ts';
 import type { VolumeRow } from './lvm.ts';

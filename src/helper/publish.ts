@@ -9,9 +9,9 @@
  * An encrypted one is tried with its key while nobody has it open and before it is sealed: what is sealed can be opened.
  */
 import { ProvisionError } from '../core/errors.ts';
-import type { HelperRequest } from '../core/helper-protocol.ts';
-import type { ReceivingMark, Seal } from '../core/volume.ts';
-import { fillTags, finalTags, privateName } from '../core/volume.ts';
+import type { HelperRequest } from '../core/protocol/helper-protocol.ts';
+import type { ReceivingMark, Seal } from '../core/volume/volume.ts';
+import { fillTags, finalTags, privateName } from '../core/volume/volume.ts';
 import { carriesExactly, exchangeTags, findFill, stateError } from './fill.ts';
 import { headerOf, keyWrong } from './luks-keys.ts';
 import type { VolumeRow } from './lvm.ts';

@@ -3,8 +3,8 @@
  * that of any other fill that did not end well. The name goes first, so that no final name ever stands for a
  * volume that is marked as being filled.
  */
-import type { HelperRequest } from '../core/helper-protocol.ts';
-import { fillTags, privateName, readMark, receivingTags } from '../core/volume.ts';
+import type { HelperRequest } from '../core/protocol/helper-protocol.ts';
+import { fillTags, privateName, readMark, receivingTags } from '../core/volume/volume.ts';
 import { carriesExactly, exchangeTags, findFill, stateError } from './fill.ts';
 import type { Tools } from './tools.ts';
 import { readGroup, waitClosed } from './tools.ts';

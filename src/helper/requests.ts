@@ -1,8 +1,8 @@
 /** From a line to an answer. */
 import { z } from 'zod';
 import { ProvisionError, toProblem } from '../core/errors.ts';
-import { HelperRequest, keyLengthsIn } from '../core/helper-protocol.ts';
-import { isKeyShaped } from '../core/key-reference.ts';
+import { HelperRequest, keyLengthsIn } from '../core/protocol/helper-protocol.ts';
+import { isKeyShaped } from '../core/key/key-reference.ts';
 import { isJob } from '../core/owner.ts';
 import { adopt } from './adopt.ts';
 import { arrive } from './arrive.ts';

@@ -3,8 +3,8 @@
  * rename; the seal stays on it all the time, so that a crash leaves a finished volume under one name or the other.
  */
 import { ProvisionError } from '../core/errors.ts';
-import type { HelperRequest } from '../core/helper-protocol.ts';
-import { retiredName } from '../core/volume.ts';
+import type { HelperRequest } from '../core/protocol/helper-protocol.ts';
+import { retiredName } from '../core/volume/volume.ts';
 import { findSealed, stateError } from './fill.ts';
 import type { VolumeRow } from './lvm.ts';
 import type { Tools } from './tools.ts';

@@ -1,6 +1,6 @@
 /** Which thin pool of a group volumes may be made in: the one the configuration names, if it can be trusted. */
 import { ProvisionError } from '../core/errors.ts';
-import { brokenPool } from '../core/pool-trouble.ts';
+import { brokenPool } from '../core/thin/pool-trouble.ts';
 import type { ThinPools } from './groups.ts';
 import type { VolumeRow } from './lvm.ts';
 

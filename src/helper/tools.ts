@@ -1,6 +1,6 @@
 /** What every verb works with; tests put a model of LVM in its place. */
 import { ProvisionError } from '../core/errors.ts';
-import type { VolumeGroup } from '../core/volume.ts';
+import type { VolumeGroup } from '../core/volume/volume.ts';
 import type { Luks } from './cryptsetup.ts';
 import type { Devices } from './devices.ts';
 import type { Lvm, VolumeRow } from './lvm.ts';

@@ -4,7 +4,7 @@ import { JournalStream } from '../adapters/audit/journal-stream.ts';
 import { systemClock } from '../adapters/clock.ts';
 import type { Config } from '../adapters/config-file.ts';
 import type { Metrics } from '../adapters/metrics.ts';
-import { AUDIT_IDENTIFIER } from '../core/audit-event.ts';
+import { AUDIT_IDENTIFIER } from '../core/protocol/audit-event.ts';
 import type { Problem } from '../core/errors.ts';
 import type { FillTrace } from '../provision/fill/fill-trace.ts';
 import type { AuditStore, AuditTrail } from '../provision/ports/audit.ts';

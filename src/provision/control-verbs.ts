@@ -1,6 +1,6 @@
 /** The verbs behind `lvp`. Each reads the world anew, so that its answer is the truth of this moment. */
 import { formatAnnotation, readVolumeAttributes, withVolume } from '../core/annotation.ts';
-import { AnnotationError } from '../core/annotation-error.ts';
+import { AnnotationError } from '../core/xml/annotation-error.ts';
 import type {
   AnnotateRequest,
   AnnotateResult,
@@ -10,18 +10,18 @@ import type {
   LookResult,
   ReprovisionRequest,
   ReprovisionResult,
-} from '../core/control-protocol.ts';
+} from '../core/protocol/control-protocol.ts';
 import { frozenProblem } from '../core/frozen.ts';
-import { readDomainXml } from '../core/domain-xml.ts';
+import { readDomainXml } from '../core/xml/domain-xml.ts';
 import { ProvisionError } from '../core/errors.ts';
 import type { Handover, ReceiveResult } from '../core/handover.ts';
-import type { Locations } from '../core/locate.ts';
-import { locateVolumes } from '../core/locate.ts';
+import type { Locations } from '../core/volume/locate.ts';
+import { locateVolumes } from '../core/volume/locate.ts';
 import type { Plan } from '../core/plan.ts';
-import { goesOn } from '../core/planned-fill.ts';
-import { isTriedAgain } from '../core/retired.ts';
+import { goesOn } from '../core/plan/planned-fill.ts';
+import { isTriedAgain } from '../core/plan/retired.ts';
 import type { Domain } from '../core/request.ts';
-import { thinPlaces } from '../core/thin-place.ts';
+import { thinPlaces } from '../core/thin/thin-place.ts';
 import { requireAnnotated } from './domains/annotated-disk.ts';
 import { explanationOf, statusOf } from './domains/domain-status.ts';
 import { disksOf, findDisks } from './domains/find-disks.ts';

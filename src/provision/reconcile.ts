@@ -5,11 +5,11 @@
  * First comes what asks for a look, then how one goes: observe, plan, act. What each step does is in reconcile/.
  */
 import { toProblem } from '../core/errors.ts';
-import { isUntouched } from '../core/last-end.ts';
+import { isUntouched } from '../core/plan/last-end.ts';
 import { isJob, ownerOfJob } from '../core/owner.ts';
 import type { Plan } from '../core/plan.ts';
 import { isStartable } from '../core/plan.ts';
-import { libvirtPool } from '../core/thin-place.ts';
+import { libvirtPool } from '../core/thin/thin-place.ts';
 import { Arrivals } from './arrivals/arrivals.ts';
 import { IncomingDomains } from './arrivals/incoming.ts';
 import { DomainNews } from './domains/domain-news.ts';

@@ -8,14 +8,14 @@
  * beside the volumes it shows.)
  */
 import { ProvisionError, toProblem } from '../core/errors.ts';
-import type { Headroom, KeepFree } from '../core/headroom.ts';
-import { describeHeadroom, headroomOf, KEEP_NOTHING_FREE } from '../core/headroom.ts';
+import type { Headroom, KeepFree } from '../core/volume/headroom.ts';
+import { describeHeadroom, headroomOf, KEEP_NOTHING_FREE } from '../core/volume/headroom.ts';
 import { isGolden } from '../core/owner.ts';
-import type { PoolTrouble } from '../core/pool-trouble.ts';
-import type { ThinLimits } from '../core/thin-limits.ts';
-import { describeThinHeadroom, THIN_LIMITS, thinHeadroomOf } from '../core/thin-headroom.ts';
-import { privateName, readMark } from '../core/volume.ts';
-import type { LogicalVolume } from '../core/volume.ts';
+import type { PoolTrouble } from '../core/thin/pool-trouble.ts';
+import type { ThinLimits } from '../core/thin/thin-limits.ts';
+import { describeThinHeadroom, THIN_LIMITS, thinHeadroomOf } from '../core/thin/thin-headroom.ts';
+import { privateName, readMark } from '../core/volume/volume.ts';
+import type { LogicalVolume } from '../core/volume/volume.ts';
 import type { Log } from './ports/host.ts';
 import type { GroupSpace, SpaceVerbs } from './ports/verbs.ts';
 import type { PrivateVolume, Volumes } from './ports/volumes.ts';

@@ -1,8 +1,8 @@
 /** A reading of the volume groups, by what plans ask of it: a host may have thousands of volumes. */
-import { volumeKey } from '../core/planned-fill.ts';
+import { volumeKey } from '../core/plan/planned-fill.ts';
 import type { VolumeLocation } from '../core/request.ts';
-import type { LogicalVolume } from '../core/volume.ts';
-import { fillIdOf, readMark, retiredName } from '../core/volume.ts';
+import type { LogicalVolume } from '../core/volume/volume.ts';
+import { fillIdOf, readMark, retiredName } from '../core/volume/volume.ts';
 
 type Place = Pick<VolumeLocation, 'vg' | 'lv'>;
 

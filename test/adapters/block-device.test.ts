@@ -22,7 +22,7 @@ import {
   openVolumeFile,
 } from '../../src/adapters/block-device.ts';
 import { WorkerThreads } from '../../src/adapters/threads.ts';
-import { alignedMemory } from '../../src/core/aligned-memory.ts';
+import { alignedMemory } from '../../src/core/images/aligned-memory.ts';
 import type { VolumeDevice } from '../../src/provision/ports/volumes.ts';
 
 const MIB = 1024 * 1024;

@@ -9,7 +9,7 @@ import { ConfigFile } from '../../src/adapters/config/schema.ts';
 import { Secret } from '../../src/adapters/config/secret.ts';
 import { loadConfig } from '../../src/adapters/config-file.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
-import { withApiVersion } from '../../src/core/key-settings.ts';
+import { withApiVersion } from '../../src/core/settings/key-settings.ts';
 
 const folder = mkdtempSync(path.join(tmpdir(), 'lvp-config-'));
 afterAll(() => {

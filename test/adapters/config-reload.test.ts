@@ -8,7 +8,7 @@ import { ConfigReload } from '../../src/adapters/config-reload.ts';
 import { Secret } from '../../src/adapters/config/secret.ts';
 import { KeyProviders } from '../../src/adapters/key/providers.ts';
 import { RotatingImages } from '../../src/adapters/minio/rotation.ts';
-import type { KeyReference } from '../../src/core/key-reference.ts';
+import type { KeyReference } from '../../src/core/key/key-reference.ts';
 import type { Log } from '../../src/provision/ports/host.ts';
 import type { FakeUser } from './fake-key-server.ts';
 import { FakeKeyServer } from './fake-key-server.ts';

@@ -6,7 +6,7 @@ import type { CachedImage, ImageCache, ImageLease } from '../../src/provision/po
 import type { ImageObject, Images } from '../../src/provision/ports/images.ts';
 import type { FillRecord } from '../../src/provision/ports/ledger.ts';
 import type { VolumeDevice, Volumes } from '../../src/provision/ports/volumes.ts';
-import type { ThinPool } from '../../src/core/volume.ts';
+import type { ThinPool } from '../../src/core/volume/volume.ts';
 import { SEAL } from '../cli/fake-verbs.ts';
 
 let metrics: Metrics;

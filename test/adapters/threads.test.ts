@@ -3,7 +3,7 @@ import { constants, deflateRawSync, zstdCompressSync } from 'node:zlib';
 import { afterAll, describe, expect, it } from 'vitest';
 import { WorkerThreads } from '../../src/adapters/threads.ts';
 import { DamagedCluster, clusterDecompressor } from '../../src/adapters/threads/inflater.ts';
-import { isAligned } from '../../src/core/aligned-memory.ts';
+import { isAligned } from '../../src/core/images/aligned-memory.ts';
 import type { Compression, CompressedExtent } from '../../src/core/images/layout.ts';
 import { FRAMES_MAX } from '../../src/core/images/zstd-frame.ts';
 import { InThreadWorkshop } from '../../src/provision/stream/in-thread-workshop.ts';

@@ -10,7 +10,7 @@ import { Secret } from '../../src/adapters/config/secret.ts';
 import { openTracing } from '../../src/adapters/tracing.ts';
 import { OtlpTraces } from '../../src/adapters/tracing/otlp-traces.ts';
 import type { OtlpTracesOptions } from '../../src/adapters/tracing/otlp-traces.ts';
-import type { TracingSettings } from '../../src/core/tracing-settings.ts';
+import type { TracingSettings } from '../../src/core/settings/tracing-settings.ts';
 import type { Log } from '../../src/provision/ports/host.ts';
 import type { FillRecord } from '../../src/provision/ports/ledger.ts';
 import { until, World } from '../provision/world.ts';

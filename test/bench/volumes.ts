@@ -1,6 +1,6 @@
 /** Devices by path as the volumes of fills: as much of a volume group as writeImage() asks for. */
 import { openBlockDevice } from '../../src/adapters/block-device.ts';
-import { privateName } from '../../src/core/volume.ts';
+import { privateName } from '../../src/core/volume/volume.ts';
 import type { PrivateVolume, VolumeDevices, Volumes } from '../../src/provision/ports/volumes.ts';
 
 const VG = 'bench';

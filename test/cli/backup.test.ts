@@ -20,7 +20,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openLedger } from '../../src/adapters/ledger.ts';
 import { makeBackup } from '../../src/cli/backup/make.ts';
 import { restoreBackup } from '../../src/cli/backup/restore.ts';
-import { parseDomainXml } from '../../src/core/domain-xml.ts';
+import { parseDomainXml } from '../../src/core/xml/domain-xml.ts';
 import type { FillRecord } from '../../src/provision/ports/ledger.ts';
 import { domainXml } from '../provision/world.ts';
 

@@ -12,7 +12,7 @@ import { serveControl } from '../../src/adapters/control-socket.ts';
 import type { Known } from '../../src/cli/completion/candidates.ts';
 import { candidatesFor } from '../../src/cli/completion/candidates.ts';
 import { wantedAt } from '../../src/cli/completion/wanted.ts';
-import { buildProgram } from '../../src/cli/program.ts';
+import { buildProgram } from '../../src/cli/program/program.ts';
 import {
   BROKEN,
   DB,

@@ -8,7 +8,7 @@ import path from 'node:path';
 import { execa } from 'execa';
 import { describe, expect, test } from 'vitest';
 import { exitCodeOfReport } from '../../src/cli/doctor.ts';
-import { reportText } from '../../src/cli/doctor-text.ts';
+import { reportText } from '../../src/cli/doctor/doctor-text.ts';
 import type { Finding, Severity } from '../../src/doctor/finding.ts';
 import { countBySeverity, Report, worstOf } from '../../src/doctor/finding.ts';
 

@@ -1,5 +1,5 @@
 /** A small daemon behind the real control socket: three domains in states worth showing. */
-import type { AuditEvent } from '../../src/core/audit-event.ts';
+import type { AuditEvent } from '../../src/core/protocol/audit-event.ts';
 import type {
   AnnotateRequest,
   AnnotateResult,
@@ -9,7 +9,7 @@ import type {
   LookResult,
   ReprovisionRequest,
   ReprovisionResult,
-} from '../../src/core/control-protocol.ts';
+} from '../../src/core/protocol/control-protocol.ts';
 import type { Problem } from '../../src/core/errors.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
 import type { Handover, ReceiveResult } from '../../src/core/handover.ts';
@@ -21,15 +21,15 @@ import type {
   ReadImage,
   RmResult,
   StoredImages,
-} from '../../src/core/image-protocol.ts';
-import type { Finding, GarbageReport, GarbageRequest } from '../../src/core/garbage-protocol.ts';
+} from '../../src/core/protocol/image-protocol.ts';
+import type { Finding, GarbageReport, GarbageRequest } from '../../src/core/protocol/garbage-protocol.ts';
 import type {
   CryptoEraseRequest,
   CryptoEraseResult,
   RotateKeyRequest,
   RotateKeyResult,
-} from '../../src/core/key-protocol.ts';
-import type { Job, JobFilter, JobRequest, Jobs } from '../../src/core/job-protocol.ts';
+} from '../../src/core/protocol/key-protocol.ts';
+import type { Job, JobFilter, JobRequest, Jobs } from '../../src/core/protocol/job-protocol.ts';
 import type { Log } from '../../src/provision/ports/host.ts';
 import type {
   ControlVerbs,

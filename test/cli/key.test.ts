@@ -22,13 +22,13 @@ import { execa } from 'execa';
 import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BarbicanKeys } from '../../src/adapters/key/barbican.ts';
 import { KeySecrets } from '../../src/adapters/key/secrets.ts';
-import { JSON_SCHEMAS } from '../../src/cli/json-schemas.ts';
+import { JSON_SCHEMAS } from '../../src/cli/program/json-schemas.ts';
 import { FileKeyFolder } from '../../src/cli/key/file-keys.ts';
 import { referenceOf, userIds } from '../../src/cli/key/given-key.ts';
 import { callerOf } from '../../src/cli/key/openstack.ts';
 import { base64Of } from '../../src/cli/key/random-key.ts';
 import { serversOf } from '../../src/cli/key/servers.ts';
-import { isKeyShaped } from '../../src/core/key-reference.ts';
+import { isKeyShaped } from '../../src/core/key/key-reference.ts';
 import type { FakeSecret, FakeUser } from '../adapters/fake-key-server.ts';
 import { FakeKeyServer } from '../adapters/fake-key-server.ts';
 

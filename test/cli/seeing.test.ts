@@ -9,7 +9,7 @@ import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ControlSocket } from '../../src/adapters/control-socket.ts';
 import { serveControl } from '../../src/adapters/control-socket.ts';
-import type { AuditQuery } from '../../src/core/audit-protocol.ts';
+import type { AuditQuery } from '../../src/core/protocol/audit-protocol.ts';
 import {
   EVENTS,
   FakeGarbageVerbs,

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { ANNOTATION_NAMESPACE } from '../../src/core/annotation.ts';
 import type { Annotation, VolumeRequest } from '../../src/core/request.ts';
-import { parseXml, type Element } from '../../src/core/xml.ts';
+import { parseXml, type Element } from '../../src/core/xml/xml.ts';
 
 export const GOOD = 'target="vda" image="images/debian-13.qcow2" format="qcow2"';
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { AnnotationError } from '../../src/core/annotation-error.ts';
+import { AnnotationError } from '../../src/core/xml/annotation-error.ts';
 import {
   ANNOTATION_NAMESPACE,
   formatAnnotation,

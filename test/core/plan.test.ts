@@ -4,11 +4,11 @@
  */
 import { describe, expect, it } from 'vitest';
 import type { PlanInput } from '../../src/core/plan/input.ts';
-import type { PlannedFill } from '../../src/core/planned-fill.ts';
+import type { PlannedFill } from '../../src/core/plan/planned-fill.ts';
 import { isStartable, plan } from '../../src/core/plan.ts';
-import { planReclaim } from '../../src/core/left-behind.ts';
+import { planReclaim } from '../../src/core/plan/left-behind.ts';
 import type { Domain, VolumeRequest } from '../../src/core/request.ts';
-import type { LogicalVolume } from '../../src/core/volume.ts';
+import type { LogicalVolume } from '../../src/core/volume/volume.ts';
 import {
   ADOPTING_TAG,
   fillTags,
@@ -16,7 +16,7 @@ import {
   privateName,
   retiredName,
   sealTags,
-} from '../../src/core/volume.ts';
+} from '../../src/core/volume/volume.ts';
 
 const US = '11111111-1111-4111-8111-111111111111';
 const OTHER = '22222222-2222-4222-8222-222222222222';

@@ -1,7 +1,7 @@
 /** A host in memory on which all is well, to be broken by tests. It counts what was changed on it. */
 import { readFileSync } from 'node:fs';
-import type { DomainStatus } from '../../src/core/control-protocol.ts';
-import type { GarbageReport } from '../../src/core/garbage-protocol.ts';
+import type { DomainStatus } from '../../src/core/protocol/control-protocol.ts';
+import type { GarbageReport } from '../../src/core/protocol/garbage-protocol.ts';
 import type { ChangeName, CommandName } from '../../src/doctor/commands.ts';
 import type {
   Answer,

@@ -12,8 +12,8 @@ import {
   receivingTags,
   retiredName,
   sealTags,
-} from '../../src/core/volume.ts';
-import type { ReceivingMark, Seal } from '../../src/core/volume.ts';
+} from '../../src/core/volume/volume.ts';
+import type { ReceivingMark, Seal } from '../../src/core/volume/volume.ts';
 import { adopt } from '../../src/helper/adopt.ts';
 import { arrive } from '../../src/helper/arrive.ts';
 import { create } from '../../src/helper/create.ts';

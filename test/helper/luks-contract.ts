@@ -1,7 +1,7 @@
 /** What everything behind the ports `LuksVolumes` and `VolumeDevices` must keep for encrypted volumes. */
 import { expect, it } from 'vitest';
-import type { ReceivingMark, Seal } from '../../src/core/volume.ts';
-import { LUKS_HEADER_BYTES, privateName, readMark } from '../../src/core/volume.ts';
+import type { ReceivingMark, Seal } from '../../src/core/volume/volume.ts';
+import { LUKS_HEADER_BYTES, privateName, readMark } from '../../src/core/volume/volume.ts';
 import type { VolumeKey } from '../../src/provision/ports/keys.ts';
 import type { LuksVolumes, Volumes } from '../../src/provision/ports/volumes.ts';
 

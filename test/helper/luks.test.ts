@@ -3,7 +3,7 @@
  * of its keys one that is known opens it, whatever step is the last before a crash. Method: the model of LVM and LUKS.
  */
 import { describe, expect, it } from 'vitest';
-import { fillTags, mappingName, privateName, sealTags } from '../../src/core/volume.ts';
+import { fillTags, mappingName, privateName, sealTags } from '../../src/core/volume/volume.ts';
 import { create } from '../../src/helper/create.ts';
 import { adopt } from '../../src/helper/adopt.ts';
 import { discard } from '../../src/helper/discard.ts';

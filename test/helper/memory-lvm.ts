@@ -4,7 +4,7 @@
  * a crash takes nothing back.
  */
 import { ProvisionError } from '../../src/core/errors.ts';
-import { LUKS_HEADER_BYTES } from '../../src/core/volume.ts';
+import { LUKS_HEADER_BYTES } from '../../src/core/volume/volume.ts';
 import type { VolumeRow } from '../../src/helper/lvm.ts';
 import type { Tools } from '../../src/helper/tools.ts';
 import type { ModelHeader, ModelMapping } from './model-luks.ts';

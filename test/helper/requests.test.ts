@@ -1,7 +1,7 @@
 /** Goal: nothing but a well-formed request about a configured group ever reaches a command. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { HelperRequest, HelperResponse, keyLengthsOf } from '../../src/core/helper-protocol.ts';
+import { HelperRequest, HelperResponse, keyLengthsOf } from '../../src/core/protocol/helper-protocol.ts';
 import { GOLDEN_OWNER } from '../../src/core/owner.ts';
 import {
   fillTags,
@@ -11,7 +11,7 @@ import {
   privateName,
   readMark,
   sealTags,
-} from '../../src/core/volume.ts';
+} from '../../src/core/volume/volume.ts';
 import type { Groups } from '../../src/helper/groups.ts';
 import { answer } from '../../src/helper/requests.ts';
 import { MemoryLvm } from './memory-lvm.ts';

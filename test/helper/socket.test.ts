@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { LvmHelper } from '../../src/adapters/lvm-helper.ts';
-import { keyLengthsOf } from '../../src/core/helper-protocol.ts';
+import { keyLengthsOf } from '../../src/core/protocol/helper-protocol.ts';
 import type { Connections, Served } from '../../src/helper/connections.ts';
 import { serveLines } from '../../src/helper/connections.ts';
 import { answer } from '../../src/helper/requests.ts';

@@ -5,7 +5,7 @@
  */
 import { describe, expect, it } from 'vitest';
 import { GOLDEN_OWNER } from '../../src/core/owner.ts';
-import type { GoldenSeal, NewGoldenSeal, Seal } from '../../src/core/volume.ts';
+import type { GoldenSeal, NewGoldenSeal, Seal } from '../../src/core/volume/volume.ts';
 import {
   fillTags,
   goldenName,
@@ -14,7 +14,7 @@ import {
   readMark,
   retiredName,
   sealTags,
-} from '../../src/core/volume.ts';
+} from '../../src/core/volume/volume.ts';
 import { clone } from '../../src/helper/clone.ts';
 import { create } from '../../src/helper/create.ts';
 import { discard } from '../../src/helper/discard.ts';

@@ -1,8 +1,8 @@
 /** What everything behind the port `Volumes` must keep, the adapter of the real helper and fakes alike. */
 import { expect, it } from 'vitest';
 import { GOLDEN_OWNER } from '../../src/core/owner.ts';
-import type { GoldenSeal, NewGoldenSeal, Seal } from '../../src/core/volume.ts';
-import { goldenName, privateName, readMark } from '../../src/core/volume.ts';
+import type { GoldenSeal, NewGoldenSeal, Seal } from '../../src/core/volume/volume.ts';
+import { goldenName, privateName, readMark } from '../../src/core/volume/volume.ts';
 import type { Volumes } from '../../src/provision/ports/volumes.ts';
 import type { MemoryLvm } from './memory-lvm.ts';
 

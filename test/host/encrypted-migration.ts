@@ -5,8 +5,8 @@
 import { copyFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { secretUuid } from '../../src/core/secret-name.ts';
-import { LUKS_BLANK_HEAD_BYTES, LUKS_HEADER_BYTES } from '../../src/core/volume.ts';
+import { secretUuid } from '../../src/core/key/secret-name.ts';
+import { LUKS_BLANK_HEAD_BYTES, LUKS_HEADER_BYTES } from '../../src/core/volume/volume.ts';
 import { eventually } from './host.ts';
 import type { Host } from './host.ts';
 import type { Key } from './key-server.ts';

@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { secretUuid } from '../../src/core/secret-name.ts';
+import { secretUuid } from '../../src/core/key/secret-name.ts';
 import { eventually } from './host.ts';
 import type { Host } from './host.ts';
 import type { Identity, Key } from './key-server.ts';

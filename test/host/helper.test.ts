@@ -4,9 +4,9 @@
  * the nodes and the service user are asked what is so.
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { HelperRequest, HelperResponse } from '../../src/core/helper-protocol.ts';
-import { fillTags, mappingName, privateName, sealTags } from '../../src/core/volume.ts';
-import type { Seal } from '../../src/core/volume.ts';
+import type { HelperRequest, HelperResponse } from '../../src/core/protocol/helper-protocol.ts';
+import { fillTags, mappingName, privateName, sealTags } from '../../src/core/volume/volume.ts';
+import type { Seal } from '../../src/core/volume/volume.ts';
 import { askForKey, askHelper, HELPER_SOCKET, prepareToAsk } from './ask-helper.ts';
 import { collectLogsOnFailure, Host } from './host.ts';
 

@@ -9,7 +9,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { readMark } from '../../src/core/volume.ts';
+import { readMark } from '../../src/core/volume/volume.ts';
 import type { VolumeOnDisk } from '../replay/lvm-metadata.ts';
 import { contentOnDisk, volumesOnDisk } from '../replay/lvm-metadata.ts';
 import type { LogEntry } from '../replay/write-log.ts';

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { CONTROL_SOCKET } from '../../src/core/control-protocol.ts';
+import { CONTROL_SOCKET } from '../../src/core/protocol/control-protocol.ts';
 import { collectLogsOnFailure, eventually, Host } from './host.ts';
 import { testEncryptedMigration } from './encrypted-migration.ts';
 import { COPIED, mayStart, migrate, START_LIMIT_MS, stateOf, tagsOf } from './migrating.ts';

@@ -12,7 +12,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { VolumeStatus } from '../../src/core/control-protocol.ts';
+import type { VolumeStatus } from '../../src/core/protocol/control-protocol.ts';
 import { eventually, type ShResult } from './host.ts';
 import {
   define,

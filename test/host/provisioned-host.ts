@@ -6,8 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, expect } from 'vitest';
-import type { DomainStatus, VolumeStatus } from '../../src/core/control-protocol.ts';
-import { CONTROL_SOCKET } from '../../src/core/control-protocol.ts';
+import type { DomainStatus, VolumeStatus } from '../../src/core/protocol/control-protocol.ts';
+import { CONTROL_SOCKET } from '../../src/core/protocol/control-protocol.ts';
 import { collectLogsOnFailure, eventually, Host } from './host.ts';
 
 /** LVM's default extent: every LV's size is a multiple of it. */

@@ -7,7 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { DomainStatus } from '../../src/core/control-protocol.ts';
+import type { DomainStatus } from '../../src/core/protocol/control-protocol.ts';
 import { eventually, type ShResult } from './host.ts';
 import type { TestDomain } from './provisioned-host.ts';
 import {

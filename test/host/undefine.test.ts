@@ -6,7 +6,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { Finding } from '../../src/core/garbage-protocol.ts';
+import type { Finding } from '../../src/core/protocol/garbage-protocol.ts';
 import { eventually } from './host.ts';
 import { define, domainXml, published, useProvisionedHost } from './provisioned-host.ts';
 

@@ -4,11 +4,11 @@ import type { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
 import { daemonPage, lvpPage } from '../../packaging/manual.ts';
 import { escaped, text } from '../../packaging/roff.ts';
-import { EXIT_MEANINGS } from '../../src/cli/exit-codes.ts';
-import { isGlobal, VARIABLES } from '../../src/cli/global-options.ts';
-import { buildProgram } from '../../src/cli/program.ts';
-import { examplesOf } from '../../src/cli/verb.ts';
-import { CONFIG_PATH } from '../../src/core/config-path.ts';
+import { EXIT_MEANINGS } from '../../src/cli/program/exit-codes.ts';
+import { isGlobal, VARIABLES } from '../../src/cli/program/global-options.ts';
+import { buildProgram } from '../../src/cli/program/program.ts';
+import { examplesOf } from '../../src/cli/program/verb.ts';
+import { CONFIG_PATH } from '../../src/core/settings/config-path.ts';
 
 const EDITION = { version: '1.2.3', date: new Date('2026-11-22T23:59:59Z') };
 const lvp = lvpPage(EDITION);

@@ -1,10 +1,10 @@
 /** A key server, the headers of volumes, and libvirt's secrets, in memory; what each of them does is told to it. */
 import type { ErrorCode } from '../../src/core/errors.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
-import type { KeyReference } from '../../src/core/key-reference.ts';
-import { formatKeyReference } from '../../src/core/key-reference.ts';
-import type { OurSecret } from '../../src/core/secret-xml.ts';
-import type { ReceivingMark, Seal } from '../../src/core/volume.ts';
+import type { KeyReference } from '../../src/core/key/key-reference.ts';
+import { formatKeyReference } from '../../src/core/key/key-reference.ts';
+import type { OurSecret } from '../../src/core/xml/secret-xml.ts';
+import type { ReceivingMark, Seal } from '../../src/core/volume/volume.ts';
 import type { Keys, VolumeKey } from '../../src/provision/ports/keys.ts';
 import type { GuestSecrets } from '../../src/provision/ports/libvirt.ts';
 import type { LuksVolumes } from '../../src/provision/ports/volumes.ts';

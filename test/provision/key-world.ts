@@ -3,13 +3,13 @@
  * libvirt that keeps the annotation, and a plug that is pulled before or after any effect.
  */
 import { ProvisionError } from '../../src/core/errors.ts';
-import type { AuditEvent } from '../../src/core/audit-event.ts';
-import { parseDomainXml } from '../../src/core/domain-xml.ts';
-import type { KeyReference } from '../../src/core/key-reference.ts';
-import { formatKeyReference } from '../../src/core/key-reference.ts';
-import type { KeyChange } from '../../src/core/key-change.ts';
-import type { ReceivingMark, Seal } from '../../src/core/volume.ts';
-import { sealTags } from '../../src/core/volume.ts';
+import type { AuditEvent } from '../../src/core/protocol/audit-event.ts';
+import { parseDomainXml } from '../../src/core/xml/domain-xml.ts';
+import type { KeyReference } from '../../src/core/key/key-reference.ts';
+import { formatKeyReference } from '../../src/core/key/key-reference.ts';
+import type { KeyChange } from '../../src/core/key/key-change.ts';
+import type { ReceivingMark, Seal } from '../../src/core/volume/volume.ts';
+import { sealTags } from '../../src/core/volume/volume.ts';
 import { GuestKeys } from '../../src/provision/keys/guest-keys.ts';
 import { KeyChanges } from '../../src/provision/keys/key-changes.ts';
 import type { Keys, VolumeKey } from '../../src/provision/ports/keys.ts';

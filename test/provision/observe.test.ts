@@ -3,7 +3,7 @@
  * real reading over a world in memory that counts what it is asked.
  */
 import { describe, expect, it } from 'vitest';
-import { parseDomainXml } from '../../src/core/domain-xml.ts';
+import { parseDomainXml } from '../../src/core/xml/domain-xml.ts';
 import type { LogicalPool } from '../../src/core/request.ts';
 import type { Fills } from '../../src/provision/fill/fills.ts';
 import { KnownPools, observe } from '../../src/provision/observe.ts';

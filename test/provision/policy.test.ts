@@ -3,8 +3,8 @@
  * question; and no policy ever touches what is published. Method: the real verbs over the world in memory.
  */
 import { describe, expect, it } from 'vitest';
-import type { HostPolicy, PolicyRule } from '../../src/core/host-policy.ts';
-import { readMark, retiredName } from '../../src/core/volume.ts';
+import type { HostPolicy, PolicyRule } from '../../src/core/policy/host-policy.ts';
+import { readMark, retiredName } from '../../src/core/volume/volume.ts';
 import { admitStart } from '../../src/provision/gate/admit-start.ts';
 import type { FillRecord } from '../../src/provision/ports/ledger.ts';
 import { domainXml, MIB, until, World } from './world.ts';

@@ -1,6 +1,6 @@
 /** Goal: what the tests of this folder take for the helper keeps what the helper keeps. */
 import { describe, expect, it } from 'vitest';
-import { LUKS_HEADER_BYTES, privateName } from '../../src/core/volume.ts';
+import { LUKS_HEADER_BYTES, privateName } from '../../src/core/volume/volume.ts';
 import { encryptedVolume, keepsContractOfLuksVolumes, keyOf } from '../helper/luks-contract.ts';
 import { keepsContractOfVolumes } from '../helper/volumes-contract.ts';
 import { MIB, World } from './world.ts';

@@ -9,10 +9,10 @@ import { openLedger } from '../../src/adapters/ledger.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
 import type { ErrorCode, Problem } from '../../src/core/errors.ts';
 import type { Frozen } from '../../src/core/frozen.ts';
-import type { GoldenMax } from '../../src/core/golden-budget.ts';
-import type { KeepFree } from '../../src/core/headroom.ts';
-import type { MinisignKey } from '../../src/core/minisign.ts';
-import type { HostPolicy } from '../../src/core/host-policy.ts';
+import type { GoldenMax } from '../../src/core/thin/golden-budget.ts';
+import type { KeepFree } from '../../src/core/volume/headroom.ts';
+import type { MinisignKey } from '../../src/core/policy/minisign.ts';
+import type { HostPolicy } from '../../src/core/policy/host-policy.ts';
 import type { ImageReference, LogicalPool } from '../../src/core/request.ts';
 import { imageName } from '../../src/core/request.ts';
 import type {
@@ -22,24 +22,24 @@ import type {
   NewGoldenSeal,
   ReceivingMark,
   Seal,
-} from '../../src/core/volume.ts';
+} from '../../src/core/volume/volume.ts';
 import {
   fillIdOf,
   LUKS_BLANK_HEAD_BYTES,
   LUKS_HEADER_BYTES,
   mappingName,
   privateName,
-} from '../../src/core/volume.ts';
+} from '../../src/core/volume/volume.ts';
 import { answer } from '../../src/helper/requests.ts';
 import type { AdmitNeeds } from '../../src/provision/gate/admit-start.ts';
 import { GarbageCollector } from '../../src/provision/ends/collect-garbage.ts';
 import { DomainVerbs } from '../../src/provision/control-verbs.ts';
 import type { FillNeeds } from '../../src/provision/fill/fill-volume.ts';
 import { fillVolume } from '../../src/provision/fill/fill-volume.ts';
-import type { FillLimits } from '../../src/core/fill-limits.ts';
+import type { FillLimits } from '../../src/core/settings/fill-limits.ts';
 import type { FillVolume } from '../../src/provision/fill/fills.ts';
 import { Fills } from '../../src/provision/fill/fills.ts';
-import type { AuditEvent } from '../../src/core/audit-event.ts';
+import type { AuditEvent } from '../../src/core/protocol/audit-event.ts';
 import { GuestKeys } from '../../src/provision/keys/guest-keys.ts';
 import type { GoldenVolume } from '../../src/provision/golden/golden-volumes.ts';
 import { GoldenVolumes } from '../../src/provision/golden/golden-volumes.ts';

@@ -1,10 +1,10 @@
 /** One life of the daemon: the real verbs, wired to the ports of this run as main.ts wires them to the real ones. */
-import type { KeepFree } from '../../src/core/headroom.ts';
+import type { KeepFree } from '../../src/core/volume/headroom.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
 import type { AdmitNeeds } from '../../src/provision/gate/admit-start.ts';
 import { DomainVerbs } from '../../src/provision/control-verbs.ts';
 import { fillVolume } from '../../src/provision/fill/fill-volume.ts';
-import type { FillLimits } from '../../src/core/fill-limits.ts';
+import type { FillLimits } from '../../src/core/settings/fill-limits.ts';
 import { Fills } from '../../src/provision/fill/fills.ts';
 import type { GoldenVolume } from '../../src/provision/golden/golden-volumes.ts';
 import { GoldenVolumes } from '../../src/provision/golden/golden-volumes.ts';
@@ -23,7 +23,7 @@ import { takingTurns } from '../../src/provision/pools/taking-turns.ts';
 import { VolumeJobs } from '../../src/provision/jobs/volume-jobs.ts';
 import { InThreadWorkshop } from '../../src/provision/stream/in-thread-workshop.ts';
 import type { StreamShape } from '../../src/provision/stream/stream-shape.ts';
-import { fillIdOf, mappingName } from '../../src/core/volume.ts';
+import { fillIdOf, mappingName } from '../../src/core/volume/volume.ts';
 import type { KeyChanges } from '../../src/provision/keys/key-changes.ts';
 import type { GuestKeys } from '../../src/provision/keys/guest-keys.ts';
 import { modelCipher } from '../helper/model-luks.ts';

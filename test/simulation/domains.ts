@@ -1,7 +1,7 @@
 /** The domains of a run: what an operator writes into their definitions. */
 import { isDeepStrictEqual } from 'node:util';
-import { parseDomainXml } from '../../src/core/domain-xml.ts';
-import { formatKeyReference } from '../../src/core/key-reference.ts';
+import { parseDomainXml } from '../../src/core/xml/domain-xml.ts';
+import { formatKeyReference } from '../../src/core/key/key-reference.ts';
 import type { VolumeFate } from '../../src/core/request.ts';
 
 export interface DiskSpec {

@@ -3,9 +3,9 @@
  * every LVM command takes time, and it can be killed between any two of them. systemd starts it again.
  */
 import { ProvisionError } from '../../src/core/errors.ts';
-import { HelperResponse } from '../../src/core/helper-protocol.ts';
-import { readMark } from '../../src/core/volume.ts';
-import type { GoldenSeal, NewGoldenSeal, ReceivingMark, Seal } from '../../src/core/volume.ts';
+import { HelperResponse } from '../../src/core/protocol/helper-protocol.ts';
+import { readMark } from '../../src/core/volume/volume.ts';
+import type { GoldenSeal, NewGoldenSeal, ReceivingMark, Seal } from '../../src/core/volume/volume.ts';
 import { answer } from '../../src/helper/requests.ts';
 import type { Tools } from '../../src/helper/tools.ts';
 import type { Blankness } from '../../src/core/plan/input.ts';

@@ -3,7 +3,7 @@
  * itself is tested on the real host.
  */
 import { hookWaitSeconds } from '../../src/core/gate-time.ts';
-import { readMark } from '../../src/core/volume.ts';
+import { readMark } from '../../src/core/volume/volume.ts';
 import { admitStart } from '../../src/provision/gate/admit-start.ts';
 import type { AdmitAnswer, GateOperation } from '../../src/provision/ports/verbs.ts';
 import type { Agenda } from './agenda.ts';

@@ -1,8 +1,8 @@
 /** Deeds of whoever asks for volumes without a domain. */
-import type { JobRequest } from '../../src/core/job-protocol.ts';
+import type { JobRequest } from '../../src/core/protocol/job-protocol.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
 import { ownerOfJob } from '../../src/core/owner.ts';
-import { readMark } from '../../src/core/volume.ts';
+import { readMark } from '../../src/core/volume/volume.ts';
 import type { JobRecord } from '../../src/provision/ports/ledger.ts';
 import type { Deed } from './deed.ts';
 import { IMAGE_NAMES, LV_NAMES } from './deed.ts';

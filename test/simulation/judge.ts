@@ -1,7 +1,7 @@
 /** The promises, as questions that are asked at the moments that matter and once more at the end. */
 import { isJob } from '../../src/core/owner.ts';
-import { ADOPTING_TAG, fillIdOf, imageTag, readMark, retiredName } from '../../src/core/volume.ts';
-import type { Seal } from '../../src/core/volume.ts';
+import { ADOPTING_TAG, fillIdOf, imageTag, readMark, retiredName } from '../../src/core/volume/volume.ts';
+import type { Seal } from '../../src/core/volume/volume.ts';
 import type { VolumeRequest } from '../../src/core/request.ts';
 import { imageName } from '../../src/core/request.ts';
 import { doomedVolumes } from '../../src/provision/ends/end-of-volume.ts';

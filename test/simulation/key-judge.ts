@@ -1,7 +1,7 @@
 /** The promises about encrypted volumes and what opens them, asked at the moments that matter and once more at the end. */
-import { readMark } from '../../src/core/volume.ts';
+import { readMark } from '../../src/core/volume/volume.ts';
 import type { VolumeRequest } from '../../src/core/request.ts';
-import { formatKeyReference } from '../../src/core/key-reference.ts';
+import { formatKeyReference } from '../../src/core/key/key-reference.ts';
 import type { Ledger } from '../../src/provision/ports/ledger.ts';
 import type { AdmitAnswer } from '../../src/provision/ports/verbs.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';

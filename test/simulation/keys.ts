@@ -4,7 +4,7 @@
  */
 import { ProvisionError } from '../../src/core/errors.ts';
 import type { ErrorCode } from '../../src/core/errors.ts';
-import { formatKeyReference } from '../../src/core/key-reference.ts';
+import { formatKeyReference } from '../../src/core/key/key-reference.ts';
 import type { Keys, VolumeKey } from '../../src/provision/ports/keys.ts';
 import type { Faults } from './faults.ts';
 import type { Life } from './life.ts';

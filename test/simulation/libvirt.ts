@@ -3,7 +3,7 @@
  * and events that get lost, come twice, late, or without reason.
  */
 import { ProvisionError } from '../../src/core/errors.ts';
-import type { ShutoffReason } from '../../src/core/last-end.ts';
+import type { ShutoffReason } from '../../src/core/plan/last-end.ts';
 import type { LogicalPool } from '../../src/core/request.ts';
 import type {
   Domains,

@@ -2,7 +2,7 @@
  * The ledger without SQLite: every write is durable at once, or fails. Rows pass through JSON, as in the real
  * one, and a fill id stands in one row only.
  */
-import type { KeyChange } from '../../src/core/key-change.ts';
+import type { KeyChange } from '../../src/core/key/key-change.ts';
 import type {
   FillRecord,
   GoldenRecord,

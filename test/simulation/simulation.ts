@@ -4,7 +4,7 @@
  */
 import type { AdmitAnswer, GateOperation } from '../../src/provision/ports/verbs.ts';
 import { jobIdOf } from '../../src/core/owner.ts';
-import { readMark } from '../../src/core/volume.ts';
+import { readMark } from '../../src/core/volume/volume.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';
 import { Agenda } from './agenda.ts';
 import { Census } from './census.ts';

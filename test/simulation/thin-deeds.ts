@@ -1,6 +1,6 @@
 /** Deeds about golden volumes and the thin pool, of the host's operator and of others. */
 import { ProvisionError } from '../../src/core/errors.ts';
-import { goldenName, readMark } from '../../src/core/volume.ts';
+import { goldenName, readMark } from '../../src/core/volume/volume.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';
 import type { Deed } from './deed.ts';
 import type { Random } from './random.ts';

@@ -1,5 +1,5 @@
 /** Deeds of others who use the volume group: volumes of theirs, and what they do to ours. */
-import { readMark } from '../../src/core/volume.ts';
+import { readMark } from '../../src/core/volume/volume.ts';
 import type { Deed } from './deed.ts';
 import { LV_NAMES } from './deed.ts';
 import { EXTENT_BYTES } from './group.ts';

@@ -1,8 +1,8 @@
 /** The section `http` of the configuration file: whether and how the HTTP API is offered. */
 import { isIP, isIPv6 } from 'node:net';
 import { z } from 'zod';
-import type { HttpIdentity, HttpSettings } from '../../core/http-settings.ts';
-import { HTTP_RIGHTS } from '../../core/http-settings.ts';
+import type { HttpIdentity, HttpSettings } from '../../core/settings/http-settings.ts';
+import { HTTP_RIGHTS } from '../../core/settings/http-settings.ts';
 import { flag, leaf, listOf, names, oneOf, path, someOf, whole } from './leaves.ts';
 
 /** Ports below are for root to open, and the daemon is not root. */

@@ -1,7 +1,7 @@
 /** Where keys are read, with what the files say that the configuration names. */
 import type { z } from 'zod';
-import type { KeySettings } from '../../core/key-settings.ts';
-import { KEY_CREDENTIAL, withApiVersion } from '../../core/key-settings.ts';
+import type { KeySettings } from '../../core/settings/key-settings.ts';
+import { KEY_CREDENTIAL, withApiVersion } from '../../core/settings/key-settings.ts';
 import { readCa } from './ca-file.ts';
 import { readSecret } from './credentials.ts';
 import type { Keys } from './keys-schema.ts';

@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { parseDuration } from '../../core/duration.ts';
-import { isLvName } from '../../core/lvm-names.ts';
+import { isLvName } from '../../core/volume/lvm-names.ts';
 import { parseSize } from '../../core/size.ts';
 
 /** A value that is converted, or refused with the sentence of what is allowed. */

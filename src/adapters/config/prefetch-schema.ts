@@ -1,8 +1,8 @@
 /** The section `prefetch` of the configuration file: its rules, and what makes no sense in them. */
 import { z } from 'zod';
-import type { PrefetchRule } from '../../core/prefetch-rule.ts';
-import { bucketOf } from '../../core/prefetch-rule.ts';
-import { VolumeAttributes } from '../../core/volume-attributes.ts';
+import type { PrefetchRule } from '../../core/policy/prefetch-rule.ts';
+import { bucketOf } from '../../core/policy/prefetch-rule.ts';
+import { VolumeAttributes } from '../../core/volume/volume-attributes.ts';
 import { duration, flag, leaf, listOf, oneOf, size, sizeOrOff, whole } from './leaves.ts';
 
 const GROUP = /^[A-Za-z0-9+_.][A-Za-z0-9+_.-]{0,126}$/;

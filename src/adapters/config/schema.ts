@@ -4,12 +4,12 @@
  */
 import { BlockList, isIP } from 'node:net';
 import { z } from 'zod';
-import type { GoldenMax } from '../../core/golden-budget.ts';
-import type { KeepFree } from '../../core/headroom.ts';
-import { KEEP_NOTHING_FREE } from '../../core/headroom.ts';
-import type { MinisignKey } from '../../core/minisign.ts';
-import { parseMinisignKey } from '../../core/minisign.ts';
-import type { Subnet } from '../../core/subnet.ts';
+import type { GoldenMax } from '../../core/thin/golden-budget.ts';
+import type { KeepFree } from '../../core/volume/headroom.ts';
+import { KEEP_NOTHING_FREE } from '../../core/volume/headroom.ts';
+import type { MinisignKey } from '../../core/policy/minisign.ts';
+import { parseMinisignKey } from '../../core/policy/minisign.ts';
+import type { Subnet } from '../../core/settings/subnet.ts';
 import { parseSize } from '../../core/size.ts';
 import {
   duration,

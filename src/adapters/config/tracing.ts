@@ -1,6 +1,6 @@
 /** Where traces are sent, with what the files say that the configuration names. */
 import type { z } from 'zod';
-import type { TracingSettings } from '../../core/tracing-settings.ts';
+import type { TracingSettings } from '../../core/settings/tracing-settings.ts';
 import { readCa } from './ca-file.ts';
 import { readSecret } from './credentials.ts';
 import type { Tracing } from './tracing-schema.ts';

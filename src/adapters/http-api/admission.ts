@@ -1,7 +1,7 @@
 /** What every request passes before its route: how often, who, and whether they may. */
 import { isIPv6 } from 'node:net';
 import type { FastifyRequest } from 'fastify';
-import type { HttpSettings } from '../../core/http-settings.ts';
+import type { HttpSettings } from '../../core/settings/http-settings.ts';
 import type { Clock } from '../../provision/ports/host.ts';
 import type { Caller, Callers } from './callers.ts';
 import { requireRight } from './callers.ts';

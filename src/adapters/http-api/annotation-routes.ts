@@ -7,8 +7,8 @@ import {
   DomainDisks,
   DomainStatus,
   ProvisionRequest,
-} from '../../core/control-protocol.ts';
-import { parseDomainXml } from '../../core/domain-xml.ts';
+} from '../../core/protocol/control-protocol.ts';
+import { parseDomainXml } from '../../core/xml/domain-xml.ts';
 import { requireVolume } from './callers.ts';
 import { Name } from './domain-routes.ts';
 import type { Api } from './fastify-types.ts';
@@ -17,7 +17,7 @@ import type { RouteNeeds } from './routes.ts';
 import { IdempotencyHeader, OR_PROBLEM } from './routes.ts';
 
 const tags = ['Domains'];
-/** As long as core/xml.ts takes it, and room for what JSON escapes. */
+/** As long as core/xml/xml.ts takes it, and room for what JSON escapes. */
 const XML_BODY_BYTES_MAX = 2 * 2 ** 20;
 
 export function addAnnotationRoutes(app: Api, needs: RouteNeeds): void {

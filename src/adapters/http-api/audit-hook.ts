@@ -1,6 +1,6 @@
 /** Every request that changes something or is refused goes into the audit trail, and all into the metrics. */
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { AuditEvent } from '../../core/audit-event.ts';
+import type { AuditEvent } from '../../core/protocol/audit-event.ts';
 import type { AuditTrail } from '../../provision/ports/audit.ts';
 import type { Api } from './fastify-types.ts';
 import type { HttpApiOptions } from './routes.ts';

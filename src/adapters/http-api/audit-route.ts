@@ -1,5 +1,5 @@
 /** /api/v1/audit: who did what. */
-import { AuditEvents, AuditQuery } from '../../core/audit-protocol.ts';
+import { AuditEvents, AuditQuery } from '../../core/protocol/audit-protocol.ts';
 import type { AuditVerbs } from '../../provision/ports/verbs.ts';
 import type { Api } from './fastify-types.ts';
 import { OR_PROBLEM } from './routes.ts';

@@ -2,7 +2,7 @@
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import type { FastifyRequest } from 'fastify';
-import type { HttpIdentity, HttpRight } from '../../core/http-settings.ts';
+import type { HttpIdentity, HttpRight } from '../../core/settings/http-settings.ts';
 import { Refusal } from './refusal.ts';
 
 export interface Caller {

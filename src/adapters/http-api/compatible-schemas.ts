@@ -1,6 +1,6 @@
 /** What the Go provisioner's clients send and read (rossigee/libvirt-volume-provisioner, pkg/types/types.go). */
 import { z } from 'zod';
-import type { Job, JobRequest } from '../../core/job-protocol.ts';
+import type { Job, JobRequest } from '../../core/protocol/job-protocol.ts';
 import { Refusal } from './refusal.ts';
 
 /** More than LVM can make; only so that no number grows beyond what is exact. */

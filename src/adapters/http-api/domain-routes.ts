@@ -8,7 +8,7 @@ import {
   ReprovisionRequest,
   ReprovisionResult,
   TargetRequest,
-} from '../../core/control-protocol.ts';
+} from '../../core/protocol/control-protocol.ts';
 import { requireVolume } from './callers.ts';
 import type { Api } from './fastify-types.ts';
 import type { RouteNeeds } from './routes.ts';

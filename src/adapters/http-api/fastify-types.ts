@@ -2,7 +2,7 @@
 import type { FastifyBaseLogger, FastifyInstance, RawServerBase } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { HttpRight } from '../../core/http-settings.ts';
+import type { HttpRight } from '../../core/settings/http-settings.ts';
 import type { Caller } from './callers.ts';
 import type { Refused } from './refusal.ts';
 

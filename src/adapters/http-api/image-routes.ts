@@ -12,9 +12,9 @@ import {
   RmRequest,
   RmResult,
   StoredImages,
-} from '../../core/image-protocol.ts';
-import { statusOf } from '../../core/problem-status.ts';
-import { readInSteps } from '../../core/image-steps.ts';
+} from '../../core/protocol/image-protocol.ts';
+import { statusOf } from '../../core/protocol/problem-status.ts';
+import { readInSteps } from '../../core/images/image-steps.ts';
 import type { Api } from './fastify-types.ts';
 import { Refusal } from './refusal.ts';
 import type { RouteNeeds } from './routes.ts';

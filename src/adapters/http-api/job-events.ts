@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
 import { toProblem } from '../../core/errors.ts';
-import type { Job } from '../../core/job-protocol.ts';
+import type { Job } from '../../core/protocol/job-protocol.ts';
 import { Refusal } from './refusal.ts';
 import type { RouteNeeds } from './routes.ts';
 

@@ -1,8 +1,8 @@
 /** /api/v1/jobs: what was asked for without a domain. */
 import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
-import type { Job } from '../../core/job-protocol.ts';
-import { Job as JobSchema, JobFilter, JobRequest, Jobs } from '../../core/job-protocol.ts';
+import type { Job } from '../../core/protocol/job-protocol.ts';
+import { Job as JobSchema, JobFilter, JobRequest, Jobs } from '../../core/protocol/job-protocol.ts';
 import { requireVolume } from './callers.ts';
 import { nameJob } from './compatible-routes.ts';
 import type { Api } from './fastify-types.ts';

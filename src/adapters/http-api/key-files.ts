@@ -3,7 +3,7 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { ProvisionError } from '../../core/errors.ts';
-import type { HttpCredential, HttpSettings } from '../../core/http-settings.ts';
+import type { HttpCredential, HttpSettings } from '../../core/settings/http-settings.ts';
 import type { TokenHash } from './token-file.ts';
 import { parseTokens } from './token-file.ts';
 

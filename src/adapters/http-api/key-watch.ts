@@ -1,7 +1,7 @@
 /** Certificates and tokens are taken over as soon as their files change; broken ones are not. */
 import { unwatchFile, watchFile } from 'node:fs';
 import { toProblem } from '../../core/errors.ts';
-import type { HttpSettings } from '../../core/http-settings.ts';
+import type { HttpSettings } from '../../core/settings/http-settings.ts';
 import type { Clock, Log } from '../../provision/ports/host.ts';
 import type { KeyFiles } from './key-files.ts';
 import { readKeyFiles } from './key-files.ts';

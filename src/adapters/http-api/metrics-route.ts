@@ -1,6 +1,6 @@
 /** /metrics, for Prometheus. */
 import { z } from 'zod';
-import type { HttpSettings } from '../../core/http-settings.ts';
+import type { HttpSettings } from '../../core/settings/http-settings.ts';
 import type { MetricsText } from '../../provision/ports/watches.ts';
 import type { Api } from './fastify-types.ts';
 import { OPEN, OR_PROBLEM } from './routes.ts';

@@ -4,8 +4,8 @@ import { hasZodFastifySchemaValidationErrors, isResponseSerializationError } fro
 import { z } from 'zod';
 import type { ErrorCode } from '../../core/errors.ts';
 import { ProvisionError, toProblem } from '../../core/errors.ts';
-import type { HttpCode } from '../../core/http-code.ts';
-import { statusOf } from '../../core/problem-status.ts';
+import type { HttpCode } from '../../core/protocol/http-code.ts';
+import { statusOf } from '../../core/protocol/problem-status.ts';
 import type { Log } from '../../provision/ports/host.ts';
 
 export const PROBLEM_TYPE = 'application/problem+json';

@@ -1,6 +1,6 @@
 /** What the routes of the HTTP API are made of. */
 import { z } from 'zod';
-import type { HttpCredential, HttpSettings } from '../../core/http-settings.ts';
+import type { HttpCredential, HttpSettings } from '../../core/settings/http-settings.ts';
 import type { AuditTrail } from '../../provision/ports/audit.ts';
 import type { Clock, Log } from '../../provision/ports/host.ts';
 import type {

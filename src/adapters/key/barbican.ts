@@ -4,9 +4,9 @@
  * https://docs.openstack.org/barbican/latest/api/reference/secrets.html
  */
 import { ProvisionError } from '../../core/errors.ts';
-import type { KeyReference } from '../../core/key-reference.ts';
-import { formatKeyReference, isKeyShaped, KEY_BYTES_MAX } from '../../core/key-reference.ts';
-import type { BarbicanSettings } from '../../core/key-settings.ts';
+import type { KeyReference } from '../../core/key/key-reference.ts';
+import { formatKeyReference, isKeyShaped, KEY_BYTES_MAX } from '../../core/key/key-reference.ts';
+import type { BarbicanSettings } from '../../core/settings/key-settings.ts';
 import type { Keys, VolumeKey } from '../../provision/ports/keys.ts';
 import { volumeKey } from './bytes.ts';
 import { DeadlineOver, withinTime } from './deadline.ts';

@@ -1,6 +1,6 @@
 /** Keys out of files of this host, which root's helper decrypts: the daemon itself cannot read them. */
-import type { KeyReference } from '../../core/key-reference.ts';
-import { isKeyShaped } from '../../core/key-reference.ts';
+import type { KeyReference } from '../../core/key/key-reference.ts';
+import { isKeyShaped } from '../../core/key/key-reference.ts';
 import type { KeyFiles, Keys, VolumeKey } from '../../provision/ports/keys.ts';
 import { keyUnusable } from './errors.ts';
 

@@ -2,7 +2,7 @@
 import tls from 'node:tls';
 import net from 'node:net';
 import { ProvisionError } from '../../core/errors.ts';
-import type { BarbicanSettings } from '../../core/key-settings.ts';
+import type { BarbicanSettings } from '../../core/settings/key-settings.ts';
 import type { KeyServerFacts } from '../../doctor/host.ts';
 import { BarbicanKeys } from './barbican.ts';
 import { askForToken } from './keystone.ts';

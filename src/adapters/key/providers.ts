@@ -1,8 +1,8 @@
 /** Keys of all providers that this host has. The key server can be changed while it is read. */
 import { ProvisionError } from '../../core/errors.ts';
-import type { KeyReference } from '../../core/key-reference.ts';
-import { formatKeyReference } from '../../core/key-reference.ts';
-import type { BarbicanSettings, KeySettings } from '../../core/key-settings.ts';
+import type { KeyReference } from '../../core/key/key-reference.ts';
+import { formatKeyReference } from '../../core/key/key-reference.ts';
+import type { BarbicanSettings, KeySettings } from '../../core/settings/key-settings.ts';
 import type { KeyFiles, Keys, VolumeKey } from '../../provision/ports/keys.ts';
 import { BarbicanKeys } from './barbican.ts';
 import { FileKeys } from './files.ts';

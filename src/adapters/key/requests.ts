@@ -4,7 +4,7 @@
  */
 import http from 'node:http';
 import https from 'node:https';
-import type { KeyServerSettings } from '../../core/key-settings.ts';
+import type { KeyServerSettings } from '../../core/settings/key-settings.ts';
 import type { KeyAgents } from './agents.ts';
 import { keyAgents } from './agents.ts';
 

@@ -4,9 +4,9 @@
  */
 import { z } from 'zod';
 import { ProvisionError } from '../../core/errors.ts';
-import type { KeyReference } from '../../core/key-reference.ts';
-import { formatKeyReference } from '../../core/key-reference.ts';
-import type { KeyServerSettings } from '../../core/key-settings.ts';
+import type { KeyReference } from '../../core/key/key-reference.ts';
+import { formatKeyReference } from '../../core/key/key-reference.ts';
+import type { KeyServerSettings } from '../../core/settings/key-settings.ts';
 import { withinTime } from './deadline.ts';
 import { keyNotFound, nameOfServer, unexpected, unreachable, unreadable } from './errors.ts';
 import type { KeyIdentity } from './keystone.ts';

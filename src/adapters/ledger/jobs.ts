@@ -1,6 +1,6 @@
 /** The table of jobs. Of those that have ended there may be thousands: they stay on disk, behind indexes. */
 import type Database from 'better-sqlite3';
-import type { JobRequest } from '../../core/job-protocol.ts';
+import type { JobRequest } from '../../core/protocol/job-protocol.ts';
 import type { PooledLocation } from '../../core/request.ts';
 import type { JobCount, JobEnd, JobQuery, JobRecord, JobRows } from '../../provision/ports/ledger.ts';
 import { ENDED_JOBS_MAX } from '../../provision/ports/ledger.ts';

@@ -1,6 +1,6 @@
 /** The table of what is done to the keys of published volumes. Of what is done only so much is remembered. */
 import type Database from 'better-sqlite3';
-import type { KeyChange } from '../../core/key-change.ts';
+import type { KeyChange } from '../../core/key/key-change.ts';
 import type { KeyChangeRows } from '../../provision/ports/ledger.ts';
 import { Remembered } from './remembered.ts';
 

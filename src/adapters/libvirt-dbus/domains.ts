@@ -1,7 +1,7 @@
 /** Domains over libvirt-dbus: https://libvirt.org/html/libvirt-libvirt-domain.html for names and flags. */
 import { ANNOTATION_NAMESPACE } from '../../core/annotation.ts';
 import { ProvisionError } from '../../core/errors.ts';
-import type { ShutoffReason } from '../../core/last-end.ts';
+import type { ShutoffReason } from '../../core/plan/last-end.ts';
 import { isUuid } from '../../core/uuid.ts';
 import type { Domains, LibvirtDomain } from '../../provision/ports/libvirt.ts';
 import type { CallLibvirt } from './calls.ts';

@@ -1,6 +1,6 @@
 /** Logical storage pools over libvirt-dbus. */
 import { ProvisionError } from '../../core/errors.ts';
-import { parsePoolXml } from '../../core/pool-xml.ts';
+import { parsePoolXml } from '../../core/xml/pool-xml.ts';
 import type { LogicalPool } from '../../core/request.ts';
 import type { Pools } from '../../provision/ports/libvirt.ts';
 import type { CallLibvirt } from './calls.ts';

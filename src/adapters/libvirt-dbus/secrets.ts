@@ -4,9 +4,9 @@
  * The object of a secret is named by its UUID, and ours are made of the path of the volume: none is ever looked up.
  */
 import { ProvisionError } from '../../core/errors.ts';
-import { secretUuid, secretXml } from '../../core/secret-name.ts';
-import type { OurSecret } from '../../core/secret-xml.ts';
-import { ourSecret } from '../../core/secret-xml.ts';
+import { secretUuid, secretXml } from '../../core/key/secret-name.ts';
+import type { OurSecret } from '../../core/xml/secret-xml.ts';
+import { ourSecret } from '../../core/xml/secret-xml.ts';
 import type { VolumeKey } from '../../provision/ports/keys.ts';
 import type { GuestSecrets } from '../../provision/ports/libvirt.ts';
 import type { CallLibvirt } from './calls.ts';

@@ -2,8 +2,8 @@
 import type { Registry } from 'prom-client';
 import { Counter, Gauge, Histogram } from 'prom-client';
 import { toProblem } from '../../core/errors.ts';
-import type { KeepFree } from '../../core/headroom.ts';
-import { headroomOf, KEEP_NOTHING_FREE } from '../../core/headroom.ts';
+import type { KeepFree } from '../../core/volume/headroom.ts';
+import { headroomOf, KEEP_NOTHING_FREE } from '../../core/volume/headroom.ts';
 import type { KeyFiles } from '../../provision/ports/keys.ts';
 import type { LuksVolumes, Volumes } from '../../provision/ports/volumes.ts';
 import { secondsSince } from './since.ts';

@@ -1,7 +1,7 @@
 /** The HTTP API: requests, and until when what it and its callers prove themselves with is good. */
 import type { Registry } from 'prom-client';
 import { Counter, Gauge, Histogram } from 'prom-client';
-import type { HttpCredential } from '../../core/http-settings.ts';
+import type { HttpCredential } from '../../core/settings/http-settings.ts';
 
 const BUCKETS_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 

@@ -3,7 +3,7 @@ import type { Registry } from 'prom-client';
 import { Counter } from 'prom-client';
 import type { ErrorCode } from '../../core/errors.ts';
 import { toProblem } from '../../core/errors.ts';
-import { KEY_PROVIDERS } from '../../core/key-reference.ts';
+import { KEY_PROVIDERS } from '../../core/key/key-reference.ts';
 import type { Keys } from '../../provision/ports/keys.ts';
 import type { KeyWatch } from '../../provision/ports/watches.ts';
 

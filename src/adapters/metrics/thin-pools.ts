@@ -1,7 +1,7 @@
 /** What LVM says of thin pools, and what they have promised. */
 import type { Registry } from 'prom-client';
 import { Gauge } from 'prom-client';
-import { promisedBytes } from '../../core/thin-headroom.ts';
+import { promisedBytes } from '../../core/thin/thin-headroom.ts';
 import type { VolumeListing } from '../../provision/ports/volumes.ts';
 
 export class ThinPoolMetrics {

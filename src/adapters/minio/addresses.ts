@@ -4,7 +4,7 @@
  */
 import dns from 'node:dns';
 import net from 'node:net';
-import type { Subnet } from '../../core/subnet.ts';
+import type { Subnet } from '../../core/settings/subnet.ts';
 
 /** The store's name stands for no address that is allowed, or its address is not. Nothing was sent. */
 export class AddressRefused extends Error {

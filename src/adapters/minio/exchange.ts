@@ -2,7 +2,7 @@
 import http from 'node:http';
 import https from 'node:https';
 import type { Client } from 'minio';
-import type { Subnet } from '../../core/subnet.ts';
+import type { Subnet } from '../../core/settings/subnet.ts';
 import { StoreAddresses } from './addresses.ts';
 import type { StoreAccess } from './requests.ts';
 import { isSecure, minioClient } from './requests.ts';

@@ -7,7 +7,7 @@ import type http from 'node:http';
 import { ProvisionError } from '../../core/errors.ts';
 import type { ImageReference } from '../../core/request.ts';
 import { imageName } from '../../core/request.ts';
-import type { Subnet } from '../../core/subnet.ts';
+import type { Subnet } from '../../core/settings/subnet.ts';
 import type { ImageObject, Images, ReadOptions } from '../../provision/ports/images.ts';
 import { MinioBuckets } from './buckets.ts';
 import type { Asked } from './errors.ts';

@@ -8,7 +8,7 @@ import net from 'node:net';
 import tls from 'node:tls';
 import { z } from 'zod';
 import type { ImageReference } from '../../core/request.ts';
-import type { Subnet } from '../../core/subnet.ts';
+import type { Subnet } from '../../core/settings/subnet.ts';
 import type { StoreFacts } from '../../doctor/host.ts';
 import { StoreAddresses } from './addresses.ts';
 import type { StoreAccess } from './requests.ts';

@@ -1,6 +1,6 @@
 /** What the program's thread and its workers say to each other. Bytes never travel: they stand in shared memory. */
 import type { Compression } from '../../core/images/layout.ts';
-import type { HashFrom, Sha256State } from '../../core/resumable-sha256.ts';
+import type { HashFrom, Sha256State } from '../../core/images/resumable-sha256.ts';
 
 /** Work for one workshop; `id` comes back in the reply. */
 export type Work = { readonly id: number; readonly workshop: number } & Task;

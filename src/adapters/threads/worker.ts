@@ -1,8 +1,8 @@
 /** A thread that hashes and decompresses what stands in the memory of workshops. Started by ../threads.ts. */
 import { parentPort } from 'node:worker_threads';
 import type { Compression } from '../../core/images/layout.ts';
-import type { Sha256 } from '../../core/resumable-sha256.ts';
-import { resumableSha256 } from '../../core/resumable-sha256.ts';
+import type { Sha256 } from '../../core/images/resumable-sha256.ts';
+import { resumableSha256 } from '../../core/images/resumable-sha256.ts';
 import { CLUSTER_OVERRUN_BYTES } from '../../provision/ports/workshop.ts';
 import type { DecompressCluster } from './inflater.ts';
 import { DamagedCluster, clusterDecompressor } from './inflater.ts';

@@ -1,11 +1,11 @@
 /** What `lvp annotate` was not told: asked for on a terminal, where there is one, by what the daemon knows. */
-import type { DomainDisks } from '../../core/control-protocol.ts';
+import type { DomainDisks } from '../../core/protocol/control-protocol.ts';
 import { ProvisionError, toProblem } from '../../core/errors.ts';
 import type { ImageFormat } from '../../core/request.ts';
 import { approximateSize } from '../../core/size.ts';
 import type { Daemon } from '../daemon.ts';
-import { isPlainName } from '../plain-name.ts';
-import type { Asker } from '../terminal.ts';
+import { isPlainName } from '../terminal/plain-name.ts';
+import type { Asker } from '../terminal/terminal.ts';
 
 export interface What {
   readonly vm: string;

@@ -1,9 +1,9 @@
 /** The words that may be completed to: those of the program, and those that the daemon knows. */
-import type { DomainDisks, DomainStatus } from '../../core/control-protocol.ts';
-import type { CachedImages, StoredImages } from '../../core/image-protocol.ts';
-import type { Jobs } from '../../core/job-protocol.ts';
+import type { DomainDisks, DomainStatus } from '../../core/protocol/control-protocol.ts';
+import type { CachedImages, StoredImages } from '../../core/protocol/image-protocol.ts';
+import type { Jobs } from '../../core/protocol/job-protocol.ts';
 import { approximateSize } from '../../core/size.ts';
-import { isPlainName } from '../plain-name.ts';
+import { isPlainName } from '../terminal/plain-name.ts';
 import type { Candidate, Wanted } from './wanted.ts';
 
 /** What the daemon is asked; each may fail, which only means that there is less to choose from. */

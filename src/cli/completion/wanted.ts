@@ -1,7 +1,7 @@
 /** What may stand where the cursor is, by the verbs and options of the program. Pure; nothing is asked for here. */
 import type { Argument, Command, Option } from 'commander';
-import type { GlobalOptions } from '../global-options.ts';
-import { globalOptionsOf, isGlobal } from '../global-options.ts';
+import type { GlobalOptions } from '../program/global-options.ts';
+import { globalOptionsOf, isGlobal } from '../program/global-options.ts';
 
 export interface Candidate {
   readonly word: string;

@@ -1,12 +1,12 @@
 /** `lvp incident crypto-erase`: destroy what opens an encrypted volume, after saying what is lost by it. */
 import type { Command } from 'commander';
 import { ProvisionError } from '../../core/errors.ts';
-import type { CryptoEraseRequest, CryptoEraseResult } from '../../core/key-protocol.ts';
+import type { CryptoEraseRequest, CryptoEraseResult } from '../../core/protocol/key-protocol.ts';
 import { approximateSize } from '../../core/size.ts';
-import { EXIT } from '../exit-codes.ts';
-import { terminal } from '../terminal.ts';
-import type { AddVerb, Context } from '../verb.ts';
-import { common, contextOf } from '../verb.ts';
+import { EXIT } from '../program/exit-codes.ts';
+import { terminal } from '../terminal/terminal.ts';
+import type { AddVerb, Context } from '../program/verb.ts';
+import { common, contextOf } from '../program/verb.ts';
 
 interface EraseOptions {
   readonly confirm?: string;

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { ProvisionError } from '../../core/errors.ts';
 import type { Frozen } from '../../core/frozen.ts';
 import { formatFrozen, FROZEN_NAME, parseFrozen } from '../../core/frozen.ts';
-import { syncFolder } from '../sync-folder.ts';
+import { syncFolder } from '../program/sync-folder.ts';
 
 /** A second freeze keeps when, by whom and why the first was. */
 export function freezeHost(

@@ -11,12 +11,12 @@ import { dumpLedger } from '../../adapters/ledger-copies.ts';
 import { programVersion } from '../../adapters/program-version.ts';
 import { ProvisionError } from '../../core/errors.ts';
 import { FROZEN_NAME } from '../../core/frozen.ts';
-import { JOBS_PER_PAGE_MAX } from '../../core/job-protocol.ts';
+import { JOBS_PER_PAGE_MAX } from '../../core/protocol/job-protocol.ts';
 import { stateDirOf } from '../backup/make.ts';
 import { namedFiles } from '../backup/manifest.ts';
 import { packFolder } from '../backup/tar.ts';
 import type { Daemon } from '../daemon.ts';
-import { examineHost } from '../doctor-host.ts';
+import { examineHost } from '../doctor/doctor-host.ts';
 import { knownSecrets, redact } from './redact.ts';
 import { withoutRequest } from './without-request.ts';
 

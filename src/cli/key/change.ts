@@ -1,7 +1,7 @@
 /** What a grant or its withdrawal has changed. */
 import type { KeyReaders } from '../../adapters/key/secrets.ts';
-import type { KeyReference } from '../../core/key-reference.ts';
-import { formatKeyReference } from '../../core/key-reference.ts';
+import type { KeyReference } from '../../core/key/key-reference.ts';
+import { formatKeyReference } from '../../core/key/key-reference.ts';
 
 export interface Change {
   readonly key: string;

@@ -1,11 +1,11 @@
 /** `lvp key create`: a new key, in the key server or on this host. */
 import type { Command } from 'commander';
 import { Option } from 'commander';
-import { formatKeyReference } from '../../core/key-reference.ts';
-import { EXIT } from '../exit-codes.ts';
-import { isPlainName } from '../plain-name.ts';
-import type { AddVerb } from '../verb.ts';
-import { common, contextOf } from '../verb.ts';
+import { formatKeyReference } from '../../core/key/key-reference.ts';
+import { EXIT } from '../program/exit-codes.ts';
+import { isPlainName } from '../terminal/plain-name.ts';
+import type { AddVerb } from '../program/verb.ts';
+import { common, contextOf } from '../program/verb.ts';
 import type { WithKey } from './file-keys.ts';
 import { FileKeyFolder } from './file-keys.ts';
 import { referenceOf, usage, userIds } from './given-key.ts';

@@ -15,9 +15,9 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { ProvisionError } from '../../core/errors.ts';
-import { credentialNameOf, KEY_FILE_SUFFIX, KEY_FOLDER } from '../../core/key-file.ts';
-import { KEY_FILE_PATTERN } from '../../core/key-reference.ts';
-import { syncFolder } from '../sync-folder.ts';
+import { credentialNameOf, KEY_FILE_SUFFIX, KEY_FOLDER } from '../../core/key/key-file.ts';
+import { KEY_FILE_PATTERN } from '../../core/key/key-reference.ts';
+import { syncFolder } from '../program/sync-folder.ts';
 
 const COMMAND_MAX_MS = 60_000;
 const OUTPUT_BYTES_MAX = 64 * 1024;

@@ -1,8 +1,8 @@
 /** What is said of keys on the command line. */
 import { readSync } from 'node:fs';
 import { ProvisionError } from '../../core/errors.ts';
-import type { KeyReference } from '../../core/key-reference.ts';
-import { isKeyShaped, KEY_BYTES_MAX, parseKeyReference } from '../../core/key-reference.ts';
+import type { KeyReference } from '../../core/key/key-reference.ts';
+import { isKeyShaped, KEY_BYTES_MAX, parseKeyReference } from '../../core/key/key-reference.ts';
 
 /** Ids as Keystone makes them: 32 hex digits, or 64 of users that it knows from elsewhere. A name is none. */
 const USER_ID = /^(?:[0-9a-f]{32}|[0-9a-f]{64})$/;

@@ -1,10 +1,10 @@
 /** `lvp key grant`: let hosts read a key. */
 import type { Command } from 'commander';
-import type { KeyReference } from '../../core/key-reference.ts';
-import { formatKeyReference } from '../../core/key-reference.ts';
-import { EXIT } from '../exit-codes.ts';
-import type { AddVerb } from '../verb.ts';
-import { common, contextOf } from '../verb.ts';
+import type { KeyReference } from '../../core/key/key-reference.ts';
+import { formatKeyReference } from '../../core/key/key-reference.ts';
+import { EXIT } from '../program/exit-codes.ts';
+import type { AddVerb } from '../program/verb.ts';
+import { common, contextOf } from '../program/verb.ts';
 import type { Change } from './change.ts';
 import { changeOf, changeText } from './change.ts';
 import { withKeyOption } from './create.ts';

@@ -1,12 +1,12 @@
 /** `lvp key revoke`: let hosts not read a key any more. */
 import type { Command } from 'commander';
 import { ProvisionError } from '../../core/errors.ts';
-import type { KeyReference } from '../../core/key-reference.ts';
-import { formatKeyReference } from '../../core/key-reference.ts';
-import { EXIT } from '../exit-codes.ts';
-import { terminal } from '../terminal.ts';
-import type { AddVerb } from '../verb.ts';
-import { common, contextOf } from '../verb.ts';
+import type { KeyReference } from '../../core/key/key-reference.ts';
+import { formatKeyReference } from '../../core/key/key-reference.ts';
+import { EXIT } from '../program/exit-codes.ts';
+import { terminal } from '../terminal/terminal.ts';
+import type { AddVerb } from '../program/verb.ts';
+import { common, contextOf } from '../program/verb.ts';
 import type { Change } from './change.ts';
 import { changeOf, changeText } from './change.ts';
 import { FileKeyFolder } from './file-keys.ts';

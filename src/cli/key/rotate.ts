@@ -1,10 +1,10 @@
 /** `lvp key rotate`: another key in place of the one that a volume has. The daemon does it; here no key is seen. */
 import type { Command } from 'commander';
-import type { RotateKeyResult } from '../../core/key-protocol.ts';
-import { formatKeyReference } from '../../core/key-reference.ts';
-import { EXIT } from '../exit-codes.ts';
-import type { AddVerb } from '../verb.ts';
-import { common, contextOf } from '../verb.ts';
+import type { RotateKeyResult } from '../../core/protocol/key-protocol.ts';
+import { formatKeyReference } from '../../core/key/key-reference.ts';
+import { EXIT } from '../program/exit-codes.ts';
+import type { AddVerb } from '../program/verb.ts';
+import { common, contextOf } from '../program/verb.ts';
 import { referenceOf } from './given-key.ts';
 
 interface RotateOptions {

@@ -2,11 +2,11 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { ProvisionError } from '../../core/errors.ts';
-import { CONFIG_PATH } from '../../core/config-path.ts';
-import type { KeyServerSettings } from '../../core/key-settings.ts';
-import { withApiVersion } from '../../core/key-settings.ts';
+import { CONFIG_PATH } from '../../core/settings/config-path.ts';
+import type { KeyServerSettings } from '../../core/settings/key-settings.ts';
+import { withApiVersion } from '../../core/settings/key-settings.ts';
 import type { KeySecrets } from '../../adapters/key/secrets.ts';
-import { terminal } from '../terminal.ts';
+import { terminal } from '../terminal/terminal.ts';
 import type { Caller, Environment } from './openstack.ts';
 import { callerOf } from './openstack.ts';
 

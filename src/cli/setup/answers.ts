@@ -1,7 +1,7 @@
 /** What `lvp setup` has to know: from its options, or asked for on the terminal. */
 import { readFileSync } from 'node:fs';
 import { ProvisionError } from '../../core/errors.ts';
-import { terminal } from '../terminal.ts';
+import { terminal } from '../terminal/terminal.ts';
 
 export interface SetupOptions {
   readonly endpoint?: string;

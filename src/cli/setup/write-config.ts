@@ -6,7 +6,7 @@ import { stringify } from 'yaml';
 import type { LoadedConfig } from '../../adapters/config-file.ts';
 import { loadConfig } from '../../adapters/config-file.ts';
 import { ProvisionError } from '../../core/errors.ts';
-import { syncFolder } from '../sync-folder.ts';
+import { syncFolder } from '../program/sync-folder.ts';
 import type { Answers } from './answers.ts';
 
 const EXAMPLE = '/usr/share/doc/libvirt-volume-provisioner/examples/config.yaml';

@@ -1,6 +1,6 @@
 /** The way from lvp to a daemon: its control socket on this host, or its HTTP API on another. */
 
-/** A question in the words of core/control-protocol.ts, whichever way it goes. */
+/** A question in the words of core/protocol/control-protocol.ts, whichever way it goes. */
 export interface Asked {
   readonly method: 'GET' | 'POST';
   /** As on the control socket: `/v1/domains`; with its query. */

@@ -1,11 +1,11 @@
 /** Volumes that a job has filled, for whichever domain comes to claim them. */
-import { objectionsToClaim } from '../claim.ts';
-import { deleteCommand } from '../delete-command.ts';
-import type { LocatedVolume } from '../locate.ts';
+import { objectionsToClaim } from './claim.ts';
+import { deleteCommand } from '../volume/delete-command.ts';
+import type { LocatedVolume } from '../volume/locate.ts';
 import { describeOwner, isJob } from '../owner.ts';
-import type { PlannedFill } from '../planned-fill.ts';
-import { volumeKey } from '../planned-fill.ts';
-import type { LogicalVolume, Seal } from '../volume.ts';
+import type { PlannedFill } from './planned-fill.ts';
+import { volumeKey } from './planned-fill.ts';
+import type { LogicalVolume, Seal } from '../volume/volume.ts';
 import type { Decided } from './decision.ts';
 import { refuse, refuseByPolicy } from './decision.ts';
 import { decideHeld } from './held.ts';

@@ -1,12 +1,12 @@
 /** Volumes with a seal, or set aside to receive: the proof that counts most. */
 import type { Problem } from '../errors.ts';
-import { keyStateProblem } from '../key-change.ts';
-import type { LocatedVolume } from '../locate.ts';
+import { keyStateProblem } from '../key/key-change.ts';
+import type { LocatedVolume } from '../volume/locate.ts';
 import { describeOwner } from '../owner.ts';
-import { volumeKey } from '../planned-fill.ts';
+import { volumeKey } from './planned-fill.ts';
 import type { VolumeRequest } from '../request.ts';
-import type { ReceivingMark, Seal } from '../volume.ts';
-import { imageTag } from '../volume.ts';
+import type { ReceivingMark, Seal } from '../volume/volume.ts';
+import { imageTag } from '../volume/volume.ts';
 import type { Decided } from './decision.ts';
 import { refuse, refuseByPolicy, refuseOther } from './decision.ts';
 import { decideHeld } from './held.ts';

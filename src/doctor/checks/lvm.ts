@@ -2,7 +2,7 @@
 import type { Check } from '../check.ts';
 import { configOf, fail, ifThere, info, must, ok, some, SOURCE, warn } from '../check.ts';
 import type { HostFacts } from '../host.ts';
-import { headroomOf, KEEP_NOTHING_FREE } from '../../core/headroom.ts';
+import { headroomOf, KEEP_NOTHING_FREE } from '../../core/volume/headroom.ts';
 import { approximateSize } from '../../core/size.ts';
 import { readAssignments, readFields } from '../settings.ts';
 

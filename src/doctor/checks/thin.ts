@@ -2,7 +2,7 @@
 import type { Check } from '../check.ts';
 import { configOf, fail, must, ok, some, SOURCE, warn } from '../check.ts';
 import type { HostFacts } from '../host.ts';
-import { poolUse } from '../../core/pool-trouble.ts';
+import { poolUse } from '../../core/thin/pool-trouble.ts';
 import { readAssignments } from '../settings.ts';
 
 const THIN = SOURCE.thin('Watching it');

@@ -1,11 +1,11 @@
 /** What the host that has a domain tells the one it is to be migrated to with its storage. */
 import { ProvisionError } from '../../core/errors.ts';
 import type { Handover } from '../../core/handover.ts';
-import { formatKeyReference } from '../../core/key-reference.ts';
+import { formatKeyReference } from '../../core/key/key-reference.ts';
 import type { Plan } from '../../core/plan.ts';
 import { isStartable } from '../../core/plan.ts';
-import { volumeKey } from '../../core/planned-fill.ts';
-import { readMark } from '../../core/volume.ts';
+import { volumeKey } from '../../core/plan/planned-fill.ts';
+import { readMark } from '../../core/volume/volume.ts';
 import type { Observation } from '../observe.ts';
 import { problemsOf } from '../observe.ts';
 

@@ -2,17 +2,17 @@
  * Whether there is a place here for what another host hands over. What that says may be wrong or meant to harm: it
  * gets room where nothing else is or is to be, within the limits of this host, and nothing beyond that.
  */
-import { deleteCommand } from '../../core/delete-command.ts';
+import { deleteCommand } from '../../core/volume/delete-command.ts';
 import { ProvisionError } from '../../core/errors.ts';
 import type { Handover } from '../../core/handover.ts';
-import type { HostPolicy } from '../../core/host-policy.ts';
-import { judgePlace } from '../../core/host-policy.ts';
-import { goesOn, volumeKey } from '../../core/planned-fill.ts';
-import type { KeyReference } from '../../core/key-reference.ts';
-import { parseKeyReference } from '../../core/key-reference.ts';
+import type { HostPolicy } from '../../core/policy/host-policy.ts';
+import { judgePlace } from '../../core/policy/host-policy.ts';
+import { goesOn, volumeKey } from '../../core/plan/planned-fill.ts';
+import type { KeyReference } from '../../core/key/key-reference.ts';
+import { parseKeyReference } from '../../core/key/key-reference.ts';
 import type { LogicalPool } from '../../core/request.ts';
-import type { LogicalVolume, ReceivingMark } from '../../core/volume.ts';
-import { privateName, readMark, receivingTags, retiredName } from '../../core/volume.ts';
+import type { LogicalVolume, ReceivingMark } from '../../core/volume/volume.ts';
+import { privateName, readMark, receivingTags, retiredName } from '../../core/volume/volume.ts';
 import type { Arrivals } from './arrivals.ts';
 import { setAsideFor } from './arrivals.ts';
 import type { Fills } from '../fill/fills.ts';

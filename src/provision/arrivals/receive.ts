@@ -5,7 +5,7 @@
  */
 import { toProblem } from '../../core/errors.ts';
 import type { Handover, ReceiveResult } from '../../core/handover.ts';
-import { fillIdOf, LUKS_BLANK_HEAD_BYTES, privateName } from '../../core/volume.ts';
+import { fillIdOf, LUKS_BLANK_HEAD_BYTES, privateName } from '../../core/volume/volume.ts';
 import { EXPECTED_MS, setAsideFor } from './arrivals.ts';
 import { discardVolume } from '../fill/discard-volume.ts';
 import type { PlaceNeeds, Wanted } from './place-to-receive.ts';

@@ -1,7 +1,7 @@
 /** What is done to volumes, written down: ports that leave an event for each effect, whoever caused it. */
 import { GOLDEN_OWNER, isGolden, whoOfOwner } from '../../core/owner.ts';
-import type { GoldenSeal, Seal } from '../../core/volume.ts';
-import { fillIdOf, goldenName, privateName } from '../../core/volume.ts';
+import type { GoldenSeal, Seal } from '../../core/volume/volume.ts';
+import { fillIdOf, goldenName, privateName } from '../../core/volume/volume.ts';
 import type { AuditTrail } from '../ports/audit.ts';
 import type { Ledger } from '../ports/ledger.ts';
 import type { Pools } from '../ports/libvirt.ts';

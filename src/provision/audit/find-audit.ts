@@ -2,7 +2,7 @@
 import { ProvisionError } from '../../core/errors.ts';
 import { jobIdOf } from '../../core/owner.ts';
 import { isUuid } from '../../core/uuid.ts';
-import type { AuditEvents, AuditQuery } from '../../core/audit-protocol.ts';
+import type { AuditEvents, AuditQuery } from '../../core/protocol/audit-protocol.ts';
 import type { AuditStore } from '../ports/audit.ts';
 import type { Ledger } from '../ports/ledger.ts';
 import type { Domains } from '../ports/libvirt.ts';

@@ -1,8 +1,8 @@
 /** The disks of domains, annotated or not, for somebody who is to choose one. */
-import type { DomainDisks } from '../../core/control-protocol.ts';
-import { readDomainXml } from '../../core/domain-xml.ts';
+import type { DomainDisks } from '../../core/protocol/control-protocol.ts';
+import { readDomainXml } from '../../core/xml/domain-xml.ts';
 import { plainProblem, toProblem } from '../../core/errors.ts';
-import { locateVolumes } from '../../core/locate.ts';
+import { locateVolumes } from '../../core/volume/locate.ts';
 import type { Domain, LogicalPool } from '../../core/request.ts';
 import { imageName } from '../../core/request.ts';
 import type { Domains, Pools } from '../ports/libvirt.ts';

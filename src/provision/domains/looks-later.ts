@@ -1,5 +1,5 @@
 /** Domains that are to be looked at again at some time: one time each, the one that was set last. */
-import { RETRY_MAX_MS } from '../../core/retry-pause.ts';
+import { RETRY_MAX_MS } from '../../core/plan/retry-pause.ts';
 import type { Clock } from '../ports/host.ts';
 
 export class LooksLater {

@@ -2,7 +2,7 @@
  * Domains as last read, so that what has not changed is not parsed again: most looks at a host find every
  * domain as it was.
  */
-import { parseDomainXml } from '../../core/domain-xml.ts';
+import { parseDomainXml } from '../../core/xml/domain-xml.ts';
 import type { Domain } from '../../core/request.ts';
 
 export class ReadDomains {

@@ -2,7 +2,7 @@
  * `lvp gc`: what is left over, and the repairs that are safe. Whether something was done is never taken from the
  * doing: everything is looked at again, and what is not found any more has been done.
  */
-import type { Finding, GarbageReport, GarbageRequest } from '../../core/garbage-protocol.ts';
+import type { Finding, GarbageReport, GarbageRequest } from '../../core/protocol/garbage-protocol.ts';
 import { toProblem } from '../../core/errors.ts';
 import { deletePublished } from './delete-published.ts';
 import { doomedVolumes } from './end-of-volume.ts';

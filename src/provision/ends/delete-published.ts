@@ -2,9 +2,9 @@
  * Deletes a published volume, whose content cannot be had again. That somebody wants it gone is for the caller
  * to know; that nobody uses it and that it is what it is taken for is proven here, right before.
  */
-import { asidesOf } from '../../core/retired.ts';
-import type { LogicalVolume, Seal } from '../../core/volume.ts';
-import { readMark } from '../../core/volume.ts';
+import { asidesOf } from '../../core/plan/retired.ts';
+import type { LogicalVolume, Seal } from '../../core/volume/volume.ts';
+import { readMark } from '../../core/volume/volume.ts';
 import type { FillRecord } from '../ports/ledger.ts';
 import type { Domains, Pools } from '../ports/libvirt.ts';
 import type { Volumes } from '../ports/volumes.ts';

@@ -5,8 +5,8 @@
  * has moved away, and that a domain is gone with its end proven.
  */
 import { toProblem } from '../../core/errors.ts';
-import type { LastEnd } from '../../core/last-end.ts';
-import { lastEndAfter, saysHowItEnded } from '../../core/last-end.ts';
+import type { LastEnd } from '../../core/plan/last-end.ts';
+import { lastEndAfter, saysHowItEnded } from '../../core/plan/last-end.ts';
 import type { IncomingDomains } from '../arrivals/incoming.ts';
 import type { Log } from '../ports/host.ts';
 import type { KnownDomain, Ledger } from '../ports/ledger.ts';

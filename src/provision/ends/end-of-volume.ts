@@ -3,12 +3,12 @@
  * is proven that the guest has ended here, or gone on elsewhere. Where a proof is missing they are kept, and their
  * rows with them, so that `lvp gc` can tell.
  */
-import { fateOf, mayBeDeleted } from '../../core/last-end.ts';
-import type { LocatedVolume } from '../../core/locate.ts';
-import { locateVolumes } from '../../core/locate.ts';
-import { volumeKey } from '../../core/planned-fill.ts';
+import { fateOf, mayBeDeleted } from '../../core/plan/last-end.ts';
+import type { LocatedVolume } from '../../core/volume/locate.ts';
+import { locateVolumes } from '../../core/volume/locate.ts';
+import { volumeKey } from '../../core/plan/planned-fill.ts';
 import type { VolumeRequest } from '../../core/request.ts';
-import { NOTHING_THIN } from '../../core/thin-place.ts';
+import { NOTHING_THIN } from '../../core/thin/thin-place.ts';
 import type { DeleteNeeds } from './delete-published.ts';
 import { deletePublished } from './delete-published.ts';
 import type { DomainEnds } from './domain-ends.ts';

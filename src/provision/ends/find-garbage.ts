@@ -1,17 +1,17 @@
 /** Compares tags, ledger, libvirt's domains and files, and finds what does not belong together. Changes nothing. */
-import type { Finding } from '../../core/garbage-protocol.ts';
-import { readDomainXml } from '../../core/domain-xml.ts';
-import { goldenVolumes, uselessGoldens } from '../../core/golden.ts';
-import { locateVolumes } from '../../core/locate.ts';
-import { planFinish, planReclaim } from '../../core/left-behind.ts';
+import type { Finding } from '../../core/protocol/garbage-protocol.ts';
+import { readDomainXml } from '../../core/xml/domain-xml.ts';
+import { goldenVolumes, uselessGoldens } from '../../core/thin/golden.ts';
+import { locateVolumes } from '../../core/volume/locate.ts';
+import { planFinish, planReclaim } from '../../core/plan/left-behind.ts';
 import { isJob, jobIdOf } from '../../core/owner.ts';
-import { volumeKey } from '../../core/planned-fill.ts';
+import { volumeKey } from '../../core/plan/planned-fill.ts';
 import type { LogicalPool } from '../../core/request.ts';
-import type { ThinPlaces } from '../../core/thin-place.ts';
-import type { RetiredPlan } from '../../core/retired.ts';
-import { retiredVolumes } from '../../core/retired.ts';
-import type { GoldenSeal, LogicalVolume, Seal, VolumeGroup } from '../../core/volume.ts';
-import { fillIdOf, goldenName, readMark, RETIRED_PREFIX } from '../../core/volume.ts';
+import type { ThinPlaces } from '../../core/thin/thin-place.ts';
+import type { RetiredPlan } from '../../core/plan/retired.ts';
+import { retiredVolumes } from '../../core/plan/retired.ts';
+import type { GoldenSeal, LogicalVolume, Seal, VolumeGroup } from '../../core/volume/volume.ts';
+import { fillIdOf, goldenName, readMark, RETIRED_PREFIX } from '../../core/volume/volume.ts';
 import { doomedVolumes, UNPROVEN } from './end-of-volume.ts';
 import { observe } from '../observe.ts';
 import type { ImageCache } from '../ports/image-cache.ts';

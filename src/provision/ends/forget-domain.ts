@@ -1,6 +1,6 @@
 /** What is under way ends, and rows go: of a domain that is gone or asks for nothing any more, and of disks. */
 import type { Plan } from '../../core/plan.ts';
-import { volumeKey } from '../../core/planned-fill.ts';
+import { volumeKey } from '../../core/plan/planned-fill.ts';
 import type { Domain } from '../../core/request.ts';
 import type { EndOfVolumes } from './end-of-volume.ts';
 import { doomedVolumes } from './end-of-volume.ts';

@@ -1,11 +1,11 @@
 /** What crashes have left behind and nobody accounts for any more: removed, or finished if it was sealed. */
 import { toProblem } from '../../core/errors.ts';
-import type { Accounts } from '../../core/left-behind.ts';
-import { planFinish, planReclaim } from '../../core/left-behind.ts';
-import { activePoolOn } from '../../core/locate.ts';
+import type { Accounts } from '../../core/plan/left-behind.ts';
+import { planFinish, planReclaim } from '../../core/plan/left-behind.ts';
+import { activePoolOn } from '../../core/volume/locate.ts';
 import type { LogicalPool } from '../../core/request.ts';
-import type { LogicalVolume, Seal } from '../../core/volume.ts';
-import { readMark } from '../../core/volume.ts';
+import type { LogicalVolume, Seal } from '../../core/volume/volume.ts';
+import { readMark } from '../../core/volume/volume.ts';
 import type { Arrivals } from '../arrivals/arrivals.ts';
 import type { DiscardNeeds } from '../fill/discard-volume.ts';
 import { discardVolume } from '../fill/discard-volume.ts';

@@ -1,20 +1,20 @@
 /**
  * `lvp reprovision`: the only way in which a published volume is made again, and it is not written to even then.
  * It is put aside under a name of ours, a new one is filled and published in its place, and only then is it
- * removed; whatever comes between, it gets its name back (core/retired.ts, settle-retired.ts).
+ * removed; whatever comes between, it gets its name back (core/plan/retired.ts, settle-retired.ts).
  */
 import { randomBytes } from 'node:crypto';
-import type { ReprovisionRequest, ReprovisionResult } from '../../core/control-protocol.ts';
-import { deleteCommand } from '../../core/delete-command.ts';
-import { parseDomainXml } from '../../core/domain-xml.ts';
+import type { ReprovisionRequest, ReprovisionResult } from '../../core/protocol/control-protocol.ts';
+import { deleteCommand } from '../../core/volume/delete-command.ts';
+import { parseDomainXml } from '../../core/xml/domain-xml.ts';
 import { ProvisionError, toProblem } from '../../core/errors.ts';
 import type { DiskPlan, Plan } from '../../core/plan.ts';
-import { volumeKey } from '../../core/planned-fill.ts';
+import { volumeKey } from '../../core/plan/planned-fill.ts';
 import type { Domain } from '../../core/request.ts';
 import { imageName } from '../../core/request.ts';
-import { asidesOf } from '../../core/retired.ts';
-import type { LogicalVolume, Seal } from '../../core/volume.ts';
-import { readMark } from '../../core/volume.ts';
+import { asidesOf } from '../../core/plan/retired.ts';
+import type { LogicalVolume, Seal } from '../../core/volume/volume.ts';
+import { readMark } from '../../core/volume/volume.ts';
 import { requireAnnotated } from '../domains/annotated-disk.ts';
 import type { Observation } from '../observe.ts';
 import { observe } from '../observe.ts';

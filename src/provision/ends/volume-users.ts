@@ -1,5 +1,5 @@
 /** Every domain's XML, to know whether anybody names a volume that is to be deleted. */
-import { namingOf } from '../../core/volume-naming.ts';
+import { namingOf } from '../../core/volume/volume-naming.ts';
 import type { LogicalPool } from '../../core/request.ts';
 import type { Domains } from '../ports/libvirt.ts';
 

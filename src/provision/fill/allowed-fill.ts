@@ -1,7 +1,7 @@
 /** Whether this host's policy lets a fill be. */
 import { ProvisionError } from '../../core/errors.ts';
-import type { HostPolicy } from '../../core/host-policy.ts';
-import { judgeFill } from '../../core/host-policy.ts';
+import type { HostPolicy } from '../../core/policy/host-policy.ts';
+import { judgeFill } from '../../core/policy/host-policy.ts';
 import type { ProofPolicy } from './find-proof.ts';
 import type { FillRecord } from '../ports/ledger.ts';
 

@@ -4,7 +4,7 @@
  * answer us it may still answer others, so the volume waits until it does (reclaim).
  */
 import { toProblem } from '../../core/errors.ts';
-import { ADOPTING_TAG, privateName, readMark } from '../../core/volume.ts';
+import { ADOPTING_TAG, privateName, readMark } from '../../core/volume/volume.ts';
 import type { Log } from '../ports/host.ts';
 import type { Pools } from '../ports/libvirt.ts';
 import type { LuksVolumes, PrivateVolume, Volumes } from '../ports/volumes.ts';

@@ -4,7 +4,7 @@
  */
 import { ProvisionError, toProblem } from '../../core/errors.ts';
 import type { VolumeLocation, VolumeRequest } from '../../core/request.ts';
-import { LUKS_HEADER_BYTES, privateName } from '../../core/volume.ts';
+import { LUKS_HEADER_BYTES, privateName } from '../../core/volume/volume.ts';
 import type { AllowedNeeds } from './allowed-fill.ts';
 import { requireAllowed } from './allowed-fill.ts';
 import { discardOrLeave, discardVolume } from './discard-volume.ts';

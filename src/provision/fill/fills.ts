@@ -5,10 +5,10 @@
 import type { Problem } from '../../core/errors.ts';
 import { isPassing, ProvisionError, toProblem } from '../../core/errors.ts';
 import type { FillFrom } from '../../core/plan/decision.ts';
-import type { FillLimits } from '../../core/fill-limits.ts';
+import type { FillLimits } from '../../core/settings/fill-limits.ts';
 import { imageName } from '../../core/request.ts';
-import { retryPauseMs } from '../../core/retry-pause.ts';
-import type { Seal } from '../../core/volume.ts';
+import { retryPauseMs } from '../../core/plan/retry-pause.ts';
+import type { Seal } from '../../core/volume/volume.ts';
 import type { FillProgress } from './fill-progress.ts';
 import { afterDeadline, late, ProgressMeter } from './fill-progress.ts';
 import type { Clock, Freeze, Log } from '../ports/host.ts';

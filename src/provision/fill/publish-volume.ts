@@ -2,11 +2,11 @@
  * Gives a finished volume its final name. From here on it is never written again by this program.
  */
 import { randomBytes } from 'node:crypto';
-import { deleteCommand } from '../../core/delete-command.ts';
+import { deleteCommand } from '../../core/volume/delete-command.ts';
 import { ProvisionError, toProblem } from '../../core/errors.ts';
 import type { VolumeLocation } from '../../core/request.ts';
-import type { LogicalVolume, Seal } from '../../core/volume.ts';
-import { ADOPTING_TAG, readMark } from '../../core/volume.ts';
+import type { LogicalVolume, Seal } from '../../core/volume/volume.ts';
+import { ADOPTING_TAG, readMark } from '../../core/volume/volume.ts';
 import type { DiscardNeeds } from './discard-volume.ts';
 import { discardVolume } from './discard-volume.ts';
 import type { Log } from '../ports/host.ts';

@@ -3,9 +3,9 @@
  * volume, the object and the metadata it belongs to; if any of them is another one now, the fill begins
  * again, and says why.
  */
-import { canResumeSha256 } from '../../core/resumable-sha256.ts';
+import { canResumeSha256 } from '../../core/images/resumable-sha256.ts';
 import { imageName } from '../../core/request.ts';
-import { privateName } from '../../core/volume.ts';
+import { privateName } from '../../core/volume/volume.ts';
 import type { FillCheckpoint, FillJournals, FillPosition } from '../ports/fill-journals.ts';
 import type { Log } from '../ports/host.ts';
 import type { PrivateVolume, VolumeDevice, Volumes } from '../ports/volumes.ts';

@@ -1,7 +1,7 @@
 /** What a volume is sealed with when its fill is finished. */
 import { isJob } from '../../core/owner.ts';
-import type { Seal } from '../../core/volume.ts';
-import { formatTag, imageTag } from '../../core/volume.ts';
+import type { Seal } from '../../core/volume/volume.ts';
+import { formatTag, imageTag } from '../../core/volume/volume.ts';
 import type { FillRecord } from '../ports/ledger.ts';
 
 /** The digest is that of the image object as it was read. */

@@ -3,8 +3,8 @@
  * closed again. No byte of the image reaches the volume in any other way.
  */
 import { toProblem } from '../../core/errors.ts';
-import type { KeyReference } from '../../core/key-reference.ts';
-import type { ReceivingMark, Seal } from '../../core/volume.ts';
+import type { KeyReference } from '../../core/key/key-reference.ts';
+import type { ReceivingMark, Seal } from '../../core/volume/volume.ts';
 import type { FillRun } from './fills.ts';
 import type { FillJournals } from '../ports/fill-journals.ts';
 import type { Keys, VolumeKey } from '../ports/keys.ts';

@@ -1,7 +1,7 @@
 /** Writes the image into the private volume, from where an interrupted fill stood if there was one. */
 import { ProvisionError, toProblem } from '../../core/errors.ts';
-import { keepsVolume } from '../../core/planned-fill.ts';
-import { privateName } from '../../core/volume.ts';
+import { keepsVolume } from '../../core/plan/planned-fill.ts';
+import { privateName } from '../../core/volume/volume.ts';
 import type { FillRun } from './fills.ts';
 import { FillsStopped } from './fills.ts';
 import { isOfContent } from './leased-image.ts';

@@ -3,8 +3,8 @@
  * domain and waits, so it is answered within the grace and a little more, whatever else is stuck, and
  * libvirt is never asked about any domain meanwhile: pools and volumes answer, domains would not.
  */
-import { deleteCommand } from '../../core/delete-command.ts';
-import { parseDomainXml } from '../../core/domain-xml.ts';
+import { deleteCommand } from '../../core/volume/delete-command.ts';
+import { parseDomainXml } from '../../core/xml/domain-xml.ts';
 import type { ErrorCode, Problem } from '../../core/errors.ts';
 import { toProblem } from '../../core/errors.ts';
 import { frozenProblem } from '../../core/frozen.ts';

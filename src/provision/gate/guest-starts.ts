@@ -1,7 +1,7 @@
 /** Starts of guests with encrypted disks: which may be under way, and which were refused a key and are tried again. */
 import type { Problem } from '../../core/errors.ts';
 import { isPassing } from '../../core/errors.ts';
-import { retryPauseMs } from '../../core/retry-pause.ts';
+import { retryPauseMs } from '../../core/plan/retry-pause.ts';
 import type { Clock } from '../ports/host.ts';
 
 /** From the gate's answer to the start of QEMU, for which libvirt waits for other hooks; then it runs or has failed. */

@@ -1,5 +1,5 @@
 /** `lvp provision`: the first start of a domain that libvirt does not know yet, without the start. */
-import { parseDomainXml } from '../../core/domain-xml.ts';
+import { parseDomainXml } from '../../core/xml/domain-xml.ts';
 import { ProvisionError } from '../../core/errors.ts';
 import type { Domain } from '../../core/request.ts';
 import { observe } from '../observe.ts';

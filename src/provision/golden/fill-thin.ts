@@ -3,7 +3,7 @@
  * volume, which is made if there is none; otherwise the image is written to it. Either way it is published like any other.
  */
 import { toProblem } from '../../core/errors.ts';
-import type { ImageProof } from '../../core/proof.ts';
+import type { ImageProof } from '../../core/images/proof.ts';
 import type { AllowedNeeds } from '../fill/allowed-fill.ts';
 import { requireAllowed } from '../fill/allowed-fill.ts';
 import { discardOrLeave, discardVolume } from '../fill/discard-volume.ts';

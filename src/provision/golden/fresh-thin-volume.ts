@@ -4,8 +4,8 @@
  */
 import { ProvisionError, toProblem } from '../../core/errors.ts';
 import type { ImageLayout } from '../../core/images/layout.ts';
-import { brokenPool } from '../../core/pool-trouble.ts';
-import { privateName } from '../../core/volume.ts';
+import { brokenPool } from '../../core/thin/pool-trouble.ts';
+import { privateName } from '../../core/volume/volume.ts';
 import type { DiscardNeeds } from '../fill/discard-volume.ts';
 import { discardVolume } from '../fill/discard-volume.ts';
 import type { LeasedImage } from '../fill/leased-image.ts';

@@ -1,7 +1,7 @@
 /** Golden volumes, as they are made before a guest asks for one. */
 import { ProvisionError } from '../../core/errors.ts';
-import type { ImageProof } from '../../core/proof.ts';
-import { provenBy } from '../../core/proof.ts';
+import type { ImageProof } from '../../core/images/proof.ts';
+import { provenBy } from '../../core/images/proof.ts';
 import type { VolumeRequest } from '../../core/request.ts';
 import type { ProofPolicy } from '../fill/find-proof.ts';
 import { noThinPool } from './golden-problems.ts';

@@ -4,7 +4,7 @@
  * as used when it is first seen again, and its bytes as compared with nothing but their SHA-256.
  */
 import { ProvisionError, toProblem } from '../../core/errors.ts';
-import type { GoldenSeal } from '../../core/volume.ts';
+import type { GoldenSeal } from '../../core/volume/volume.ts';
 import type { Clock, Log } from '../ports/host.ts';
 import type { GoldenEnd, GoldenRecord, GoldenRows } from '../ports/ledger.ts';
 
@@ -31,7 +31,7 @@ export class GoldenBook {
     return this.#of(which)?.usedAtMs;
   }
 
-  /** With what its bytes were compared besides their SHA-256: see provenBy() in core/proof.ts. */
+  /** With what its bytes were compared besides their SHA-256: see provenBy() in core/images/proof.ts. */
   isProvenBy(which: Which, proofs: readonly string[]): boolean {
     const known = this.#of(which)?.provenBy ?? [];
     return proofs.every((proof) => known.includes(proof));

@@ -1,6 +1,6 @@
 /** What can be wrong about golden volumes, in words. */
 import { ProvisionError } from '../../core/errors.ts';
-import type { GoldenVolume } from '../../core/golden.ts';
+import type { GoldenVolume } from '../../core/thin/golden.ts';
 
 type Named = Pick<GoldenVolume, 'vg' | 'lv'>;
 

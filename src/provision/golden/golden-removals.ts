@@ -4,11 +4,11 @@
  * remove is met again.
  */
 import { toProblem } from '../../core/errors.ts';
-import type { GoldenPlace, GoldenVolume } from '../../core/golden.ts';
-import { goldenVolumes, uselessGoldens } from '../../core/golden.ts';
-import type { GoldenMax } from '../../core/golden-budget.ts';
-import { GOLDEN_MAX, goldenMaxBytes, goldensBeyond } from '../../core/golden-budget.ts';
-import type { LogicalVolume } from '../../core/volume.ts';
+import type { GoldenPlace, GoldenVolume } from '../../core/thin/golden.ts';
+import { goldenVolumes, uselessGoldens } from '../../core/thin/golden.ts';
+import type { GoldenMax } from '../../core/thin/golden-budget.ts';
+import { GOLDEN_MAX, goldenMaxBytes, goldensBeyond } from '../../core/thin/golden-budget.ts';
+import type { LogicalVolume } from '../../core/volume/volume.ts';
 import type { GoldenBook } from './golden-book.ts';
 import { goldenInUse, goldenPinned, nameOfGolden } from './golden-problems.ts';
 import type { Log } from '../ports/host.ts';

@@ -5,11 +5,11 @@
 import { randomBytes } from 'node:crypto';
 import type { Problem } from '../../core/errors.ts';
 import { toProblem } from '../../core/errors.ts';
-import type { GoldenPlace, GoldenVolume } from '../../core/golden.ts';
-import { goldenKey, servingGolden, unnamedGoldens } from '../../core/golden.ts';
+import type { GoldenPlace, GoldenVolume } from '../../core/thin/golden.ts';
+import { goldenKey, servingGolden, unnamedGoldens } from '../../core/thin/golden.ts';
 import { GOLDEN_OWNER } from '../../core/owner.ts';
-import type { GoldenSeal, LogicalVolume, NewGoldenSeal } from '../../core/volume.ts';
-import { formatTag, goldenName } from '../../core/volume.ts';
+import type { GoldenSeal, LogicalVolume, NewGoldenSeal } from '../../core/volume/volume.ts';
+import { formatTag, goldenName } from '../../core/volume/volume.ts';
 import { digestOfGolden } from './check-golden.ts';
 import { GoldenBook } from './golden-book.ts';
 import { goldenGone, goldenVanished, nameOfGolden, noThinPool } from './golden-problems.ts';
@@ -25,7 +25,7 @@ import type { RecentListing } from '../recent-listing.ts';
 import type { Member } from '../shared-work.ts';
 import { SharedWork } from '../shared-work.ts';
 
-export type { GoldenVolume } from '../../core/golden.ts';
+export type { GoldenVolume } from '../../core/thin/golden.ts';
 export type { GoldenRequest } from './make-golden.ts';
 
 export interface GoldenRun extends Member {

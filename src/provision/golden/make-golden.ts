@@ -1,12 +1,12 @@
 /** The making of a golden volume: the image, and nothing else, in a thin volume that nobody can write to afterwards. */
 import { ProvisionError } from '../../core/errors.ts';
-import type { GoldenContent, GoldenPlace } from '../../core/golden.ts';
+import type { GoldenContent, GoldenPlace } from '../../core/thin/golden.ts';
 import { GOLDEN_OWNER } from '../../core/owner.ts';
-import { provenBy } from '../../core/proof.ts';
+import { provenBy } from '../../core/images/proof.ts';
 import type { ImageReference, VolumeRequest } from '../../core/request.ts';
 import { imageName } from '../../core/request.ts';
-import type { NewGoldenSeal } from '../../core/volume.ts';
-import { formatTag, goldenName, imageTag, privateName, versionTag } from '../../core/volume.ts';
+import type { NewGoldenSeal } from '../../core/volume/volume.ts';
+import { formatTag, goldenName, imageTag, privateName, versionTag } from '../../core/volume/volume.ts';
 import { contentDigest, untouchedPieces } from '../stream/content-digest.ts';
 import { discardOrLeave, discardVolume } from '../fill/discard-volume.ts';
 import type { ProofPolicy } from '../fill/find-proof.ts';
@@ -31,7 +31,7 @@ export interface GoldenRequest extends Pick<GoldenContent, 'format' | 'compressi
   readonly version?: string | undefined;
   readonly sha256?: string | undefined;
   readonly sha512?: string | undefined;
-  /** With what its bytes must have been compared besides: see provenBy() in core/proof.ts. */
+  /** With what its bytes must have been compared besides: see provenBy() in core/images/proof.ts. */
   readonly provenBy?: readonly string[] | undefined;
   /** What the host's policy wants as proof for whom it is made. */
   readonly wanted?: ProofPolicy['wanted'];

@@ -1,8 +1,8 @@
 /** Says of a thin pool that it runs full, or that nothing more is made in it and why, once each time it comes to that. */
-import type { PoolTrouble } from '../../core/pool-trouble.ts';
-import { poolTrouble, useOfPool } from '../../core/pool-trouble.ts';
-import type { ThinLimits } from '../../core/thin-limits.ts';
-import type { ThinPool } from '../../core/volume.ts';
+import type { PoolTrouble } from '../../core/thin/pool-trouble.ts';
+import { poolTrouble, useOfPool } from '../../core/thin/pool-trouble.ts';
+import type { ThinLimits } from '../../core/thin/thin-limits.ts';
+import type { ThinPool } from '../../core/volume/volume.ts';
 import type { Log } from '../ports/host.ts';
 
 type State = 'warned' | 'full' | 'broken';

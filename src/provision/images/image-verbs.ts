@@ -1,8 +1,8 @@
 /** The verbs behind `lvp image`: what an image is, whether it is whole, and having it on this host beforehand. */
 import { readVolumeAttributes } from '../../core/annotation.ts';
-import { AnnotationError } from '../../core/annotation-error.ts';
+import { AnnotationError } from '../../core/xml/annotation-error.ts';
 import { ProvisionError, toProblem } from '../../core/errors.ts';
-import type { GoldenVolume } from '../../core/golden.ts';
+import type { GoldenVolume } from '../../core/thin/golden.ts';
 import type {
   CachedImages,
   GcResult,
@@ -12,9 +12,9 @@ import type {
   ReadImage,
   RmResult,
   StoredImages,
-} from '../../core/image-protocol.ts';
-import type { PrefetchStatus } from '../../core/prefetch-protocol.ts';
-import type { ImageProof } from '../../core/proof.ts';
+} from '../../core/protocol/image-protocol.ts';
+import type { PrefetchStatus } from '../../core/protocol/prefetch-protocol.ts';
+import type { ImageProof } from '../../core/images/proof.ts';
 import type { VolumeRequest } from '../../core/request.ts';
 import { imageName } from '../../core/request.ts';
 import type { GoldenAhead } from '../golden/golden-ahead.ts';

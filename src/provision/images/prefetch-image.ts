@@ -3,9 +3,9 @@
  * nothing is read of an image that is here already but what says that it still is the one.
  */
 import { ProvisionError } from '../../core/errors.ts';
-import type { HostPolicy } from '../../core/host-policy.ts';
-import { judgeImage } from '../../core/host-policy.ts';
-import type { ChosenImage } from '../../core/prefetch-rule.ts';
+import type { HostPolicy } from '../../core/policy/host-policy.ts';
+import { judgeImage } from '../../core/policy/host-policy.ts';
+import type { ChosenImage } from '../../core/policy/prefetch-rule.ts';
 import type { VolumeRequest } from '../../core/request.ts';
 import type { AheadRun, GoldenAhead } from '../golden/golden-ahead.ts';
 import { digestUnknown, goldenRequestOf, requireGolden } from '../golden/golden-ahead.ts';

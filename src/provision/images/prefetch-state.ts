@@ -1,6 +1,6 @@
 /** How far prefetching is: what each rule found, what failed and when it is tried again. In memory alone. */
 import type { Problem } from '../../core/errors.ts';
-import type { ChosenImage, Choice, PrefetchRule } from '../../core/prefetch-rule.ts';
+import type { ChosenImage, Choice, PrefetchRule } from '../../core/policy/prefetch-rule.ts';
 
 interface Tried {
   /** Of the object, at that time. */

@@ -1,5 +1,5 @@
 /** Prefetching as people are told of it. */
-import type { PrefetchStatus } from '../../core/prefetch-protocol.ts';
+import type { PrefetchStatus } from '../../core/protocol/prefetch-protocol.ts';
 import type { BucketNews } from './bucket-news.ts';
 import type { LowPriority } from '../stream/low-priority.ts';
 import type { PrefetchState, RuleState } from './prefetch-state.ts';

@@ -2,10 +2,10 @@
  * What the rules of the configuration have brought here, and by that what is pinned. It outlives the daemon, because
  * the cache is looked through for what may go before the store has been asked for anything.
  */
-import type { PrefetchRule } from '../../core/prefetch-rule.ts';
-import { prefetchRuleFor } from '../../core/prefetch-rule.ts';
-import type { GoldenSeal } from '../../core/volume.ts';
-import { imageNameOfTag } from '../../core/volume.ts';
+import type { PrefetchRule } from '../../core/policy/prefetch-rule.ts';
+import { prefetchRuleFor } from '../../core/policy/prefetch-rule.ts';
+import type { GoldenSeal } from '../../core/volume/volume.ts';
+import { imageNameOfTag } from '../../core/volume/volume.ts';
 import type { Log } from '../ports/host.ts';
 import type { PrefetchRecords, PrefetchedImage } from '../ports/image-cache.ts';
 

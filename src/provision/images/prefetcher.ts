@@ -4,9 +4,9 @@
  */
 import type { Problem } from '../../core/errors.ts';
 import { isPassing, toProblem } from '../../core/errors.ts';
-import type { ChosenImage, PrefetchRule } from '../../core/prefetch-rule.ts';
-import { bucketOf, chooseImages, keyPrefixOf } from '../../core/prefetch-rule.ts';
-import { retryPauseMs } from '../../core/retry-pause.ts';
+import type { ChosenImage, PrefetchRule } from '../../core/policy/prefetch-rule.ts';
+import { bucketOf, chooseImages, keyPrefixOf } from '../../core/policy/prefetch-rule.ts';
+import { retryPauseMs } from '../../core/plan/retry-pause.ts';
 import { BucketNews } from './bucket-news.ts';
 import { volumeRequestOf } from './image-verbs.ts';
 import type { AuditTrail } from '../ports/audit.ts';

@@ -1,6 +1,6 @@
 /** What is in the buckets that images may come from, for somebody who is to choose one. */
-import type { StoredImages } from '../../core/image-protocol.ts';
-import { STORED_IMAGES_MAX } from '../../core/image-protocol.ts';
+import type { StoredImages } from '../../core/protocol/image-protocol.ts';
+import { STORED_IMAGES_MAX } from '../../core/protocol/image-protocol.ts';
 import type { Clock } from '../ports/host.ts';
 import type { Buckets } from '../ports/images.ts';
 import { timeLimit, within } from '../time-limit.ts';

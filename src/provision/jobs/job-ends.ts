@@ -7,7 +7,7 @@ import { isPassing } from '../../core/errors.ts';
 import { JOB_TARGET } from '../../core/job.ts';
 import { jobIdOf, ownerOfJob } from '../../core/owner.ts';
 import type { Plan } from '../../core/plan.ts';
-import { volumeKey } from '../../core/planned-fill.ts';
+import { volumeKey } from '../../core/plan/planned-fill.ts';
 import type { FillProgress } from '../fill/fill-progress.ts';
 import type { Clock, Log } from '../ports/host.ts';
 import type { FillRecord, JobEnd, JobRecord, Ledger } from '../ports/ledger.ts';

@@ -1,8 +1,8 @@
 /** How far a job is, from what is written down of it, the row of its fill and the fill itself. */
 import { isJob, ownerOfJob } from '../../core/owner.ts';
 import { JOB_TARGET } from '../../core/job.ts';
-import type { Job } from '../../core/job-protocol.ts';
-import { volumeKey } from '../../core/planned-fill.ts';
+import type { Job } from '../../core/protocol/job-protocol.ts';
+import { volumeKey } from '../../core/plan/planned-fill.ts';
 import { plainProblem } from '../../core/errors.ts';
 import type { Fills } from '../fill/fills.ts';
 import type { JobEnd, JobRecord, Ledger } from '../ports/ledger.ts';

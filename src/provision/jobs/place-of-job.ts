@@ -1,7 +1,7 @@
 /** Where the volume of a job is to be: only in a libvirt pool on a volume group that this host is configured for. */
 import { ProvisionError } from '../../core/errors.ts';
-import type { JobRequest } from '../../core/job-protocol.ts';
-import { targetNameMistake } from '../../core/lvm-names.ts';
+import type { JobRequest } from '../../core/protocol/job-protocol.ts';
+import { targetNameMistake } from '../../core/volume/lvm-names.ts';
 import { quote } from '../../core/quote.ts';
 import type { LogicalPool, PooledLocation } from '../../core/request.ts';
 import type { Pools } from '../ports/libvirt.ts';

@@ -2,15 +2,15 @@
  * `lvp incident crypto-erase`: the header of an encrypted volume is destroyed, and with it what its keys open. That it
  * is to be so is written down first: whatever cuts it off, no guest is started on the volume again.
  */
-import type { CryptoEraseRequest, CryptoEraseResult } from '../../core/key-protocol.ts';
-import { parseDomainXml } from '../../core/domain-xml.ts';
+import type { CryptoEraseRequest, CryptoEraseResult } from '../../core/protocol/key-protocol.ts';
+import { parseDomainXml } from '../../core/xml/domain-xml.ts';
 import type { ErrorCode } from '../../core/errors.ts';
 import { ProvisionError, toProblem } from '../../core/errors.ts';
-import { keyStateProblem } from '../../core/key-change.ts';
+import { keyStateProblem } from '../../core/key/key-change.ts';
 import { whoOfOwner } from '../../core/owner.ts';
-import { volumeKey } from '../../core/planned-fill.ts';
-import type { LogicalVolume, Seal } from '../../core/volume.ts';
-import { readMark, retiredName } from '../../core/volume.ts';
+import { volumeKey } from '../../core/plan/planned-fill.ts';
+import type { LogicalVolume, Seal } from '../../core/volume/volume.ts';
+import { readMark, retiredName } from '../../core/volume/volume.ts';
 import { requireAnnotated } from '../domains/annotated-disk.ts';
 import type { ObserveNeeds } from '../observe.ts';
 import { observe } from '../observe.ts';

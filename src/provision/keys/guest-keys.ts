@@ -3,13 +3,13 @@
  * when the guest has ended or its host may not read the key any more. No key is kept; remembered is only for whom
  * which secret was set. What is set is asked of libvirt, and whether a guest runs as well: events only say when to look.
  */
-import { encryptedDisks } from '../../core/encrypted-disks.ts';
+import { encryptedDisks } from '../../core/key/encrypted-disks.ts';
 import type { Problem } from '../../core/errors.ts';
 import { toProblem } from '../../core/errors.ts';
-import { formatKeyReference } from '../../core/key-reference.ts';
+import { formatKeyReference } from '../../core/key/key-reference.ts';
 import type { Domain } from '../../core/request.ts';
-import { secretPath } from '../../core/secret-name.ts';
-import { readMark } from '../../core/volume.ts';
+import { secretPath } from '../../core/key/secret-name.ts';
+import { readMark } from '../../core/volume/volume.ts';
 import { GuestStarts } from '../gate/guest-starts.ts';
 import type { Holder, KeyedDisk, SecretNeeds } from './handed-secrets.ts';
 import { HandedSecrets } from './handed-secrets.ts';

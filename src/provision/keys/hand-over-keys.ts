@@ -1,9 +1,9 @@
 /** The last step before a start is let through: libvirt is told what opens the domain's encrypted disks. */
 import type { Problem } from '../../core/errors.ts';
 import type { Plan } from '../../core/plan.ts';
-import { volumeKey } from '../../core/planned-fill.ts';
-import type { LogicalVolume } from '../../core/volume.ts';
-import { readMark } from '../../core/volume.ts';
+import { volumeKey } from '../../core/plan/planned-fill.ts';
+import type { LogicalVolume } from '../../core/volume/volume.ts';
+import { readMark } from '../../core/volume/volume.ts';
 import type { GuestKeys } from './guest-keys.ts';
 import type { KeyedDisk } from './handed-secrets.ts';
 

@@ -4,10 +4,10 @@
  */
 import type { Problem } from '../../core/errors.ts';
 import { toProblem } from '../../core/errors.ts';
-import type { KeyReference } from '../../core/key-reference.ts';
-import { formatKeyReference } from '../../core/key-reference.ts';
-import { secretPath } from '../../core/secret-name.ts';
-import type { ReceivingMark, Seal } from '../../core/volume.ts';
+import type { KeyReference } from '../../core/key/key-reference.ts';
+import { formatKeyReference } from '../../core/key/key-reference.ts';
+import { secretPath } from '../../core/key/secret-name.ts';
+import type { ReceivingMark, Seal } from '../../core/volume/volume.ts';
 import type { AuditTrail } from '../ports/audit.ts';
 import type { Log } from '../ports/host.ts';
 import type { Keys } from '../ports/keys.ts';

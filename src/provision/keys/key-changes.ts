@@ -1,18 +1,18 @@
 /** The verbs that change keys of volumes, and what goes on with a rotation that was cut off. */
-import { parseDomainXml } from '../../core/domain-xml.ts';
+import { parseDomainXml } from '../../core/xml/domain-xml.ts';
 import { ProvisionError, toProblem } from '../../core/errors.ts';
-import type { KeyRotation } from '../../core/key-change.ts';
-import { sameKey } from '../../core/key-change.ts';
+import type { KeyRotation } from '../../core/key/key-change.ts';
+import { sameKey } from '../../core/key/key-change.ts';
 import type {
   CryptoEraseRequest,
   CryptoEraseResult,
   RotateKeyRequest,
   RotateKeyResult,
-} from '../../core/key-protocol.ts';
-import type { KeyReference } from '../../core/key-reference.ts';
-import { formatKeyReference, parseKeyReference } from '../../core/key-reference.ts';
+} from '../../core/protocol/key-protocol.ts';
+import type { KeyReference } from '../../core/key/key-reference.ts';
+import { formatKeyReference, parseKeyReference } from '../../core/key/key-reference.ts';
 import type { Plan } from '../../core/plan.ts';
-import { volumeKey } from '../../core/planned-fill.ts';
+import { volumeKey } from '../../core/plan/planned-fill.ts';
 import { requireAnnotated } from '../domains/annotated-disk.ts';
 import type { EraseNeeds } from './crypto-erase.ts';
 import { cryptoErase } from './crypto-erase.ts';

@@ -1,13 +1,13 @@
 /** Whose key may be changed: the sealed, encrypted volume of a domain that is shut off, and that nobody has open. */
 import { requireAnnotated } from '../domains/annotated-disk.ts';
 import { ProvisionError } from '../../core/errors.ts';
-import { sameKey } from '../../core/key-change.ts';
-import type { KeyReference } from '../../core/key-reference.ts';
-import { formatKeyReference } from '../../core/key-reference.ts';
-import { volumeKey } from '../../core/planned-fill.ts';
+import { sameKey } from '../../core/key/key-change.ts';
+import type { KeyReference } from '../../core/key/key-reference.ts';
+import { formatKeyReference } from '../../core/key/key-reference.ts';
+import { volumeKey } from '../../core/plan/planned-fill.ts';
 import type { Domain, VolumeRequest } from '../../core/request.ts';
-import type { LogicalVolume, Seal } from '../../core/volume.ts';
-import { readMark } from '../../core/volume.ts';
+import type { LogicalVolume, Seal } from '../../core/volume/volume.ts';
+import { readMark } from '../../core/volume/volume.ts';
 import type { Observation, ObserveNeeds } from '../observe.ts';
 import type { Domains, LibvirtDomain } from '../ports/libvirt.ts';
 import type { Reconciler } from '../reconcile.ts';

@@ -1,6 +1,6 @@
 /** Reading a key within a limit, whatever its provider does: a start waits for it. */
-import type { KeyReference } from '../../core/key-reference.ts';
-import { formatKeyReference } from '../../core/key-reference.ts';
+import type { KeyReference } from '../../core/key/key-reference.ts';
+import { formatKeyReference } from '../../core/key/key-reference.ts';
 import type { Keys, VolumeKey } from '../ports/keys.ts';
 import type { TimeLimit } from '../time-limit.ts';
 import { within } from '../time-limit.ts';

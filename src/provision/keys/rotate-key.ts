@@ -4,15 +4,15 @@
  * the volume after each step, and whatever cuts it off, the same call goes on by what it finds.
  */
 import { formatAnnotation, withVolume } from '../../core/annotation.ts';
-import { parseDomainXml } from '../../core/domain-xml.ts';
+import { parseDomainXml } from '../../core/xml/domain-xml.ts';
 import type { ErrorCode } from '../../core/errors.ts';
 import { ProvisionError, toProblem } from '../../core/errors.ts';
-import type { KeyRotation } from '../../core/key-change.ts';
-import { sameKey } from '../../core/key-change.ts';
-import type { KeyReference } from '../../core/key-reference.ts';
-import { formatKeyReference } from '../../core/key-reference.ts';
+import type { KeyRotation } from '../../core/key/key-change.ts';
+import { sameKey } from '../../core/key/key-change.ts';
+import type { KeyReference } from '../../core/key/key-reference.ts';
+import { formatKeyReference } from '../../core/key/key-reference.ts';
 import { whoOfOwner } from '../../core/owner.ts';
-import { volumeKey } from '../../core/planned-fill.ts';
+import { volumeKey } from '../../core/plan/planned-fill.ts';
 import type { VolumeRequest } from '../../core/request.ts';
 import type { KeySubject, KeySubjectNeeds } from './key-subject.ts';
 import { requireStopped, rotationRefused } from './key-subject.ts';

@@ -13,7 +13,7 @@
 import type { Problem } from '../../core/errors.ts';
 import { describeProblem, toProblem } from '../../core/errors.ts';
 import type { LogicalPool } from '../../core/request.ts';
-import type { LogicalVolume } from '../../core/volume.ts';
+import type { LogicalVolume } from '../../core/volume/volume.ts';
 import { poolStopped } from '../observe.ts';
 import type { Clock, Log } from '../ports/host.ts';
 import type { Pools } from '../ports/libvirt.ts';

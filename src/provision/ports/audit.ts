@@ -1,6 +1,6 @@
 /** Events of the audit trail. */
-import type { AuditEvent } from '../../core/audit-event.ts';
-import type { AuditEvents, AuditQuery } from '../../core/audit-protocol.ts';
+import type { AuditEvent } from '../../core/protocol/audit-event.ts';
+import type { AuditEvents, AuditQuery } from '../../core/protocol/audit-protocol.ts';
 
 /** Where it is written down who did what. Must not throw, and not keep its caller waiting. */
 export interface AuditTrail {

@@ -48,7 +48,7 @@ export interface ImageLease {
 }
 
 export interface CachedImage {
-  /** The configuration wants it here (core/prefetch-rule.ts). */
+  /** The configuration wants it here (core/policy/prefetch-rule.ts). */
   readonly pinned: boolean;
   readonly sha256: string;
   readonly sizeBytes: number;

@@ -1,6 +1,6 @@
 /** Images in the object store, and what their buckets announce. */
 import type { Problem } from '../../core/errors.ts';
-import type { ListedObject } from '../../core/prefetch-rule.ts';
+import type { ListedObject } from '../../core/policy/prefetch-rule.ts';
 import type { ImageReference } from '../../core/request.ts';
 
 /** An image object pinned to one state of its bytes. */

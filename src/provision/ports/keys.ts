@@ -1,5 +1,5 @@
 /** Keys of encrypted volumes, and where they are kept. */
-import type { KeyReference } from '../../core/key-reference.ts';
+import type { KeyReference } from '../../core/key/key-reference.ts';
 
 /**
  * A key in memory: never a string, which could not be overwritten. Whoever has asked for one wipes it as soon as it
@@ -20,7 +20,7 @@ export interface KeyFiles {
 export interface Keys {
   /**
    * The key, read with this host's own identity. KEY_DENIED, KEY_NOT_FOUND, KEY_SERVER_UNREACHABLE; KEY_UNUSABLE if what
-   * is there cannot be a key (core/key-reference.ts); CONFIG_INVALID if this host has no such provider.
+   * is there cannot be a key (core/key/key-reference.ts); CONFIG_INVALID if this host has no such provider.
    */
   read(reference: KeyReference, signal: AbortSignal): Promise<VolumeKey>;
 }

@@ -1,8 +1,8 @@
 /** libvirt: its domains, pools and secrets, and what it tells of them. */
 import type { Problem } from '../../core/errors.ts';
-import type { ShutoffReason } from '../../core/last-end.ts';
+import type { ShutoffReason } from '../../core/plan/last-end.ts';
 import type { LogicalPool } from '../../core/request.ts';
-import type { OurSecret } from '../../core/secret-xml.ts';
+import type { OurSecret } from '../../core/xml/secret-xml.ts';
 import type { VolumeKey } from './keys.ts';
 
 /** A domain as libvirt knows it now. */

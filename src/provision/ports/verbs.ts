@@ -1,5 +1,5 @@
 /** What may be asked of the daemon, over its sockets and HTTP. */
-import type { AuditEvents, AuditQuery } from '../../core/audit-protocol.ts';
+import type { AuditEvents, AuditQuery } from '../../core/protocol/audit-protocol.ts';
 import type {
   AnnotateRequest,
   AnnotateResult,
@@ -9,11 +9,11 @@ import type {
   LookResult,
   ReprovisionRequest,
   ReprovisionResult,
-} from '../../core/control-protocol.ts';
+} from '../../core/protocol/control-protocol.ts';
 import type { Problem } from '../../core/errors.ts';
-import type { GarbageReport, GarbageRequest } from '../../core/garbage-protocol.ts';
+import type { GarbageReport, GarbageRequest } from '../../core/protocol/garbage-protocol.ts';
 import type { Handover, ReceiveResult } from '../../core/handover.ts';
-import type { Headroom } from '../../core/headroom.ts';
+import type { Headroom } from '../../core/volume/headroom.ts';
 import type {
   CachedImages,
   GcResult,
@@ -23,14 +23,14 @@ import type {
   ReadImage,
   RmResult,
   StoredImages,
-} from '../../core/image-protocol.ts';
-import type { Job, JobFilter, JobRequest, Jobs } from '../../core/job-protocol.ts';
+} from '../../core/protocol/image-protocol.ts';
+import type { Job, JobFilter, JobRequest, Jobs } from '../../core/protocol/job-protocol.ts';
 import type {
   CryptoEraseRequest,
   CryptoEraseResult,
   RotateKeyRequest,
   RotateKeyResult,
-} from '../../core/key-protocol.ts';
+} from '../../core/protocol/key-protocol.ts';
 
 /** The hook operations at which a start can still be refused (https://libvirt.org/hooks.html). */
 export type GateOperation = 'prepare' | 'migrate' | 'restore';

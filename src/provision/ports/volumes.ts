@@ -10,7 +10,7 @@ import type {
   Seal,
   ThinPool,
   VolumeGroup,
-} from '../../core/volume.ts';
+} from '../../core/volume/volume.ts';
 import type { VolumeKey } from './keys.ts';
 
 /** The private volume a fill writes to. */

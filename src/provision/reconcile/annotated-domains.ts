@@ -1,5 +1,5 @@
 /** Annotated domains, and jobs, as they are read for one look; what is not there any more, or no longer asks, ends here. */
-import { mayBeAnnotated } from '../../core/domain-xml.ts';
+import { mayBeAnnotated } from '../../core/xml/domain-xml.ts';
 import { describeProblem, toProblem } from '../../core/errors.ts';
 import { domainOfJob } from '../../core/job.ts';
 import { isJob } from '../../core/owner.ts';

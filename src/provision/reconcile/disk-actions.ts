@@ -2,11 +2,11 @@
 import { randomBytes } from 'node:crypto';
 import { isJob } from '../../core/owner.ts';
 import type { DiskPlan, Plan } from '../../core/plan.ts';
-import { goesOn, sameRequest, volumeKey } from '../../core/planned-fill.ts';
+import { goesOn, sameRequest, volumeKey } from '../../core/plan/planned-fill.ts';
 import type { Domain } from '../../core/request.ts';
-import { carriedOver, givenUp } from '../../core/retired.ts';
-import { libvirtPool } from '../../core/thin-place.ts';
-import type { Seal } from '../../core/volume.ts';
+import { carriedOver, givenUp } from '../../core/plan/retired.ts';
+import { libvirtPool } from '../../core/thin/thin-place.ts';
+import type { Seal } from '../../core/volume/volume.ts';
 import type { IncomingDomains } from '../arrivals/incoming.ts';
 import type { DomainNews } from '../domains/domain-news.ts';
 import type { LooksLater } from '../domains/looks-later.ts';

@@ -3,7 +3,7 @@
  * In this order: the bytes are with the device, the device is synced, then the journal says so. The fill
  * itself does not wait, unless more than it may lose would be on the way.
  */
-import type { Sha256State } from '../../core/resumable-sha256.ts';
+import type { Sha256State } from '../../core/images/resumable-sha256.ts';
 import type { Hasher } from './hasher.ts';
 import type { FillPosition } from '../ports/fill-journals.ts';
 import type { VolumeDevice } from '../ports/volumes.ts';

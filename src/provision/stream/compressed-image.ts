@@ -6,8 +6,8 @@
 import { createHash } from 'node:crypto';
 import type { ImageLayout } from '../../core/images/layout.ts';
 import { openImage } from '../../core/images/open-image.ts';
-import type { Digests, ImageProof } from '../../core/proof.ts';
-import { checkProof } from '../../core/proof.ts';
+import type { Digests, ImageProof } from '../../core/images/proof.ts';
+import { checkProof } from '../../core/images/proof.ts';
 import type { OuterLayer } from './content-ranges.ts';
 import { contentOf } from './content-ranges.ts';
 import { ContentReader } from './content-reader.ts';

@@ -3,7 +3,7 @@
  * SHA-256s of its pieces, so that pieces which are known to be zeros, most of a large disk, need not be read.
  */
 import { createHash } from 'node:crypto';
-import { alignedMemory } from '../../core/aligned-memory.ts';
+import { alignedMemory } from '../../core/images/aligned-memory.ts';
 import type { ImageLayout } from '../../core/images/layout.ts';
 import type { VolumeDevice } from '../ports/volumes.ts';
 

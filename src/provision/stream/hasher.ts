@@ -1,6 +1,6 @@
 /** SHA-256 over the bytes of a fill, in the order of the calls. */
-import type { HashFrom, Sha256, Sha256State } from '../../core/resumable-sha256.ts';
-import { resumableSha256 } from '../../core/resumable-sha256.ts';
+import type { HashFrom, Sha256, Sha256State } from '../../core/images/resumable-sha256.ts';
+import { resumableSha256 } from '../../core/images/resumable-sha256.ts';
 
 export type { HashFrom };
 

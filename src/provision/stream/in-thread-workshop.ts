@@ -1,7 +1,7 @@
 /** A workshop without threads: for tests, and where the program has only one processor. */
 import { decompressCluster } from '../../core/images/compressed-cluster.ts';
 import type { CompressedExtent } from '../../core/images/layout.ts';
-import type { HashFrom } from '../../core/resumable-sha256.ts';
+import type { HashFrom } from '../../core/images/resumable-sha256.ts';
 import type { Hasher } from './hasher.ts';
 import { InThreadHasher } from './hasher.ts';
 import type { Workshop } from '../ports/workshop.ts';

@@ -1,7 +1,7 @@
 /** The digests of a fill that are needed besides SHA-256, over the bytes of the object in order. */
 import { createHash } from 'node:crypto';
-import type { Digests, HashAlgorithm, ImageProof } from '../../core/proof.ts';
-import { furtherAlgorithms } from '../../core/proof.ts';
+import type { Digests, HashAlgorithm, ImageProof } from '../../core/images/proof.ts';
+import { furtherAlgorithms } from '../../core/images/proof.ts';
 
 export class ProofHasher {
   readonly #hashes;

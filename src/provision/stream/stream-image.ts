@@ -14,10 +14,10 @@ import type {
 } from '../../core/images/layout.ts';
 import { openImage } from '../../core/images/open-image.ts';
 import { ProvisionError } from '../../core/errors.ts';
-import type { ImageProof } from '../../core/proof.ts';
-import { checkProof } from '../../core/proof.ts';
+import type { ImageProof } from '../../core/images/proof.ts';
+import { checkProof } from '../../core/images/proof.ts';
 import type { ImageFormat } from '../../core/request.ts';
-import type { HashFrom } from '../../core/resumable-sha256.ts';
+import type { HashFrom } from '../../core/images/resumable-sha256.ts';
 import { imageName } from '../../core/request.ts';
 import { Checkpoints } from './checkpoints.ts';
 import { ClusterBatch, batchBufferBytes, batchWrites } from './cluster-batches.ts';

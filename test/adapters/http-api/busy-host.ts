@@ -1,6 +1,6 @@
 /** A host on which everything happens at once that a status page has to show. */
-import type { DomainStatus, VolumeStatus } from '../../../src/core/control-protocol.ts';
-import type { Job } from '../../../src/core/job-protocol.ts';
+import type { DomainStatus, VolumeStatus } from '../../../src/core/protocol/control-protocol.ts';
+import type { Job } from '../../../src/core/protocol/job-protocol.ts';
 
 const GIB = 2 ** 30;
 

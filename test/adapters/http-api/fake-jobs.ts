@@ -1,7 +1,7 @@
 /** Jobs in memory: they begin at once, end when a test says so, and touch nothing. */
 import { randomUUID } from 'node:crypto';
 import { ProvisionError } from '../../../src/core/errors.ts';
-import type { Job, JobFilter, JobRequest, Jobs } from '../../../src/core/job-protocol.ts';
+import type { Job, JobFilter, JobRequest, Jobs } from '../../../src/core/protocol/job-protocol.ts';
 import type { JobVerbs } from '../../../src/provision/ports/verbs.ts';
 
 export class FakeJobs implements JobVerbs {

@@ -1,6 +1,6 @@
 /** Two volume groups, and an audit trail with one event for each kind of end. */
-import type { AuditEvent } from '../../../src/core/audit-event.ts';
-import type { AuditEvents } from '../../../src/core/audit-protocol.ts';
+import type { AuditEvent } from '../../../src/core/protocol/audit-event.ts';
+import type { AuditEvents } from '../../../src/core/protocol/audit-protocol.ts';
 import type { AuditVerbs, SpaceVerbs } from '../../../src/provision/ports/verbs.ts';
 
 const GIB = 2 ** 30;

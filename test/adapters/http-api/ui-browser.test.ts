@@ -8,7 +8,7 @@ import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
 import { chromium } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { HttpApiOptions } from '../../../src/adapters/http-api/routes.ts';
-import type { DomainStatus } from '../../../src/core/control-protocol.ts';
+import type { DomainStatus } from '../../../src/core/protocol/control-protocol.ts';
 import { FakeVerbs } from '../../cli/fake-verbs.ts';
 import { BUSY_HOST, BUSY_JOBS, FILLING, HOSTILE, HOSTILE_HOST, HOSTILE_JOBS } from './busy-host.ts';
 import { FakeJobs } from './fake-jobs.ts';

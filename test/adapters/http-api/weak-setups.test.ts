@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { readKeyFiles } from '../../../src/adapters/http-api/key-files.ts';
 import { makeToken } from '../../../src/adapters/http-api/token-file.ts';
 import { ProvisionError } from '../../../src/core/errors.ts';
-import type { HttpSettings } from '../../../src/core/http-settings.ts';
+import type { HttpSettings } from '../../../src/core/settings/http-settings.ts';
 import { containing, matching, TestServer } from './server.ts';
 
 const DAY_MS = 86_400_000;

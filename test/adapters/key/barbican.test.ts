@@ -12,7 +12,7 @@ import { BarbicanKeys } from '../../../src/adapters/key/barbican.ts';
 import type { BarbicanKeysOptions } from '../../../src/adapters/key/barbican.ts';
 import type { Problem } from '../../../src/core/errors.ts';
 import { ProvisionError } from '../../../src/core/errors.ts';
-import type { BarbicanSettings } from '../../../src/core/key-settings.ts';
+import type { BarbicanSettings } from '../../../src/core/settings/key-settings.ts';
 import type { FakeSecret, FakeUser, Misbehaviour } from '../fake-key-server.ts';
 import { FakeKeyServer } from '../fake-key-server.ts';
 

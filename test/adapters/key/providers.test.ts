@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { probeKeyServer } from '../../../src/adapters/key/probe.ts';
 import { KeyProviders } from '../../../src/adapters/key/providers.ts';
-import type { BarbicanSettings } from '../../../src/core/key-settings.ts';
+import type { BarbicanSettings } from '../../../src/core/settings/key-settings.ts';
 import type { FakeUser } from '../fake-key-server.ts';
 import { FakeKeyServer } from '../fake-key-server.ts';
 

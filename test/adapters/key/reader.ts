@@ -6,7 +6,7 @@ import { createInterface } from 'node:readline';
 import { BarbicanKeys } from '../../../src/adapters/key/barbican.ts';
 import { FileKeys } from '../../../src/adapters/key/files.ts';
 import { LvmHelper } from '../../../src/adapters/lvm-helper.ts';
-import type { KeyReference } from '../../../src/core/key-reference.ts';
+import type { KeyReference } from '../../../src/core/key/key-reference.ts';
 import type { Keys } from '../../../src/provision/ports/keys.ts';
 import type { PrivateVolume } from '../../../src/provision/ports/volumes.ts';
 

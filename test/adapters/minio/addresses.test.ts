@@ -7,7 +7,7 @@ import dns from 'node:dns';
 import type { AddressInfo } from 'node:net';
 import net from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { Subnet } from '../../../src/core/subnet.ts';
+import type { Subnet } from '../../../src/core/settings/subnet.ts';
 import { AddressRefused, StoreAddresses } from '../../../src/adapters/minio/addresses.ts';
 import { MinioImages } from '../../../src/adapters/minio/images.ts';
 import { toProblem } from '../../../src/core/errors.ts';

@@ -1,7 +1,7 @@
 /** Goal: what lvp annotate is not told it asks for, by what there is. Method: answers by heart, a fake of the daemon. */
 import { describe, expect, it } from 'vitest';
 import { askFormat, askKey, askWhat } from '../../../src/cli/annotate/what.ts';
-import type { Asker, Choice } from '../../../src/cli/terminal.ts';
+import type { Asker, Choice } from '../../../src/cli/terminal/terminal.ts';
 import { ProvisionError } from '../../../src/core/errors.ts';
 import { FakeImageVerbs, FakeVerbs } from '../fake-verbs.ts';
 

@@ -5,7 +5,7 @@ import { createServer } from 'node:http';
 import path from 'node:path';
 import { execa } from 'execa';
 import { describe, expect, it } from 'vitest';
-import { buildProgram } from '../../../src/cli/program.ts';
+import { buildProgram } from '../../../src/cli/program/program.ts';
 import { Daemon } from '../../../src/cli/daemon.ts';
 import { readCredentials, serverUrl } from '../../../src/cli/transport/credentials.ts';
 import { HttpsTransport } from '../../../src/cli/transport/https-transport.ts';

@@ -8,7 +8,7 @@ import type { AddressInfo, Server } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Daemon } from '../../../src/cli/daemon.ts';
-import { exitCodeOf } from '../../../src/cli/exit-codes.ts';
+import { exitCodeOf } from '../../../src/cli/program/exit-codes.ts';
 import { ControlTransport } from '../../../src/cli/transport/control-transport.ts';
 import { HttpsTransport } from '../../../src/cli/transport/https-transport.ts';
 import type { Transport } from '../../../src/cli/transport/transport.ts';

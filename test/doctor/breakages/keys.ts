@@ -1,4 +1,4 @@
-import { KEY_FOLDER } from '../../../src/core/key-file.ts';
+import { KEY_FOLDER } from '../../../src/core/key/key-file.ts';
 import type { FakeHost } from '../fake-host.ts';
 import { DAY_MS, NOW_MS } from '../fake-host.ts';
 import type { Breakage } from './breakage.ts';

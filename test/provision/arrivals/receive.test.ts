@@ -6,7 +6,13 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { Handover } from '../../../src/core/handover.ts';
-import { privateName, readMark, receivingTags, retiredName, sealTags } from '../../../src/core/volume.ts';
+import {
+  privateName,
+  readMark,
+  receivingTags,
+  retiredName,
+  sealTags,
+} from '../../../src/core/volume/volume.ts';
 import { admitStart } from '../../../src/provision/gate/admit-start.ts';
 import { EXPECTED_MS } from '../../../src/provision/arrivals/arrivals.ts';
 import { domainXml, MIB, until, World } from '../world.ts';

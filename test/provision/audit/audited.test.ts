@@ -1,6 +1,6 @@
 /** Goal: whatever changes something leaves an event that says who, what, on which volume, and how it ended. */
 import { describe, expect, it } from 'vitest';
-import type { AuditEvent } from '../../../src/core/audit-event.ts';
+import type { AuditEvent } from '../../../src/core/protocol/audit-event.ts';
 import { ProvisionError } from '../../../src/core/errors.ts';
 import {
   auditedFills,
@@ -16,7 +16,7 @@ import type { FillRecord, KnownDomain } from '../../../src/provision/ports/ledge
 import type { Pools } from '../../../src/provision/ports/libvirt.ts';
 import type { Volumes } from '../../../src/provision/ports/volumes.ts';
 import { watchedFill } from '../../../src/provision/fill/watched-fill.ts';
-import { AuditQuery } from '../../../src/core/audit-protocol.ts';
+import { AuditQuery } from '../../../src/core/protocol/audit-protocol.ts';
 import {
   DB,
   FakeGarbageVerbs,

@@ -1,7 +1,7 @@
 /** Goal: whatever is left over is found and named, and only what is safe to repair is repaired. */
 import { describe, expect, it } from 'vitest';
-import type { Finding } from '../../../src/core/garbage-protocol.ts';
-import { fillTags, privateName, retiredName, sealTags } from '../../../src/core/volume.ts';
+import type { Finding } from '../../../src/core/protocol/garbage-protocol.ts';
+import { fillTags, privateName, retiredName, sealTags } from '../../../src/core/volume/volume.ts';
 import { MIB, until, World } from '../world.ts';
 
 const uuid = '11111111-1111-4111-8111-111111111111';

@@ -5,11 +5,11 @@
  */
 import { describe, expect, it } from 'vitest';
 import { ProvisionError } from '../../../src/core/errors.ts';
-import type { ShutoffReason } from '../../../src/core/last-end.ts';
+import type { ShutoffReason } from '../../../src/core/plan/last-end.ts';
 import { admitStart } from '../../../src/provision/gate/admit-start.ts';
 import { GONE_FOR_MS } from '../../../src/provision/ends/end-of-volume.ts';
 import type { DomainChange, LibvirtDomain } from '../../../src/provision/ports/libvirt.ts';
-import { retiredName } from '../../../src/core/volume.ts';
+import { retiredName } from '../../../src/core/volume/volume.ts';
 import { domainXml, until, World } from '../world.ts';
 
 const uuid = '11111111-1111-4111-8111-111111111111';

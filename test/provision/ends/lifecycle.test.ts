@@ -5,7 +5,7 @@
 import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { ProvisionError } from '../../../src/core/errors.ts';
-import { ADOPTING_TAG, fillTags, readMark, sealTags } from '../../../src/core/volume.ts';
+import { ADOPTING_TAG, fillTags, readMark, sealTags } from '../../../src/core/volume/volume.ts';
 import { admitStart } from '../../../src/provision/gate/admit-start.ts';
 import { domainXml, MIB, until, World } from '../world.ts';
 

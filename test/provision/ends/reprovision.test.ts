@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { readMark, retiredName } from '../../../src/core/volume.ts';
+import { readMark, retiredName } from '../../../src/core/volume/volume.ts';
 import { admitStart } from '../../../src/provision/gate/admit-start.ts';
 import { domainXml, MIB, until, World } from '../world.ts';
 

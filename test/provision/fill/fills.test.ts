@@ -4,7 +4,7 @@
  */
 import { describe, expect, it } from 'vitest';
 import { admitStart } from '../../../src/provision/gate/admit-start.ts';
-import { readMark } from '../../../src/core/volume.ts';
+import { readMark } from '../../../src/core/volume/volume.ts';
 import type { FillRun } from '../../../src/provision/fill/fills.ts';
 import { Fills } from '../../../src/provision/fill/fills.ts';
 import type { FillRecord } from '../../../src/provision/ports/ledger.ts';

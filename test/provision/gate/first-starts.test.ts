@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { readMark } from '../../../src/core/volume.ts';
+import { readMark } from '../../../src/core/volume/volume.ts';
 import { admitStart } from '../../../src/provision/gate/admit-start.ts';
 import type { AdmitAnswer } from '../../../src/provision/ports/verbs.ts';
 import { MIB, until, World } from '../world.ts';

@@ -1,6 +1,6 @@
 /** Goal: each golden volume has its turn, and what is wrong with one keeps none from it. Method: checks by hand. */
 import { describe, expect, it } from 'vitest';
-import type { GoldenVolume } from '../../../src/core/golden.ts';
+import type { GoldenVolume } from '../../../src/core/thin/golden.ts';
 import { GoldenChecks } from '../../../src/provision/golden/golden-checks.ts';
 import { silent } from '../world.ts';
 

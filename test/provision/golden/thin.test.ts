@@ -6,8 +6,8 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { ProvisionError } from '../../../src/core/errors.ts';
-import { goldenVolumes } from '../../../src/core/golden.ts';
-import { readMark } from '../../../src/core/volume.ts';
+import { goldenVolumes } from '../../../src/core/thin/golden.ts';
+import { readMark } from '../../../src/core/volume/volume.ts';
 import { run, thinWorld } from '../thin-world.ts';
 import { MIB, until, World } from '../world.ts';
 

@@ -5,10 +5,10 @@
  */
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import type { Job, JobRequest } from '../../../src/core/job-protocol.ts';
+import type { Job, JobRequest } from '../../../src/core/protocol/job-protocol.ts';
 import { ownerOfJob } from '../../../src/core/owner.ts';
-import type { Seal, VolumeMark } from '../../../src/core/volume.ts';
-import { fillTags, privateName, readMark, sealTags } from '../../../src/core/volume.ts';
+import type { Seal, VolumeMark } from '../../../src/core/volume/volume.ts';
+import { fillTags, privateName, readMark, sealTags } from '../../../src/core/volume/volume.ts';
 import { admitStart } from '../../../src/provision/gate/admit-start.ts';
 import { domainXml, MIB, until, World } from '../world.ts';
 

@@ -1,6 +1,6 @@
 /** Goal: what was made unreadable never starts again, is never erased by mistake, and everybody is told why. */
 import { describe, expect, it } from 'vitest';
-import { retiredName } from '../../../src/core/volume.ts';
+import { retiredName } from '../../../src/core/volume/volume.ts';
 import { FILL, KeyWorld, PulledPlug, UUID } from '../key-world.ts';
 
 const asked = { domain: 'vm1', target: 'vda', confirm: 'vg0/vm1' };

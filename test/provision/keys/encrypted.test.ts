@@ -6,7 +6,12 @@
 import { Registry } from 'prom-client';
 import { describe, expect, it } from 'vitest';
 import { HelperMetrics } from '../../../src/adapters/metrics/helper.ts';
-import { LUKS_BLANK_HEAD_BYTES, LUKS_HEADER_BYTES, privateName, readMark } from '../../../src/core/volume.ts';
+import {
+  LUKS_BLANK_HEAD_BYTES,
+  LUKS_HEADER_BYTES,
+  privateName,
+  readMark,
+} from '../../../src/core/volume/volume.ts';
 import { admitStart } from '../../../src/provision/gate/admit-start.ts';
 import { auditedVolumes } from '../../../src/provision/audit/audited-effects.ts';
 import type { FillTrace } from '../../../src/provision/fill/fill-trace.ts';

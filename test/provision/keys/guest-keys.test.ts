@@ -8,11 +8,11 @@ import type { AdmitAnswer, GateOperation } from '../../../src/provision/ports/ve
 import { admitStart } from '../../../src/provision/gate/admit-start.ts';
 import { handOverKeys } from '../../../src/provision/keys/hand-over-keys.ts';
 import { observe } from '../../../src/provision/observe.ts';
-import { parseDomainXml } from '../../../src/core/domain-xml.ts';
+import { parseDomainXml } from '../../../src/core/xml/domain-xml.ts';
 import { ProvisionError } from '../../../src/core/errors.ts';
 import { wishMissedAutostarts } from '../../../src/provision/gate/start-wishes.ts';
-import type { Seal } from '../../../src/core/volume.ts';
-import { sealTags } from '../../../src/core/volume.ts';
+import type { Seal } from '../../../src/core/volume/volume.ts';
+import { sealTags } from '../../../src/core/volume/volume.ts';
 import { domainXml, MIB, until, World } from '../world.ts';
 
 const uuid = '11111111-1111-4111-8111-111111111111';

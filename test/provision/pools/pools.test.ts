@@ -5,7 +5,7 @@
  */
 import { describe, expect, it } from 'vitest';
 import { ProvisionError } from '../../../src/core/errors.ts';
-import { readMark } from '../../../src/core/volume.ts';
+import { readMark } from '../../../src/core/volume/volume.ts';
 import { admitStart } from '../../../src/provision/gate/admit-start.ts';
 import { STARTS_MAX } from '../../../src/provision/pools/pool-keeper.ts';
 import { MIB, until, World } from '../world.ts';

@@ -7,7 +7,7 @@ import { zstdCompressSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { SystemDecompressors } from '../../../src/adapters/decompressors.ts';
 import { WorkerThreads } from '../../../src/adapters/threads.ts';
-import { alignedMemory } from '../../../src/core/aligned-memory.ts';
+import { alignedMemory } from '../../../src/core/images/aligned-memory.ts';
 import type { VolumeRequest } from '../../../src/core/request.ts';
 import type { FillRun } from '../../../src/provision/fill/fills.ts';
 import type { Volumes } from '../../../src/provision/ports/volumes.ts';

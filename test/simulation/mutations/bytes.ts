@@ -12,7 +12,7 @@ export const BYTES: readonly Mutant[] = [
     killedBy: 'exact-bytes',
     changes: [
       {
-        file: 'core/proof.ts',
+        file: 'core/images/proof.ts',
         from: 'if (expected === undefined || expected === found) return;',
         to: 'if (expected !== found || expected === found) return;',
       },

@@ -18,7 +18,7 @@ export const DELETION: readonly Mutant[] = [
     killedBy: 'deleted-on-proof',
     changes: [
       {
-        file: 'core/last-end.ts',
+        file: 'core/plan/last-end.ts',
         from: "(lastEnd === 'here' ? request.onUndefine : request.afterMigration) ?? 'keep'",
         to: "lastEnd === 'here' || request.afterMigration !== 'keep' ? 'delete' : 'keep'",
       },

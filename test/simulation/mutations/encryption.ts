@@ -154,7 +154,7 @@ export const ENCRYPTION: readonly Mutant[] = [
     killedBy: 'erased-for-good',
     changes: [
       {
-        file: 'core/key-change.ts',
+        file: 'core/key/key-change.ts',
         from: "if (change?.what === 'erase') return 'erasing';",
         to: "if (change?.what === 'erase') return 'unfinished';",
       },

@@ -7,7 +7,7 @@ export const JOBS: readonly Mutant[] = [
     killedBy: 'exact-bytes',
     changes: [
       {
-        file: 'core/claim.ts',
+        file: 'core/plan/claim.ts',
         from: 'if (sha256 !== undefined) return sha256 === seal.sha256;',
         to: 'if (sha256 !== undefined) return true;',
       },
@@ -16,7 +16,9 @@ export const JOBS: readonly Mutant[] = [
   {
     name: 'what a job has filled is claimed whatever its image',
     killedBy: 'exact-bytes',
-    changes: [{ file: 'core/claim.ts', from: '[seal.image === imageTag(request.image), ', to: '[true, ' }],
+    changes: [
+      { file: 'core/plan/claim.ts', from: '[seal.image === imageTag(request.image), ', to: '[true, ' },
+    ],
   },
   {
     name: 'a job is not gone on with after a restart',

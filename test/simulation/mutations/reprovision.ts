@@ -7,7 +7,7 @@ export const REPROVISION: readonly Mutant[] = [
     killedBy: 'names-mean-finished',
     changes: [
       {
-        file: 'core/retired.ts',
+        file: 'core/plan/retired.ts',
         from: "action: isReplacedBy(input.fills, retired, holder) ? 'remove' : 'leave'",
         to: "action: isReplacedBy(input.fills, retired, holder) || holder !== undefined ? 'remove' : 'leave'",
       },
@@ -18,7 +18,7 @@ export const REPROVISION: readonly Mutant[] = [
     killedBy: 'nothing-left',
     changes: [
       {
-        file: 'core/retired.ts',
+        file: 'core/plan/retired.ts',
         from: "isAlone && !isAfter ? 'restore' : 'leave'",
         to: "isAlone && !isAfter && input.volumes.length === 0 ? 'restore' : 'leave'",
       },

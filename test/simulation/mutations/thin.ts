@@ -6,7 +6,7 @@ export const THIN: readonly Mutant[] = [
     name: 'a golden volume that somebody can write to is cloned',
     killedBy: 'golden-untouched',
     changes: [
-      { file: 'core/golden.ts', from: "[volume.writable, 'can be written to'],", to: '' },
+      { file: 'core/thin/golden.ts', from: "[volume.writable, 'can be written to'],", to: '' },
       { file: 'helper/clone.ts', from: "row.writable ? 'can be written to' : ", to: '' },
     ],
   },
@@ -48,7 +48,11 @@ export const THIN: readonly Mutant[] = [
     name: 'the only golden volume of an image is taken for a second one',
     killedBy: 'golden-untouched',
     changes: [
-      { file: 'core/golden.ts', from: 'if (serving.has(key)) return', to: 'if (!serving.has(key)) return' },
+      {
+        file: 'core/thin/golden.ts',
+        from: 'if (serving.has(key)) return',
+        to: 'if (!serving.has(key)) return',
+      },
     ],
   },
   {
@@ -89,7 +93,7 @@ export const THIN: readonly Mutant[] = [
     killedBy: 'golden-untouched',
     changes: [
       {
-        file: 'core/golden-budget.ts',
+        file: 'core/thin/golden-budget.ts',
         from: 'if (heldBytes <= budgetBytes || isKept(golden)) return false;',
         to: 'if (isKept(golden)) return false;',
       },
@@ -100,7 +104,7 @@ export const THIN: readonly Mutant[] = [
     killedBy: 'space-promised',
     changes: [
       {
-        file: 'core/thin-headroom.ts',
+        file: 'core/thin/thin-headroom.ts',
         from: 'return isForCheck ? 0 : volume.sizeBytes;',
         to: 'return isForCheck ? 0 : 0 * volume.sizeBytes;',
       },
@@ -111,7 +115,7 @@ export const THIN: readonly Mutant[] = [
     killedBy: 'space-promised',
     changes: [
       {
-        file: 'core/thin-headroom.ts',
+        file: 'core/thin/thin-headroom.ts',
         from: 'return promisedBytes + reservedBytes + wantedBytes <= limitBytes;',
         to: 'return promisedBytes + 0 * reservedBytes + wantedBytes <= limitBytes;',
       },

@@ -1,6 +1,6 @@
 /** Who has done what of late. */
-import type { AuditEvent } from '../../../core/audit-event.ts';
-import type { AuditEvents } from '../../../core/audit-protocol.ts';
+import type { AuditEvent } from '../../../core/protocol/audit-event.ts';
+import type { AuditEvents } from '../../../core/protocol/audit-protocol.ts';
 import { isJob } from '../../../core/owner.ts';
 import type { Html, Part } from './html.ts';
 import { html } from './html.ts';

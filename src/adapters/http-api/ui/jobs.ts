@@ -1,5 +1,5 @@
 /** Volumes that were asked for without a domain. */
-import type { Job, Jobs } from '../../../core/job-protocol.ts';
+import type { Job, Jobs } from '../../../core/protocol/job-protocol.ts';
 import type { Html, Part } from './html.ts';
 import { html } from './html.ts';
 import type { Names } from './names.ts';

@@ -1,5 +1,5 @@
 /** What is left on this host: in its volume groups and in its cache. */
-import type { CachedImages } from '../../../core/image-protocol.ts';
+import type { CachedImages } from '../../../core/protocol/image-protocol.ts';
 import { approximateSize } from '../../../core/size.ts';
 import type { GroupSpace } from '../../../provision/ports/verbs.ts';
 import type { Html } from './html.ts';

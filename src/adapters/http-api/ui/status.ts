@@ -1,9 +1,9 @@
 /** What the status page shows of this host, read once for all who look. */
-import type { AuditEvents } from '../../../core/audit-protocol.ts';
-import type { DomainStatus } from '../../../core/control-protocol.ts';
+import type { AuditEvents } from '../../../core/protocol/audit-protocol.ts';
+import type { DomainStatus } from '../../../core/protocol/control-protocol.ts';
 import { toProblem } from '../../../core/errors.ts';
-import type { CachedImages } from '../../../core/image-protocol.ts';
-import type { Jobs } from '../../../core/job-protocol.ts';
+import type { CachedImages } from '../../../core/protocol/image-protocol.ts';
+import type { Jobs } from '../../../core/protocol/job-protocol.ts';
 import type { GroupSpace } from '../../../provision/ports/verbs.ts';
 import type { HttpApiOptions } from '../routes.ts';
 import type { Known } from './shared-reading.ts';

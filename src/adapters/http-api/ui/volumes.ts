@@ -1,5 +1,5 @@
 /** Volumes and the domains they are for, and what stands in the way of any. */
-import type { DomainStatus, VolumeStatus } from '../../../core/control-protocol.ts';
+import type { DomainStatus, VolumeStatus } from '../../../core/protocol/control-protocol.ts';
 import type { Html, Part } from './html.ts';
 import { html } from './html.ts';
 import { uniqueIds } from './ids.ts';

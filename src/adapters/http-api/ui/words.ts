@@ -1,7 +1,7 @@
 /** Sizes, times and how far something is, in the words of lvp. */
-import type { VolumeStatus } from '../../../core/control-protocol.ts';
+import type { VolumeStatus } from '../../../core/protocol/control-protocol.ts';
 import { approximateDuration } from '../../../core/duration.ts';
-import type { Job } from '../../../core/job-protocol.ts';
+import type { Job } from '../../../core/protocol/job-protocol.ts';
 import { approximateSize } from '../../../core/size.ts';
 import type { Html } from './html.ts';
 import { html } from './html.ts';
