@@ -18,7 +18,7 @@ import type { Handover, ReceiveResult } from '../core/handover.ts';
 import type { Locations } from '../core/volume/locate.ts';
 import { locateVolumes } from '../core/volume/locate.ts';
 import type { Plan } from '../core/plan.ts';
-import { goesOn } from '../core/plan/planned-fill.ts';
+import { goesOn, volumeKey } from '../core/plan/planned-fill.ts';
 import { isTriedAgain } from '../core/plan/retired.ts';
 import type { Domain } from '../core/request.ts';
 import { thinPlaces } from '../core/thin/thin-place.ts';
@@ -169,9 +169,13 @@ export class DomainVerbs implements ControlVerbs {
     requireThawed(this.#needs.freeze);
     const found = await this.#find(nameOrUuid);
     const { fills, ledger, reconciler } = this.#needs;
+    const before = (await observe(this.#needs, [found.domain])).plan(found.domain);
+    await this.#requireNoMemoryOfLost(before, this.#records(found.domain, target));
     for (const record of this.#records(found.domain, target)) {
-      // The row of a published volume goes too: if the volume is there, its seal brings the row back.
       if (fills.running.has(record.fillId)) continue;
+      const disk = before.disks.find(({ request }) => request.target === record.request.target);
+      // It needs no other try, and once it is gone the row is the proof that it was published.
+      if (record.state === 'ready' && disk?.action === 'none') continue;
       if (goesOn(record) || isTriedAgain(record)) ledger.putFill({ ...record, attempts: 0, retryAtMs: 0 });
       // What says that an earlier volume may be removed is kept until it is.
       else if (record.state !== 'ready' || record.replaces === undefined)
@@ -180,6 +184,20 @@ export class DomainVerbs implements ControlVerbs {
     const observation = await observe(this.#needs, [found.domain]);
     if (found.domain.annotation !== undefined) reconciler.act(observation.plan(found.domain), found.seen);
     return this.domain(found.domain.uuid);
+  }
+
+  /** What is published and gone is made again from the image; memory that was saved knows another content. */
+  async #requireNoMemoryOfLost({ domain, disks }: Plan, records: readonly FillRecord[]): Promise<void> {
+    const isLost = ({ action, request: { target } }: Plan['disks'][number]) =>
+      action === 'hold' &&
+      records.some(({ state, request }) => state === 'ready' && request.target === target);
+    const lost = disks.find(isLost);
+    if (lost === undefined || !(await this.#needs.domains.hasManagedSave(domain.uuid))) return;
+    throw new ProvisionError({
+      code: 'VOLUME_STATE',
+      message: `Volume ${volumeKey(lost.location)} is not made again: the memory of domain ${domain.name} is saved, and would meet a disk that it does not know.`,
+      hint: `Bring the volume back as it was; or give the memory up (virsh managedsave-remove ${domain.name}), and then: lvp retry ${domain.name}`,
+    });
   }
 
   async reprovision(nameOrUuid: string, request: ReprovisionRequest): Promise<ReprovisionResult> {

@@ -102,6 +102,21 @@ describe('cancel and retry', () => {
     await until('published again', () => world.isFilled('vm1'));
   });
 
+  it('retry fills it not while the memory of the guest is saved, which would wake on another disk', async () => {
+    const world = new World();
+    world.define(vm1);
+    await until('published', () => world.ledger.fillOf(uuid, 'vda')?.state === 'ready');
+    world.libvirt.saved.add(uuid);
+    expect(await world.verbs.retry('vm1')).toMatchObject({ volumes: [{ state: 'ready' }] });
+    world.volumes.remove('vm1');
+    await expect(world.verbs.retry('vm1')).rejects.toMatchObject({ code: 'VOLUME_STATE' });
+    await world.reconciler.idle();
+    expect(world.volume('vm1')).toBeUndefined();
+    world.libvirt.saved.delete(uuid);
+    await world.verbs.retry('vm1');
+    await until('published again', () => world.isFilled('vm1'));
+  });
+
   it('retry leaves a published volume alone', async () => {
     const world = new World();
     world.define(vm1);
