@@ -95,7 +95,7 @@ export class Rest {
   /** What failed for a reason that does not pass, or was cancelled, is the operator's to try again. */
   async #retryWhatIsHeld(): Promise<void> {
     const { verbs } = this.#run.daemon;
-    for (const { name } of this.#unready()) {
+    for (const { name, uuid } of this.#unready()) {
       const { volumes } = await this.#answer(() => verbs.domain(name));
       const problems = volumes.flatMap(({ problem }) => (problem === undefined ? [] : [problem as Problem]));
       if (problems.length === 0) continue;
@@ -106,6 +106,7 @@ export class Rest {
         );
       }
       this.#run.say(`lvp retry ${name}: ${problems.map(({ code }) => code).join(' ')}`);
+      if (problems.some(({ code }) => code === 'VOLUME_MISSING')) await this.#giveUpMemory(uuid, name);
       await this.#answer(() => verbs.retry(name));
     }
     // First starts that were refused and never came back are remembered by the ledger alone.
@@ -118,6 +119,24 @@ export class Rest {
       this.#run.say(`lvp retry ${domainName}: ${problem.code}`);
       await this.#answer(() => verbs.retry(domainUuid));
     }
+  }
+
+  /** What was published and is gone is not made again under memory that was saved: its operator is told to give that up. */
+  async #giveUpMemory(uuid: string, name: string): Promise<void> {
+    if (this.#run.libvirt.domains.get(uuid)?.memory === undefined) return;
+    const isRefused = await this.#answer(() =>
+      this.#run.daemon.verbs.retry(name).then(
+        () => false,
+        (error: unknown) => {
+          if (error instanceof ProvisionError && error.code === 'VOLUME_STATE') return true;
+          throw error;
+        },
+      ),
+    );
+    if (!isRefused)
+      throw new Violation('saved-untouched', `${name} is saved, and its lost volume is made again`);
+    this.#run.say(`managedsave-remove ${name}`);
+    this.#run.libvirt.removeMemory(uuid);
   }
 
   #requireReady(): void {
