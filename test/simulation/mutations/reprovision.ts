@@ -58,6 +58,17 @@ export const REPROVISION: readonly Mutant[] = [
     ],
   },
   {
+    name: 'a lost volume is made again while the memory of its guest is saved',
+    killedBy: 'saved-untouched',
+    changes: [
+      {
+        file: 'provision/control-verbs.ts',
+        from: 'if (lost === undefined || !(await this.#needs.domains.hasManagedSave(domain.uuid))) return;',
+        to: "if (lost?.because !== '') return;",
+      },
+    ],
+  },
+  {
     name: 'a volume is put aside whoever has it open, and stays there',
     killedBy: 'exact-bytes',
     changes: [
