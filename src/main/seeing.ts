@@ -6,7 +6,7 @@ import type { Config } from '../adapters/config-file.ts';
 import type { Metrics } from '../adapters/metrics.ts';
 import { AUDIT_IDENTIFIER } from '../core/protocol/audit-event.ts';
 import type { Problem } from '../core/errors.ts';
-import type { FillTrace } from '../provision/fill/fill-trace.ts';
+import type { FillTrace } from '../provision/ports/fill-trace.ts';
 import type { AuditStore, AuditTrail } from '../provision/ports/audit.ts';
 import type { Log } from '../provision/ports/host.ts';
 import { briefly, newCorrelationId } from '../provision/audit/recorded.ts';

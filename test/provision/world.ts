@@ -44,7 +44,7 @@ import { GuestKeys } from '../../src/provision/keys/guest-keys.ts';
 import type { GoldenVolume } from '../../src/provision/golden/golden-volumes.ts';
 import { GoldenVolumes } from '../../src/provision/golden/golden-volumes.ts';
 import type { Blankness } from '../../src/core/plan/input.ts';
-import type { FillTrace } from '../../src/provision/fill/fill-trace.ts';
+import type { FillTrace } from '../../src/provision/ports/fill-trace.ts';
 import type { Clock, Log } from '../../src/provision/ports/host.ts';
 import type { ImageObject, Images, ReadOptions } from '../../src/provision/ports/images.ts';
 import type { KeyFiles, VolumeKey } from '../../src/provision/ports/keys.ts';

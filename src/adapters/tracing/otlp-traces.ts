@@ -15,7 +15,8 @@ import { volumeKey } from '../../core/plan/planned-fill.ts';
 import type { TracingSettings } from '../../core/settings/tracing-settings.ts';
 import type { Log } from '../../provision/ports/host.ts';
 import type { FillRecord } from '../../provision/ports/ledger.ts';
-import type { FillEnd, FillFacts, FillStep, FillTrace } from '../../provision/ports/watches.ts';
+import type { FillFacts, FillStep, FillTrace } from '../../provision/ports/fill-trace.ts';
+import type { FillEnd } from '../../provision/ports/watches.ts';
 import { TellingExporter } from './telling-exporter.ts';
 
 const NAME = 'libvirt-volume-provisioner';

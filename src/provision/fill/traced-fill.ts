@@ -2,7 +2,7 @@
 import { jobIdOf } from '../../core/owner.ts';
 import type { FillVolume } from './fills.ts';
 import { writesBytes } from './fills.ts';
-import type { FillTrace } from './fill-trace.ts';
+import type { FillTrace } from '../ports/fill-trace.ts';
 import type { Ledger } from '../ports/ledger.ts';
 import type { Volumes } from '../ports/volumes.ts';
 import { endOf } from './watched-fill.ts';

@@ -109,7 +109,10 @@ export interface LuksVolumes {
   addLuksKey(vg: string, seal: Seal, key: VolumeKey, added: VolumeKey): Promise<void>;
   /** Has nothing but this key open the unopened volume. KEY_WRONG, and nothing is changed, if it does not. */
   keepOnlyLuksKey(vg: string, seal: Seal, key: VolumeKey): Promise<void>;
-  /** Makes the content of the unopened volume unreadable for ever, whoever has which key. */
+  /**
+   * Makes the content of the unopened volume unreadable for ever, whoever has which key. VOLUME_STATE, VOLUME_MISSING and
+   * POOL_UNSUITABLE say that nothing was changed, any other error that it may have been. Can be repeated.
+   */
   eraseLuks(vg: string, seal: Seal): Promise<void>;
 }
 

@@ -2,8 +2,6 @@
 import type { Problem } from '../../core/errors.ts';
 import type { FillRecord, GoldenEnd } from './ledger.ts';
 
-export type { FillFacts, FillStep, FillTrace } from '../fill/fill-trace.ts';
-
 /** How a fill that had begun has ended; `stopped` with the daemon, and it goes on with the next one. */
 export type FillEnd =
   | { readonly how: 'published' | 'stopped' }

@@ -14,7 +14,7 @@ import {
 } from '../../../src/core/volume/volume.ts';
 import { admitStart } from '../../../src/provision/gate/admit-start.ts';
 import { auditedVolumes } from '../../../src/provision/audit/audited-effects.ts';
-import type { FillTrace } from '../../../src/provision/fill/fill-trace.ts';
+import type { FillTrace } from '../../../src/provision/ports/fill-trace.ts';
 import type { Pools } from '../../../src/provision/ports/libvirt.ts';
 import type { Volumes } from '../../../src/provision/ports/volumes.ts';
 import { takingTurns } from '../../../src/provision/pools/taking-turns.ts';

@@ -1,7 +1,7 @@
 /** Where it is told, step by step and as it happens, how fills go: for whoever looks for what takes its time. */
-import type { ImageLease } from '../ports/image-cache.ts';
-import type { FillRecord } from '../ports/ledger.ts';
-import type { FillEnd } from '../ports/watches.ts';
+import type { ImageLease } from './image-cache.ts';
+import type { FillRecord } from './ledger.ts';
+import type { FillEnd } from './watches.ts';
 
 /**
  * One follows the other without a gap. `resolve`: the image is found and judged; `create`: its private volume is made
