@@ -3,6 +3,7 @@
  * It is put aside under a name of ours, a new one is filled and published in its place, and only then is it
  * removed; whatever comes between, it gets its name back (core/plan/retired.ts, settle-retired.ts).
  */
+import { MAY_STILL_ARRIVE } from '../arrivals/incoming.ts';
 import { randomBytes } from 'node:crypto';
 import type { ReprovisionRequest, ReprovisionResult } from '../../core/protocol/control-protocol.ts';
 import { deleteCommand } from '../../core/volume/delete-command.ts';
@@ -121,7 +122,7 @@ function chooseVolume(
     throw refused(domain, target, `${volumeKey(volume)} is open`, hint);
   }
   if (needs.reconciler.incoming.has(domain.uuid)) {
-    throw refused(domain, target, 'the domain arrives by migration or restore', 'Try again when it is here.');
+    throw refused(domain, target, MAY_STILL_ARRIVE.why, MAY_STILL_ARRIVE.hint);
   }
   return { domain, disk, volume, seal };
 }

@@ -1,4 +1,5 @@
 /** Whose key may be changed: the sealed, encrypted volume of a domain that is shut off, and that nobody has open. */
+import { MAY_STILL_ARRIVE } from '../arrivals/incoming.ts';
 import { requireAnnotated } from '../domains/annotated-disk.ts';
 import { ProvisionError } from '../../core/errors.ts';
 import { sameKey } from '../../core/key/key-change.ts';
@@ -41,11 +42,7 @@ export async function requireStopped(
     throw rotationRefused(subject, 'its memory is saved together with the name of the key that it has', hint);
   }
   if (reconciler.incoming.has(found.uuid)) {
-    throw rotationRefused(
-      subject,
-      'the domain arrives by migration or restore',
-      'Try again when it is here.',
-    );
+    throw rotationRefused(subject, MAY_STILL_ARRIVE.why, MAY_STILL_ARRIVE.hint);
   }
 }
 
