@@ -9,8 +9,8 @@ import { EXIT_MEANINGS } from '../src/cli/program/exit-codes.ts';
 import { isGlobal, VARIABLES } from '../src/cli/program/global-options.ts';
 import { buildProgram } from '../src/cli/program/program.ts';
 import { examplesOf } from '../src/cli/program/verb.ts';
-import { CONFIG_PATH } from '../src/core/settings/config-path.ts';
 import { CONTROL_GROUP, CONTROL_SOCKET } from '../src/core/protocol/control-protocol.ts';
+import { CONFIG_PATH } from '../src/core/settings/config-path.ts';
 import { bold, chapter, escaped, example, italic, item, text } from './roff.ts';
 import { sourceDate } from './sbom.ts';
 

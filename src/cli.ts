@@ -3,8 +3,8 @@
 import { CommanderError } from 'commander';
 import type { ExitCode } from './cli/program/exit-codes.ts';
 import { EXIT, exitCodeOf } from './cli/program/exit-codes.ts';
-import { Output } from './cli/terminal/output.ts';
 import { buildProgram } from './cli/program/program.ts';
+import { Output } from './cli/terminal/output.ts';
 import { toProblem } from './core/errors.ts';
 
 function finish(code: ExitCode): void {

@@ -11,8 +11,8 @@ import { Metrics } from './adapters/metrics.ts';
 import { programVersion } from './adapters/program-version.ts';
 import { keepWatchdogFed, systemdNotify } from './adapters/systemd-notify.ts';
 import { openTracing } from './adapters/tracing.ts';
-import { CONFIG_PATH } from './core/settings/config-path.ts';
 import { describeProblem, toProblem } from './core/errors.ts';
+import { CONFIG_PATH } from './core/settings/config-path.ts';
 import { checkGoldens } from './main/goldens.ts';
 import { openGuestKeys, openKeys } from './main/guest-keys.ts';
 import { openPrefetching } from './main/prefetching.ts';
@@ -28,8 +28,8 @@ import {
   openVolumes,
 } from './main/stores.ts';
 import { openVerbs } from './main/verbs.ts';
-import { Fills } from './provision/fill/fills.ts';
 import { FindAudit } from './provision/audit/find-audit.ts';
+import { Fills } from './provision/fill/fills.ts';
 import type { GuestKeys } from './provision/keys/guest-keys.ts';
 import { KnownPools } from './provision/observe.ts';
 import { PoolEvents } from './provision/pools/pool-events.ts';

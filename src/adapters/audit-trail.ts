@@ -2,8 +2,8 @@
  * The audit trail: every event goes to the journal at once, where other programs can be told to collect it, and a
  * moment later to the ledger, where `lvp audit` finds it. Whatever is wrong with either, fills go on.
  */
-import type { AuditEvent } from '../core/protocol/audit-event.ts';
 import { toProblem } from '../core/errors.ts';
+import type { AuditEvent } from '../core/protocol/audit-event.ts';
 import type { AuditEvents, AuditQuery } from '../core/protocol/audit-protocol.ts';
 import type { AuditStore, AuditTrail } from '../provision/ports/audit.ts';
 import type { Clock, Log } from '../provision/ports/host.ts';

@@ -6,13 +6,13 @@
 import { execFile } from 'node:child_process';
 import type { FileHandle } from 'node:fs/promises';
 import { constants, open, readFile } from 'node:fs/promises';
-import { alignedMemory } from '../core/images/aligned-memory.ts';
 import { ProvisionError } from '../core/errors.ts';
+import { alignedMemory } from '../core/images/aligned-memory.ts';
 import type { Encryption } from '../core/volume/volume.ts';
 import { fillIdOf, mappingName } from '../core/volume/volume.ts';
 import type { VolumeDevice, VolumeDevices } from '../provision/ports/volumes.ts';
-import type { Discard } from './block-volume.ts';
 import { withoutLvmLabel } from './block-label.ts';
+import type { Discard } from './block-volume.ts';
 import { OpenVolume } from './block-volume.ts';
 
 export interface BlockDeviceOptions {

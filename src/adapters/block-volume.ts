@@ -5,8 +5,8 @@
  * read may be served from the page cache, and then proves less: all the way to the disk is left out.
  */
 import type { FileHandle } from 'node:fs/promises';
-import { alignedMemory, isAligned } from '../core/images/aligned-memory.ts';
 import { ProvisionError } from '../core/errors.ts';
+import { alignedMemory, isAligned } from '../core/images/aligned-memory.ts';
 import type { VolumeDevice } from '../provision/ports/volumes.ts';
 
 const DISCARD_MIN_BYTES = 16 * 1024 * 1024;

@@ -5,10 +5,10 @@
  * it needs a restart.
  */
 import { statSync } from 'node:fs';
+import { describeProblem, ProvisionError, toProblem } from '../core/errors.ts';
+import type { ReloadResult } from '../core/protocol/reload-protocol.ts';
 import type { BarbicanSettings } from '../core/settings/key-settings.ts';
 import { KEY_CREDENTIAL } from '../core/settings/key-settings.ts';
-import type { ReloadResult } from '../core/protocol/reload-protocol.ts';
-import { describeProblem, ProvisionError, toProblem } from '../core/errors.ts';
 import type { Log } from '../provision/ports/host.ts';
 import type { Config, Handed, LoadedConfig } from './config-file.ts';
 import { settingsForRestart } from './config/changes.ts';

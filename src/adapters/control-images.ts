@@ -1,9 +1,9 @@
 /** The routes of the control socket about images; core/protocol/image-protocol.ts names them. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { readInSteps } from '../core/images/image-steps.ts';
 import { GcRequest, ImageRequest, PrefetchRequest, RmRequest } from '../core/protocol/image-protocol.ts';
 import type { ImageVerbs } from '../provision/ports/verbs.ts';
 import { readBody, usage } from './control-body.ts';
-import { readInSteps } from '../core/images/image-steps.ts';
 
 /** Whether the request is one that takes as long as an image does, and answers line by line. */
 export function isImageRead({ method, url }: IncomingMessage): boolean {

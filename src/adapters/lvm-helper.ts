@@ -1,10 +1,6 @@
 /** `Volumes` over the root helper's socket. */
-import type { HelperResult } from '../core/protocol/helper-protocol.ts';
 import type { Blankness } from '../core/plan/input.ts';
-import type { VolumeKey } from '../provision/ports/keys.ts';
-import type { PrivateVolume, Volumes } from '../provision/ports/volumes.ts';
-import { LuksHelper } from './lvm-luks.ts';
-import { HelperSocket, plainVolume } from './lvm-socket.ts';
+import type { HelperResult } from '../core/protocol/helper-protocol.ts';
 import type {
   GoldenReference,
   GoldenSeal,
@@ -12,6 +8,10 @@ import type {
   ReceivingMark,
   Seal,
 } from '../core/volume/volume.ts';
+import type { VolumeKey } from '../provision/ports/keys.ts';
+import type { PrivateVolume, Volumes } from '../provision/ports/volumes.ts';
+import { LuksHelper } from './lvm-luks.ts';
+import { HelperSocket, plainVolume } from './lvm-socket.ts';
 
 export class LvmHelper implements Volumes {
   /** Encrypted volumes, and the keys on this host, over the same queue. */

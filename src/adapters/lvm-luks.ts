@@ -1,7 +1,7 @@
 /** `LuksVolumes` and `KeyFiles` over the root helper's socket. */
+import { ProvisionError } from '../core/errors.ts';
 import type { HelperRequest, HelperResult } from '../core/protocol/helper-protocol.ts';
 import type { Encryption, ReceivingMark, Seal } from '../core/volume/volume.ts';
-import { ProvisionError } from '../core/errors.ts';
 import type { KeyFiles, VolumeKey } from '../provision/ports/keys.ts';
 import type { LuksVolumes, PrivateVolume } from '../provision/ports/volumes.ts';
 import type { HelperSocket } from './lvm-socket.ts';

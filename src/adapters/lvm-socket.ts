@@ -2,12 +2,12 @@
  * The root helper's socket: one connection, one request line and one answer line a call. Keys follow the line as they
  * are, each way; every copy of one that is made here is overwritten.
  */
-import { createConnection } from 'node:net';
 import type { Socket } from 'node:net';
+import { createConnection } from 'node:net';
 import { ProvisionError } from '../core/errors.ts';
+import { KEY_BYTES_MAX } from '../core/key/key-reference.ts';
 import type { HelperRequest, HelperResult, HelperVerb } from '../core/protocol/helper-protocol.ts';
 import { HELPER_RESULTS, HelperResponse, RESPONSE_BYTES_MAX } from '../core/protocol/helper-protocol.ts';
-import { KEY_BYTES_MAX } from '../core/key/key-reference.ts';
 import type { VolumeKey } from '../provision/ports/keys.ts';
 import type { PrivateVolume } from '../provision/ports/volumes.ts';
 

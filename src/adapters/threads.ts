@@ -5,8 +5,8 @@
  */
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
-import { alignedMemory } from '../core/images/aligned-memory.ts';
 import { ProvisionError } from '../core/errors.ts';
+import { alignedMemory } from '../core/images/aligned-memory.ts';
 import { damaged } from '../core/images/compressed-cluster.ts';
 import type { CompressedExtent } from '../core/images/layout.ts';
 import type { HashFrom } from '../core/images/resumable-sha256.ts';

@@ -1,7 +1,7 @@
 /** Traces of fills, where the configuration wants them. */
 import type { TracingSettings } from '../core/settings/tracing-settings.ts';
-import type { Log } from '../provision/ports/host.ts';
 import type { FillTrace } from '../provision/ports/fill-trace.ts';
+import type { Log } from '../provision/ports/host.ts';
 
 /** Undefined without settings; nothing of OpenTelemetry is loaded then. */
 export async function openTracing(

@@ -3,15 +3,15 @@ import type { Command } from 'commander';
 import { Option } from 'commander';
 import { AnnotateRequest } from '../core/protocol/control-protocol.ts';
 import type { ImageFormat, OuterCompression, VolumeFate } from '../core/request.ts';
-import { checkedRequest, describedBy } from './program/checked-request.ts';
-import { EXIT } from './program/exit-codes.ts';
 import type { What } from './annotate/what.ts';
 import { answered, askFormat, askKey, askWhat } from './annotate/what.ts';
 import { kindOf, saysFormat, withImageOptions } from './image/image-kind.ts';
-import type { Asker } from './terminal/terminal.ts';
-import { terminal } from './terminal/terminal.ts';
+import { checkedRequest, describedBy } from './program/checked-request.ts';
+import { EXIT } from './program/exit-codes.ts';
 import type { AddVerb, Context } from './program/verb.ts';
 import { common, contextOf } from './program/verb.ts';
+import type { Asker } from './terminal/terminal.ts';
+import { terminal } from './terminal/terminal.ts';
 
 const FATES: readonly VolumeFate[] = ['keep', 'delete'];
 

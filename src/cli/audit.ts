@@ -1,12 +1,12 @@
 /** `lvp audit`: who did what. */
 import type { Command } from 'commander';
+import { whoOfOwner } from '../core/owner.ts';
 import type { AuditEvent } from '../core/protocol/audit-event.ts';
 import type { AuditEvents } from '../core/protocol/audit-protocol.ts';
-import { whoOfOwner } from '../core/owner.ts';
 import { EXIT } from './program/exit-codes.ts';
-import { MOMENT_HELP, parseMoment } from './terminal/moment.ts';
 import type { AddVerb } from './program/verb.ts';
 import { common, contextOf } from './program/verb.ts';
+import { MOMENT_HELP, parseMoment } from './terminal/moment.ts';
 
 interface AuditOptions {
   readonly since?: number;

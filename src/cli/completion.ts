@@ -12,9 +12,9 @@ import { wantedAt } from './completion/wanted.ts';
 import { Daemon } from './daemon.ts';
 import { EXIT } from './program/exit-codes.ts';
 import { transportOf } from './program/global-options.ts';
-import { Output } from './terminal/output.ts';
 import type { AddVerb } from './program/verb.ts';
 import { common, contextOf } from './program/verb.ts';
+import { Output } from './terminal/output.ts';
 
 /** Somebody has pressed a key and waits. */
 const ASK_DEADLINE_MS = 300;

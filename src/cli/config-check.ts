@@ -1,9 +1,9 @@
 /** `lvp config check`: read the configuration as the daemon would, and say everything that is wrong. */
 import type { Command } from 'commander';
 import { CONFIG_PATH } from '../core/settings/config-path.ts';
+import { addReload } from './config-reload.ts';
 import { EXIT } from './program/exit-codes.ts';
 import { serviceEnvironment } from './program/service-environment.ts';
-import { addReload } from './config-reload.ts';
 import type { AddVerb } from './program/verb.ts';
 import { common, contextOf } from './program/verb.ts';
 

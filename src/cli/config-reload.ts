@@ -3,21 +3,21 @@
  * systemd has copied the credentials when the service started and does not do so again, so root hands over what
  * stands in their files now.
  */
-import type { Command } from 'commander';
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import type { Command } from 'commander';
 import { z } from 'zod';
 import type { Handed, LoadedConfig } from '../adapters/config-file.ts';
-import { CONFIG_PATH } from '../core/settings/config-path.ts';
 import { ProvisionError } from '../core/errors.ts';
-import { KEY_CREDENTIAL } from '../core/settings/key-settings.ts';
 import type { ReloadRequest } from '../core/protocol/reload-protocol.ts';
 import { ReloadResult } from '../core/protocol/reload-protocol.ts';
+import { CONFIG_PATH } from '../core/settings/config-path.ts';
+import { KEY_CREDENTIAL } from '../core/settings/key-settings.ts';
 import { answerOf } from './daemon.ts';
 import { EXIT } from './program/exit-codes.ts';
-import { ControlTransport } from './transport/control-transport.ts';
 import type { AddVerb } from './program/verb.ts';
 import { common, contextOf } from './program/verb.ts';
+import { ControlTransport } from './transport/control-transport.ts';
 
 const KEYS = ['minio-access-key', 'minio-secret-key'] as const;
 /** Where systemd keeps what it has loaded, encrypted ones too. */

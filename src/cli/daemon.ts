@@ -1,5 +1,7 @@
 /** The daemon as `lvp` sees it: what can be asked of it, whichever way the questions go. */
 import type { z } from 'zod';
+import { ProvisionError } from '../core/errors.ts';
+import { Handover, ReceiveResult } from '../core/handover.ts';
 import type { AuditQuery } from '../core/protocol/audit-protocol.ts';
 import { AuditEvents } from '../core/protocol/audit-protocol.ts';
 import type { AnnotateRequest, ReprovisionRequest } from '../core/protocol/control-protocol.ts';
@@ -14,12 +16,8 @@ import {
   problemOf,
   ReprovisionResult,
 } from '../core/protocol/control-protocol.ts';
-import { ProvisionError } from '../core/errors.ts';
 import type { GarbageRequest } from '../core/protocol/garbage-protocol.ts';
-import type { CryptoEraseRequest, RotateKeyRequest } from '../core/protocol/key-protocol.ts';
-import { CryptoEraseResult, RotateKeyResult } from '../core/protocol/key-protocol.ts';
 import { GarbageReport } from '../core/protocol/garbage-protocol.ts';
-import { Handover, ReceiveResult } from '../core/handover.ts';
 import type { ImageRequest, PrefetchRequest, ReadImage } from '../core/protocol/image-protocol.ts';
 import {
   CachedImages,
@@ -31,6 +29,8 @@ import {
 } from '../core/protocol/image-protocol.ts';
 import type { JobFilter, JobRequest } from '../core/protocol/job-protocol.ts';
 import { Job, Jobs } from '../core/protocol/job-protocol.ts';
+import type { CryptoEraseRequest, RotateKeyRequest } from '../core/protocol/key-protocol.ts';
+import { CryptoEraseResult, RotateKeyResult } from '../core/protocol/key-protocol.ts';
 import { parsedJson } from './transport/parsed-json.ts';
 import type { Asked, Transport } from './transport/transport.ts';
 

@@ -1,12 +1,12 @@
 /** `lvp gc`: what is left over on this host, and its repair. */
 import type { Command } from 'commander';
+import { ProvisionError } from '../core/errors.ts';
 import type { Finding, GarbageRequest } from '../core/protocol/garbage-protocol.ts';
 import type { GarbageReport } from '../core/protocol/garbage-protocol.ts';
-import { ProvisionError } from '../core/errors.ts';
 import { EXIT } from './program/exit-codes.ts';
-import { terminal } from './terminal/terminal.ts';
 import type { AddVerb, Context } from './program/verb.ts';
 import { common, contextOf } from './program/verb.ts';
+import { terminal } from './terminal/terminal.ts';
 
 interface GcOptions {
   readonly dryRun?: boolean;

@@ -1,11 +1,11 @@
 /** `lvp incident`: what is done when something is wrong (docs/operate.md, "When something is wrong"). */
 import type { Command } from 'commander';
-import { CONFIG_PATH } from '../core/settings/config-path.ts';
 import { frozenProblem } from '../core/frozen.ts';
-import { EXIT } from './program/exit-codes.ts';
-import type { ExitCode } from './program/exit-codes.ts';
+import { CONFIG_PATH } from '../core/settings/config-path.ts';
 import { addCryptoErase } from './incident/crypto-erase.ts';
 import { freezeHost, thawHost } from './incident/freeze.ts';
+import type { ExitCode } from './program/exit-codes.ts';
+import { EXIT } from './program/exit-codes.ts';
 import type { AddVerb, Context } from './program/verb.ts';
 import { common, contextOf } from './program/verb.ts';
 

@@ -3,15 +3,15 @@ import type { Command } from 'commander';
 import { Option } from 'commander';
 import { JobFilter, JobRequest, JobState } from '../core/protocol/job-protocol.ts';
 import type { ImageFormat, OuterCompression } from '../core/request.ts';
+import { kindOf, withImageOptions } from './image/image-kind.ts';
 import type { ImageOptions } from './program/checked-request.ts';
 import { checkedRequest, describedBy } from './program/checked-request.ts';
 import { EXIT } from './program/exit-codes.ts';
-import { kindOf, withImageOptions } from './image/image-kind.ts';
-import { exitCodeOfJob, jobsText, jobText } from './terminal/job-text.ts';
 import type { AddVerb } from './program/verb.ts';
 import { common, contextOf } from './program/verb.ts';
-import { watch } from './watch.ts';
+import { exitCodeOfJob, jobsText, jobText } from './terminal/job-text.ts';
 import { watchedJob, watchedJobs } from './terminal/watched.ts';
+import { watch } from './watch.ts';
 
 export const addJob: AddVerb = (program, finish) => {
   const job = program

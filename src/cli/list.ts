@@ -1,11 +1,11 @@
 /** `lvp list [--watch]`: every annotated domain, and all fills while they run. */
 import type { Command } from 'commander';
 import { EXIT } from './program/exit-codes.ts';
-import { listText } from './terminal/format.ts';
 import type { AddVerb } from './program/verb.ts';
 import { common, contextOf } from './program/verb.ts';
-import { watch } from './watch.ts';
+import { listText } from './terminal/format.ts';
 import { watchedDomains } from './terminal/watched.ts';
+import { watch } from './watch.ts';
 
 export const addList: AddVerb = (program, finish) => {
   const command = program

@@ -1,12 +1,12 @@
 /** `lvp logs VM [DISK]`: one volume's story from the journal. */
 import type { Command } from 'commander';
 import { isUuid } from '../core/uuid.ts';
-import { EXIT } from './program/exit-codes.ts';
 import { readJournal } from './journal.ts';
-import { MOMENT_HELP, parseMoment } from './terminal/moment.ts';
-import { Story } from './terminal/story.ts';
+import { EXIT } from './program/exit-codes.ts';
 import type { AddVerb, Context } from './program/verb.ts';
 import { common, contextOf } from './program/verb.ts';
+import { MOMENT_HELP, parseMoment } from './terminal/moment.ts';
+import { Story } from './terminal/story.ts';
 
 interface LogsOptions {
   readonly since?: number;

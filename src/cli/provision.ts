@@ -1,14 +1,14 @@
 /** `lvp provision --xml FILE`: fill the volumes of a domain before libvirt knows it. */
 import { open } from 'node:fs/promises';
 import type { Command } from 'commander';
-import { XML_BYTES_MAX } from '../core/protocol/control-protocol.ts';
 import { ProvisionError } from '../core/errors.ts';
+import { XML_BYTES_MAX } from '../core/protocol/control-protocol.ts';
 import { EXIT, exitCodeOfStatus } from './program/exit-codes.ts';
-import { domainText } from './terminal/format.ts';
 import type { AddVerb } from './program/verb.ts';
 import { common, contextOf } from './program/verb.ts';
-import { watch } from './watch.ts';
+import { domainText } from './terminal/format.ts';
 import { watchedDomain } from './terminal/watched.ts';
+import { watch } from './watch.ts';
 
 export const addProvision: AddVerb = (program, finish) => {
   const command = program

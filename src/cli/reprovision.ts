@@ -1,15 +1,15 @@
 /** `lvp reprovision VM DISK`: have a published volume made again, after saying what is lost by it. */
 import type { Command } from 'commander';
-import type { DomainStatus, ReprovisionResult } from '../core/protocol/control-protocol.ts';
 import { ProvisionError } from '../core/errors.ts';
+import type { DomainStatus, ReprovisionResult } from '../core/protocol/control-protocol.ts';
 import { approximateSize } from '../core/size.ts';
 import type { ExitCode } from './program/exit-codes.ts';
 import { EXIT } from './program/exit-codes.ts';
-import { terminal } from './terminal/terminal.ts';
 import type { AddVerb, Context } from './program/verb.ts';
 import { common, contextOf } from './program/verb.ts';
-import { watch } from './watch.ts';
+import { terminal } from './terminal/terminal.ts';
 import { watchedDomain } from './terminal/watched.ts';
+import { watch } from './watch.ts';
 
 interface ReprovisionOptions {
   readonly confirm?: string;

@@ -5,13 +5,13 @@
 import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
 import type { Config } from '../adapters/config-file.ts';
-import { CONFIG_PATH } from '../core/settings/config-path.ts';
 import { ProvisionError } from '../core/errors.ts';
+import { CONFIG_PATH } from '../core/settings/config-path.ts';
 import { EXIT } from './program/exit-codes.ts';
-import type { Answers, SetupOptions } from './setup/answers.ts';
-import { gatherAnswers, terminalAsk } from './setup/answers.ts';
 import type { AddVerb } from './program/verb.ts';
 import { common, contextOf } from './program/verb.ts';
+import type { Answers, SetupOptions } from './setup/answers.ts';
+import { gatherAnswers, terminalAsk } from './setup/answers.ts';
 
 const SERVICE = 'libvirt-volume-provisioner';
 const COMMAND_LIMIT_MS = 120_000;

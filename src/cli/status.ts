@@ -1,11 +1,11 @@
 /** `lvp status VM [--watch]`: one domain, and its fills while they run. */
 import type { Command } from 'commander';
 import { exitCodeOfStatus } from './program/exit-codes.ts';
-import { domainText } from './terminal/format.ts';
 import type { AddVerb } from './program/verb.ts';
 import { common, contextOf } from './program/verb.ts';
-import { watch } from './watch.ts';
+import { domainText } from './terminal/format.ts';
 import { watchedDomain } from './terminal/watched.ts';
+import { watch } from './watch.ts';
 
 export const addStatus: AddVerb = (program, finish) => {
   const command = program

@@ -3,9 +3,9 @@ import type { Command } from 'commander';
 import { ProvisionError } from '../core/errors.ts';
 import { TOKENS_FILE } from '../core/settings/http-settings.ts';
 import { EXIT } from './program/exit-codes.ts';
-import { readTokenLines, replaceTokenLines } from './terminal/token-lines.ts';
 import type { AddVerb } from './program/verb.ts';
 import { common, contextOf } from './program/verb.ts';
+import { readTokenLines, replaceTokenLines } from './terminal/token-lines.ts';
 
 interface FileOption {
   readonly file: string;

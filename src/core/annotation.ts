@@ -2,7 +2,6 @@
  * The request in a domain's metadata, read from its element and written back. All mistakes are found in
  * one reading, since each correction means another `virsh edit`.
  */
-import { AnnotationError, mistake, type Reading } from './xml/annotation-error.ts';
 import type { Problem } from './errors.ts';
 import { formatKeyReference } from './key/key-reference.ts';
 import { quote } from './quote.ts';
@@ -15,6 +14,7 @@ import {
   VolumeAttributes,
   type VolumeAttributeName,
 } from './volume/volume-attributes.ts';
+import { AnnotationError, mistake, type Reading } from './xml/annotation-error.ts';
 import { attributeOf, elementsOf, escapeAttribute, textOf, type Element } from './xml/xml.ts';
 
 export const ANNOTATION_NAMESPACE = 'urn:libvirt-volume-provisioner:domain:1';

@@ -3,8 +3,8 @@
  * it, `lvp receive` reads it. The volumes there end with the same seals.
  */
 import { z } from 'zod';
-import { PublishedSeal, Seal } from './protocol/helper-protocol.ts';
 import { parseKeyReference } from './key/key-reference.ts';
+import { PublishedSeal, Seal } from './protocol/helper-protocol.ts';
 
 /** More than a domain has annotated disks, and few enough for one request. */
 const VOLUMES_MAX = 100;

@@ -1,9 +1,9 @@
 /** A job: a volume that no domain has asked for yet, as the planner sees it. */
-import { AnnotationError } from './xml/annotation-error.ts';
 import { readVolumeAttributes } from './annotation.ts';
-import type { JobRequest } from './protocol/job-protocol.ts';
 import { ownerOfJob } from './owner.ts';
+import type { JobRequest } from './protocol/job-protocol.ts';
 import type { Domain, PooledLocation, VolumeRequest } from './request.ts';
+import { AnnotationError } from './xml/annotation-error.ts';
 
 /** Stands for a disk of a domain where the planner wants one. */
 export const JOB_TARGET = 'vda';

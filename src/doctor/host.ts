@@ -3,8 +3,8 @@ import type { DomainStatus } from '../core/protocol/control-protocol.ts';
 import type { GarbageReport } from '../core/protocol/garbage-protocol.ts';
 import type { HttpSettings } from '../core/settings/http-settings.ts';
 import type { KeyServerSettings } from '../core/settings/key-settings.ts';
-import type { KeepFree } from '../core/volume/headroom.ts';
 import type { ThinLimits } from '../core/thin/thin-limits.ts';
+import type { KeepFree } from '../core/volume/headroom.ts';
 import type { ChangeName, CommandName } from './commands.ts';
 
 /** An answer, that there is no such thing, or why there is no answer. */

@@ -3,8 +3,8 @@
  * that a crash at any point leaves a volume that the next call goes on with, or that discard removes.
  */
 import { ProvisionError } from '../core/errors.ts';
-import type { HelperRequest, HelperResult } from '../core/protocol/helper-protocol.ts';
 import { isGolden } from '../core/owner.ts';
+import type { HelperRequest, HelperResult } from '../core/protocol/helper-protocol.ts';
 import { fillTags, goldenName, goldenTags, privateName, readMark } from '../core/volume/volume.ts';
 import { carriesExactly, findFill, findNamed, stateError } from './fill.ts';
 import type { ThinPools } from './groups.ts';

@@ -3,10 +3,10 @@
  * says: their bytes are wiped wherever they have been. Behind a line that is no request nothing is read any more, for
  * what follows might be a key and not a line.
  */
-import { createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
-import { REQUEST_BYTES_MAX } from '../core/protocol/helper-protocol.ts';
+import { createServer } from 'node:net';
 import { peerUid } from '../core/peer.ts';
+import { REQUEST_BYTES_MAX } from '../core/protocol/helper-protocol.ts';
 import { Inbox } from './inbox.ts';
 import type { Reply } from './requests.ts';
 

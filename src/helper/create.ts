@@ -1,6 +1,6 @@
 import { ProvisionError } from '../core/errors.ts';
-import type { HelperRequest, HelperResult } from '../core/protocol/helper-protocol.ts';
 import { isGolden } from '../core/owner.ts';
+import type { HelperRequest, HelperResult } from '../core/protocol/helper-protocol.ts';
 import type { VolumeGroup } from '../core/volume/volume.ts';
 import { ADOPTING_TAG, fillTags, privateName } from '../core/volume/volume.ts';
 import { finishAdoption } from './adopt.ts';

@@ -3,8 +3,8 @@
  * those only in `shared_volume_groups` it tells which volumes are sealed. Thin volumes are made in the pools that
  * `thin_pools` names.
  */
-import { constants } from 'node:fs';
 import type { Stats } from 'node:fs';
+import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { open } from 'node:fs/promises';
 import { parse } from 'yaml';

@@ -5,12 +5,12 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { describeProblem, ProvisionError, toProblem } from '../core/errors.ts';
+import { keyLengthsOf } from '../core/protocol/helper-protocol.ts';
+import { CONFIG_PATH } from '../core/settings/config-path.ts';
 import type { Connections } from './connections.ts';
 import { serveLines } from './connections.ts';
 import { luks } from './cryptsetup.ts';
 import { devices, serviceUid } from './devices.ts';
-import { CONFIG_PATH } from '../core/settings/config-path.ts';
-import { keyLengthsOf } from '../core/protocol/helper-protocol.ts';
 import { ConfiguredGroups } from './groups.ts';
 import { keyFiles } from './key-files.ts';
 import { lvm } from './lvm.ts';

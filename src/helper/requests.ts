@@ -1,9 +1,9 @@
 /** From a line to an answer. */
 import { z } from 'zod';
 import { ProvisionError, toProblem } from '../core/errors.ts';
-import { HelperRequest, keyLengthsIn } from '../core/protocol/helper-protocol.ts';
 import { isKeyShaped } from '../core/key/key-reference.ts';
 import { isJob } from '../core/owner.ts';
+import { HelperRequest, keyLengthsIn } from '../core/protocol/helper-protocol.ts';
 import { adopt } from './adopt.ts';
 import { arrive } from './arrive.ts';
 import { claim } from './claim.ts';
@@ -16,8 +16,8 @@ import type { Groups, ThinPools } from './groups.ts';
 import { readKey } from './key-files.ts';
 import { list } from './list.ts';
 import { performLuks } from './luks.ts';
-import { publish } from './publish.ts';
 import { publishGolden } from './publish-golden.ts';
+import { publish } from './publish.ts';
 import { recall } from './recall.ts';
 import { restore, retire } from './retire.ts';
 import type { Tools } from './tools.ts';

@@ -4,12 +4,12 @@ import { JournalStream } from '../adapters/audit/journal-stream.ts';
 import { systemClock } from '../adapters/clock.ts';
 import type { Config } from '../adapters/config-file.ts';
 import type { Metrics } from '../adapters/metrics.ts';
-import { AUDIT_IDENTIFIER } from '../core/protocol/audit-event.ts';
 import type { Problem } from '../core/errors.ts';
-import type { FillTrace } from '../provision/ports/fill-trace.ts';
-import type { AuditStore, AuditTrail } from '../provision/ports/audit.ts';
-import type { Log } from '../provision/ports/host.ts';
+import { AUDIT_IDENTIFIER } from '../core/protocol/audit-event.ts';
 import { briefly, newCorrelationId } from '../provision/audit/recorded.ts';
+import type { AuditStore, AuditTrail } from '../provision/ports/audit.ts';
+import type { FillTrace } from '../provision/ports/fill-trace.ts';
+import type { Log } from '../provision/ports/host.ts';
 
 export interface Seeing {
   readonly metrics: Metrics;

@@ -1,8 +1,8 @@
 /** Goal: what is recorded is found again, in the journal and in the ledger, and nothing that is wrong with either reaches who records. */
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import type { Server, Socket } from 'node:net';
 import { createServer } from 'node:net';
-import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';

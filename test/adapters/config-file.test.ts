@@ -5,9 +5,9 @@ import path from 'node:path';
 import { inspect } from 'node:util';
 import { afterAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
+import { loadConfig } from '../../src/adapters/config-file.ts';
 import { ConfigFile } from '../../src/adapters/config/schema.ts';
 import { Secret } from '../../src/adapters/config/secret.ts';
-import { loadConfig } from '../../src/adapters/config-file.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
 import { withApiVersion } from '../../src/core/settings/key-settings.ts';
 

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { KeyChange } from '../../src/core/key/key-change.ts';
 import { openLedger } from '../../src/adapters/ledger.ts';
+import type { KeyChange } from '../../src/core/key/key-change.ts';
 import type { FillRecord, JobRecord, KnownDomain, Ledger } from '../../src/provision/ports/ledger.ts';
 import { ENDED_JOBS_MAX } from '../../src/provision/ports/ledger.ts';
 

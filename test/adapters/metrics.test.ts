@@ -2,11 +2,11 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { Metrics } from '../../src/adapters/metrics.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
+import type { ThinPool } from '../../src/core/volume/volume.ts';
 import type { CachedImage, ImageCache, ImageLease } from '../../src/provision/ports/image-cache.ts';
 import type { ImageObject, Images } from '../../src/provision/ports/images.ts';
 import type { FillRecord } from '../../src/provision/ports/ledger.ts';
 import type { VolumeDevice, Volumes } from '../../src/provision/ports/volumes.ts';
-import type { ThinPool } from '../../src/core/volume/volume.ts';
 import { SEAL } from '../cli/fake-verbs.ts';
 
 let metrics: Metrics;

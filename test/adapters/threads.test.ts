@@ -6,9 +6,9 @@ import { DamagedCluster, clusterDecompressor } from '../../src/adapters/threads/
 import { isAligned } from '../../src/core/images/aligned-memory.ts';
 import type { Compression, CompressedExtent } from '../../src/core/images/layout.ts';
 import { FRAMES_MAX } from '../../src/core/images/zstd-frame.ts';
-import { InThreadWorkshop } from '../../src/provision/stream/in-thread-workshop.ts';
 import type { Workshop } from '../../src/provision/ports/workshop.ts';
 import { CLUSTER_OVERRUN_BYTES } from '../../src/provision/ports/workshop.ts';
+import { InThreadWorkshop } from '../../src/provision/stream/in-thread-workshop.ts';
 
 const CLUSTER = 65_536;
 const MEMORY = 4 * 1024 * 1024;

@@ -1,4 +1,5 @@
 /** Goal: what a backup restores is what was there, byte for byte, but for what in a ledger is old news. */
+import { once } from 'node:events';
 import {
   chmodSync,
   existsSync,
@@ -11,7 +12,6 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { createServer } from 'node:net';
-import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';

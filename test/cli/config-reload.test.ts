@@ -7,8 +7,8 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { GateSocket } from '../../src/adapters/gate-socket.ts';
 import { openGateSocket } from '../../src/adapters/gate-socket.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
-import { KEY_CREDENTIAL } from '../../src/core/settings/key-settings.ts';
 import type { ReloadRequest, ReloadResult } from '../../src/core/protocol/reload-protocol.ts';
+import { KEY_CREDENTIAL } from '../../src/core/settings/key-settings.ts';
 import { silent } from '../provision/world.ts';
 
 const lvp = new URL('../../src/cli.ts', import.meta.url).pathname;

@@ -1,6 +1,5 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { AnnotationError } from '../../src/core/xml/annotation-error.ts';
 import {
   ANNOTATION_NAMESPACE,
   formatAnnotation,
@@ -9,6 +8,7 @@ import {
   readVolumeAttributes,
   withVolume,
 } from '../../src/core/annotation.ts';
+import { AnnotationError } from '../../src/core/xml/annotation-error.ts';
 import { anyAnnotation, anyRequest, element, GOOD, provision, volumeWith } from './annotated.ts';
 
 /** The messages about an annotation, each with its remedy behind it. */

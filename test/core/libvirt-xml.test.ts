@@ -9,8 +9,8 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { formatAnnotation, readAnnotation } from '../../src/core/annotation.ts';
-import { parseDomainXml } from '../../src/core/xml/domain-xml.ts';
 import { locateVolumes } from '../../src/core/volume/locate.ts';
+import { parseDomainXml } from '../../src/core/xml/domain-xml.ts';
 import { parsePoolXml } from '../../src/core/xml/pool-xml.ts';
 import { anyAnnotation, element, GOOD, provision, volumeWith } from './annotated.ts';
 

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { loadConfig } from '../../src/adapters/config-file.ts';
 import { EXIT_HELP } from '../../src/cli/program/exit-codes.ts';
-import { isPassing } from '../../src/core/errors.ts';
 import type { ErrorCode } from '../../src/core/errors.ts';
+import { isPassing } from '../../src/core/errors.ts';
 import { describeVerdict, judgeFill } from '../../src/core/policy/host-policy.ts';
 
 const read = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');

@@ -4,6 +4,7 @@
  * service user can still write. Method: a model of LVM, a crash before and after each changing step.
  */
 import { describe, expect, it } from 'vitest';
+import type { ReceivingMark, Seal } from '../../src/core/volume/volume.ts';
 import {
   ADOPTING_TAG,
   fillTags,
@@ -13,7 +14,6 @@ import {
   retiredName,
   sealTags,
 } from '../../src/core/volume/volume.ts';
-import type { ReceivingMark, Seal } from '../../src/core/volume/volume.ts';
 import { adopt } from '../../src/helper/adopt.ts';
 import { arrive } from '../../src/helper/arrive.ts';
 import { create } from '../../src/helper/create.ts';

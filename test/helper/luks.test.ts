@@ -4,8 +4,8 @@
  */
 import { describe, expect, it } from 'vitest';
 import { fillTags, mappingName, privateName, sealTags } from '../../src/core/volume/volume.ts';
-import { create } from '../../src/helper/create.ts';
 import { adopt } from '../../src/helper/adopt.ts';
+import { create } from '../../src/helper/create.ts';
 import { discard } from '../../src/helper/discard.ts';
 import { addLuksKey, eraseLuks, keepOnlyLuksKey } from '../../src/helper/luks-keys.ts';
 import { closeLuks, formatLuks, openLuks } from '../../src/helper/luks.ts';

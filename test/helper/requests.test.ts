@@ -1,8 +1,8 @@
 /** Goal: nothing but a well-formed request about a configured group ever reaches a command. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { HelperRequest, HelperResponse, keyLengthsOf } from '../../src/core/protocol/helper-protocol.ts';
 import { GOLDEN_OWNER } from '../../src/core/owner.ts';
+import { HelperRequest, HelperResponse, keyLengthsOf } from '../../src/core/protocol/helper-protocol.ts';
 import {
   fillTags,
   GOLDEN_PREFIX,

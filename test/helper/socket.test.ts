@@ -9,8 +9,8 @@ import { keyLengthsOf } from '../../src/core/protocol/helper-protocol.ts';
 import type { Connections, Served } from '../../src/helper/connections.ts';
 import { serveLines } from '../../src/helper/connections.ts';
 import { answer } from '../../src/helper/requests.ts';
-import { MemoryLvm } from './memory-lvm.ts';
 import { keepsContractOfLuksVolumes } from './luks-contract.ts';
+import { MemoryLvm } from './memory-lvm.ts';
 import { keepsContractOfVolumes } from './volumes-contract.ts';
 
 const volume = {

@@ -1,6 +1,6 @@
 /** Request lines to the root helper's socket in a host, as the daemon sends them. */
-import { HelperResponse } from '../../src/core/protocol/helper-protocol.ts';
 import type { HelperRequest } from '../../src/core/protocol/helper-protocol.ts';
+import { HelperResponse } from '../../src/core/protocol/helper-protocol.ts';
 import type { Host } from './host.ts';
 
 export const HELPER_SOCKET = '/run/libvirt-volume-provisioner-helper.socket';

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { execa } from 'execa';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { secretUuid } from '../../src/core/key/secret-name.ts';
-import { eventually } from './host.ts';
 import type { Host } from './host.ts';
+import { eventually } from './host.ts';
 import type { Identity, Key } from './key-server.ts';
 import { BARBICAN_URL, KEYSTONE_URL, KEY_SERVER_CA_FILE, KeyServer } from './key-server.ts';
 import {

@@ -5,8 +5,8 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { HelperRequest, HelperResponse } from '../../src/core/protocol/helper-protocol.ts';
-import { fillTags, mappingName, privateName, sealTags } from '../../src/core/volume/volume.ts';
 import type { Seal } from '../../src/core/volume/volume.ts';
+import { fillTags, mappingName, privateName, sealTags } from '../../src/core/volume/volume.ts';
 import { askForKey, askHelper, HELPER_SOCKET, prepareToAsk } from './ask-helper.ts';
 import { collectLogsOnFailure, Host } from './host.ts';
 

@@ -6,8 +6,8 @@ import { randomBytes } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { Job } from '../../src/core/protocol/job-protocol.ts';
 import { CONTROL_SOCKET } from '../../src/core/protocol/control-protocol.ts';
+import type { Job } from '../../src/core/protocol/job-protocol.ts';
 import { eventually } from './host.ts';
 import {
   define,

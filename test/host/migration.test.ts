@@ -10,8 +10,8 @@ import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CONTROL_SOCKET } from '../../src/core/protocol/control-protocol.ts';
-import { collectLogsOnFailure, eventually, Host } from './host.ts';
 import { testEncryptedMigration } from './encrypted-migration.ts';
+import { collectLogsOnFailure, eventually, Host } from './host.ts';
 import { COPIED, mayStart, migrate, START_LIMIT_MS, stateOf, tagsOf } from './migrating.ts';
 import {
   deviceDigest,

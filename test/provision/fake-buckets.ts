@@ -1,6 +1,6 @@
 /** Buckets in memory that answer, announce and break as they are told. */
-import { ProvisionError, toProblem } from '../../src/core/errors.ts';
 import type { ErrorCode } from '../../src/core/errors.ts';
+import { ProvisionError, toProblem } from '../../src/core/errors.ts';
 import type { ListedObject } from '../../src/core/policy/prefetch-rule.ts';
 import type { BucketListing, Buckets, ListenEnd, Listener } from '../../src/provision/ports/images.ts';
 

@@ -3,8 +3,8 @@
  * real reading over a world in memory that counts what it is asked.
  */
 import { describe, expect, it } from 'vitest';
-import { parseDomainXml } from '../../src/core/xml/domain-xml.ts';
 import type { LogicalPool } from '../../src/core/request.ts';
+import { parseDomainXml } from '../../src/core/xml/domain-xml.ts';
 import type { Fills } from '../../src/provision/fill/fills.ts';
 import { KnownPools, observe } from '../../src/provision/observe.ts';
 import type { Volumes } from '../../src/provision/ports/volumes.ts';

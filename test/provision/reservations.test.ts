@@ -6,8 +6,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ProvisionError, toProblem } from '../../src/core/errors.ts';
-import { fillTags, privateName } from '../../src/core/volume/volume.ts';
 import type { LogicalVolume } from '../../src/core/volume/volume.ts';
+import { fillTags, privateName } from '../../src/core/volume/volume.ts';
 import type { PrivateVolume, Volumes } from '../../src/provision/ports/volumes.ts';
 import { RecentListing } from '../../src/provision/recent-listing.ts';
 import type { Wanted } from '../../src/provision/reservations.ts';

@@ -1,8 +1,8 @@
 /** The domains of a run: what an operator writes into their definitions. */
 import { isDeepStrictEqual } from 'node:util';
-import { parseDomainXml } from '../../src/core/xml/domain-xml.ts';
 import { formatKeyReference } from '../../src/core/key/key-reference.ts';
 import type { VolumeFate } from '../../src/core/request.ts';
+import { parseDomainXml } from '../../src/core/xml/domain-xml.ts';
 
 export interface DiskSpec {
   readonly target: string;

@@ -2,11 +2,11 @@
  * The volume group: the model of LVM that the helper's own tests use, and for each volume its bytes, who made
  * it and who has it open. It watches every change, whoever makes it, and knows which of them break a promise.
  */
+import { GOLDEN_OWNER, isJob } from '../../src/core/owner.ts';
 import type { GoldenMax } from '../../src/core/thin/golden-budget.ts';
 import { goldenMaxBytes } from '../../src/core/thin/golden-budget.ts';
-import { GOLDEN_OWNER, isJob } from '../../src/core/owner.ts';
-import { ADOPTING_TAG, fillIdOf, goldenName, readMark, retiredName } from '../../src/core/volume/volume.ts';
 import type { GoldenSeal, Seal, VolumeMark } from '../../src/core/volume/volume.ts';
+import { ADOPTING_TAG, fillIdOf, goldenName, readMark, retiredName } from '../../src/core/volume/volume.ts';
 import type { ModelVolume } from '../helper/memory-lvm.ts';
 import { MemoryLvm } from '../helper/memory-lvm.ts';
 import type { ModelMapping } from '../helper/model-luks.ts';

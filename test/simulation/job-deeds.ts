@@ -1,7 +1,7 @@
 /** Deeds of whoever asks for volumes without a domain. */
-import type { JobRequest } from '../../src/core/protocol/job-protocol.ts';
 import { ProvisionError } from '../../src/core/errors.ts';
 import { ownerOfJob } from '../../src/core/owner.ts';
+import type { JobRequest } from '../../src/core/protocol/job-protocol.ts';
 import { readMark } from '../../src/core/volume/volume.ts';
 import type { JobRecord } from '../../src/provision/ports/ledger.ts';
 import type { Deed } from './deed.ts';

@@ -2,8 +2,8 @@
  * Where keys come from: a server that withdraws grants, gives another key than before, or says nothing, and that
  * remembers when it gave what to whom. No key is like another one, and each is text that a real one could be.
  */
-import { ProvisionError } from '../../src/core/errors.ts';
 import type { ErrorCode } from '../../src/core/errors.ts';
+import { ProvisionError } from '../../src/core/errors.ts';
 import { formatKeyReference } from '../../src/core/key/key-reference.ts';
 import type { Keys, VolumeKey } from '../../src/provision/ports/keys.ts';
 import type { Faults } from './faults.ts';

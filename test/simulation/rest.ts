@@ -1,7 +1,7 @@
 /** The end of a run: the faults stop, time passes, and everything must be as promised. */
 import { isDeepStrictEqual } from 'node:util';
-import { isPassing, ProvisionError } from '../../src/core/errors.ts';
 import type { Problem } from '../../src/core/errors.ts';
+import { isPassing, ProvisionError } from '../../src/core/errors.ts';
 import { isJob } from '../../src/core/owner.ts';
 import { IMAGE_NAMES } from './deed.ts';
 import type { DomainSpec } from './domains.ts';

@@ -2,8 +2,8 @@
 import { readMark } from '../../src/core/volume/volume.ts';
 import type { Deed } from './deed.ts';
 import { LV_NAMES } from './deed.ts';
-import { EXTENT_BYTES } from './group.ts';
 import type { Opener } from './group.ts';
+import { EXTENT_BYTES } from './group.ts';
 
 export const makeForeign: Deed = (run, random) => {
   const lv = random.pick([...LV_NAMES, 'backup']);

@@ -4,8 +4,8 @@
  */
 import { z } from 'zod';
 import { parseDuration } from '../../core/duration.ts';
-import { isLvName } from '../../core/volume/lvm-names.ts';
 import { parseSize } from '../../core/size.ts';
+import { isLvName } from '../../core/volume/lvm-names.ts';
 
 /** A value that is converted, or refused with the sentence of what is allowed. */
 export function leaf<T>(allowed: string, convert: (value: unknown) => T | undefined) {

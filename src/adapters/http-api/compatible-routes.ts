@@ -2,8 +2,8 @@
 import type { FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { ProvisionError } from '../../core/errors.ts';
-import type { Job } from '../../core/protocol/job-protocol.ts';
 import { ownerOfJob } from '../../core/owner.ts';
+import type { Job } from '../../core/protocol/job-protocol.ts';
 import { requireVolume } from './callers.ts';
 import type { CompatibleHealth } from './compatible-schemas.ts';
 import * as compatible from './compatible-schemas.ts';

@@ -1,7 +1,7 @@
 /** What the routes and hooks of the HTTP API add to Fastify's own types. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FastifyBaseLogger, FastifyInstance, RawServerBase } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { HttpRight } from '../../core/settings/http-settings.ts';
 import type { Caller } from './callers.ts';
 import type { Refused } from './refusal.ts';

@@ -1,6 +1,7 @@
 /** /api/v1/images: what is in the store, and what this host keeps of it. */
 import { PassThrough } from 'node:stream';
 import type { FastifyRequest } from 'fastify';
+import { readInSteps } from '../../core/images/image-steps.ts';
 import {
   CachedImages,
   GcRequest,
@@ -14,7 +15,6 @@ import {
   StoredImages,
 } from '../../core/protocol/image-protocol.ts';
 import { statusOf } from '../../core/protocol/problem-status.ts';
-import { readInSteps } from '../../core/images/image-steps.ts';
 import type { Api } from './fastify-types.ts';
 import { Refusal } from './refusal.ts';
 import type { RouteNeeds } from './routes.ts';

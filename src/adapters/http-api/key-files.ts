@@ -1,6 +1,6 @@
 /** The files the HTTP API lives on: certificate, key, client CA and tokens, read and judged. */
-import { createPrivateKey, X509Certificate } from 'node:crypto';
 import type { KeyObject } from 'node:crypto';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { ProvisionError } from '../../core/errors.ts';
 import type { HttpCredential, HttpSettings } from '../../core/settings/http-settings.ts';

@@ -1,7 +1,7 @@
 /** What a failed request to Keystone or Barbican means to the people who have to mend it. */
 import { ProvisionError } from '../../core/errors.ts';
-import { formatKeyReference } from '../../core/key/key-reference.ts';
 import type { KeyReference } from '../../core/key/key-reference.ts';
+import { formatKeyReference } from '../../core/key/key-reference.ts';
 import { AnswerTooLong } from './requests.ts';
 
 /** As people know it: without path. */

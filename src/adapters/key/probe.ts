@@ -1,6 +1,6 @@
 /** What can be learnt of the key server without reading a key: its certificates, and whether this host's identity works. */
-import tls from 'node:tls';
 import net from 'node:net';
+import tls from 'node:tls';
 import { ProvisionError } from '../../core/errors.ts';
 import type { BarbicanSettings } from '../../core/settings/key-settings.ts';
 import type { KeyServerFacts } from '../../doctor/host.ts';

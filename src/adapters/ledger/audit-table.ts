@@ -1,8 +1,8 @@
 /** The ledger's table of audit events: rows are added, and in the end the oldest are removed; none is ever changed. */
 import type Database from 'better-sqlite3';
-import type { AuditEvents, AuditQuery } from '../../core/protocol/audit-protocol.ts';
-import { AuditEvent } from '../../core/protocol/audit-event.ts';
 import { ownerOfJob } from '../../core/owner.ts';
+import { AuditEvent } from '../../core/protocol/audit-event.ts';
+import type { AuditEvents, AuditQuery } from '../../core/protocol/audit-protocol.ts';
 import type { AuditStore } from '../../provision/ports/audit.ts';
 
 /** Some 20 MB. */

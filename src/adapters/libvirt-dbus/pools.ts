@@ -1,7 +1,7 @@
 /** Logical storage pools over libvirt-dbus. */
 import { ProvisionError } from '../../core/errors.ts';
-import { parsePoolXml } from '../../core/xml/pool-xml.ts';
 import type { LogicalPool } from '../../core/request.ts';
+import { parsePoolXml } from '../../core/xml/pool-xml.ts';
 import type { Pools } from '../../provision/ports/libvirt.ts';
 import type { CallLibvirt } from './calls.ts';
 import { callConnect, getProperty } from './calls.ts';

@@ -6,8 +6,8 @@
 import type http from 'node:http';
 import { ProvisionError, toProblem } from '../../core/errors.ts';
 import type { ListedObject } from '../../core/policy/prefetch-rule.ts';
-import { elementsOf, parseXml, textOf } from '../../core/xml/xml.ts';
 import type { Element } from '../../core/xml/xml.ts';
+import { elementsOf, parseXml, textOf } from '../../core/xml/xml.ts';
 import type { BucketListing, Buckets, ListenEnd, Listener } from '../../provision/ports/images.ts';
 import { ChangeLines } from './change-lines.ts';
 import type { Asked } from './errors.ts';

@@ -10,12 +10,12 @@ import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
 import { resourceFromAttributes } from '@opentelemetry/resources';
 import type { IdGenerator } from '@opentelemetry/sdk-trace';
 import { AlwaysOnSampler, BatchSpanProcessor, TracerProvider } from '@opentelemetry/sdk-trace';
-import { imageName } from '../../core/request.ts';
 import { volumeKey } from '../../core/plan/planned-fill.ts';
+import { imageName } from '../../core/request.ts';
 import type { TracingSettings } from '../../core/settings/tracing-settings.ts';
+import type { FillFacts, FillStep, FillTrace } from '../../provision/ports/fill-trace.ts';
 import type { Log } from '../../provision/ports/host.ts';
 import type { FillRecord } from '../../provision/ports/ledger.ts';
-import type { FillFacts, FillStep, FillTrace } from '../../provision/ports/fill-trace.ts';
 import type { FillEnd } from '../../provision/ports/watches.ts';
 import { TellingExporter } from './telling-exporter.ts';
 

@@ -1,6 +1,6 @@
 /** What `lvp annotate` was not told: asked for on a terminal, where there is one, by what the daemon knows. */
-import type { DomainDisks } from '../../core/protocol/control-protocol.ts';
 import { ProvisionError, toProblem } from '../../core/errors.ts';
+import type { DomainDisks } from '../../core/protocol/control-protocol.ts';
 import type { ImageFormat } from '../../core/request.ts';
 import { approximateSize } from '../../core/size.ts';
 import type { Daemon } from '../daemon.ts';

@@ -1,7 +1,7 @@
 /** The work of `lvp doctor`, apart from its options: what it needs takes time to load. */
 import { loadConfig } from '../../adapters/config-file.ts';
-import { probeKeyServer } from '../../adapters/key/probe.ts';
 import { LocalHost } from '../../adapters/host/local-host.ts';
+import { probeKeyServer } from '../../adapters/key/probe.ts';
 import { probeStore } from '../../adapters/minio/probe.ts';
 import { programVersion } from '../../adapters/program-version.ts';
 import { ProvisionError } from '../../core/errors.ts';

@@ -5,11 +5,11 @@ import { PrefetchRequest } from '../../core/protocol/image-protocol.ts';
 import type { ImageFormat, OuterCompression } from '../../core/request.ts';
 import { checkedRequest, describedBy } from '../program/checked-request.ts';
 import { EXIT } from '../program/exit-codes.ts';
-import { kindOf } from './image-kind.ts';
-import { readText } from './image-asked.ts';
-import { Progress } from '../terminal/progress.ts';
 import type { AddVerb } from '../program/verb.ts';
 import { common, contextOf } from '../program/verb.ts';
+import { Progress } from '../terminal/progress.ts';
+import { readText } from './image-asked.ts';
+import { kindOf } from './image-kind.ts';
 
 interface Options {
   readonly format?: ImageFormat;

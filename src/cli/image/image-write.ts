@@ -5,13 +5,13 @@
 import type { Command } from 'commander';
 import { Option } from 'commander';
 import { CONFIG_PATH } from '../../core/settings/config-path.ts';
-import { EXIT } from '../program/exit-codes.ts';
 import { approximateSize } from '../../core/size.ts';
 import type { ImageOptions } from '../program/checked-request.ts';
-import { ofImage, requestOf } from './image-asked.ts';
-import { Progress } from '../terminal/progress.ts';
+import { EXIT } from '../program/exit-codes.ts';
 import type { AddVerb } from '../program/verb.ts';
 import { common, contextOf } from '../program/verb.ts';
+import { Progress } from '../terminal/progress.ts';
+import { ofImage, requestOf } from './image-asked.ts';
 
 interface WriteOptions extends ImageOptions {
   readonly config: string;

@@ -8,15 +8,15 @@ import { SystemDecompressors } from '../../adapters/decompressors.ts';
 import { openMinio } from '../../adapters/minio/images.ts';
 import { WorkerThreads } from '../../adapters/threads.ts';
 import type { ImageRequest } from '../../core/protocol/image-protocol.ts';
+import { resolveImage } from '../../provision/fill/resolve-image.ts';
 import { volumeRequestOf } from '../../provision/images/image-verbs.ts';
 import type { VolumeDevice } from '../../provision/ports/volumes.ts';
 import { readBack } from '../../provision/stream/read-back.ts';
-import { resolveImage } from '../../provision/fill/resolve-image.ts';
 import type { StreamProgress } from '../../provision/stream/stream-image.ts';
 import { streamImage } from '../../provision/stream/stream-image.ts';
-import { refuseUnlessBlank } from './blank-target.ts';
-import type { Progress } from '../terminal/progress.ts';
 import { serviceEnvironment } from '../program/service-environment.ts';
+import type { Progress } from '../terminal/progress.ts';
+import { refuseUnlessBlank } from './blank-target.ts';
 
 export interface WriteRequest {
   readonly image: ImageRequest;

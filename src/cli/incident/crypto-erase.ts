@@ -4,9 +4,9 @@ import { ProvisionError } from '../../core/errors.ts';
 import type { CryptoEraseRequest, CryptoEraseResult } from '../../core/protocol/key-protocol.ts';
 import { approximateSize } from '../../core/size.ts';
 import { EXIT } from '../program/exit-codes.ts';
-import { terminal } from '../terminal/terminal.ts';
 import type { AddVerb, Context } from '../program/verb.ts';
 import { common, contextOf } from '../program/verb.ts';
+import { terminal } from '../terminal/terminal.ts';
 
 interface EraseOptions {
   readonly confirm?: string;

@@ -1,8 +1,8 @@
 /** What an incident report says of domains and volumes that nobody has asked this program for. */
 import { z } from 'zod';
+import { ownerOfJob } from '../../core/owner.ts';
 import type { DomainStatus } from '../../core/protocol/control-protocol.ts';
 import type { Job } from '../../core/protocol/job-protocol.ts';
-import { ownerOfJob } from '../../core/owner.ts';
 import { readMark } from '../../core/volume/volume.ts';
 
 /** What `lvs --reportformat json` prints, as far as it is used. */

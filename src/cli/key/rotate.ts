@@ -1,7 +1,7 @@
 /** `lvp key rotate`: another key in place of the one that a volume has. The daemon does it; here no key is seen. */
 import type { Command } from 'commander';
-import type { RotateKeyResult } from '../../core/protocol/key-protocol.ts';
 import { formatKeyReference } from '../../core/key/key-reference.ts';
+import type { RotateKeyResult } from '../../core/protocol/key-protocol.ts';
 import { EXIT } from '../program/exit-codes.ts';
 import type { AddVerb } from '../program/verb.ts';
 import { common, contextOf } from '../program/verb.ts';

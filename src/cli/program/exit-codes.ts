@@ -1,6 +1,6 @@
 /** What lvp's exit codes mean; the same table stands in `lvp --help` and in docs/operate.md. */
-import type { DomainStatus } from '../../core/protocol/control-protocol.ts';
 import type { ErrorCode, Problem } from '../../core/errors.ts';
+import type { DomainStatus } from '../../core/protocol/control-protocol.ts';
 import type { HttpCode } from '../../core/protocol/http-code.ts';
 
 export const EXIT = {

@@ -1,8 +1,8 @@
 /** Options that hold for every verb: how it prints, and which daemon it asks. */
 import type { Command } from 'commander';
 import { Help, Option } from 'commander';
-import { CONTROL_SOCKET } from '../../core/protocol/control-protocol.ts';
 import { ProvisionError } from '../../core/errors.ts';
+import { CONTROL_SOCKET } from '../../core/protocol/control-protocol.ts';
 import { ControlTransport } from '../transport/control-transport.ts';
 import type { CredentialFiles } from '../transport/credentials.ts';
 import { readCredentials, serverUrl } from '../transport/credentials.ts';

@@ -3,6 +3,7 @@
  * of it. What the daemon answers is printed as it is, so most are those of core/; failures are ErrorBody for all.
  */
 import { z } from 'zod';
+import { Handover, ReceiveResult } from '../../core/handover.ts';
 import { AuditEvents } from '../../core/protocol/audit-protocol.ts';
 import {
   AnnotateResult,
@@ -12,7 +13,6 @@ import {
   ReprovisionResult,
 } from '../../core/protocol/control-protocol.ts';
 import { GarbageReport } from '../../core/protocol/garbage-protocol.ts';
-import { Handover, ReceiveResult } from '../../core/handover.ts';
 import {
   CachedImages,
   GcResult,

@@ -2,9 +2,9 @@
 import type { Command } from 'commander';
 import type { DomainStatus } from '../../core/protocol/control-protocol.ts';
 import type { Daemon } from '../daemon.ts';
+import { domainText } from '../terminal/format.ts';
 import type { ExitCode } from './exit-codes.ts';
 import { EXIT } from './exit-codes.ts';
-import { domainText } from '../terminal/format.ts';
 import { contextOf } from './verb.ts';
 
 export function onDisk(

@@ -8,11 +8,8 @@ import { addCancel } from '../cancel.ts';
 import { addCompletion } from '../completion.ts';
 import { addConfig } from '../config-check.ts';
 import { addDoctor } from '../doctor.ts';
-import { EXIT_HELP } from './exit-codes.ts';
-import type { ExitCode } from './exit-codes.ts';
 import { addExplain } from '../explain.ts';
 import { addGc } from '../gc.ts';
-import { withGlobalOptions } from './global-options.ts';
 import { addHandover } from '../handover.ts';
 import { addImage } from '../image.ts';
 import { addIncident } from '../incident.ts';
@@ -28,6 +25,9 @@ import { addRetry } from '../retry.ts';
 import { addSetup } from '../setup.ts';
 import { addStatus } from '../status.ts';
 import { addToken } from '../token.ts';
+import type { ExitCode } from './exit-codes.ts';
+import { EXIT_HELP } from './exit-codes.ts';
+import { withGlobalOptions } from './global-options.ts';
 
 const INTRODUCTION = `Fills the LVM volumes of libvirt domains from images in MinIO, before they start.
 

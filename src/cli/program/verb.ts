@@ -1,10 +1,10 @@
 /** What every verb is made of. */
 import type { Command } from 'commander';
 import { Daemon } from '../daemon.ts';
+import { Output } from '../terminal/output.ts';
 import type { ExitCode } from './exit-codes.ts';
 import type { GlobalOptions, Place } from './global-options.ts';
 import { placeAt, transportOf } from './global-options.ts';
-import { Output } from '../terminal/output.ts';
 
 export interface Context {
   readonly daemon: Daemon;

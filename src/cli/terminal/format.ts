@@ -1,10 +1,10 @@
 /** Domains and volumes as text. Pure: what is a terminal and what is coloured is for the caller. */
 import { styleText } from 'node:util';
-import type { DomainStatus, VolumeStatus } from '../../core/protocol/control-protocol.ts';
 import { approximateDuration } from '../../core/duration.ts';
 import { describeProblem } from '../../core/errors.ts';
-import { approximateSize } from '../../core/size.ts';
+import type { DomainStatus, VolumeStatus } from '../../core/protocol/control-protocol.ts';
 import { problemOf } from '../../core/protocol/control-protocol.ts';
+import { approximateSize } from '../../core/size.ts';
 import type { Look } from './output.ts';
 import { table } from './table.ts';
 

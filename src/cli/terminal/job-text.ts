@@ -1,6 +1,6 @@
 /** Jobs as text, and what their states mean for the exit code. Pure. */
-import { problemOf } from '../../core/protocol/control-protocol.ts';
 import { describeProblem } from '../../core/errors.ts';
+import { problemOf } from '../../core/protocol/control-protocol.ts';
 import type { Job, Jobs } from '../../core/protocol/job-protocol.ts';
 import type { ExitCode } from '../program/exit-codes.ts';
 import { EXIT } from '../program/exit-codes.ts';

@@ -1,7 +1,7 @@
 /** Progress of work on one image: painted over on a terminal, a line for each tenth elsewhere, none with --json. */
+import { stepOf } from '../watch.ts';
 import { barLine } from './format.ts';
 import type { Output, Painter } from './output.ts';
-import { stepOf } from '../watch.ts';
 
 const PAINT_MS = 100;
 

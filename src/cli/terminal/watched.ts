@@ -3,10 +3,10 @@ import type { DomainStatus } from '../../core/protocol/control-protocol.ts';
 import type { Job, JobFilter, Jobs } from '../../core/protocol/job-protocol.ts';
 import type { Daemon } from '../daemon.ts';
 import { isUnderWay } from '../program/exit-codes.ts';
-import { domainText, listText, progressLine } from './format.ts';
-import { isJobUnderWay, jobLine, jobsText, jobText } from './job-text.ts';
 import type { News, Watched } from '../watch.ts';
 import { stepOf } from '../watch.ts';
+import { domainText, listText, progressLine } from './format.ts';
+import { isJobUnderWay, jobLine, jobsText, jobText } from './job-text.ts';
 
 export function watchedDomain(daemon: Daemon, vm: string): Watched<DomainStatus> {
   return {

@@ -1,10 +1,10 @@
 /** To the daemon of this host, over its control socket. Who may is decided by the group of the socket. */
 import { readFileSync, statSync } from 'node:fs';
 import { request } from 'node:http';
-import { CONTROL_GROUP, ErrorBody, problemOf } from '../../core/protocol/control-protocol.ts';
 import { ProvisionError } from '../../core/errors.ts';
-import { parsedJson } from './parsed-json.ts';
+import { CONTROL_GROUP, ErrorBody, problemOf } from '../../core/protocol/control-protocol.ts';
 import { codeOf, exchange, reasonOf } from './exchange.ts';
+import { parsedJson } from './parsed-json.ts';
 import type { Asked, Transport } from './transport.ts';
 import { ANSWER_DEADLINE_MS } from './transport.ts';
 

@@ -1,6 +1,6 @@
 /** The disks of a domain that a key opens, as its XML says. */
-import type { KeyReference } from './key-reference.ts';
 import type { Domain } from '../request.ts';
+import type { KeyReference } from './key-reference.ts';
 
 export interface EncryptedDisk {
   readonly target: string;

@@ -1,10 +1,10 @@
 /** What a disk's plan has to do with a volume that was put aside to be made again. */
 import type { Problem } from '../errors.ts';
+import type { VolumeLocation, VolumeRequest } from '../request.ts';
+import type { LogicalVolume } from '../volume/volume.ts';
 import type { PlannedFill } from './planned-fill.ts';
 import { sameRequest, volumeKey } from './planned-fill.ts';
-import type { VolumeLocation, VolumeRequest } from '../request.ts';
 import { asidesOf, isKeptAside } from './retired.ts';
-import type { LogicalVolume } from '../volume/volume.ts';
 
 interface DiskWithAside {
   readonly volumes: readonly LogicalVolume[];

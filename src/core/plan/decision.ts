@@ -1,10 +1,10 @@
 /** What can be decided about a disk, and the refusals that more than one proof leads to. */
-import { deleteCommand } from '../volume/delete-command.ts';
 import type { Problem } from '../errors.ts';
-import type { LocatedVolume } from '../volume/locate.ts';
 import { jobIdOf } from '../owner.ts';
-import { volumeKey } from './planned-fill.ts';
+import { deleteCommand } from '../volume/delete-command.ts';
+import type { LocatedVolume } from '../volume/locate.ts';
 import type { Seal } from '../volume/volume.ts';
+import { volumeKey } from './planned-fill.ts';
 
 /** How a fill gets its private volume. */
 export type FillFrom = 'new' | 'adopt' | 'resume';

@@ -1,14 +1,14 @@
 /** Volumes that are being filled for another domain, or for a job. */
-import { mayComeToClaim } from './claim.ts';
 import type { Problem } from '../errors.ts';
-import type { LocatedVolume } from '../volume/locate.ts';
 import { describeOwner, isJob } from '../owner.ts';
-import type { PlannedFill } from './planned-fill.ts';
-import { isUnfinished, sameRequest, volumeKey } from './planned-fill.ts';
+import type { LocatedVolume } from '../volume/locate.ts';
+import { mayComeToClaim } from './claim.ts';
 import type { Decided } from './decision.ts';
 import { refuseByPolicy, refuseOther } from './decision.ts';
 import type { PlanInput } from './input.ts';
 import { isEarlierTry } from './input.ts';
+import type { PlannedFill } from './planned-fill.ts';
+import { isUnfinished, sameRequest, volumeKey } from './planned-fill.ts';
 
 export function fillOfOtherDomain(input: PlanInput, disk: LocatedVolume): PlannedFill | undefined {
   return input.fills.find(

@@ -1,14 +1,14 @@
 /** What is not begun now: by what the ledger says of the fill before, or of what was put aside. */
-import { sayOfAside, withAside } from './aside-of-disk.ts';
 import type { Problem } from '../errors.ts';
 import { isPassing } from '../errors.ts';
 import type { LocatedVolume } from '../volume/locate.ts';
-import type { PlannedFill } from './planned-fill.ts';
-import { sameRequest, volumeKey } from './planned-fill.ts';
-import { RETRY_MAX_MS } from './retry-pause.ts';
+import { sayOfAside, withAside } from './aside-of-disk.ts';
 import type { Decided } from './decision.ts';
 import { refuse, refuseOther } from './decision.ts';
 import type { PlanInput } from './input.ts';
+import type { PlannedFill } from './planned-fill.ts';
+import { sameRequest, volumeKey } from './planned-fill.ts';
+import { RETRY_MAX_MS } from './retry-pause.ts';
 
 export function decideHeld(
   input: PlanInput,

@@ -1,13 +1,13 @@
 /** Everything that was read before deciding, and what of it is about one disk. */
 import type { Problem } from '../errors.ts';
-import type { HostPolicy } from '../policy/host-policy.ts';
 import type { KeyState } from '../key/key-change.ts';
-import type { LocatedVolume } from '../volume/locate.ts';
-import type { PlannedFill } from './planned-fill.ts';
-import { volumeKey } from './planned-fill.ts';
+import type { HostPolicy } from '../policy/host-policy.ts';
 import type { Domain, VolumeRequest } from '../request.ts';
 import { libvirtPool } from '../thin/thin-place.ts';
+import type { LocatedVolume } from '../volume/locate.ts';
 import type { LogicalVolume, Seal } from '../volume/volume.ts';
+import type { PlannedFill } from './planned-fill.ts';
+import { volumeKey } from './planned-fill.ts';
 
 /** Why an existing volume may or may not be taken over. */
 export type Blankness = { readonly blank: true } | { readonly blank: false; readonly why: string };

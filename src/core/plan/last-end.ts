@@ -3,8 +3,8 @@
  * domain any more proves nothing: it may have moved to another host.
  */
 import type { DiskPlan, Plan } from '../plan.ts';
-import type { PlannedFill } from './planned-fill.ts';
 import type { VolumeFate, VolumeRequest } from '../request.ts';
+import type { PlannedFill } from './planned-fill.ts';
 
 /** `here`: its last run ended on this host, or it never had one; `migrated`: it went on elsewhere. */
 export type LastEnd = 'here' | 'migrated';

@@ -1,8 +1,8 @@
 /** What crashes leave behind: private volumes that nobody accounts for, found by comparing tags and ledger. */
-import type { PlanInput } from './input.ts';
-import { goesOn, volumeKey } from './planned-fill.ts';
 import type { LogicalVolume, Seal } from '../volume/volume.ts';
 import { ADOPTING_TAG, fillIdOf, readMark } from '../volume/volume.ts';
+import type { PlanInput } from './input.ts';
+import { goesOn, volumeKey } from './planned-fill.ts';
 
 export type Accounts = Pick<PlanInput, 'volumes' | 'fills' | 'running'>;
 

@@ -1,16 +1,16 @@
 /** Volumes that a job has filled, for whichever domain comes to claim them. */
-import { objectionsToClaim } from './claim.ts';
+import { describeOwner, isJob } from '../owner.ts';
 import { deleteCommand } from '../volume/delete-command.ts';
 import type { LocatedVolume } from '../volume/locate.ts';
-import { describeOwner, isJob } from '../owner.ts';
-import type { PlannedFill } from './planned-fill.ts';
-import { volumeKey } from './planned-fill.ts';
 import type { LogicalVolume, Seal } from '../volume/volume.ts';
+import { objectionsToClaim } from './claim.ts';
 import type { Decided } from './decision.ts';
 import { refuse, refuseByPolicy } from './decision.ts';
 import { decideHeld } from './held.ts';
 import type { PlanInput } from './input.ts';
 import { stoppedPoolOf } from './input.ts';
+import type { PlannedFill } from './planned-fill.ts';
+import { volumeKey } from './planned-fill.ts';
 import { judgeDisk } from './policy.ts';
 
 /** What a job has filled, and what is known of the disk that asks for it. */

@@ -1,8 +1,8 @@
 /** What this host's policy says of a disk. */
+import { isJob } from '../owner.ts';
 import type { Verdict } from '../policy/host-policy.ts';
 import { judgeFill, judgePlace } from '../policy/host-policy.ts';
 import type { LocatedVolume } from '../volume/locate.ts';
-import { isJob } from '../owner.ts';
 import { readMark } from '../volume/volume.ts';
 import type { PlanInput } from './input.ts';
 import { volumeOf } from './input.ts';

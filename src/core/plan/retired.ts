@@ -5,10 +5,10 @@
  */
 import type { Problem } from '../errors.ts';
 import { isPassing } from '../errors.ts';
-import type { PlannedFill } from './planned-fill.ts';
-import { isUnfinished, volumeKey } from './planned-fill.ts';
 import type { LogicalVolume, Seal } from '../volume/volume.ts';
 import { fillIdOf, readMark, retiredName } from '../volume/volume.ts';
+import type { PlannedFill } from './planned-fill.ts';
+import { isUnfinished, volumeKey } from './planned-fill.ts';
 
 /** A volume under its name aside; the seal says where it comes from. */
 export interface RetiredVolume {

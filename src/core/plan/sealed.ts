@@ -1,10 +1,9 @@
 /** Volumes with a seal, or set aside to receive: the proof that counts most. */
 import type { Problem } from '../errors.ts';
 import { keyStateProblem } from '../key/key-change.ts';
-import type { LocatedVolume } from '../volume/locate.ts';
 import { describeOwner } from '../owner.ts';
-import { volumeKey } from './planned-fill.ts';
 import type { VolumeRequest } from '../request.ts';
+import type { LocatedVolume } from '../volume/locate.ts';
 import type { ReceivingMark, Seal } from '../volume/volume.ts';
 import { imageTag } from '../volume/volume.ts';
 import type { Decided } from './decision.ts';
@@ -12,6 +11,7 @@ import { refuse, refuseByPolicy, refuseOther } from './decision.ts';
 import { decideHeld } from './held.ts';
 import type { PlanInput } from './input.ts';
 import { isEarlierTry, isEncryptedAs, recordOf, volumeOf } from './input.ts';
+import { volumeKey } from './planned-fill.ts';
 
 export function decideSealed(
   input: PlanInput,

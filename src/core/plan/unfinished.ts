@@ -1,15 +1,15 @@
 /** Fills that run, or were cut off. */
 import type { Problem } from '../errors.ts';
-import type { LocatedVolume } from '../volume/locate.ts';
 import { describeOwner } from '../owner.ts';
-import type { PlannedFill } from './planned-fill.ts';
-import { goesOn, sameRequest, volumeKey } from './planned-fill.ts';
+import type { LocatedVolume } from '../volume/locate.ts';
 import type { FillMark, Seal } from '../volume/volume.ts';
 import { fillIdOf, privateName, readMark } from '../volume/volume.ts';
 import type { Decided } from './decision.ts';
 import { refuseOther } from './decision.ts';
 import type { PlanInput } from './input.ts';
 import { isEncryptedAs } from './input.ts';
+import type { PlannedFill } from './planned-fill.ts';
+import { goesOn, sameRequest, volumeKey } from './planned-fill.ts';
 
 export function decideRunning(
   input: PlanInput,

@@ -4,14 +4,14 @@
  * refuse (docs/operate.md, "Policy").
  */
 import type { Problem } from '../errors.ts';
-import type { LocatedVolume } from '../volume/locate.ts';
-import { fitsPattern } from './name-pattern.ts';
-import { describeOwner, isJob } from '../owner.ts';
 import type { ProofKind } from '../images/proof.ts';
+import { describeOwner, isJob } from '../owner.ts';
 import { quote } from '../quote.ts';
 import type { Domain, ImageFormat, OuterCompression, VolumeLocation, VolumeRequest } from '../request.ts';
 import { imageName } from '../request.ts';
 import { approximateSize } from '../size.ts';
+import type { LocatedVolume } from '../volume/locate.ts';
+import { fitsPattern } from './name-pattern.ts';
 
 /** Which domains it is for (all matchers that are given), and what it lets them have; what is absent restricts nothing. */
 export interface PolicyRule {

@@ -3,10 +3,10 @@
  * of which the first that an image's name fits counts for it.
  */
 import { sidecarsOf } from '../images/digest.ts';
-import { signatureKey } from './minisign.ts';
-import { fitsPattern } from './name-pattern.ts';
 import type { ImageFormat, OuterCompression } from '../request.ts';
 import { VolumeAttributes } from '../volume/volume-attributes.ts';
+import { signatureKey } from './minisign.ts';
+import { fitsPattern } from './name-pattern.ts';
 
 export interface PrefetchRule {
   /** `BUCKET/PATTERN` (name-pattern.ts; `*` stands for slashes, too). The bucket is a name. */

@@ -8,9 +8,9 @@
 import { z } from 'zod';
 import type { ErrorCode } from '../errors.ts';
 import { KEY_BYTES_MAX, KEY_BYTES_MIN, KEY_FILE_PATTERN } from '../key/key-reference.ts';
-import { isLvName, isVgName, RESERVED_PREFIX, targetNameMistake } from '../volume/lvm-names.ts';
 import { GOLDEN_OWNER, isGolden } from '../owner.ts';
 import { UUID_PATTERN } from '../uuid.ts';
+import { isLvName, isVgName, RESERVED_PREFIX, targetNameMistake } from '../volume/lvm-names.ts';
 import { FILL_ID_PATTERN, FORMAT_TAG_PATTERN, goldenName } from '../volume/volume.ts';
 
 /** Longest request line; the largest real one is below 2 KiB. */

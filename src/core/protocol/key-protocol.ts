@@ -6,8 +6,8 @@
  *   POST /v1/keys/erase   CryptoEraseRequest → CryptoEraseResult
  */
 import { z } from 'zod';
-import { AnnotateRequest } from './control-protocol.ts';
 import { parseKeyReference } from '../key/key-reference.ts';
+import { AnnotateRequest } from './control-protocol.ts';
 
 const text = z.string().max(4096);
 const name = z.string().min(1).max(255);

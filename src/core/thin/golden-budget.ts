@@ -2,8 +2,8 @@
  * Which golden volumes go because together they hold more of their thin pool than images may have there. Clones need
  * none of them; one that goes is filled again when its image is next wanted.
  */
-import type { GoldenPlace, GoldenVolume } from './golden.ts';
 import type { ThinPool } from '../volume/volume.ts';
+import type { GoldenPlace, GoldenVolume } from './golden.ts';
 
 /** What all golden volumes of a thin pool may hold of it: so many bytes, or so much of its data, from 1 to 100 percent. */
 export type GoldenMax = { readonly bytes: number } | { readonly percent: number };

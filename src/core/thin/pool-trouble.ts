@@ -1,6 +1,6 @@
 /** What keeps volumes from being made in a thin pool, and what is to be done about it. */
-import type { ThinLimits } from './thin-limits.ts';
 import type { ThinPool } from '../volume/volume.ts';
+import type { ThinLimits } from './thin-limits.ts';
 
 export interface PoolTrouble {
   readonly code: 'VG_FULL' | 'POOL_UNSUITABLE';

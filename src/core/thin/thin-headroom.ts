@@ -2,13 +2,13 @@
  * Whether a volume more may be made in a thin pool, so that all that are there can still grow to their full size. What
  * counts is what volumes may come to hold, not what they hold now: no guest is starved by another.
  */
-import { approximateSize } from '../size.ts';
 import { isGolden } from '../owner.ts';
+import { approximateSize } from '../size.ts';
+import type { LogicalVolume, ThinPool } from '../volume/volume.ts';
+import { readMark } from '../volume/volume.ts';
 import type { PoolTrouble } from './pool-trouble.ts';
 import { poolTrouble } from './pool-trouble.ts';
 import type { ThinLimits } from './thin-limits.ts';
-import type { LogicalVolume, ThinPool } from '../volume/volume.ts';
-import { readMark } from '../volume/volume.ts';
 
 /** With them each volume can be written to its end. */
 export const THIN_LIMITS: ThinLimits = { overcommit: 1, warnPercent: 80, stopPercent: 95 };

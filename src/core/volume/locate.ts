@@ -1,12 +1,12 @@
 /** Finds the logical volume behind each annotated disk, or says why there is none that could be filled. */
 import type { Problem } from '../errors.ts';
-import { splitMapperName, targetNameMistake, vgNameMistake } from './lvm-names.ts';
 import { encryptionMistakes } from '../key/disk-encryption.ts';
 import { isJob } from '../owner.ts';
 import { quote } from '../quote.ts';
 import type { Domain, DomainDisk, LogicalPool, VolumeLocation, VolumeRequest } from '../request.ts';
 import type { ThinPlaces } from '../thin/thin-place.ts';
 import { NOTHING_THIN } from '../thin/thin-place.ts';
+import { splitMapperName, targetNameMistake, vgNameMistake } from './lvm-names.ts';
 
 export interface LocatedVolume {
   readonly request: VolumeRequest;

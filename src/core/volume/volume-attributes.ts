@@ -3,8 +3,8 @@
  * The schemas in libvirt-xml/ say the same as far as their languages can; a test compares them.
  */
 import { z } from 'zod';
-import type { ImageReference } from '../request.ts';
 import { parseKeyReference } from '../key/key-reference.ts';
+import type { ImageReference } from '../request.ts';
 import { parseSize, SIZE_REMEDY } from '../size.ts';
 
 const SIZE_BYTES_MAX = 64 * 2 ** 40;

@@ -2,9 +2,9 @@
  * Whether a domain's XML names a volume, in whichever way and place: as the source of a disk, of its backing
  * chain or its mirror, on QEMU's command line. Who asks wants to delete the volume, so what may name it counts.
  */
-import { mapperName } from './lvm-names.ts';
 import type { LogicalPool } from '../request.ts';
 import { attributeOf, elementsOf, parseXml, textOf, type Element } from '../xml/xml.ts';
+import { mapperName } from './lvm-names.ts';
 
 const KIND = { code: 'DOMAIN_XML_INVALID', what: 'domain XML' } as const;
 

@@ -2,12 +2,12 @@
  * libvirt's domain XML, reduced to what this program needs. The text itself, which may hold passwords
  * (`migrate begin` hands it over with them), is never kept and never quoted.
  */
-import { AnnotationError, mistake, type Reading } from './annotation-error.ts';
 import { ANNOTATION_NAMESPACE, readAnnotation, unknownElement } from '../annotation.ts';
 import { ProvisionError, type Problem } from '../errors.ts';
 import { quote } from '../quote.ts';
 import type { Annotation, DiskSource, Domain, DomainDisk } from '../request.ts';
 import { isUuid } from '../uuid.ts';
+import { AnnotationError, mistake, type Reading } from './annotation-error.ts';
 import {
   attributeOf,
   childOf,

@@ -1,7 +1,7 @@
 /** Keys of encrypted volumes: the key server, this host's identity there, and files of keys. */
+import { KEY_FILE_SUFFIX, KEY_FOLDER } from '../../core/key/key-file.ts';
 import type { Check } from '../check.ts';
 import { CannotTell, configOf, fail, ifThere, info, must, ok, SOURCE, warn } from '../check.ts';
-import { KEY_FILE_SUFFIX, KEY_FOLDER } from '../../core/key/key-file.ts';
 import type { HostFacts, KeyServerFacts } from '../host.ts';
 import type { WantedRights } from '../rights.ts';
 import { rightsCheck } from '../rights.ts';

@@ -1,9 +1,9 @@
 /** Volume groups and their pools, and that the host never takes a guest's disk for its own. */
+import { approximateSize } from '../../core/size.ts';
+import { headroomOf, KEEP_NOTHING_FREE } from '../../core/volume/headroom.ts';
 import type { Check } from '../check.ts';
 import { configOf, fail, ifThere, info, must, ok, some, SOURCE, warn } from '../check.ts';
 import type { HostFacts } from '../host.ts';
-import { headroomOf, KEEP_NOTHING_FREE } from '../../core/volume/headroom.ts';
-import { approximateSize } from '../../core/size.ts';
 import { readAssignments, readFields } from '../settings.ts';
 
 const BLOCK_DEVICES = SOURCE.notes('2.1.1');

@@ -1,8 +1,8 @@
 /** Thin pools: that what is made in them reads zero, that there is room, and that somebody sees when there is not. */
+import { poolUse } from '../../core/thin/pool-trouble.ts';
 import type { Check } from '../check.ts';
 import { configOf, fail, must, ok, some, SOURCE, warn } from '../check.ts';
 import type { HostFacts } from '../host.ts';
-import { poolUse } from '../../core/thin/pool-trouble.ts';
 import { readAssignments } from '../settings.ts';
 
 const THIN = SOURCE.thin('Watching it');

@@ -4,12 +4,12 @@
  * restart none of them is accepted or removed any more, because it cannot be told whether somebody's bytes
  * have come meanwhile; only that a guest runs on one proves that it is whole.
  */
-import { readDomainXml } from '../../core/xml/domain-xml.ts';
 import { toProblem } from '../../core/errors.ts';
-import { activePoolOn, locateVolumes } from '../../core/volume/locate.ts';
 import { volumeKey } from '../../core/plan/planned-fill.ts';
+import { activePoolOn, locateVolumes } from '../../core/volume/locate.ts';
 import type { LogicalVolume, ReceivingMark } from '../../core/volume/volume.ts';
 import { fillIdOf, readMark } from '../../core/volume/volume.ts';
+import { readDomainXml } from '../../core/xml/domain-xml.ts';
 import type { DiscardNeeds } from '../fill/discard-volume.ts';
 import { discardVolume } from '../fill/discard-volume.ts';
 import type { Clock, Log } from '../ports/host.ts';

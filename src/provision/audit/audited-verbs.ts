@@ -1,7 +1,7 @@
 /** What callers ask for, written down: the same verbs for one caller, with an event for each that changes something. */
 import { toProblem } from '../../core/errors.ts';
-import type { Job } from '../../core/protocol/job-protocol.ts';
 import { ownerOfJob } from '../../core/owner.ts';
+import type { Job } from '../../core/protocol/job-protocol.ts';
 import { isUuid } from '../../core/uuid.ts';
 import type { AuditTrail } from '../ports/audit.ts';
 import type {

@@ -1,8 +1,8 @@
 /** `lvp audit`: what has been written down, for a domain by whatever name it is known. */
 import { ProvisionError } from '../../core/errors.ts';
 import { jobIdOf } from '../../core/owner.ts';
-import { isUuid } from '../../core/uuid.ts';
 import type { AuditEvents, AuditQuery } from '../../core/protocol/audit-protocol.ts';
+import { isUuid } from '../../core/uuid.ts';
 import type { AuditStore } from '../ports/audit.ts';
 import type { Ledger } from '../ports/ledger.ts';
 import type { Domains } from '../ports/libvirt.ts';

@@ -1,8 +1,8 @@
 /** How what is done, or was not to be, stands in the audit trail. */
 import { randomBytes } from 'node:crypto';
-import type { AuditEvent } from '../../core/protocol/audit-event.ts';
 import type { ErrorCode, Problem } from '../../core/errors.ts';
 import { toProblem } from '../../core/errors.ts';
+import type { AuditEvent } from '../../core/protocol/audit-event.ts';
 import type { AuditTrail } from '../ports/audit.ts';
 
 export type About = Omit<AuditEvent, 'at' | 'decision' | 'outcome' | 'problem'>;

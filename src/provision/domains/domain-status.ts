@@ -1,15 +1,15 @@
 /** A plan and the progress of its fills, as people and programs are told about them. */
-import type { DomainStatus, Explanation, VolumeStatus } from '../../core/protocol/control-protocol.ts';
 import type { ErrorCode, Problem } from '../../core/errors.ts';
 import { describeProblem, plainProblem } from '../../core/errors.ts';
-import type { Verdict } from '../../core/policy/host-policy.ts';
-import { describeVerdict } from '../../core/policy/host-policy.ts';
 import { formatKeyReference } from '../../core/key/key-reference.ts';
 import type { DiskPlan, Plan } from '../../core/plan.ts';
 import { isStartable } from '../../core/plan.ts';
+import type { Verdict } from '../../core/policy/host-policy.ts';
+import { describeVerdict } from '../../core/policy/host-policy.ts';
+import type { DomainStatus, Explanation, VolumeStatus } from '../../core/protocol/control-protocol.ts';
 import type { VolumeLocation, VolumeRequest } from '../../core/request.ts';
-import { libvirtPool } from '../../core/thin/thin-place.ts';
 import { imageName } from '../../core/request.ts';
+import { libvirtPool } from '../../core/thin/thin-place.ts';
 import type { Fills } from '../fill/fills.ts';
 import { problemsOf } from '../observe.ts';
 import type { FillRecord, Ledger } from '../ports/ledger.ts';

@@ -1,10 +1,10 @@
 /** The disks of domains, annotated or not, for somebody who is to choose one. */
-import type { DomainDisks } from '../../core/protocol/control-protocol.ts';
-import { readDomainXml } from '../../core/xml/domain-xml.ts';
 import { plainProblem, toProblem } from '../../core/errors.ts';
-import { locateVolumes } from '../../core/volume/locate.ts';
+import type { DomainDisks } from '../../core/protocol/control-protocol.ts';
 import type { Domain, LogicalPool } from '../../core/request.ts';
 import { imageName } from '../../core/request.ts';
+import { locateVolumes } from '../../core/volume/locate.ts';
+import { readDomainXml } from '../../core/xml/domain-xml.ts';
 import type { Domains, Pools } from '../ports/libvirt.ts';
 
 /** Each is a question to libvirt. */

@@ -2,8 +2,8 @@
  * Domains as last read, so that what has not changed is not parsed again: most looks at a host find every
  * domain as it was.
  */
-import { parseDomainXml } from '../../core/xml/domain-xml.ts';
 import type { Domain } from '../../core/request.ts';
+import { parseDomainXml } from '../../core/xml/domain-xml.ts';
 
 export class ReadDomains {
   /** By domain UUID; as many as there are domains, each no longer than XML_BYTES_MAX. */

@@ -4,16 +4,16 @@
  * rows with them, so that `lvp gc` can tell.
  */
 import { fateOf, mayBeDeleted } from '../../core/plan/last-end.ts';
-import type { LocatedVolume } from '../../core/volume/locate.ts';
-import { locateVolumes } from '../../core/volume/locate.ts';
 import { volumeKey } from '../../core/plan/planned-fill.ts';
 import type { VolumeRequest } from '../../core/request.ts';
 import { NOTHING_THIN } from '../../core/thin/thin-place.ts';
+import type { LocatedVolume } from '../../core/volume/locate.ts';
+import { locateVolumes } from '../../core/volume/locate.ts';
+import type { Clock, Log } from '../ports/host.ts';
+import type { FillRecord, KnownDomain, Ledger } from '../ports/ledger.ts';
 import type { DeleteNeeds } from './delete-published.ts';
 import { deletePublished } from './delete-published.ts';
 import type { DomainEnds } from './domain-ends.ts';
-import type { Clock, Log } from '../ports/host.ts';
-import type { FillRecord, KnownDomain, Ledger } from '../ports/ledger.ts';
 
 /** So long a domain has to be gone: whoever replaces a definition undefines it first, and defines it anew. */
 export const GONE_FOR_MS = 30_000;

@@ -2,11 +2,11 @@
 import type { Plan } from '../../core/plan.ts';
 import { volumeKey } from '../../core/plan/planned-fill.ts';
 import type { Domain } from '../../core/request.ts';
-import type { EndOfVolumes } from './end-of-volume.ts';
-import { doomedVolumes } from './end-of-volume.ts';
 import type { Fills } from '../fill/fills.ts';
 import type { Log } from '../ports/host.ts';
 import type { Ledger } from '../ports/ledger.ts';
+import type { EndOfVolumes } from './end-of-volume.ts';
+import { doomedVolumes } from './end-of-volume.ts';
 
 interface RowNeeds {
   readonly fills: Fills;

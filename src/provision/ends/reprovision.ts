@@ -3,19 +3,19 @@
  * It is put aside under a name of ours, a new one is filled and published in its place, and only then is it
  * removed; whatever comes between, it gets its name back (core/plan/retired.ts, settle-retired.ts).
  */
-import { MAY_STILL_ARRIVE } from '../arrivals/incoming.ts';
 import { randomBytes } from 'node:crypto';
-import type { ReprovisionRequest, ReprovisionResult } from '../../core/protocol/control-protocol.ts';
-import { deleteCommand } from '../../core/volume/delete-command.ts';
-import { parseDomainXml } from '../../core/xml/domain-xml.ts';
 import { ProvisionError, toProblem } from '../../core/errors.ts';
 import type { DiskPlan, Plan } from '../../core/plan.ts';
 import { volumeKey } from '../../core/plan/planned-fill.ts';
+import { asidesOf } from '../../core/plan/retired.ts';
+import type { ReprovisionRequest, ReprovisionResult } from '../../core/protocol/control-protocol.ts';
 import type { Domain } from '../../core/request.ts';
 import { imageName } from '../../core/request.ts';
-import { asidesOf } from '../../core/plan/retired.ts';
+import { deleteCommand } from '../../core/volume/delete-command.ts';
 import type { LogicalVolume, Seal } from '../../core/volume/volume.ts';
 import { readMark } from '../../core/volume/volume.ts';
+import { parseDomainXml } from '../../core/xml/domain-xml.ts';
+import { MAY_STILL_ARRIVE } from '../arrivals/incoming.ts';
 import { requireAnnotated } from '../domains/annotated-disk.ts';
 import type { Observation } from '../observe.ts';
 import { observe } from '../observe.ts';

@@ -3,10 +3,10 @@
  * were replaced are removed, and those of which neither is proven stay and are spoken of.
  */
 import { toProblem } from '../../core/errors.ts';
-import { activePoolOn } from '../../core/volume/locate.ts';
-import type { LogicalPool } from '../../core/request.ts';
 import type { RetiredPlan } from '../../core/plan/retired.ts';
 import { planRetired, retiredVolumes } from '../../core/plan/retired.ts';
+import type { LogicalPool } from '../../core/request.ts';
+import { activePoolOn } from '../../core/volume/locate.ts';
 import type { LogicalVolume } from '../../core/volume/volume.ts';
 import type { Observation, ObserveNeeds } from '../observe.ts';
 import { observe } from '../observe.ts';

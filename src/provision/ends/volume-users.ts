@@ -1,6 +1,6 @@
 /** Every domain's XML, to know whether anybody names a volume that is to be deleted. */
-import { namingOf } from '../../core/volume/volume-naming.ts';
 import type { LogicalPool } from '../../core/request.ts';
+import { namingOf } from '../../core/volume/volume-naming.ts';
 import type { Domains } from '../ports/libvirt.ts';
 
 /** A domain and all XML libvirt has of it. */

@@ -2,8 +2,8 @@
 import { ProvisionError } from '../../core/errors.ts';
 import type { HostPolicy } from '../../core/policy/host-policy.ts';
 import { judgeFill } from '../../core/policy/host-policy.ts';
-import type { ProofPolicy } from './find-proof.ts';
 import type { FillRecord } from '../ports/ledger.ts';
+import type { ProofPolicy } from './find-proof.ts';
 
 export interface AllowedNeeds {
   /** Undefined: whatever is asked for is filled. */

@@ -3,11 +3,11 @@
  * the object, a signature where the host's rules want one. What is missing is a refusal, before a volume is
  * touched.
  */
-import { readDigest, sidecarsOf } from '../../core/images/digest.ts';
 import { ProvisionError } from '../../core/errors.ts';
+import { readDigest, sidecarsOf } from '../../core/images/digest.ts';
+import type { ImageProof, ProofKind } from '../../core/images/proof.ts';
 import type { MinisignKey } from '../../core/policy/minisign.ts';
 import { readSignature, signatureKey } from '../../core/policy/minisign.ts';
-import type { ImageProof, ProofKind } from '../../core/images/proof.ts';
 import type { VolumeRequest } from '../../core/request.ts';
 import { imageName } from '../../core/request.ts';
 import type { Images } from '../ports/images.ts';

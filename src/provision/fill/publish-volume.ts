@@ -2,16 +2,16 @@
  * Gives a finished volume its final name. From here on it is never written again by this program.
  */
 import { randomBytes } from 'node:crypto';
-import { deleteCommand } from '../../core/volume/delete-command.ts';
 import { ProvisionError, toProblem } from '../../core/errors.ts';
 import type { VolumeLocation } from '../../core/request.ts';
+import { deleteCommand } from '../../core/volume/delete-command.ts';
 import type { LogicalVolume, Seal } from '../../core/volume/volume.ts';
 import { ADOPTING_TAG, readMark } from '../../core/volume/volume.ts';
-import type { DiscardNeeds } from './discard-volume.ts';
-import { discardVolume } from './discard-volume.ts';
 import type { Log } from '../ports/host.ts';
 import type { Pools } from '../ports/libvirt.ts';
 import type { PrivateVolume, Volumes } from '../ports/volumes.ts';
+import type { DiscardNeeds } from './discard-volume.ts';
+import { discardVolume } from './discard-volume.ts';
 
 export interface PublishNeeds extends DiscardNeeds {
   readonly log: Log;

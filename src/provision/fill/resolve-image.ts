@@ -9,14 +9,14 @@ import type { ImageProof } from '../../core/images/proof.ts';
 import { furtherAlgorithms } from '../../core/images/proof.ts';
 import type { VolumeRequest } from '../../core/request.ts';
 import { imageName } from '../../core/request.ts';
-import { readCompressedLayout } from '../stream/compressed-image.ts';
-import type { OuterLayer } from '../stream/content-ranges.ts';
-import type { ProofPolicy } from './find-proof.ts';
-import { findProof } from './find-proof.ts';
 import type { Clock } from '../ports/host.ts';
 import type { ImageObject, Images } from '../ports/images.ts';
 import type { Decompressors } from '../ports/workshop.ts';
+import { readCompressedLayout } from '../stream/compressed-image.ts';
+import type { OuterLayer } from '../stream/content-ranges.ts';
 import { readLayout } from '../stream/stream-image.ts';
+import type { ProofPolicy } from './find-proof.ts';
+import { findProof } from './find-proof.ts';
 
 /** What this host allows of images, from its configuration. */
 export interface ImagePolicy extends ProofPolicy {

@@ -5,10 +5,10 @@
 import { toProblem } from '../../core/errors.ts';
 import type { KeyReference } from '../../core/key/key-reference.ts';
 import type { ReceivingMark, Seal } from '../../core/volume/volume.ts';
-import type { FillRun } from './fills.ts';
 import type { FillJournals } from '../ports/fill-journals.ts';
 import type { Keys, VolumeKey } from '../ports/keys.ts';
 import type { LuksVolumes, PrivateVolume, Volumes } from '../ports/volumes.ts';
+import type { FillRun } from './fills.ts';
 
 export interface LuksNeeds {
   readonly luks: LuksVolumes;

@@ -3,8 +3,6 @@
  * domain and waits, so it is answered within the grace and a little more, whatever else is stuck, and
  * libvirt is never asked about any domain meanwhile: pools and volumes answer, domains would not.
  */
-import { deleteCommand } from '../../core/volume/delete-command.ts';
-import { parseDomainXml } from '../../core/xml/domain-xml.ts';
 import type { ErrorCode, Problem } from '../../core/errors.ts';
 import { toProblem } from '../../core/errors.ts';
 import { frozenProblem } from '../../core/frozen.ts';
@@ -13,6 +11,8 @@ import { isReceivable, isStartable } from '../../core/plan.ts';
 import type { Domain } from '../../core/request.ts';
 import { imageName } from '../../core/request.ts';
 import { approximateSize } from '../../core/size.ts';
+import { deleteCommand } from '../../core/volume/delete-command.ts';
+import { parseDomainXml } from '../../core/xml/domain-xml.ts';
 import type { HandOverNeeds } from '../keys/hand-over-keys.ts';
 import { handOverKeys, hasEncryptedDisk } from '../keys/hand-over-keys.ts';
 import type { Observation, ObserveNeeds } from '../observe.ts';

@@ -1,7 +1,7 @@
 /** `lvp provision`: the first start of a domain that libvirt does not know yet, without the start. */
-import { parseDomainXml } from '../../core/xml/domain-xml.ts';
 import { ProvisionError } from '../../core/errors.ts';
 import type { Domain } from '../../core/request.ts';
+import { parseDomainXml } from '../../core/xml/domain-xml.ts';
 import { observe } from '../observe.ts';
 import type { ReconcileNeeds, Reconciler } from '../reconcile.ts';
 

@@ -3,8 +3,8 @@
  * or because their autostart at boot was refused, which libvirt does not try again. Those with encrypted disks libvirt
  * never autostarts: nobody can hand it a key before it has.
  */
-import { encryptedDisks } from '../../core/key/encrypted-disks.ts';
 import { toProblem } from '../../core/errors.ts';
+import { encryptedDisks } from '../../core/key/encrypted-disks.ts';
 import type { Plan } from '../../core/plan.ts';
 import type { Domain } from '../../core/request.ts';
 import type { GuestKeys } from '../keys/guest-keys.ts';

@@ -2,14 +2,14 @@
  * Reading a golden volume, which has no device of its own: through a clone, which holds the same. It is marked as the
  * private volume of a golden one, so that no guest can come by it and a crash leaves it as litter.
  */
-import type { GoldenVolume } from '../../core/thin/golden.ts';
 import { GOLDEN_OWNER } from '../../core/owner.ts';
+import type { GoldenVolume } from '../../core/thin/golden.ts';
 import { goldenName, privateName } from '../../core/volume/volume.ts';
-import { contentDigest } from '../stream/content-digest.ts';
 import type { DiscardNeeds } from '../fill/discard-volume.ts';
 import { discardOrLeave } from '../fill/discard-volume.ts';
 import type { Clock, Log } from '../ports/host.ts';
 import type { VolumeDevices } from '../ports/volumes.ts';
+import { contentDigest } from '../stream/content-digest.ts';
 
 /** After each MiB, so that guests have the disk: at most 50 MiB a second are read. */
 const PAUSE_MS = 20;

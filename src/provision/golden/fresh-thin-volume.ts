@@ -9,10 +9,10 @@ import { privateName } from '../../core/volume/volume.ts';
 import type { DiscardNeeds } from '../fill/discard-volume.ts';
 import { discardVolume } from '../fill/discard-volume.ts';
 import type { LeasedImage } from '../fill/leased-image.ts';
-import type { Reservations, Wanted } from '../reservations.ts';
 import type { ResolvedImage } from '../fill/resolve-image.ts';
 import type { WriteNeeds, WriteRun } from '../fill/write-image.ts';
 import { writeImage } from '../fill/write-image.ts';
+import type { Reservations, Wanted } from '../reservations.ts';
 
 export interface FreshThinNeeds extends WriteNeeds, DiscardNeeds {
   readonly reservations: Reservations;

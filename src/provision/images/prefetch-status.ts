@@ -1,7 +1,7 @@
 /** Prefetching as people are told of it. */
 import type { PrefetchStatus } from '../../core/protocol/prefetch-protocol.ts';
-import type { BucketNews } from './bucket-news.ts';
 import type { LowPriority } from '../stream/low-priority.ts';
+import type { BucketNews } from './bucket-news.ts';
 import type { PrefetchState, RuleState } from './prefetch-state.ts';
 
 const FAILING_SHOWN_MAX = 20;

@@ -1,9 +1,9 @@
 /** Where the volume of a job is to be: only in a libvirt pool on a volume group that this host is configured for. */
 import { ProvisionError } from '../../core/errors.ts';
 import type { JobRequest } from '../../core/protocol/job-protocol.ts';
-import { targetNameMistake } from '../../core/volume/lvm-names.ts';
 import { quote } from '../../core/quote.ts';
 import type { LogicalPool, PooledLocation } from '../../core/request.ts';
+import { targetNameMistake } from '../../core/volume/lvm-names.ts';
 import type { Pools } from '../ports/libvirt.ts';
 import type { Volumes } from '../ports/volumes.ts';
 

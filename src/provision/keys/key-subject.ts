@@ -1,6 +1,4 @@
 /** Whose key may be changed: the sealed, encrypted volume of a domain that is shut off, and that nobody has open. */
-import { MAY_STILL_ARRIVE } from '../arrivals/incoming.ts';
-import { requireAnnotated } from '../domains/annotated-disk.ts';
 import { ProvisionError } from '../../core/errors.ts';
 import { sameKey } from '../../core/key/key-change.ts';
 import type { KeyReference } from '../../core/key/key-reference.ts';
@@ -9,6 +7,8 @@ import { volumeKey } from '../../core/plan/planned-fill.ts';
 import type { Domain, VolumeRequest } from '../../core/request.ts';
 import type { LogicalVolume, Seal } from '../../core/volume/volume.ts';
 import { readMark } from '../../core/volume/volume.ts';
+import { MAY_STILL_ARRIVE } from '../arrivals/incoming.ts';
+import { requireAnnotated } from '../domains/annotated-disk.ts';
 import type { Observation, ObserveNeeds } from '../observe.ts';
 import type { Domains, LibvirtDomain } from '../ports/libvirt.ts';
 import type { Reconciler } from '../reconcile.ts';

@@ -1,9 +1,9 @@
 /** What the daemon remembers over its own end. */
 import type { Problem } from '../../core/errors.ts';
-import type { Job, JobRequest } from '../../core/protocol/job-protocol.ts';
 import type { KeyChange } from '../../core/key/key-change.ts';
 import type { LastEnd } from '../../core/plan/last-end.ts';
 import type { PlannedFill } from '../../core/plan/planned-fill.ts';
+import type { Job, JobRequest } from '../../core/protocol/job-protocol.ts';
 import type { Domain, PooledLocation, VolumeLocation } from '../../core/request.ts';
 
 /** One row of the ledger: the latest fill for one disk of one domain. */

@@ -1,4 +1,6 @@
 /** What may be asked of the daemon, over its sockets and HTTP. */
+import type { Problem } from '../../core/errors.ts';
+import type { Handover, ReceiveResult } from '../../core/handover.ts';
 import type { AuditEvents, AuditQuery } from '../../core/protocol/audit-protocol.ts';
 import type {
   AnnotateRequest,
@@ -10,10 +12,7 @@ import type {
   ReprovisionRequest,
   ReprovisionResult,
 } from '../../core/protocol/control-protocol.ts';
-import type { Problem } from '../../core/errors.ts';
 import type { GarbageReport, GarbageRequest } from '../../core/protocol/garbage-protocol.ts';
-import type { Handover, ReceiveResult } from '../../core/handover.ts';
-import type { Headroom } from '../../core/volume/headroom.ts';
 import type {
   CachedImages,
   GcResult,
@@ -31,6 +30,7 @@ import type {
   RotateKeyRequest,
   RotateKeyResult,
 } from '../../core/protocol/key-protocol.ts';
+import type { Headroom } from '../../core/volume/headroom.ts';
 
 /** The hook operations at which a start can still be refused (https://libvirt.org/hooks.html). */
 export type GateOperation = 'prepare' | 'migrate' | 'restore';

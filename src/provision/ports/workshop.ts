@@ -1,7 +1,7 @@
 /** Threads that hash and decompress for a fill. */
 import type { CompressedExtent } from '../../core/images/layout.ts';
-import type { OuterCompression } from '../../core/request.ts';
 import type { HashFrom } from '../../core/images/resumable-sha256.ts';
+import type { OuterCompression } from '../../core/request.ts';
 import type { Hasher } from '../stream/hasher.ts';
 
 /** Threads that work on the memory of one fill, beside the program's own. */

@@ -1,9 +1,9 @@
 /** Annotated domains, and jobs, as they are read for one look; what is not there any more, or no longer asks, ends here. */
-import { mayBeAnnotated } from '../../core/xml/domain-xml.ts';
 import { describeProblem, toProblem } from '../../core/errors.ts';
 import { domainOfJob } from '../../core/job.ts';
 import { isJob } from '../../core/owner.ts';
 import type { Domain } from '../../core/request.ts';
+import { mayBeAnnotated } from '../../core/xml/domain-xml.ts';
 import type { Arrivals } from '../arrivals/arrivals.ts';
 import type { DomainNews } from '../domains/domain-news.ts';
 import type { LooksLater } from '../domains/looks-later.ts';

@@ -4,9 +4,9 @@
  * itself does not wait, unless more than it may lose would be on the way.
  */
 import type { Sha256State } from '../../core/images/resumable-sha256.ts';
-import type { Hasher } from './hasher.ts';
 import type { FillPosition } from '../ports/fill-journals.ts';
 import type { VolumeDevice } from '../ports/volumes.ts';
+import type { Hasher } from './hasher.ts';
 import type { StreamShape } from './stream-shape.ts';
 
 export interface CheckpointOptions {

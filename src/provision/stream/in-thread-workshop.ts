@@ -2,9 +2,9 @@
 import { decompressCluster } from '../../core/images/compressed-cluster.ts';
 import type { CompressedExtent } from '../../core/images/layout.ts';
 import type { HashFrom } from '../../core/images/resumable-sha256.ts';
+import type { Workshop } from '../ports/workshop.ts';
 import type { Hasher } from './hasher.ts';
 import { InThreadHasher } from './hasher.ts';
-import type { Workshop } from '../ports/workshop.ts';
 
 export class InThreadWorkshop implements Workshop {
   readonly memory: ArrayBuffer;

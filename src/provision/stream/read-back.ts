@@ -5,8 +5,8 @@
  * to a device that compares where the real one would write: true of every format, at the price of reading
  * both the object and the volume a second time, and of 2 MiB of memory for each fill.
  */
-import { alignedMemory } from '../../core/images/aligned-memory.ts';
 import { ProvisionError } from '../../core/errors.ts';
+import { alignedMemory } from '../../core/images/aligned-memory.ts';
 import type { VolumeDevice } from '../ports/volumes.ts';
 import { RangeBuffers } from './range-buffers.ts';
 import type { StreamOptions } from './stream-image.ts';

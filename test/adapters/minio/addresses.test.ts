@@ -7,10 +7,10 @@ import dns from 'node:dns';
 import type { AddressInfo } from 'node:net';
 import net from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { Subnet } from '../../../src/core/settings/subnet.ts';
 import { AddressRefused, StoreAddresses } from '../../../src/adapters/minio/addresses.ts';
 import { MinioImages } from '../../../src/adapters/minio/images.ts';
 import { toProblem } from '../../../src/core/errors.ts';
+import type { Subnet } from '../../../src/core/settings/subnet.ts';
 import type { FakeS3 } from '../fake-s3.ts';
 import { BODY, startFakeS3 } from '../fake-s3.ts';
 

@@ -3,8 +3,8 @@
  * a real HTTP API over the same fakes of the daemon.
  */
 import { once } from 'node:events';
-import { createServer } from 'node:net';
 import type { AddressInfo, Server } from 'node:net';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Daemon } from '../../../src/cli/daemon.ts';

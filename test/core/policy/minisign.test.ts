@@ -5,13 +5,13 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import type { MinisignKey } from '../../../src/core/policy/minisign.ts';
 import {
   isSignatureOf,
   parseMinisignKey,
   readSignature,
   signatureKey,
 } from '../../../src/core/policy/minisign.ts';
-import type { MinisignKey } from '../../../src/core/policy/minisign.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'minisign-'));
 afterAll(() => {

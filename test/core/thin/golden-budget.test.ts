@@ -3,8 +3,8 @@
  * last. Method: golden volumes of 10 bytes each, by the times of their last use.
  */
 import { describe, expect, it } from 'vitest';
-import type { GoldenVolume } from '../../../src/core/thin/golden.ts';
 import { goldenMaxBytes, goldensBeyond } from '../../../src/core/thin/golden-budget.ts';
+import type { GoldenVolume } from '../../../src/core/thin/golden.ts';
 
 function golden(name: string, { thinPool = 'pool0', mappedBytes = 10 } = {}): GoldenVolume {
   const seal = { mappedBytes } as GoldenVolume['seal'];

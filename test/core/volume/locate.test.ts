@@ -1,7 +1,4 @@
 import { describe, expect, it } from 'vitest';
-import { locateVolumes } from '../../../src/core/volume/locate.ts';
-import { thinPlaces } from '../../../src/core/thin/thin-place.ts';
-import type { LogicalVolume } from '../../../src/core/volume/volume.ts';
 import type {
   DiskSource,
   Domain,
@@ -9,6 +6,9 @@ import type {
   LogicalPool,
   VolumeRequest,
 } from '../../../src/core/request.ts';
+import { thinPlaces } from '../../../src/core/thin/thin-place.ts';
+import { locateVolumes } from '../../../src/core/volume/locate.ts';
+import type { LogicalVolume } from '../../../src/core/volume/volume.ts';
 
 const guests: LogicalPool = { name: 'guests', uuid: 'u1', vg: 'vg0', active: true };
 const fast: LogicalPool = { name: 'fast', uuid: 'u2', vg: 'my-vg', active: false };

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { isLvName } from '../../../src/core/volume/lvm-names.ts';
 import {
   fillIdOf,
   fillTags,
@@ -11,7 +12,6 @@ import {
   sealTags,
   TARGET_LENGTH_MAX,
 } from '../../../src/core/volume/volume.ts';
-import { isLvName } from '../../../src/core/volume/lvm-names.ts';
 
 const mark = {
   fillId: '0123456789abcdef',

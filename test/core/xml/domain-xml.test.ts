@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { AnnotationError } from '../../../src/core/xml/annotation-error.ts';
 import { ANNOTATION_NAMESPACE } from '../../../src/core/annotation.ts';
+import { AnnotationError } from '../../../src/core/xml/annotation-error.ts';
 import { parseDomainXml, readDomainXml } from '../../../src/core/xml/domain-xml.ts';
 import { domainXml, GOOD, provision } from '../annotated.ts';
 

@@ -13,8 +13,8 @@ import {
   retiredName,
   sealTags,
 } from '../../../src/core/volume/volume.ts';
-import { admitStart } from '../../../src/provision/gate/admit-start.ts';
 import { EXPECTED_MS } from '../../../src/provision/arrivals/arrivals.ts';
+import { admitStart } from '../../../src/provision/gate/admit-start.ts';
 import { domainXml, MIB, until, World } from '../world.ts';
 
 const uuid = '11111111-1111-4111-8111-111111111111';

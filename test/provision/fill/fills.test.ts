@@ -3,10 +3,10 @@
  * and waits comes first, nobody holds a place for ever, and all are filled in the end.
  */
 import { describe, expect, it } from 'vitest';
-import { admitStart } from '../../../src/provision/gate/admit-start.ts';
 import { readMark } from '../../../src/core/volume/volume.ts';
 import type { FillRun } from '../../../src/provision/fill/fills.ts';
 import { Fills } from '../../../src/provision/fill/fills.ts';
+import { admitStart } from '../../../src/provision/gate/admit-start.ts';
 import type { FillRecord } from '../../../src/provision/ports/ledger.ts';
 import { domainXml, MIB, silent, until, World } from '../world.ts';
 

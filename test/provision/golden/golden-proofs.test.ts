@@ -6,9 +6,9 @@
 import type { KeyObject } from 'node:crypto';
 import { createHash, generateKeyPairSync, randomBytes, sign } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
+import { provenBy } from '../../../src/core/images/proof.ts';
 import type { MinisignKey } from '../../../src/core/policy/minisign.ts';
 import { parseMinisignKey } from '../../../src/core/policy/minisign.ts';
-import { provenBy } from '../../../src/core/images/proof.ts';
 import { digestOf, run, thinWorld } from '../thin-world.ts';
 import type { World } from '../world.ts';
 import { until } from '../world.ts';

@@ -1,8 +1,8 @@
 /** Goal: each change for the worse or the better is said once, of each pool. Method: pools by what they have in use. */
 import { describe, expect, it } from 'vitest';
 import type { ThinPool } from '../../../src/core/volume/volume.ts';
-import type { Log } from '../../../src/provision/ports/host.ts';
 import { ThinPoolNews } from '../../../src/provision/golden/thin-pool-news.ts';
+import type { Log } from '../../../src/provision/ports/host.ts';
 
 function pool(dataPercent: number, metadataPercent = 0, lv = 'pool0'): ThinPool {
   return {

@@ -5,8 +5,8 @@
  */
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import type { Job, JobRequest } from '../../../src/core/protocol/job-protocol.ts';
 import { ownerOfJob } from '../../../src/core/owner.ts';
+import type { Job, JobRequest } from '../../../src/core/protocol/job-protocol.ts';
 import type { Seal, VolumeMark } from '../../../src/core/volume/volume.ts';
 import { fillTags, privateName, readMark, sealTags } from '../../../src/core/volume/volume.ts';
 import { admitStart } from '../../../src/provision/gate/admit-start.ts';

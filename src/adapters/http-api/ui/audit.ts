@@ -1,7 +1,7 @@
 /** Who has done what of late. */
+import { isJob } from '../../../core/owner.ts';
 import type { AuditEvent } from '../../../core/protocol/audit-event.ts';
 import type { AuditEvents } from '../../../core/protocol/audit-protocol.ts';
-import { isJob } from '../../../core/owner.ts';
 import type { Html, Part } from './html.ts';
 import { html } from './html.ts';
 import type { Names } from './names.ts';

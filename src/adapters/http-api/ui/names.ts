@@ -1,6 +1,6 @@
 /** Domains and jobs by what people call them, where only their ids are written down. */
-import type { DomainStatus } from '../../../core/protocol/control-protocol.ts';
 import { jobIdOf } from '../../../core/owner.ts';
+import type { DomainStatus } from '../../../core/protocol/control-protocol.ts';
 import type { Html } from './html.ts';
 import { html } from './html.ts';
 import { name } from './words.ts';

@@ -1,7 +1,7 @@
 /** What the status page shows of this host, read once for all who look. */
+import { toProblem } from '../../../core/errors.ts';
 import type { AuditEvents } from '../../../core/protocol/audit-protocol.ts';
 import type { DomainStatus } from '../../../core/protocol/control-protocol.ts';
-import { toProblem } from '../../../core/errors.ts';
 import type { CachedImages } from '../../../core/protocol/image-protocol.ts';
 import type { Jobs } from '../../../core/protocol/job-protocol.ts';
 import type { GroupSpace } from '../../../provision/ports/verbs.ts';

@@ -1,6 +1,6 @@
 /** Sizes, times and how far something is, in the words of lvp. */
-import type { VolumeStatus } from '../../../core/protocol/control-protocol.ts';
 import { approximateDuration } from '../../../core/duration.ts';
+import type { VolumeStatus } from '../../../core/protocol/control-protocol.ts';
 import type { Job } from '../../../core/protocol/job-protocol.ts';
 import { approximateSize } from '../../../core/size.ts';
 import type { Html } from './html.ts';
