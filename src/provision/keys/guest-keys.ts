@@ -12,7 +12,7 @@ import { secretPath } from '../../core/key/secret-name.ts';
 import { readMark } from '../../core/volume/volume.ts';
 import { GuestStarts } from '../gate/guest-starts.ts';
 import type { Holder, KeyedDisk, SecretNeeds } from './handed-secrets.ts';
-import { HandedSecrets } from './handed-secrets.ts';
+import { CHANGED, HandedSecrets } from './handed-secrets.ts';
 import type { Clock } from '../ports/host.ts';
 import type { Ledger } from '../ports/ledger.ts';
 import type { DomainChange, Domains } from '../ports/libvirt.ts';
@@ -25,12 +25,6 @@ import { briefly } from '../audit/recorded.ts';
 const READ_LIMIT_MS = 10_000;
 /** Keys read at once, so that one that comes slowly does not keep all others from being looked at. */
 const READINGS_MAX = 4;
-
-const CHANGED: Problem = {
-  code: 'VOLUME_STATE',
-  message: 'Somebody has defined the secret of libvirt that holds it anew; its value may have been on disk.',
-  hint: 'See who may define secrets here (members of the group libvirt), and replace the key: lvp key rotate.',
-};
 
 export interface GuestKeyNeeds extends SecretNeeds {
   readonly volumes: Pick<Volumes, 'list'>;
@@ -177,13 +171,15 @@ export class GuestKeys {
     const first = this.#looks++ % Math.max(1, set.length);
     await this.#eachOf([...set.slice(first), ...set.slice(0, first)], async ({ path, isIntact }) => {
       const theirs = holders.get(path) ?? [];
-      const holder = await this.#takeBackUnlessUsed(path, new Set(theirs.map(({ uuid }) => uuid)));
+      if (!isIntact) this.#needs.log.error({ path, problem: CHANGED }, 'a secret of a guest was changed');
+      const changed = isIntact ? undefined : theirs[0];
+      const holder = await this.#takeBackUnlessUsed(path, new Set(theirs.map(({ uuid }) => uuid)), changed);
       if (holder === undefined || this.#isStopped()) return;
+      const key = this.#secrets.holderOf(path)?.key ?? theirs.find(({ uuid }) => uuid === holder)?.key;
       if (!isIntact) {
-        await this.#takeBackChanged(path, holder);
+        if (key !== undefined) await this.#takeBackChanged(path, { uuid: holder, key });
         return;
       }
-      const key = this.#secrets.holderOf(path)?.key ?? theirs.find(({ uuid }) => uuid === holder)?.key;
       if (key === undefined || isSilent(key.provider)) return;
       const isAnswered = await this.#recheck(path, { uuid: holder, key });
       if (isAnswered) answering.add(key.provider);
@@ -218,23 +214,25 @@ export class GuestKeys {
    * The domain whose guest runs and needs the secret. If there is none, and none is just being started, it is taken
    * back; where that cannot be told it stays.
    */
-  async #takeBackUnlessUsed(path: string, holders: ReadonlySet<string>): Promise<string | undefined> {
+  async #takeBackUnlessUsed(
+    path: string,
+    holders: ReadonlySet<string>,
+    changed?: Holder,
+  ): Promise<string | undefined> {
     const unchanged = [...holders].map((uuid) => this.#starts.unchanged(uuid));
     const isIdle = () =>
       unchanged.every((isSo) => isSo()) && ![...holders].some((uuid) => this.#starts.isUnderWay(uuid));
     if (holders.size === 0 && this.#starts.isUnderWay(undefined)) return undefined;
     if (!isIdle()) return undefined;
     for (const uuid of holders) if ((await this.#needs.domains.read(uuid))?.active === true) return uuid;
-    await this.#secrets.unset(path, isIdle);
+    await this.#secrets.unset(path, isIdle, changed);
     return undefined;
   }
 
   /** What its guest may need is set again. */
-  async #takeBackChanged(path: string, uuid: string): Promise<void> {
-    const { log } = this.#needs;
-    await this.#secrets.unset(path, this.#starts.unchanged(uuid), CHANGED);
+  async #takeBackChanged(path: string, holder: Holder): Promise<void> {
+    await this.#secrets.unset(path, this.#starts.unchanged(holder.uuid), holder);
     this.#isSomeForgotten = true;
-    log.error({ domain: uuid, path, problem: CHANGED }, 'a secret of a guest was changed; it is set anew');
   }
 
   /** False if the provider has not answered. */

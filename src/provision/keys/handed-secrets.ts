@@ -50,6 +50,13 @@ const TOO_LATE: Problem = {
   hint: 'LVM or libvirt is busy or stuck; try again in a moment.',
 };
 
+/** Of a secret of ours that is not as we have defined it. */
+export const CHANGED: Problem = {
+  code: 'VOLUME_STATE',
+  message: 'Somebody has defined the secret of libvirt that holds it anew; its value may have been on disk.',
+  hint: 'See who may define secrets here (members of the group libvirt), and replace the key: lvp key rotate.',
+};
+
 const GONE: Problem = {
   code: 'VOLUME_STATE',
   message: 'libvirt had it no more: libvirtd was started anew, or somebody has undefined its secret.',
@@ -116,15 +123,18 @@ export class HandedSecrets {
     }
   }
 
-  /** Unless it is not meant any more when its turn has come. `because` is set for one that no guest's end has made needless. */
-  async unset(path: string, isStillMeant: () => boolean, because?: Problem): Promise<void> {
+  /**
+   * Unless it is not meant any more when its turn has come. `changed`: who needs it, if it is one that somebody has defined
+   * anew.
+   */
+  async unset(path: string, isStillMeant: () => boolean, changed?: Holder): Promise<void> {
     await this.#turns.take(path, async () => {
       if (!isStillMeant()) return;
       const wasSet = await this.#needs.secrets.unset(path);
-      const holder = this.#handed.get(path);
+      const holder = this.#handed.get(path) ?? changed;
       this.#handed.delete(path);
       if (holder === undefined) return;
-      const problem = because ?? (wasSet ? undefined : GONE);
+      const problem = changed === undefined ? (wasSet ? undefined : GONE) : CHANGED;
       this.record('key take back', path, holder, {
         ...{ decision: 'allowed', outcome: 'done' },
         ...(problem === undefined ? {} : { problem: briefly(problem) }),

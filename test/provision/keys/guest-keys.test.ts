@@ -351,6 +351,27 @@ describe('a secret that somebody has defined anew', () => {
     expect(world.audit).toHaveLength(3);
   });
 
+  it('is written down also by a daemon that has not handed it over itself', async () => {
+    await start();
+    world.restart();
+    world.clock.advance(ADMITTED_MS);
+    world.secrets.change(PATH);
+    await world.guestKeys.look();
+    expect(world.secrets.isChanged(PATH)).toBe(false);
+    expect(world.audit).toContainEqual(
+      expect.objectContaining({ what: 'key take back', domain: uuid, key: REFERENCE, outcome: 'done' }),
+    );
+  });
+
+  it('is written down as that though its guest has ended by the time it is seen', async () => {
+    await start();
+    runs(false);
+    world.secrets.change(PATH);
+    await world.guestKeys.look();
+    set();
+    expect(world.audit.at(-1)).toMatchObject({ what: 'key take back', problem: { code: 'VOLUME_STATE' } });
+  });
+
   it('goes with the end of its guest', async () => {
     await start();
     world.secrets.change(PATH);

@@ -166,7 +166,7 @@ export const ENCRYPTION: readonly Mutant[] = [
     changes: [
       {
         file: 'provision/keys/guest-keys.ts',
-        from: 'await this.#secrets.unset(path, isIdle);',
+        from: 'await this.#secrets.unset(path, isIdle, changed);',
         to: 'void isIdle;',
       },
     ],
