@@ -72,7 +72,8 @@ export async function eraseLuks(tools: Tools, request: Change): Promise<null> {
   if (typeof header === 'string') throw eraseFailed(row, `its header is not one any more: ${header}`);
   if (header.slots.length > 0) throw eraseFailed(row, `it still has ${header.slots.length} keys`);
   const now = (await readGroup(tools, row.vg)).find(({ lv }) => lv === row.lv);
-  if (now?.open === false) return null;
+  if (now === undefined) throw eraseFailed(row, 'it is not there any more');
+  if (!now.open) return null;
   throw eraseFailed(
     row,
     'somebody has opened it meanwhile, perhaps with a key read before',
