@@ -25,17 +25,6 @@ export const AGREEMENT: readonly Mutant[] = [
     ],
   },
   {
-    name: 'forgetting a domain does not cancel its fills',
-    killedBy: 'in-agreement',
-    changes: [
-      {
-        file: 'provision/ends/forget-domain.ts',
-        from: 'fills.cancel(fillId, why);',
-        to: '((...nothing: unknown[]) => nothing)(fillId, why);',
-      },
-    ],
-  },
-  {
     name: 'passing failures are never tried again',
     killedBy: 'ready-in-the-end',
     changes: [
