@@ -2,9 +2,11 @@
  * The time that one answer of the gate may take. The hook waits for no more, and decides by the seals then: what is let
  * through later is not what was started, or was not started at all.
  */
+import type { Problem } from '../../core/errors.ts';
 import { ProvisionError } from '../../core/errors.ts';
 import { ANSWER_AFTER_GRACE_MS } from '../../core/gate-time.ts';
 import type { Clock } from '../ports/host.ts';
+import { timeLimit, within } from '../time-limit.ts';
 
 /** What a reading may take, in ms; with one before the grace and one after it, the hook is still there to be answered. */
 const READING_LIMIT_MS = 1_900;
@@ -33,27 +35,22 @@ export class AnswerTime {
 
   /** As `work` ends; TIMEOUT if that takes too long, and then it goes on unseen. */
   async reading<T>(work: Promise<T>): Promise<T> {
-    work.catch(() => undefined);
     const limitMs = Math.max(0, Math.min(READING_LIMIT_MS, this.#leftMs));
-    const late = Symbol('late');
-    const waited = new AbortController();
-    const over = this.#clock.sleep(limitMs, waited.signal).then(
-      (): typeof late => late,
-      (): typeof late => late,
-    );
+    const said = `The state of the volumes could not be read within ${(limitMs / 1000).toFixed(1)} s.`;
+    const limit = timeLimit(this.#clock, limitMs);
     try {
-      const first = await Promise.race([work, over]);
-      if (first !== late) return first;
+      return await within(limit, work, tooLate(said));
     } finally {
-      waited.abort();
+      limit.end();
     }
-    throw tooLate(`The state of the volumes could not be read within ${(limitMs / 1000).toFixed(1)} s.`);
   }
 
   /** TIMEOUT if nobody waits for the answer any more. */
   mustNotBeOver(): void {
-    if (this.#leftMs <= 0)
-      throw tooLate('The start was let through too late: nobody waits for the answer any more.');
+    if (this.#leftMs > 0) return;
+    throw new ProvisionError(
+      tooLate('The start was let through too late: nobody waits for the answer any more.'),
+    );
   }
 
   get #leftMs(): number {
@@ -61,9 +58,6 @@ export class AnswerTime {
   }
 }
 
-function tooLate(message: string): ProvisionError {
-  return new ProvisionError({
-    ...{ code: 'TIMEOUT', message },
-    hint: 'LVM or libvirt is busy or stuck; try again in a moment.',
-  });
+function tooLate(message: string): Problem {
+  return { code: 'TIMEOUT', message, hint: 'LVM or libvirt is busy or stuck; try again in a moment.' };
 }
