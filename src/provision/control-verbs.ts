@@ -168,10 +168,16 @@ export class DomainVerbs implements ControlVerbs {
   async retry(nameOrUuid: string, target?: string): Promise<DomainStatus> {
     requireThawed(this.#needs.freeze);
     const found = await this.#find(nameOrUuid);
-    const { fills, ledger, reconciler } = this.#needs;
-    const before = (await observe(this.#needs, [found.domain])).plan(found.domain);
-    await this.#requireNoMemoryOfLost(before, this.#records(found.domain, target));
-    for (const record of this.#records(found.domain, target)) {
+    const { domains, fills, ledger, reconciler } = this.#needs;
+    const { domain, seen } = found;
+    // One that libvirt does not know has no memory that it could have saved.
+    const hasMemory = seen === 'libvirt' && (await domains.hasManagedSave(domain.uuid));
+    // From its end to the acting on it nothing is waited for.
+    const observation = await observe(this.#needs, [domain]);
+    const records = this.#records(domain, target);
+    const before = observation.plan(domain);
+    if (hasMemory) requireNothingLost(before, records);
+    for (const record of records) {
       if (fills.running.has(record.fillId)) continue;
       const disk = before.disks.find(({ request }) => request.target === record.request.target);
       // It needs no other try, and once it is gone the row is the proof that it was published.
@@ -181,23 +187,8 @@ export class DomainVerbs implements ControlVerbs {
       else if (record.state !== 'ready' || record.replaces === undefined)
         ledger.removeFill(record.domainUuid, record.request.target);
     }
-    const observation = await observe(this.#needs, [found.domain]);
-    if (found.domain.annotation !== undefined) reconciler.act(observation.plan(found.domain), found.seen);
-    return this.domain(found.domain.uuid);
-  }
-
-  /** What is published and gone is made again from the image; memory that was saved knows another content. */
-  async #requireNoMemoryOfLost({ domain, disks }: Plan, records: readonly FillRecord[]): Promise<void> {
-    const isLost = ({ action, request: { target } }: Plan['disks'][number]) =>
-      action === 'hold' &&
-      records.some(({ state, request }) => state === 'ready' && request.target === target);
-    const lost = disks.find(isLost);
-    if (lost === undefined || !(await this.#needs.domains.hasManagedSave(domain.uuid))) return;
-    throw new ProvisionError({
-      code: 'VOLUME_STATE',
-      message: `Volume ${volumeKey(lost.location)} is not made again: the memory of domain ${domain.name} is saved, and would meet a disk that it does not know.`,
-      hint: `Bring the volume back as it was; or give the memory up (virsh managedsave-remove ${domain.name}), and then: lvp retry ${domain.name}`,
-    });
+    if (domain.annotation !== undefined) reconciler.act(observation.plan(domain), seen);
+    return this.domain(domain.uuid);
   }
 
   async reprovision(nameOrUuid: string, request: ReprovisionRequest): Promise<ReprovisionResult> {
@@ -302,5 +293,18 @@ function noSuchDomain(nameOrUuid: string): ProvisionError {
     code: 'DOMAIN_NOT_FOUND',
     message: `libvirt knows no domain ${nameOrUuid}.`,
     hint: 'See `virsh list --all`.',
+  });
+}
+
+/** What is published and gone is made again from the image; memory that was saved knows another content. */
+function requireNothingLost({ domain, disks }: Plan, records: readonly FillRecord[]): void {
+  const isLost = ({ action, request: { target } }: Plan['disks'][number]) =>
+    action === 'hold' && records.some(({ state, request }) => state === 'ready' && request.target === target);
+  const lost = disks.find(isLost);
+  if (lost === undefined) return;
+  throw new ProvisionError({
+    code: 'VOLUME_STATE',
+    message: `Volume ${volumeKey(lost.location)} is not made again: the memory of domain ${domain.name} is saved, and would meet a disk that it does not know.`,
+    hint: `Bring the volume back as it was; or give the memory up (virsh managedsave-remove ${domain.name}), and then: lvp retry ${domain.name}`,
   });
 }

@@ -117,6 +117,15 @@ describe('cancel and retry', () => {
     await until('published again', () => world.isFilled('vm1'));
   });
 
+  it('retry fills it also for a domain that libvirt does not know yet', async () => {
+    const world = new World();
+    await world.verbs.provision(domainXml(vm1));
+    await until('published', () => world.ledger.fillOf(uuid, 'vda')?.state === 'ready');
+    world.volumes.remove('vm1');
+    await world.verbs.retry('vm1');
+    await until('published again', () => world.isFilled('vm1'));
+  });
+
   it('retry leaves a published volume alone', async () => {
     const world = new World();
     world.define(vm1);

@@ -627,7 +627,10 @@ export class World {
       },
       start: (uuid) => this.libvirt.start(uuid),
       hasArrived: (uuid) => Promise.resolve(this.libvirt.arrived.has(uuid)),
-      hasManagedSave: (uuid) => Promise.resolve(this.libvirt.saved.has(uuid)),
+      hasManagedSave: (uuid) =>
+        this.libvirt.domains.has(uuid)
+          ? Promise.resolve(this.libvirt.saved.has(uuid))
+          : Promise.reject(refused('LIBVIRT_FAILED', uuid)),
       writeAnnotation: () => Promise.resolve(),
     };
     const { clock, ledger, images, volumes: devices } = this;

@@ -63,8 +63,8 @@ export const REPROVISION: readonly Mutant[] = [
     changes: [
       {
         file: 'provision/control-verbs.ts',
-        from: 'if (lost === undefined || !(await this.#needs.domains.hasManagedSave(domain.uuid))) return;',
-        to: "if (lost?.because !== '') return;",
+        from: 'if (hasMemory) requireNothingLost(before, records);',
+        to: 'void [hasMemory, requireNothingLost];',
       },
     ],
   },
