@@ -4,7 +4,7 @@
  * The object of a secret is named by its UUID, and ours are made of the path of the volume: none is ever looked up.
  */
 import { ProvisionError } from '../../core/errors.ts';
-import { secretUuid, secretXml } from '../../core/key/secret-name.ts';
+import { CHANGED_SECRET_HINT, secretUuid, secretXml } from '../../core/key/secret-name.ts';
 import type { OurSecret } from '../../core/xml/secret-xml.ts';
 import { ourSecret } from '../../core/xml/secret-xml.ts';
 import type { VolumeKey } from '../../provision/ports/keys.ts';
@@ -119,6 +119,6 @@ function changedMeanwhile(path: string): ProvisionError {
   return new ProvisionError({
     code: 'VOLUME_STATE',
     message: `Somebody has defined the secret of libvirt for ${path} anew while its key was handed over; it was removed.`,
-    hint: 'See who may define secrets here (members of the group libvirt), and replace the key: lvp key rotate.',
+    hint: CHANGED_SECRET_HINT,
   });
 }

@@ -8,6 +8,10 @@ const NAMESPACE = '8c1f2b7a-5d0e-4c39-9a64-2f1b7c9d3e50';
 /** Together with its UUID it says of a secret that it is ours. */
 export const SECRET_DESCRIPTION = 'libvirt-volume-provisioner';
 
+/** What helps when somebody has defined one of ours anew: libvirt may have had its value on disk. */
+export const CHANGED_SECRET_HINT =
+  'See who may define secrets here (members of the group libvirt), and replace the key: lvp key rotate.';
+
 /** The path of a volume, which its secret's usage and `<secret usage=…>` of the disk say. */
 export function secretPath({ vg, lv }: { readonly vg: string; readonly lv: string }): string {
   return `/dev/${vg}/${lv}`;

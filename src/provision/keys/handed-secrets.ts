@@ -6,7 +6,7 @@ import type { Problem } from '../../core/errors.ts';
 import { toProblem } from '../../core/errors.ts';
 import type { KeyReference } from '../../core/key/key-reference.ts';
 import { formatKeyReference } from '../../core/key/key-reference.ts';
-import { secretPath } from '../../core/key/secret-name.ts';
+import { CHANGED_SECRET_HINT, secretPath } from '../../core/key/secret-name.ts';
 import type { ReceivingMark, Seal } from '../../core/volume/volume.ts';
 import type { AuditTrail } from '../ports/audit.ts';
 import type { Log } from '../ports/host.ts';
@@ -54,7 +54,7 @@ const TOO_LATE: Problem = {
 export const CHANGED: Problem = {
   code: 'VOLUME_STATE',
   message: 'Somebody has defined the secret of libvirt that holds it anew; its value may have been on disk.',
-  hint: 'See who may define secrets here (members of the group libvirt), and replace the key: lvp key rotate.',
+  hint: CHANGED_SECRET_HINT,
 };
 
 const GONE: Problem = {
